@@ -1,0 +1,14 @@
+"""What can be wrong with an update; an error's text says what to do next."""
+
+
+class Malformed(ValueError):
+    """The update cannot be accepted: the text names the field and what it must be."""
+
+
+class PlanUnreadable(RuntimeError):
+    """A recorded plan cannot be read by this version: deploy the version that wrote it, or a newer one."""
+
+
+class ReplayDisagrees(RuntimeError):
+    """The log and the recorded plan do not fit together: this version parses the message differently
+    from the one that planned it. Deploy that version again, or replay after `stream resume`."""

@@ -1,0 +1,143 @@
+"""The links between records, as of one offset of the log.
+
+A link counts only while the generation it was made in is the parent's: raising the generation
+detaches every child at once, whether there are three or 4.8 million.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from notify.domain.update import LABELS, Unreadable, Update
+
+
+class Linked(NamedTuple):
+    """The child's link by this label is now to `parent`, made in `generation`; None: there is none."""
+
+    app: str
+    child: str
+    label: str
+    parent: str | None
+    generation: int
+
+
+class Counted(NamedTuple):
+    """The parent has this many children more by this label, in this generation."""
+
+    app: str
+    parent: str
+    label: str
+    generation: int
+    by: int
+
+
+class Detached(NamedTuple):
+    """The parent has this generation from now on; it has no children in it."""
+
+    app: str
+    parent: str
+    generation: int
+
+
+Change = Linked | Counted | Detached
+
+ChildKey = tuple[str, str, str]  # app, child, label
+ParentKey = tuple[str, str]  # app, parent
+CountKey = tuple[str, str, str, int]  # app, parent, label, generation
+
+
+@dataclass(slots=True)
+class Links:
+    """Links, generations and counts of the records that a chunk names.
+
+    What is absent has no link, generation 0 and no children. `put` changes it in place and keeps
+    what changed in the `new_*` sets, for the tick to write.
+    """
+
+    parents: dict[ChildKey, tuple[str, int]] = field(default_factory=dict)
+    generations: dict[ParentKey, int] = field(default_factory=dict)
+    counts: dict[CountKey, int] = field(default_factory=dict)
+    new_parents: set[ChildKey] = field(default_factory=set)
+    new_generations: set[ParentKey] = field(default_factory=set)
+    new_counts: set[CountKey] = field(default_factory=set)
+
+    def parent(self, app: str, child: str, label: str) -> str | None:
+        """The parent that the child's link counts for now."""
+        link = self.parents.get((app, child, label))
+        if link is None or link[1] != self.generation(app, link[0]):
+            return None
+        return link[0]
+
+    def generation(self, app: str, parent: str) -> int:
+        """The generation that links to `parent` must have to count."""
+        return self.generations.get((app, parent), 0)
+
+    def count(self, app: str, parent: str, label: str) -> int:
+        """How many children of `parent` count by `label`."""
+        return self.counts.get((app, parent, label, self.generation(app, parent)), 0)
+
+    def put(self, changes: Iterable[Change]) -> None:
+        """Apply what `decide` returned, in order."""
+        for change in changes:
+            if isinstance(change, Linked):
+                key = (change.app, change.child, change.label)
+                self.new_parents.add(key)
+                if change.parent is None:
+                    self.parents.pop(key, None)
+                else:
+                    self.parents[key] = (change.parent, change.generation)
+            elif isinstance(change, Counted):
+                count = (change.app, change.parent, change.label, change.generation)
+                self.counts[count] = self.counts.get(count, 0) + change.by
+                self.new_counts.add(count)
+            else:
+                self.generations[change.app, change.parent] = change.generation
+                self.new_generations.add((change.app, change.parent))
+
+
+def named(updates: Iterable[Update | Unreadable]) -> tuple[set[ParentKey], set[ParentKey]]:
+    """The (app, record) pairs whose own links, and the pairs whose generation and counts, must be
+    known to decide `updates`; parents of the former are needed too, and are read from their links."""
+    children: set[ParentKey] = set()
+    parents: set[ParentKey] = set()
+    for update in updates:
+        if isinstance(update, Unreadable):
+            continue
+        children.add((update.app, update.record))
+        if update.op != "update":
+            parents.add((update.app, update.record))
+        for parent in update.links.values():
+            if parent is not None:
+                parents.add((update.app, parent))
+    return children, parents
+
+
+def leave(links: Links, app: str, child: str, label: str) -> list[Change]:
+    """The changes that take `child` from its parent by `label`, if it has a link at all."""
+    if (app, child, label) not in links.parents:
+        return []
+    changes: list[Change] = [Linked(app, child, label, None, 0)]
+    parent = links.parent(app, child, label)
+    if parent is not None:
+        changes.append(Counted(app, parent, label, links.generation(app, parent), -1))
+    return changes
+
+
+def join(links: Links, app: str, child: str, label: str, parent: str) -> list[Change]:
+    """The changes that link `child` to `parent`, which must not be its parent by `label` already."""
+    generation = links.generation(app, parent)
+    return [
+        *leave(links, app, child, label),
+        Linked(app, child, label, parent, generation),
+        Counted(app, parent, label, generation, 1),
+    ]
+
+
+def detach(links: Links, app: str, parent: str) -> list[Change]:
+    """The changes that take every child from `parent`: one, however many they are."""
+    return [Detached(app, parent, links.generation(app, parent) + 1)]
+
+
+def leave_all(links: Links, app: str, child: str) -> list[Change]:
+    """The changes that take `child` from all its parents."""
+    return [change for label in LABELS for change in leave(links, app, child, label)]

@@ -1,0 +1,86 @@
+"""Writes as the rows of a task: what the bridge puts into Redis and the worker's SQL reads.
+
+A row is a flat object with short names; absent means "no change". One JSON text goes through Celery
+and the worker into PostgreSQL unread. `WIRE_VERSION` stands in every task.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from notify.domain.decide import Write
+from notify.domain.patch import (
+    ADD,
+    DEFAULT,
+    PROPERTIES,
+    REMOVE,
+    SET,
+    TAGS,
+    Op,
+    Patch,
+    is_counter,
+)
+
+WIRE_VERSION: Final = 1
+
+_MAP_PART: Final = {
+    (TAGS, SET): "ts",
+    (TAGS, REMOVE): "tr",
+    (TAGS, DEFAULT): "td",
+    (PROPERTIES, SET): "ps",
+    (PROPERTIES, REMOVE): "pr",
+    (PROPERTIES, DEFAULT): "pd",
+}
+
+
+def row(stream: int, write: Write) -> dict[str, Any]:
+    """The row of one write: ``s`` stream, ``a`` app, ``r`` record, ``z`` reset, ``i`` identifier set,
+    ``ir`` identifier removed, ``ts tr td`` tags set, removed, defaulted, ``ps pr pd`` the same for
+    properties; columns and counters under their own names, counters as the number to add."""
+    out: dict[str, Any] = {"s": stream, "a": write.app, "r": write.record}
+    if write.patch.reset:
+        out["z"] = True
+    for key, (op, value) in write.patch.ops.items():
+        prefix = TAGS if key.startswith(TAGS) else PROPERTIES if key.startswith(PROPERTIES) else None
+        if prefix is not None:
+            name = key[len(prefix) :]
+            part = _MAP_PART[prefix, op]
+            if op == REMOVE:
+                out.setdefault(part, []).append(name)
+            else:
+                out.setdefault(part, {})[name] = value
+        elif op == REMOVE:
+            out["ir"] = True
+        else:
+            out[key] = value
+    return out
+
+
+def encode(stream: int, writes: Iterable[Write]) -> str:
+    """The JSON list of the rows of `writes`."""
+    rows = [row(stream, write) for write in writes]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(rows: str) -> list[tuple[int, Write]]:
+    """The (stream, write) pairs in an encoded list: what the in-memory worker of the tests applies."""
+    return [_write(fields) for fields in json.loads(rows)]
+
+
+def _write(fields: dict[str, Any]) -> tuple[int, Write]:
+    ops: dict[str, Op] = {}
+    for (prefix, op), part in _MAP_PART.items():
+        held = fields.get(part, {})
+        for name in held:
+            ops[prefix + name] = (op, None if op == REMOVE else held[name])
+    if fields.get("ir"):
+        ops["identifier"] = (REMOVE, None)
+    for key, value in fields.items():
+        if key in ("kind", "identifier", "deleted", "updated_at"):
+            ops[key] = (SET, value)
+        elif key == "created_at":
+            ops[key] = (DEFAULT, value)
+        elif is_counter(key):
+            ops[key] = (ADD, value)
+    write = Write(fields["a"], fields["r"], Patch(bool(fields.get("z")), ops))
+    return fields["s"], write

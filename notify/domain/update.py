@@ -1,0 +1,257 @@
+"""The update: one Kafka message, its strict parser, and its bytes.
+
+Web builds updates and the bridge reads them through the same `check`, so what web accepts the
+bridge accepts; what else stands in the topic (another producer, another version) is `Malformed`,
+which the planner decides and lists.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from notify.domain import patch as patches
+from notify.domain.errors import Malformed
+from notify.domain.lanes import is_uuid
+from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value
+
+VERSION: Final = 1
+
+UPDATE: Final = "update"
+DELETE: Final = "delete"
+DETACH: Final = "detach"
+OPS: Final = (UPDATE, DELETE, DETACH)
+
+KINDS: Final = ("push", "email", "sms", "user")
+#: The labels a link may have, and those of them that mirror.
+LABELS: Final = ("email", "sms", "user")
+MIRROR_LABELS: Final = ("email", "sms")
+
+#: Limits of one update (DESIGN.md section 5).
+UPDATE_BYTES_MAX: Final = 32 * 1024
+TAGS_MAX: Final = 100
+KEY_CHARS_MAX: Final = 128
+VALUE_CHARS_MAX: Final = 1024
+DEPTH_MAX: Final = 8
+INTEGER_MAX: Final = 2**53
+COUNTER_MAX: Final = 2**31 - 1
+#: Milliseconds: the year 2200. Up to there a double holds every microsecond, in PostgreSQL too.
+AT_MAX: Final = 7_258_118_400_000
+
+_FIELDS: Final = frozenset(
+    ("v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "only")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A valid update. `record` is the child in `links`; a link to None unlinks.
+
+    `at` is milliseconds since 1970, stamped once by web. `only` keeps the update from being
+    mirrored and from changing links: a replayed dead letter reaches one record.
+    """
+
+    app: str
+    record: str
+    at: int
+    message_id: str
+    op: str = UPDATE
+    kind: str | None = None
+    patch: Patch = patches.EMPTY
+    links: Mapping[str, str | None] = field(default_factory=dict)
+    only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands in the log in the place of an update, and why it cannot be applied."""
+
+    error: str
+
+
+def encode(update: Update) -> bytes:
+    """The message value of `update`; `parse` gives an equal update back."""
+    message: dict[str, Any] = {
+        "v": VERSION,
+        "op": update.op,
+        "message_id": update.message_id,
+        "app": update.app,
+        "record": update.record,
+        "at": update.at,
+    }
+    if update.kind is not None:
+        message["kind"] = update.kind
+    if update.patch.ops:
+        message["patch"] = _patch_to_wire(update.patch)
+    if update.links:
+        message["links"] = dict(update.links)
+    if update.only:
+        message["only"] = True
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def parse(value: bytes | None) -> Update:
+    """The update in a message value. Raises Malformed for anything that web would not have written."""
+    if value is None:
+        raise Malformed("the message has no value (a tombstone); updates are never compacted")
+    if len(value) > UPDATE_BYTES_MAX:
+        raise Malformed(f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed")
+    try:
+        fields = json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the message is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise Malformed("the message must be a JSON object")
+    return check(fields)
+
+
+def read(value: bytes | None) -> Update | Unreadable:
+    """`parse` for the bridge: what is malformed becomes a value to decide on."""
+    try:
+        return parse(value)
+    except Malformed as error:
+        return Unreadable(str(error))
+
+
+def check(fields: Mapping[str, Any]) -> Update:
+    """The update with these wire fields. Raises Malformed naming the first field that is wrong."""
+    if fields.get("v") != VERSION:
+        raise Malformed(f"v must be {VERSION}, not {fields.get('v')!r:.20}")
+    for name in fields:
+        if name not in _FIELDS:
+            raise Malformed(f"{name!r:.50} is not a field of an update")
+    op = fields.get("op")
+    if op not in OPS:
+        raise Malformed(f"op must be one of {', '.join(OPS)}")
+    for name in ("app", "record"):
+        if not is_uuid(fields.get(name)):
+            raise Malformed(f"{name} must be a lower-case UUID")
+    message_id = fields.get("message_id")
+    if not isinstance(message_id, str) or not 0 < len(message_id) <= KEY_CHARS_MAX:
+        raise Malformed(f"message_id must be a string of 1 to {KEY_CHARS_MAX} characters")
+    _check_text(message_id, "message_id")
+    at = fields.get("at")
+    if type(at) is not int or not 0 <= at <= AT_MAX:
+        raise Malformed("at must be an integer of milliseconds since 1970")
+    kind = fields.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise Malformed(f"kind must be one of {', '.join(KINDS)}")
+    only = fields.get("only", False)
+    if only is not True and only is not False:
+        raise Malformed("only must be true or absent")
+    patch = _patch_from_wire(fields["patch"]) if "patch" in fields else patches.EMPTY
+    links = _check_links(fields["links"], fields["record"]) if "links" in fields else {}
+    if op != UPDATE and (patch.ops or links):
+        raise Malformed(f"a {op} has neither patch nor links")
+    return Update(
+        app=fields["app"],
+        record=fields["record"],
+        at=at,
+        message_id=message_id,
+        op=op,
+        kind=kind,
+        patch=patch,
+        links=links,
+        only=only,
+    )
+
+
+def check_value(value: object, name: str) -> Value:
+    """`value` if a tag or property may have it. Raises Malformed otherwise."""
+    if isinstance(value, str):
+        if len(value) > VALUE_CHARS_MAX:
+            raise Malformed(f"{name} has {len(value)} characters; at most {VALUE_CHARS_MAX} are allowed")
+        _check_text(value, name)
+        return value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:
+            raise Malformed(f"{name} must be an integer between -2^53 and 2^53")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Malformed(f"{name} must be a finite number")
+        return value
+    raise Malformed(f"{name} must be a string, a boolean or a number")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_text(text: str, name: str) -> None:
+    if "\0" in text:
+        raise Malformed(f"{name} contains NUL, which PostgreSQL cannot store")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Malformed(f"{name} contains a lone surrogate, which is not text") from None
+
+
+def _check_links(links: object, record: str) -> dict[str, str | None]:
+    if not isinstance(links, dict):
+        raise Malformed("links must be an object of label to record id or null")
+    for label, parent in links.items():
+        if label not in LABELS:
+            raise Malformed(f"a link's label must be one of {', '.join(LABELS)}")
+        if parent is not None and not is_uuid(parent):
+            raise Malformed(f"links.{label} must be a lower-case UUID or null")
+        if parent == record:
+            raise Malformed(f"links.{label}: a record cannot be linked to itself")
+    return links
+
+
+def _patch_to_wire(patch: Patch) -> dict[str, Any]:
+    wire: dict[str, Any] = {}
+    for key, (op, value) in patch.ops.items():
+        if op == REMOVE:
+            wire.setdefault(REMOVE, []).append(key)
+        else:
+            wire.setdefault(op, {})[key] = value
+    return wire
+
+
+def _patch_from_wire(wire: object) -> Patch:
+    if not isinstance(wire, dict) or not all(
+        isinstance(part, list if op == REMOVE else dict) for op, part in wire.items()
+    ):
+        raise Malformed("patch must be an object with the parts =, ?, + (objects) and - (a list)")
+    ops: dict[str, Op] = {}
+    for op, part in wire.items():
+        if op not in (SET, REMOVE, DEFAULT, ADD):
+            raise Malformed(f"patch has no part {op!r:.20}; its parts are =, -, ? and +")
+        for key in part:
+            if not isinstance(key, str) or key in ops:
+                raise Malformed("a key of a patch must be a string that stands in it once")
+            ops[key] = (op, None if op == REMOVE else _check_op(op, key, part[key]))
+            if op == REMOVE:
+                _check_op(op, key, "")
+    if sum(key.startswith(patches.TAGS) for key in ops) > TAGS_MAX:
+        raise Malformed(f"an update may change at most {TAGS_MAX} tags")
+    if sum(key.startswith(patches.PROPERTIES) for key in ops) > TAGS_MAX:
+        raise Malformed(f"an update may change at most {TAGS_MAX} properties")
+    return Patch(False, ops)
+
+
+def _check_op(op: str, key: str, value: object) -> Value:
+    """The checked value of one op, by the class of its key."""
+    if key.startswith((patches.TAGS, patches.PROPERTIES)):
+        if op == ADD:
+            raise Malformed(f"{key!r:.50} is not a counter")
+        name = key.partition(".")[2]
+        if not 0 < len(name) <= KEY_CHARS_MAX:
+            raise Malformed(f"a tag's or property's name has 1 to {KEY_CHARS_MAX} characters")
+        _check_text(name, "a key")
+        return check_value(value, key)
+    if key in patches.CLIENT_COUNTERS:
+        if op != ADD or type(value) is not int or abs(value) > COUNTER_MAX:
+            raise Malformed(f"{key} is a counter: add an integer n to it, |n| < 2^31")
+        return value
+    if key == "identifier":
+        if op not in (SET, REMOVE) or not isinstance(value, str):
+            raise Malformed("identifier is set to a string, or removed")
+        return check_value(value, key)
+    raise Malformed(f"{key!r:.50} is not a key that an update may change")

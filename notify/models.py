@@ -1,0 +1,368 @@
+"""The tables. `record`, `lane` and the planner's tables are written by raw SQL only (ingest, workers);
+they are models so that migrations make them and pages can read them.
+
+No foreign keys point from or to the tables of the protocol: they are written thousands of times a
+second, and who may write them is decided by the protocol, not by constraints.
+"""
+
+import uuid
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models.functions import Now
+
+from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
+from notify.domain.update import LABELS
+
+
+class App(models.Model):
+    """A customer. Its id is public: SDKs carry it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    requires_key = models.BooleanField(
+        default=False, help_text="SDK calls, too, must carry a key. Old SDKs cannot: they send none."
+    )
+    enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "app"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AppKey(models.Model):
+    """A secret of an app: only its HMAC is kept, and its first characters to tell it by."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="keys")
+    prefix = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "app_key"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+
+class Topic(models.Model):
+    """A Kafka topic by its UUID: deleted and made again, it is another topic. One is active."""
+
+    id = models.UUIDField(primary_key=True)
+    name = models.CharField(max_length=249)
+    partitions = models.IntegerField()
+    active = models.BooleanField(default=True)
+    adopted_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "topic"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["active"], condition=models.Q(active=True), name="topic_one_active"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Stream(models.Model):
+    """One partition of one topic: how far it is planned and applied."""
+
+    topic_id = models.UUIDField()
+    partition = models.IntegerField()
+    lanes = models.IntegerField()
+    lanes_wanted = models.IntegerField()
+    token = models.BigIntegerField(default=0)
+    planned = models.BigIntegerField()
+    frontier = models.BigIntegerField()
+    ticked_at = models.DateTimeField(null=True)
+    halted = models.TextField(null=True)  # noqa: DJ001 - NULL is "not halted", "" would be a halt without a reason
+
+    class Meta:
+        db_table = "stream"
+        constraints = [
+            models.UniqueConstraint(fields=["topic_id", "partition"], name="stream_partition")
+        ]
+
+    def __str__(self) -> str:
+        return f"partition {self.partition}"
+
+
+class Lane(models.Model):
+    """The last offset that a lane has applied. `isolate`: up to there writes go one by one."""
+
+    pk = models.CompositePrimaryKey("stream", "lane")
+    stream = models.BigIntegerField()
+    lane = models.IntegerField()
+    last = models.BigIntegerField()
+    isolate = models.BigIntegerField(db_default=-1)
+    tries = models.IntegerField(db_default=0)
+
+    class Meta:
+        db_table = "lane"
+
+
+class Plan(models.Model):
+    """The decisions on offsets first..next-1, for as long as a Load may need them."""
+
+    pk = models.CompositePrimaryKey("stream", "first")
+    stream = models.BigIntegerField()
+    first = models.BigIntegerField()
+    next = models.BigIntegerField()
+    decisions = models.BinaryField()
+
+    class Meta:
+        db_table = "plan"
+
+
+class PlanLog(models.Model):
+    """Under which policy, and when, a chunk was decided: enough to decide it again."""
+
+    pk = models.CompositePrimaryKey("stream", "first")
+    stream = models.BigIntegerField()
+    first = models.BigIntegerField()
+    next = models.BigIntegerField()
+    policy_version = models.BigIntegerField()
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "plan_log"
+
+
+class Link(models.Model):
+    """A child's parent by label, as of `planned`; it counts while parent_gen is the parent's."""
+
+    pk = models.CompositePrimaryKey("app", "child", "label")
+    app = models.UUIDField()
+    child = models.UUIDField()
+    label = models.TextField()
+    parent = models.UUIDField()
+    parent_gen = models.BigIntegerField()
+
+    class Meta:
+        db_table = "link"
+
+
+class Parent(models.Model):
+    """A parent's generation; absent is 0. Never deleted."""
+
+    pk = models.CompositePrimaryKey("app", "id")
+    app = models.UUIDField()
+    id = models.UUIDField()
+    gen = models.BigIntegerField()
+
+    class Meta:
+        db_table = "parent"
+
+
+class LinkCount(models.Model):
+    """How many children a parent has, by label and generation. Never deleted."""
+
+    pk = models.CompositePrimaryKey("app", "parent", "label", "gen")
+    app = models.UUIDField()
+    parent = models.UUIDField()
+    label = models.TextField()
+    gen = models.BigIntegerField()
+    n = models.BigIntegerField()
+
+    class Meta:
+        db_table = "link_count"
+
+
+class Record(models.Model):
+    """A row that SDKs update; written by workers only."""
+
+    pk = models.CompositePrimaryKey("app", "id")
+    app = models.UUIDField()
+    id = models.UUIDField()
+    kind = models.TextField(null=True)  # noqa: DJ001 - no update has said it yet
+    identifier = models.TextField(null=True)  # noqa: DJ001 - removed, or never set
+    tags = models.JSONField(db_default={})
+    properties = models.JSONField(db_default={})
+    session_count = models.BigIntegerField(db_default=0)
+    session_time_s = models.BigIntegerField(db_default=0)
+    purchase_count = models.BigIntegerField(db_default=0)
+    spent_micros = models.BigIntegerField(db_default=0)
+    mirrored_updates = models.BigIntegerField(db_default=0)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    deleted = models.BooleanField(db_default=False)
+
+    class Meta:
+        db_table = "record"
+
+
+class DeadLetter(models.Model):
+    """A write that PostgreSQL refused for its data, or a message that could not be decided."""
+
+    stream = models.BigIntegerField()
+    offset = models.BigIntegerField()
+    app = models.UUIDField(null=True)
+    record = models.UUIDField(null=True)
+    error = models.TextField()
+    message = models.BinaryField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "dead_letter"
+        ordering = ("-id",)
+        indexes = [models.Index(fields=["stream", "offset"], name="dead_letter_offset")]
+
+    def __str__(self) -> str:
+        return f"offset {self.offset}"
+
+
+class Skipped(models.Model):
+    """What one chunk dropped of one record for one reason."""
+
+    stream = models.BigIntegerField()
+    app = models.UUIDField(null=True)
+    record = models.UUIDField(null=True)
+    reason = models.TextField()
+    rule = models.BigIntegerField(null=True)
+    first = models.BigIntegerField()
+    last = models.BigIntegerField()
+    n = models.BigIntegerField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "skipped"
+        ordering = ("-id",)
+        verbose_name_plural = "skipped updates"
+        indexes = [models.Index(fields=["app", "record"], name="skipped_record")]
+
+    def __str__(self) -> str:
+        return f"{self.n} of {self.record}"
+
+
+class SkipCount(models.Model):
+    """How often a skip rule was hit in a stream."""
+
+    pk = models.CompositePrimaryKey("stream", "rule")
+    stream = models.BigIntegerField()
+    rule = models.BigIntegerField()
+    hits = models.BigIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "skip_count"
+
+
+class Hot(models.Model):
+    """The records with most updates in ten seconds of a stream; counts are high by `error` at most."""
+
+    bucket = models.DateTimeField()
+    stream = models.BigIntegerField()
+    app = models.UUIDField()
+    record = models.UUIDField()
+    direct = models.BigIntegerField()
+    mirrored = models.BigIntegerField()
+    error = models.BigIntegerField()
+
+    class Meta:
+        db_table = "hot"
+        ordering = ("-bucket", "-direct")
+        verbose_name_plural = "hot records"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["bucket", "stream", "app", "record"], name="hot_record_in_bucket"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.record)
+
+
+class PolicyHead(models.Model):
+    """One row: the newest policy version. Locked by every edit, so versions commit in order."""
+
+    id = models.IntegerField(primary_key=True, default=1)
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "policy_head"
+
+
+class PolicyVersion(models.Model):
+    """An edit of the policy: never changed, never deleted. The newest of a key is in force."""
+
+    version = models.BigIntegerField(primary_key=True, editable=False)
+    reason = models.TextField(help_text="Why: the next person reads this.")
+    author = models.CharField(max_length=150, editable=False)
+    at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on the edit is without effect. Empty: never."
+    )
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add this edit as the newest version; a row once saved is refused."""
+        if self.version is not None:
+            raise ValueError("A policy version is never changed: add a new one.")
+        with transaction.atomic():
+            head, _ = PolicyHead.objects.select_for_update().get_or_create(id=1)
+            head.version += 1
+            head.save()
+            self.version = head.version
+            self._before_insert()
+            super().save(*args, force_insert=True, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused: lift the rule or the limit with a new version instead."""
+        raise ValueError("A policy version is never deleted: add a new one.")
+
+    def _before_insert(self) -> None:
+        """For fields that depend on the version."""
+
+
+class SkipRule(PolicyVersion):
+    """A version of the rule to drop updates of one record. `rule` is the same in all its versions."""
+
+    SCOPES = [(SCOPE_ALL, "all its updates"), (SCOPE_MIRRORED, "mirrored updates only")]
+
+    rule = models.BigIntegerField(editable=False)
+    app = models.ForeignKey(App, on_delete=models.PROTECT)
+    record = models.UUIDField()
+    scope = models.CharField(max_length=10, choices=SCOPES, default=SCOPE_ALL)
+    active = models.BooleanField(default=True, help_text="Off: updates are applied again.")
+
+    class Meta:
+        db_table = "skip_rule"
+        ordering = ("-version",)
+        indexes = [models.Index(fields=["app", "record", "-version"], name="skip_rule_newest")]
+
+    def __str__(self) -> str:
+        return f"skip {self.record}"
+
+    def _before_insert(self) -> None:
+        first = SkipRule.objects.filter(app=self.app, record=self.record).order_by("version").first()
+        self.rule = self.version if first is None else first.rule
+
+
+class LinkLimit(PolicyVersion):
+    """A version of the most children of a parent, for one label, of one app or (app empty) of all."""
+
+    app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, blank=True)
+    label = models.CharField(max_length=10, choices=[(label, label) for label in LABELS])
+    children = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Empty: the app's own limit ends, the default holds."
+    )
+
+    class Meta:
+        db_table = "link_limit"
+        ordering = ("-version",)
+        indexes = [models.Index(fields=["app", "label", "-version"], name="link_limit_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.children}"
+
+

@@ -1,0 +1,14 @@
+"""Named SQL statements in files: `-- :name` starts one, the comment lines below it are its promise."""
+
+import re
+from pathlib import Path
+
+_NAME = re.compile(r"^-- :(\w+)\n", re.MULTILINE)
+
+
+def read(path: Path) -> dict[str, str]:
+    """The statements of a file by name. Raises ValueError for a file that does not start with one."""
+    head, *parts = _NAME.split(path.read_text())
+    if head.strip() or not parts:
+        raise ValueError(f"{path.name} must start with a line `-- :name`")
+    return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}

@@ -1,0 +1,160 @@
+"""Django's settings, and every setting of the pipeline with its default and unit.
+
+A setting of ours starts with NOTIFY_ and is read from the environment variable of the same name;
+docs/settings.md lists them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from notify import env
+from notify.domain import window
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+NOTIFY_DEBUG = DEBUG = env.flag("NOTIFY_DEBUG", default=False)
+#: An insecure default for development; `check --deploy` (notify.E001) refuses it.
+SECRET_KEY = env.text("NOTIFY_SECRET_KEY", "insecure-development-key")
+ALLOWED_HOSTS = env.texts("NOTIFY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.texts("NOTIFY_CSRF_TRUSTED_ORIGINS", "")
+ROOT_URLCONF = "notify.web.urls"
+WSGI_APPLICATION = "notify.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "notify.apps.NotifyConfig",
+    "ingest",
+    "workers",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+#: Static files of the admin are served without `collectstatic` in development and demo.
+WHITENOISE_USE_FINDERS = True
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+#: Set where TLS ends in front of us (any production): redirects, HSTS, secure cookies.
+NOTIFY_TLS = env.flag("NOTIFY_TLS", default=not DEBUG)
+SECURE_SSL_REDIRECT = NOTIFY_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NOTIFY_TLS else None
+SECURE_HSTS_SECONDS = 31_536_000 if NOTIFY_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = NOTIFY_TLS
+#: Probes and scrapers inside the cluster speak plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz/", r"^metrics$"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NOTIFY_TLS
+
+
+def _database(url: str) -> dict[str, Any]:
+    try:
+        parts = dict(conninfo_to_dict(url))
+    except ProgrammingError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL URL: {error}") from None
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", "notify"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "OPTIONS": parts,
+        "CONN_MAX_AGE": 0,
+    }
+
+
+DATABASES = {"default": _database(env.text("DATABASE_URL", "postgresql://localhost/notify"))}
+REDIS_URL = env.text("REDIS_URL", "redis://localhost:6379/0")
+KAFKA_BOOTSTRAP_SERVERS = env.texts("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
+
+#: Prefix of the topic, the consumer group and the Redis keys, so that stacks can share services.
+NOTIFY_NAMESPACE = env.text("NOTIFY_NAMESPACE", "notify")
+NOTIFY_TOPIC = env.text("NOTIFY_TOPIC", f"{NOTIFY_NAMESPACE}-sdk-updates")
+NOTIFY_GROUP = env.text("NOTIFY_GROUP", f"{NOTIFY_NAMESPACE}-bridge")
+#: Of a topic that `topic create` makes.
+NOTIFY_PARTITIONS = env.integer("NOTIFY_PARTITIONS", 8, least=1)
+NOTIFY_REPLICATION = env.integer("NOTIFY_REPLICATION", 1, least=1)
+#: Lanes of a new stream: about 2-4 for each worker process.
+NOTIFY_LANES = env.integer("NOTIFY_LANES", 8, least=1)
+
+# The window (DESIGN.md rule 14).
+NOTIFY_WINDOW_OFFSETS = env.integer("NOTIFY_WINDOW_OFFSETS", window.WINDOW_OFFSETS, least=1)
+NOTIFY_WINDOW_BYTES = env.integer("NOTIFY_WINDOW_BYTES", window.WINDOW_BYTES, least=1)
+NOTIFY_CHUNK_MESSAGES = env.integer("NOTIFY_CHUNK_MESSAGES", window.CHUNK_MESSAGES, least=1)
+NOTIFY_CHUNK_BYTES = env.integer("NOTIFY_CHUNK_BYTES", window.CHUNK_BYTES, least=1)
+NOTIFY_TASK_ROWS = env.integer("NOTIFY_TASK_ROWS", window.TASK_ROWS, least=1)
+NOTIFY_TASK_BYTES = env.integer("NOTIFY_TASK_BYTES", window.TASK_BYTES, least=1)
+
+# The bridge.
+#: A batch that has not landed is sent again after this, then after twice as long, up to the most.
+NOTIFY_RESEND_AFTER_MS = env.integer("NOTIFY_RESEND_AFTER_MS", 2_000, least=1)
+NOTIFY_RESEND_AFTER_MAX_MS = env.integer("NOTIFY_RESEND_AFTER_MAX_MS", 30_000, least=1)
+#: How long a bridge that was told to stop waits for batches in flight.
+NOTIFY_DRAIN_MS = env.integer("NOTIFY_DRAIN_MS", 5_000)
+NOTIFY_SESSION_TIMEOUT_MS = env.integer("NOTIFY_SESSION_TIMEOUT_MS", 6_000, least=1)
+NOTIFY_HEARTBEAT_MS = env.integer("NOTIFY_HEARTBEAT_MS", 1_000, least=1)
+#: Records that the bridge counts, a partition and 10-second bucket (space-saving).
+NOTIFY_HOT_RECORDS = env.integer("NOTIFY_HOT_RECORDS", 200, least=1)
+NOTIFY_PLAN_LOG_DAYS = env.integer("NOTIFY_PLAN_LOG_DAYS", 30, least=1)
+NOTIFY_HOT_HOURS = env.integer("NOTIFY_HOT_HOURS", 24, least=1)
+
+# The workers.
+NOTIFY_LOCK_TIMEOUT_MS = env.integer("NOTIFY_LOCK_TIMEOUT_MS", 2_000, least=1)
+
+# The web edge.
+#: HMAC key of app keys at rest; `check --deploy` (notify.E002) refuses an empty one.
+NOTIFY_KEY_PEPPER = env.text("NOTIFY_KEY_PEPPER", "")
+NOTIFY_APPS_REFRESH_MS = env.integer("NOTIFY_APPS_REFRESH_MS", 1_000, least=10)
+NOTIFY_BODY_BYTES = env.integer("NOTIFY_BODY_BYTES", 32 * 1024, least=1)
+NOTIFY_BATCH_BYTES = env.integer("NOTIFY_BATCH_BYTES", 500 * 1024, least=1)
+NOTIFY_BATCH_UPDATES = env.integer("NOTIFY_BATCH_UPDATES", 500, least=1)
+#: Bytes handed to the producer and not yet acked, past which requests get 503.
+NOTIFY_PRODUCER_BYTES = env.integer("NOTIFY_PRODUCER_BYTES", 32 * 1024 * 1024, least=1)
+NOTIFY_ACK_TIMEOUT_MS = env.integer("NOTIFY_ACK_TIMEOUT_MS", 10_000, least=1)
+NOTIFY_RETRY_AFTER_S = env.integer("NOTIFY_RETRY_AFTER_S", 5, least=1)
+#: How old a tick may be before /healthz/pipeline says that the stream does not move.
+NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 10_000, least=1)
+DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
+
+#: Port of /metrics in bridge and workers (web serves it itself); 0 is off.
+NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
+NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")
+LOGGING_CONFIG = None
