@@ -56,9 +56,9 @@ def row(stream: int, write: Write) -> dict[str, Any]:
     return out
 
 
-def encode(stream: int, writes: Iterable[Write]) -> str:
-    """The JSON list of the rows of `writes`."""
-    rows = [row(stream, write) for write in writes]
+def encode(writes: Iterable[tuple[int, Write]]) -> str:
+    """The JSON list of the rows of these (stream, write) pairs."""
+    rows = [row(stream, write) for stream, write in writes]
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
 
 

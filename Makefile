@@ -1,0 +1,65 @@
+# Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test check bench faults simulate lock
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+# The first that runs (a pyenv shim may not), is new enough, and can make a venv.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	>/dev/null 2>&1 && { command -v $$python; break; }; done)
+
+VENV := .venv
+INSTALLED := $(VENV)/installed
+RUN := $(VENV)/bin/python
+DEVSTACK := $(RUN) -m devstack
+
+help: ## list these recipes
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(INSTALLED) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
+	@$(DEVSTACK) demo $(if $(EXIT),--exit)
+
+up: $(INSTALLED) ## start the whole stack in the background; .devstack/env has its URLs
+	@$(DEVSTACK) up
+
+down: $(INSTALLED) ## stop it
+	@$(DEVSTACK) down
+
+test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
+	@$(DEVSTACK) run -- $(RUN) -m pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
+	@$(RUN) -m devstack.check
+
+bench: $(INSTALLED) ## measure the drain of prepared updates, beside other ways to do it
+	@$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.drain $(ARGS)
+
+faults: $(INSTALLED) ## the tests that kill processes and services
+	@$(DEVSTACK) run -- $(RUN) -m pytest tests/faults $(ARGS)
+
+simulate: $(INSTALLED) ## the protocol under seeded schedules; ARGS="--seed N" replays one
+	@$(RUN) -m tests.simulation $(ARGS)
+
+lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	command -v uv >/dev/null || { echo "lock: needs uv: pip install uv" >&2; exit 1; }; \
+	for extras in "base" "dev --extra devstack --extra test"; do \
+		set -- $$extras; file=requirements/$$1.txt; shift; \
+		echo "lock: $$file"; \
+		uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+			--no-annotate --python-version 3.11 pyproject.toml "$$@" -o $$file || exit 1; \
+	done
+
+$(INSTALLED): requirements/dev.txt
+	@echo "set-up: packages of requirements/dev.txt into $(VENV), once; takes a minute or two"
+	@$(VENV)/bin/python -c '' 2>/dev/null || { \
+		python="$(PYTHON)"; \
+		[ -n "$$python" ] || { echo "set-up: no Python >= 3.11 with venv found: install one" \
+			"(on Debian also python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1; }; \
+		echo "set-up: $$($$python --version)"; \
+		rm -rf $(VENV); $$python -m venv $(VENV); }
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+		--require-hashes -r requirements/dev.txt
+	@touch $@

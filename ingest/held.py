@@ -1,0 +1,200 @@
+"""What the bridge remembers of one partition. All of it may be dropped, and a Load makes it anew."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ingest.hot import HotRecords
+from ingest.planner import Message, Planned
+from ingest.ports import Fetched, Loaded, Part
+from notify.domain import plan as plans
+from notify.domain import window as windows
+from notify.domain.decide import OWN_ONLY, Decision, Write, writes
+from notify.domain.stream import StreamRow
+from notify.domain.update import Update, read
+from notify.domain.window import Lane, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bridge's settings; see notify/settings.py for each."""
+
+    window_offsets: int = windows.WINDOW_OFFSETS
+    window_bytes: int = windows.WINDOW_BYTES
+    chunk_messages: int = windows.CHUNK_MESSAGES
+    chunk_bytes: int = windows.CHUNK_BYTES
+    task_rows: int = windows.TASK_ROWS
+    task_bytes: int = windows.TASK_BYTES
+    resend_after_ms: int = 2_000
+    resend_after_max_ms: int = 30_000
+    hot_records: int = 200
+
+
+class Phase(StrEnum):
+    """What a partition waits for."""
+
+    LOAD = "load"  # a Load, at `retry_at`
+    LOADING = "loading"  # the log, to be read again up to `planned`
+    LIVE = "live"  # nothing: it is ticked
+
+
+@dataclass(slots=True)
+class Flight:
+    """A batch that was sent and is not known to have landed; at `due` it is sent again."""
+
+    part: Part
+    attempt: int
+    due: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a Load found and what came since. `position` is the offset after all that was fetched."""
+
+    stream: StreamRow
+    partitions: int
+    window: Window
+    decisions: dict[int, Decision]
+    hot: HotRecords
+    position: int
+    fetched: deque[Message] = field(default_factory=deque)
+    fetched_bytes: int = 0
+    flights: dict[int, Flight] = field(default_factory=dict)
+    ages: deque[tuple[int, int]] = field(default_factory=deque)
+    ticked_at: int = 0
+
+    @classmethod
+    def of(cls, loaded: Loaded, *, partitions: int, hot_records: int) -> "Memory":
+        """The memory right after a Load. Raises PlanUnreadable."""
+        stream = loaded.stream
+        lanes = {
+            number: Lane(row.last, row.isolate, row.tries == windows.ONE_AT_A_TIME)
+            for number, row in loaded.lanes.items()
+        }
+        return cls(
+            stream=stream,
+            partitions=partitions,
+            window=Window(stream.id, lanes),
+            decisions={
+                offset: decision
+                for row in loaded.plan
+                for offset, decision in plans.decode(row.first, row.decisions).items()
+            },
+            hot=HotRecords(stream.id, size=hot_records),
+            position=stream.frontier,
+        )
+
+    def take(self, messages: Iterable[Fetched]) -> None:
+        """Take what a poll brought: below `planned` it is decided already and goes to the lanes.
+
+        Raises ReplayDisagrees if a message does not fit its recorded decision.
+        """
+        again: list[tuple[int, bytes, list[Write]]] = []
+        for offset, value in messages:
+            if offset < self.position:
+                continue
+            message = Message(offset, value or b"", read(value))
+            if offset < self.stream.planned:
+                decision = self.decisions.pop(offset, OWN_ONLY)
+                again.append((offset, message.body, writes(message.content, decision)))
+                self._note_age(message)
+            else:
+                self.fetched.append(message)
+                self.fetched_bytes += len(message.body)
+        self.window.add(again)
+
+    def room(self, limits: Limits) -> bool:
+        """Whether a chunk of at least one message could be planned now."""
+        return bool(self.fetched) and self._fits(self.fetched[0], 0, 0, limits)
+
+    def next_chunk(self, limits: Limits) -> tuple[list[Message], int]:
+        """The messages of the next chunk, and the offset where it ends: `planned` if there is none."""
+        messages: list[Message] = []
+        size = 0
+        for message in self.fetched:
+            if not self._fits(message, len(messages), size, limits):
+                break
+            messages.append(message)
+            size += len(message.body)
+        if len(messages) == len(self.fetched):
+            return messages, self.position
+        return messages, messages[-1].offset + 1 if messages else self.stream.planned
+
+    def _fits(self, message: Message, count: int, size: int, limits: Limits) -> bool:
+        """Whether the chunk, `count` messages and `size` bytes so far, may hold `message` too.
+
+        The first message of an empty window always fits, so that no message can stop the stream.
+        """
+        oldest = self.window.frontier(self.fetched[0].offset)
+        empty = oldest == self.fetched[0].offset
+        if empty and count == 0:
+            return True
+        size += len(message.body)
+        return (
+            count < limits.chunk_messages
+            and size <= limits.chunk_bytes
+            and message.offset - oldest < limits.window_offsets
+            and self.window.held_bytes + size <= limits.window_bytes
+        )
+
+    def commit(self, stream: StreamRow, planned: Planned | None) -> None:
+        """The tick has committed: `stream` is what stands in the database now."""
+        self.stream = stream
+        if planned is not None:
+            for _ in planned.written:
+                message = self.fetched.popleft()
+                self.fetched_bytes -= len(message.body)
+                self._note_age(message)
+            self.window.add(planned.written)
+        while self.ages and self.ages[0][0] < stream.frontier:
+            self.ages.popleft()
+        for number in [n for n in self.flights if self.window.lanes[n].flying is None]:
+            del self.flights[number]
+
+    def age_ms(self, now: int) -> int:
+        """How long ago web accepted the oldest update that is not applied; 0 if there is none."""
+        if self.ages:
+            return max(0, now - self.ages[0][1])
+        contents = (message.content for message in self.fetched)
+        return max((now - content.at for content in contents if isinstance(content, Update)), default=0)
+
+    def _note_age(self, message: Message) -> None:
+        """Remember one update in a hundred offsets or so: the lag's age is a measure, not a promise."""
+        if isinstance(message.content, Update) and (
+            not self.ages or message.offset >= self.ages[-1][0] + 50
+        ):
+            self.ages.append((message.offset, message.content.at))
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition that the group has assigned to this bridge."""
+
+    partition: int
+    phase: Phase = Phase.LOAD
+    retry_at: int = 0
+    failures: int = 0
+    paused: bool = True
+    memory: Memory | None = None
+
+    def live(self) -> Memory | None:
+        """The memory, if the stream may be ticked."""
+        return self.memory if self.phase is Phase.LIVE else None
+
+    def forget(self, retry_at: int) -> None:
+        """Rule 8: drop all memory; a Load follows at `retry_at`."""
+        self.phase, self.memory, self.retry_at = Phase.LOAD, None, retry_at
+
+
+def pack(parts: Sequence[Part], *, rows: int) -> list[list[Part]]:
+    """The parts of one lane as tasks of at most `rows` rows; an isolated part goes alone."""
+    tasks: list[list[Part]] = []
+    room = 0
+    for part in parts:
+        if part.batch.isolated or part.batch.rows > room:
+            tasks.append([])
+            room = rows
+        tasks[-1].append(part)
+        room = 0 if part.batch.isolated else room - part.batch.rows
+    return tasks

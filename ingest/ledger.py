@@ -1,0 +1,297 @@
+"""`Ledger` on PostgreSQL: Load and tick. The SQL reads, locks and writes; the checks are the domain's."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from django.conf import settings
+
+from ingest.ports import Chunk, DeadMessage, HotRow, LedgerAway, Loaded, SkippedRow
+from notify import postgres, queries
+from notify.domain.links import CountKey, Links, ParentKey
+from notify.domain.policy import Limit, Policy, Skip
+from notify.domain.stream import LaneRow, PlanRow, StreamRow
+
+_QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
+LOCK_TIMEOUT_MS: Final = 5_000
+#: A lost session forgets the policy: after a restore the same version may be another edit.
+_UNREAD: Final = Policy(version=-1)
+
+Connection = psycopg.Connection[Any]
+Row = tuple[Any, ...]
+
+
+class PostgresLedger:
+    """One session for ticks and Loads, opened when needed and dropped after every failure."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._policy = _UNREAD
+
+    def peek(self, partition: int) -> tuple[StreamRow, int] | None:
+        """Ledger.peek."""
+        with self._transaction() as connection:
+            row = _one(connection, "peek", partition=partition)
+        return None if row is None else (StreamRow(*row[:9]), row[9])
+
+    def halt(self, stream: StreamRow, reason: str) -> None:
+        """Ledger.halt."""
+        with self._transaction() as connection:
+            _run(
+                connection,
+                "halt",
+                stream=stream.id,
+                planned=stream.planned,
+                frontier=stream.frontier,
+                reason=reason,
+            )
+
+    def load(self, stream: int, token: int) -> Loaded | None:
+        """Ledger.load."""
+        with self._transaction() as connection:
+            row = _one(connection, "lock_streams", streams=[stream])
+            if row is None or row[8] is not None:
+                return None
+            found = StreamRow(*row[:9])
+            _run(connection, "set_token", stream=stream, token=token)
+            if found.drained and found.lanes != found.lanes_wanted:
+                for name in ("drop_lanes", "make_lanes", "set_lanes"):
+                    _run(connection, name, stream=stream)
+            row = _one(connection, "lock_streams", streams=[stream])
+            assert row is not None
+            loaded = StreamRow(*row[:9])
+            lanes = _lanes(connection, [stream])[stream]
+            plan = _all(connection, "plan", stream=stream, frontier=loaded.frontier)
+        return Loaded(loaded, lanes, [PlanRow(*fields) for fields in plan])
+
+    @contextmanager
+    def tick(self, streams: Sequence[int]) -> Iterator["PostgresTick"]:
+        """Ledger.tick."""
+        with self._transaction() as connection:
+            tick = PostgresTick(connection, streams, self._policy)
+            yield tick
+        self._policy = tick.known_policy
+
+    def write_hot(self, rows: Iterable[HotRow]) -> None:
+        """Ledger.write_hot."""
+        held = list(rows)
+        if not held:
+            return
+        with self._transaction() as connection:
+            _run(
+                connection,
+                "write_hot",
+                buckets=[row.bucket for row in held],
+                streams=[row.stream for row in held],
+                apps=[row.app for row in held],
+                records=[row.record for row in held],
+                directs=[row.direct for row in held],
+                mirroreds=[row.mirrored for row in held],
+                errors=[row.error for row in held],
+            )
+
+    def tidy(self) -> None:
+        """Ledger.tidy."""
+        with self._transaction() as connection:
+            _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
+            _run(connection, "tidy_hot", hours=settings.NOTIFY_HOT_HOURS)
+
+    def close(self) -> None:
+        """Drop the session; the next transaction opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._policy = _UNREAD
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = postgres.connect(
+                    name="notify-bridge", lock_timeout_ms=LOCK_TIMEOUT_MS
+                )
+            with self._connection.transaction():
+                yield self._connection
+        except psycopg.Error as error:
+            self.close()
+            raise LedgerAway(
+                f"{error.sqlstate or type(error).__name__} "
+                f"{error.diag.message_primary or str(error).partition(chr(10))[0]}"
+            ) from error
+
+
+class PostgresTick:
+    """`Tick` within an open transaction."""
+
+    def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
+        self._connection = connection
+        rows = _all(connection, "lock_streams", streams=list(streams))
+        self.now: int = rows[0][9] if rows else 0
+        self.streams: Mapping[int, StreamRow] = {row[0]: StreamRow(*row[:9]) for row in rows}
+        self.lanes: Mapping[int, Mapping[int, LaneRow]] = _lanes(connection, streams)
+        self.known_policy = known
+        self._active: Policy | None = None
+
+    def policy(self) -> Policy:
+        """Tick.policy. The rules are read only when their version is new."""
+        if self._active is None:
+            row = _one(self._connection, "policy_version")
+            version = 0 if row is None else row[0]
+            if version != self.known_policy.version:
+                self.known_policy = self._read_policy(version)
+            self._active = self.known_policy.at(self.now)
+        return self._active
+
+    def _read_policy(self, version: int) -> Policy:
+        skips = _all(self._connection, "skip_rules", version=version)
+        limits = _all(self._connection, "link_limits", version=version)
+        return Policy(
+            version,
+            {(app, record): Skip(rule, scope, end) for app, record, rule, scope, end in skips},
+            {(app, label): Limit(children, end) for app, label, children, end in limits},
+        )
+
+    def links(self, children: Collection[ParentKey], parents: Collection[ParentKey]) -> Links:
+        """Tick.links."""
+        found = Links()
+        asked = set(parents)
+        for app, child, label, parent, gen in self._keyed("links", children, "children"):
+            found.parents[app, child, label] = (parent, gen)
+            asked.add((app, parent))
+        if not asked:
+            return found
+        for app, parent, gen in self._keyed("parents", asked, "parents"):
+            found.generations[app, parent] = gen
+        wanted = sorted(asked)
+        for app, parent, label, gen, n in _all(
+            self._connection,
+            "link_counts",
+            apps=[app for app, _ in wanted],
+            parents=[parent for _, parent in wanted],
+            gens=[found.generation(app, parent) for app, parent in wanted],
+        ):
+            found.counts[app, parent, label, gen] = n
+        return found
+
+    def _keyed(self, name: str, keys: Collection[ParentKey], column: str) -> list[Row]:
+        if not keys:
+            return []
+        pairs = sorted(keys)
+        parameters = {"apps": [app for app, _ in pairs], column: [other for _, other in pairs]}
+        return _all(self._connection, name, **parameters)
+
+    def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
+        """Tick.write."""
+        with self._connection.pipeline():
+            run = self._run
+            run("progress", stream=stream, frontier=frontier, planned=planned)
+            if frontier != self.streams[stream].frontier:
+                run("drop_plan", stream=stream, frontier=frontier)
+            if chunk is not None:
+                run(
+                    "write_plan",
+                    stream=stream,
+                    first=chunk.plan.first,
+                    next=chunk.plan.next,
+                    decisions=chunk.plan.decisions,
+                    policy_version=chunk.policy_version,
+                )
+                self._write_links(chunk.links)
+                self._write_skipped(stream, chunk.skipped)
+                self._write_dead(stream, chunk.dead)
+
+    def _write_links(self, links: Links) -> None:
+        put = [key for key in links.new_parents if key in links.parents]
+        gone = [key for key in links.new_parents if key not in links.parents]
+        if put:
+            self._run(
+                "write_links",
+                apps=[app for app, _, _ in put],
+                children=[child for _, child, _ in put],
+                labels=[label for _, _, label in put],
+                parents=[links.parents[key][0] for key in put],
+                gens=[links.parents[key][1] for key in put],
+            )
+        if gone:
+            self._run(
+                "drop_links",
+                apps=[app for app, _, _ in gone],
+                children=[child for _, child, _ in gone],
+                labels=[label for _, _, label in gone],
+            )
+        if links.new_generations:
+            keys = list(links.new_generations)
+            self._run(
+                "write_parents",
+                apps=[app for app, _ in keys],
+                parents=[parent for _, parent in keys],
+                gens=[links.generations[key] for key in keys],
+            )
+        if links.new_counts:
+            counts: list[CountKey] = list(links.new_counts)
+            self._run(
+                "write_link_counts",
+                apps=[app for app, _, _, _ in counts],
+                parents=[parent for _, parent, _, _ in counts],
+                labels=[label for _, _, label, _ in counts],
+                gens=[gen for _, _, _, gen in counts],
+                ns=[links.counts[key] for key in counts],
+            )
+
+    def _write_skipped(self, stream: int, skipped: Sequence[SkippedRow]) -> None:
+        if not skipped:
+            return
+        self._run(
+            "write_skipped",
+            stream=stream,
+            apps=[row.app for row in skipped],
+            records=[row.record for row in skipped],
+            reasons=[row.reason for row in skipped],
+            rules=[row.rule for row in skipped],
+            firsts=[row.first for row in skipped],
+            lasts=[row.last for row in skipped],
+            ns=[row.n for row in skipped],
+        )
+        hits: dict[int, int] = {}
+        for row in skipped:
+            if row.rule is not None:
+                hits[row.rule] = hits.get(row.rule, 0) + row.n
+        if hits:
+            self._run("write_skip_counts", stream=stream, rules=list(hits), ns=list(hits.values()))
+
+    def _write_dead(self, stream: int, dead: Sequence[DeadMessage]) -> None:
+        if not dead:
+            return
+        self._run(
+            "write_dead",
+            stream=stream,
+            offsets=[row.offset for row in dead],
+            apps=[row.app for row in dead],
+            records=[row.record for row in dead],
+            errors=[row.error for row in dead],
+            messages=[row.message for row in dead],
+        )
+
+    def _run(self, name: str, **parameters: object) -> None:
+        _run(self._connection, name, **parameters)
+
+
+def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int, LaneRow]]:
+    found: dict[int, dict[int, LaneRow]] = {stream: {} for stream in streams}
+    for stream, lane, last, isolate, tries in _all(connection, "lanes", streams=list(streams)):
+        found[stream][lane] = LaneRow(last, isolate, tries)
+    return found
+
+
+def _all(connection: Connection, name: str, **parameters: object) -> list[Row]:
+    return connection.execute(_QUERIES[name], parameters).fetchall()
+
+
+def _one(connection: Connection, name: str, **parameters: object) -> Row | None:
+    return connection.execute(_QUERIES[name], parameters).fetchone()
+
+
+def _run(connection: Connection, name: str, **parameters: object) -> None:
+    connection.execute(_QUERIES[name], parameters)

@@ -1,0 +1,135 @@
+"""`manage.py bridge`: wires the bridge to Kafka, PostgreSQL and Redis and runs it until told to stop."""
+
+import secrets
+import signal
+import time
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ingest.bridge import Bridge
+from ingest.consumer import KafkaLog, TopicFacts
+from ingest.dispatch import CeleryDispatcher
+from ingest.held import Limits
+from ingest.ledger import PostgresLedger
+from notify import logs, metrics
+from notify.celery import app as celery_app
+from notify.models import Topic
+
+#: Dead letters at or after the frontier past which a stream halts: this many, or 1 % of the window.
+DEAD_LETTERS_MAX: Final = 20
+#: A round takes at least so long, unless whole chunks wait: ticks are few, and each finds some work.
+ROUND_MS: Final = 10
+POLL_MS: Final = 20
+#: kafka-python has bytes of a partition fetched ahead up to this.
+FETCH_BYTES: Final = 2 * 1024 * 1024
+
+
+class SystemClock:
+    """Monotonic milliseconds, and tokens from the system's randomness."""
+
+    def now_ms(self) -> int:
+        """Clock.now_ms."""
+        return time.monotonic_ns() // 1_000_000
+
+    def token(self) -> int:
+        """Clock.token."""
+        return secrets.randbelow(2**63 - 1) + 1
+
+
+class Command(BaseCommand):
+    """Read the topic's partitions, decide, and keep the workers busy. Any number may run.
+
+    Exit codes: 0 told to stop, 2 a setting or the topic is missing: the message says what to do.
+    """
+
+    help = "Run one bridge. SIGTERM stops it: what is in flight may land, then it leaves the group."
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The port of /metrics."""
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            default=settings.NOTIFY_METRICS_PORT,
+            help="serve Prometheus metrics on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until SIGTERM or SIGINT."""
+        logs.configure("bridge")
+        if not Topic.objects.filter(active=True, name=settings.NOTIFY_TOPIC).exists():
+            raise CommandError(
+                f"no active topic {settings.NOTIFY_TOPIC}: run `manage.py topic create` first",
+                returncode=2,
+            )
+        if options["metrics_port"]:
+            metrics.serve(options["metrics_port"])
+        stopped = _on_signals()
+        topic_facts = TopicFacts(settings.KAFKA_BOOTSTRAP_SERVERS, settings.NOTIFY_TOPIC)
+        log = KafkaLog(
+            servers=settings.KAFKA_BOOTSTRAP_SERVERS,
+            topic=settings.NOTIFY_TOPIC,
+            group=settings.NOTIFY_GROUP,
+            describe=topic_facts,
+            session_timeout_ms=settings.NOTIFY_SESSION_TIMEOUT_MS,
+            heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
+            fetch_bytes=FETCH_BYTES,
+            max_poll=settings.NOTIFY_CHUNK_MESSAGES,
+        )
+        dispatcher = CeleryDispatcher(
+            celery_app,
+            dead_letters_max=max(DEAD_LETTERS_MAX, settings.NOTIFY_WINDOW_OFFSETS // 100),
+        )
+        ledger = PostgresLedger()
+        bridge = Bridge(log, ledger, dispatcher, SystemClock(), _limits())
+        logs.get().info("bridge_started")
+        try:
+            _run(bridge, stopped)
+        finally:
+            log.close()
+            ledger.close()
+            topic_facts.close()
+        logs.get().info("bridge_stopped")
+
+
+def _limits() -> Limits:
+    return Limits(
+        window_offsets=settings.NOTIFY_WINDOW_OFFSETS,
+        window_bytes=settings.NOTIFY_WINDOW_BYTES,
+        chunk_messages=settings.NOTIFY_CHUNK_MESSAGES,
+        chunk_bytes=settings.NOTIFY_CHUNK_BYTES,
+        task_rows=settings.NOTIFY_TASK_ROWS,
+        task_bytes=settings.NOTIFY_TASK_BYTES,
+        resend_after_ms=settings.NOTIFY_RESEND_AFTER_MS,
+        resend_after_max_ms=settings.NOTIFY_RESEND_AFTER_MAX_MS,
+        hot_records=settings.NOTIFY_HOT_RECORDS,
+    )
+
+
+def _on_signals() -> list[int]:
+    """A list that gets the number of each signal that asks the process to stop."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGINT, note)
+    return received
+
+
+def _run(bridge: Bridge, stopped: list[int]) -> None:
+    while not stopped:
+        started = time.monotonic()
+        bridge.step(POLL_MS)
+        if not bridge.behind:
+            time.sleep(max(0.0, ROUND_MS / 1000 - (time.monotonic() - started)))
+    bridge.drain()
+    deadline = time.monotonic() + settings.NOTIFY_DRAIN_MS / 1000
+    while bridge.in_flight and time.monotonic() < deadline:
+        bridge.step(POLL_MS)
+    bridge.commit_offsets()

@@ -1,0 +1,93 @@
+"""Plans a chunk: decides its messages in order and gathers what the tick writes. Pure."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ingest.ports import Chunk, DeadMessage, SkippedRow
+from notify.domain import plan as plans
+from notify.domain.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
+from notify.domain.links import Links
+from notify.domain.policy import Policy
+from notify.domain.stream import PlanRow
+from notify.domain.update import Unreadable, Update
+
+
+class Message(NamedTuple):
+    """A fetched message, its bytes, and what they parse to."""
+
+    offset: int
+    body: bytes
+    content: Update | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A chunk, its writes by offset, for the window, and the updates of each record, for the sketch."""
+
+    chunk: Chunk
+    written: Sequence[tuple[int, bytes, list[Write]]]
+    direct: Counter[tuple[str, str]]
+    mirrored: Counter[tuple[str, str]]
+
+
+def plan_chunk(
+    messages: Sequence[Message],
+    *,
+    first: int,
+    end: int,
+    links: Links,
+    policy: Policy,
+    is_routed: Callable[[str], bool],
+) -> Planned:
+    """Decide offsets first..end-1, of which `messages` are those that exist.
+
+    `links` must hold what `links.named` asks for; it is changed in place. `policy` must be the one in
+    force now. `is_routed` says whether an app's updates belong into this partition.
+    """
+    decisions: dict[int, Decision] = {}
+    dropped: dict[tuple[str | None, str | None, str, int | None], SkippedRow] = {}
+    dead: list[DeadMessage] = []
+    written: list[tuple[int, bytes, list[Write]]] = []
+    direct: Counter[tuple[str, str]] = Counter()
+    mirrored: Counter[tuple[str, str]] = Counter()
+    for offset, body, content in messages:
+        routed = isinstance(content, Unreadable) or is_routed(content.app)
+        decision, changes = decide(content, links, policy, routed=routed)
+        links.put(changes)
+        decisions[offset] = decision
+        for reason, record, rule in decision.reasons:
+            if reason in (MALFORMED, MISROUTED):
+                dead.append(_dead(offset, body, content))
+            elif isinstance(content, Update):
+                _count(dropped, (content.app, record, reason, rule), offset)
+        targets = writes(content, decision)
+        for write in targets:
+            (direct if decision.own and write is targets[0] else mirrored)[write[:2]] += 1
+        written.append((offset, body, targets))
+    chunk = Chunk(
+        plan=PlanRow(first, end, plans.encode(first, decisions)),
+        policy_version=policy.version,
+        links=links,
+        skipped=list(dropped.values()),
+        dead=dead,
+    )
+    return Planned(chunk, written, direct, mirrored)
+
+
+def _dead(offset: int, body: bytes, content: Update | Unreadable) -> DeadMessage:
+    if isinstance(content, Unreadable):
+        return DeadMessage(offset, None, None, f"malformed: {content.error}", body)
+    error = "misrouted: the partition is not the one of the app; produce through the API"
+    return DeadMessage(offset, content.app, content.record, error, body)
+
+
+def _count(
+    dropped: dict[tuple[str | None, str | None, str, int | None], SkippedRow],
+    key: tuple[str | None, str | None, str, int | None],
+    offset: int,
+) -> None:
+    before = dropped.get(key)
+    first, n = (offset, 0) if before is None else (before.first, before.n)
+    dropped[key] = SkippedRow(*key, first, offset, n + 1)

@@ -1,0 +1,158 @@
+-- :peek
+SELECT
+    stream.id, stream.topic_id::text, stream.partition, stream.lanes, stream.lanes_wanted, stream.token,
+    stream.planned, stream.frontier, stream.halted, topic.partitions
+FROM topic
+JOIN stream ON stream.topic_id = topic.id
+WHERE topic.active AND stream.partition = %(partition)s
+
+-- :halt
+UPDATE stream
+SET halted = %(reason)s
+WHERE id = %(stream)s AND planned = %(planned)s AND frontier = %(frontier)s AND halted IS NULL
+
+-- :lock_streams
+-- In id order, so that two ticks never wait for each other in a circle.
+SELECT
+    id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted,
+    (extract(epoch FROM now()) * 1000)::bigint
+FROM stream
+WHERE id = ANY(%(streams)s)
+ORDER BY id
+FOR NO KEY UPDATE
+
+-- :set_token
+UPDATE stream SET token = %(token)s WHERE id = %(stream)s
+
+-- :lanes
+SELECT stream, lane, last, isolate, tries FROM lane WHERE stream = ANY(%(streams)s)
+
+-- :plan
+SELECT first, next, decisions FROM plan WHERE stream = %(stream)s AND next > %(frontier)s ORDER BY first
+
+-- :drop_lanes
+DELETE FROM lane WHERE stream = %(stream)s
+
+-- :make_lanes
+-- A drained stream's lanes all stand just before the next offset to be planned.
+INSERT INTO lane (stream, lane, last)
+SELECT id, number, planned - 1 FROM stream, generate_series(0, lanes_wanted - 1) AS number
+WHERE id = %(stream)s
+
+-- :set_lanes
+UPDATE stream SET lanes = lanes_wanted WHERE id = %(stream)s
+
+-- :policy_version
+SELECT version FROM policy_head WHERE id = 1
+
+-- :skip_rules
+SELECT app::text, record::text, rule, scope, (extract(epoch FROM expires_at) * 1000)::bigint
+FROM (
+    SELECT DISTINCT ON (app_id, record) app_id AS app, record, rule, scope, expires_at, active
+    FROM skip_rule
+    WHERE version <= %(version)s
+    ORDER BY app_id, record, version DESC
+) AS newest
+WHERE active
+
+-- :link_limits
+SELECT app::text, label, children, (extract(epoch FROM expires_at) * 1000)::bigint
+FROM (
+    SELECT DISTINCT ON (app_id, label) app_id AS app, label, children, expires_at
+    FROM link_limit
+    WHERE version <= %(version)s
+    ORDER BY app_id, label, version DESC
+) AS newest
+WHERE children IS NOT NULL
+
+-- :links
+SELECT link.app::text, link.child::text, link.label, link.parent::text, link.parent_gen
+FROM unnest(%(apps)s::uuid[], %(children)s::uuid[]) AS wanted (app, child)
+JOIN link ON link.app = wanted.app AND link.child = wanted.child
+
+-- :parents
+SELECT app::text, parent.id::text, parent.gen
+FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[]) AS wanted (app, id)
+JOIN parent USING (app, id)
+
+-- :link_counts
+SELECT counted.app::text, counted.parent::text, counted.label, counted.gen, counted.n
+FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[], %(gens)s::bigint[]) AS wanted (app, parent, gen)
+JOIN link_count AS counted
+    ON counted.app = wanted.app AND counted.parent = wanted.parent AND counted.gen = wanted.gen
+
+-- :progress
+UPDATE stream
+SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now()
+WHERE id = %(stream)s
+
+-- :drop_plan
+DELETE FROM plan WHERE stream = %(stream)s AND next <= %(frontier)s
+
+-- :write_plan
+WITH logged AS (
+    INSERT INTO plan_log (stream, first, next, policy_version, at)
+    VALUES (%(stream)s, %(first)s, %(next)s, %(policy_version)s, now())
+)
+INSERT INTO plan (stream, first, next, decisions)
+VALUES (%(stream)s, %(first)s, %(next)s, %(decisions)s)
+
+-- :write_links
+INSERT INTO link (app, child, label, parent, parent_gen)
+SELECT * FROM unnest(
+    %(apps)s::uuid[], %(children)s::uuid[], %(labels)s::text[], %(parents)s::uuid[], %(gens)s::bigint[]
+)
+ON CONFLICT (app, child, label) DO UPDATE SET parent = excluded.parent, parent_gen = excluded.parent_gen
+
+-- :drop_links
+DELETE FROM link
+USING unnest(%(apps)s::uuid[], %(children)s::uuid[], %(labels)s::text[]) AS gone (app, child, label)
+WHERE link.app = gone.app AND link.child = gone.child AND link.label = gone.label
+
+-- :write_parents
+INSERT INTO parent (app, id, gen)
+SELECT * FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[], %(gens)s::bigint[])
+ON CONFLICT (app, id) DO UPDATE SET gen = excluded.gen
+
+-- :write_link_counts
+INSERT INTO link_count (app, parent, label, gen, n)
+SELECT * FROM unnest(
+    %(apps)s::uuid[], %(parents)s::uuid[], %(labels)s::text[], %(gens)s::bigint[], %(ns)s::bigint[]
+)
+ON CONFLICT (app, parent, label, gen) DO UPDATE SET n = excluded.n
+
+-- :write_skipped
+INSERT INTO skipped (stream, app, record, reason, rule, first, last, n)
+SELECT %(stream)s, * FROM unnest(
+    %(apps)s::uuid[], %(records)s::uuid[], %(reasons)s::text[], %(rules)s::bigint[],
+    %(firsts)s::bigint[], %(lasts)s::bigint[], %(ns)s::bigint[]
+)
+
+-- :write_skip_counts
+INSERT INTO skip_count (stream, rule, hits, last_at)
+SELECT %(stream)s, rule, n, now() FROM unnest(%(rules)s::bigint[], %(ns)s::bigint[]) AS hit (rule, n)
+ON CONFLICT (stream, rule) DO UPDATE SET hits = skip_count.hits + excluded.hits, last_at = excluded.last_at
+
+-- :write_dead
+INSERT INTO dead_letter (stream, "offset", app, record, error, message)
+SELECT %(stream)s, * FROM unnest(
+    %(offsets)s::bigint[], %(apps)s::uuid[], %(records)s::uuid[], %(errors)s::text[], %(messages)s::bytea[]
+)
+
+-- :write_hot
+INSERT INTO hot (bucket, stream, app, record, direct, mirrored, error)
+SELECT to_timestamp(bucket / 1000.0), stream, app, record, direct, mirrored, error
+FROM unnest(
+    %(buckets)s::bigint[], %(streams)s::bigint[], %(apps)s::uuid[], %(records)s::uuid[],
+    %(directs)s::bigint[], %(mirroreds)s::bigint[], %(errors)s::bigint[]
+) AS new (bucket, stream, app, record, direct, mirrored, error)
+ON CONFLICT (bucket, stream, app, record) DO UPDATE SET
+    direct = hot.direct + excluded.direct,
+    mirrored = hot.mirrored + excluded.mirrored,
+    error = GREATEST(hot.error, excluded.error)
+
+-- :tidy_plan_log
+DELETE FROM plan_log WHERE at < now() - %(days)s * interval '1 day'
+
+-- :tidy_hot
+DELETE FROM hot WHERE bucket < now() - %(hours)s * interval '1 hour'

@@ -1,0 +1,49 @@
+"""Apps and their keys: made, rotated and revoked alike by the commands and the admin pages.
+
+A secret is returned once, to be shown once; only its HMAC is stored.
+"""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from notify.keys import make_key
+from notify.models import App, AppKey
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that was made just now. `revoked`: the prefixes of the keys that ended for it."""
+
+    secret: str
+    prefix: str
+    revoked: tuple[str, ...] = ()
+
+
+def create_app(name: str, *, requires_key: bool) -> tuple[App, NewKey]:
+    """A new app with its first key. The name must be free."""
+    with transaction.atomic():
+        app = App.objects.create(name=name, requires_key=requires_key)
+        return app, rotate(app)
+
+
+def rotate(app: App) -> NewKey:
+    """Give the app one key more. Two live at a time, so that servers can change over: the older
+    ones are revoked."""
+    with transaction.atomic():
+        App.objects.select_for_update().get(id=app.id)
+        live = AppKey.objects.filter(app=app, revoked_at=None).order_by("-created_at", "-id")
+        older = list(live[1:])
+        for key in older:
+            revoke(key)
+        secret, prefix, digest = make_key()
+        AppKey.objects.create(app=app, prefix=prefix, digest=digest)
+    return NewKey(secret, prefix, tuple(key.prefix for key in older))
+
+
+def revoke(key: AppKey) -> None:
+    """End the key, from the next refresh of each web process. Once revoked it stays so."""
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.save(update_fields=["revoked_at"])

@@ -1,0 +1,62 @@
+"""The Celery app: `celery -A notify worker` serves every lane, `-Q lane.07` one of them.
+
+Redis may lose, repeat and reorder tasks: nothing here tries to stop it (DESIGN.md section 7), since the
+lane check in the worker's statement makes all of it harmless.
+"""
+
+import os
+from typing import Any, Final
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
+
+from django.conf import settings  # noqa: E402 - needs DJANGO_SETTINGS_MODULE
+
+from notify import logs  # noqa: E402
+from notify.domain.lanes import LANES_MAX, queue_of  # noqa: E402
+
+#: Task names: the bridge sends by name and never imports the workers.
+APPLY: Final = "workers.apply"
+ISOLATE: Final = "workers.isolate"
+
+LANES: Final = Exchange("lanes", type="direct")
+
+app = Celery("notify")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    broker_transport_options={
+        "global_keyprefix": f"{settings.NOTIFY_NAMESPACE}.",
+        "priority_steps": [0],
+        "queue_order_strategy": "round_robin",
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    },
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    task_queues=[
+        Queue(queue_of(lane), LANES, routing_key=queue_of(lane)) for lane in range(LANES_MAX)
+    ],
+    task_default_queue=queue_of(0),
+    task_default_exchange=LANES.name,
+    task_default_routing_key=queue_of(0),
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=False,
+    task_ignore_result=True,
+    task_store_errors_even_if_ignored=False,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    timezone="UTC",
+)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def _configure_logging(**kwargs: Any) -> None:
+    """Celery's own lines go through our log schema."""
+    logs.configure("worker")

@@ -1,0 +1,122 @@
+"""A stream's recorded positions, and what must be true of them.
+
+The SQL only reads, locks and writes these; every check is here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from notify.domain.window import ONE_AT_A_TIME, Window
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """The `stream` row: offsets below `frontier` are applied, those below `planned` decided."""
+
+    id: int
+    topic_id: str
+    partition: int
+    lanes: int
+    lanes_wanted: int
+    token: int
+    planned: int
+    frontier: int
+    halted: str | None = None
+
+    def at(self, *, frontier: int, planned: int) -> "StreamRow":
+        """The row with these positions."""
+        return replace(self, frontier=frontier, planned=planned)
+
+    @property
+    def drained(self) -> bool:
+        """Whether every decided offset is applied."""
+        return self.frontier == self.planned
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """The `lane` row; see notify.models.Lane."""
+
+    last: int
+    isolate: int = -1
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What Kafka says of a partition: offsets start..end-1 exist."""
+
+    topic_id: str
+    partitions: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """The encoded decisions on offsets first..next-1."""
+
+    first: int
+    next: int
+    decisions: bytes
+
+
+def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -> str | None:
+    """Why the log cannot be the one that `stream` stands for; None if it can (rule 11).
+
+    `stream` must have been read before `facts`: ends only rise.
+    """
+    if facts.topic_id != stream.topic_id:
+        return (
+            f"the topic was deleted and made again (its id is {facts.topic_id}, not "
+            f"{stream.topic_id}): run `manage.py topic adopt`"
+        )
+    if facts.partitions < partitions_stored:
+        return (
+            f"the topic has {facts.partitions} partitions, {partitions_stored} are stored: "
+            "it is not the topic that was adopted; restore it, or `manage.py topic adopt`"
+        )
+    if facts.start > stream.frontier:
+        return (
+            f"the log starts at {facts.start}, after the frontier {stream.frontier}: offsets "
+            "between were deleted before they were applied; raise the topic's retention, then adopt"
+        )
+    if facts.end < stream.planned:
+        return (
+            f"the log ends at {facts.end}, before {stream.planned}, up to which it is planned: "
+            "Kafka lost messages that were acknowledged; restore them, or `manage.py topic adopt`"
+        )
+    return None
+
+
+def tick_surprise(
+    stream: StreamRow | None,
+    lanes: Mapping[int, LaneRow],
+    window: Window,
+    *,
+    token: int,
+    planned: int,
+) -> str | None:
+    """Why what is recorded is not what this bridge remembers; None if it is (rule 5).
+
+    Lanes that stand where the window's flying batch ends are noted as landed.
+    """
+    if stream is None:
+        return "the stream is gone"
+    if stream.halted is not None:
+        return "halted"
+    if stream.token != token:
+        return "another bridge loaded the stream"
+    if stream.planned != planned:
+        return f"planned is {stream.planned}, not {planned}"
+    if lanes.keys() != window.lanes.keys():
+        return "the lanes changed"
+    for number, row in lanes.items():
+        if not window.landed(number, row.last):
+            return f"lane {number} stands at {row.last}"
+        lane = window.lanes[number]
+        if row.isolate > max(lane.isolate, row.last):
+            return f"lane {number} is to be isolated"
+        if row.tries == ONE_AT_A_TIME and row.isolate > row.last and not lane.one_at_a_time:
+            return f"lane {number} is to be sent one offset at a time"
+    return None

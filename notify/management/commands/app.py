@@ -1,0 +1,117 @@
+"""`manage.py app`: customers and their keys."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count, Q
+
+from notify import app_keys
+from notify.app_keys import NewKey
+from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.management.table import table
+from notify.models import App
+
+
+class Command(AnsweringCommand):
+    """Create apps, list them, give them keys."""
+
+    help = "Create an app, list the apps, or give an app a new key."
+
+    def arguments(self, parser: CommandParser) -> None:
+        """One parser an action."""
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        create = actions.add_parser("create", help="make an app and its first key")
+        create.add_argument("name")
+        create.add_argument(
+            "--requires-key", action="store_true", help="SDK calls, too, must carry a key"
+        )
+        listed = actions.add_parser("list", help="all apps")
+        rotate = actions.add_parser(
+            "rotate-key", help="make a new key; two live at a time, the oldest is revoked"
+        )
+        rotate.add_argument("app", help="the app's id or its name")
+        for action in (create, listed, rotate):
+            takes_json(action)
+
+    def answer(self, options: Mapping[str, Any], /) -> Answer:
+        """One of the three actions."""
+        if options["action"] == "create":
+            return _create(options["name"], requires_key=options["requires_key"])
+        if options["action"] == "list":
+            return _list()
+        app = _find(options["app"])
+        return _with_secret(app, app_keys.rotate(app))
+
+
+def _create(name: str, *, requires_key: bool) -> Answer:
+    if App.objects.filter(name=name).exists():
+        raise CommandError(f"there is an app {name!r} already: see `manage.py app list`")
+    try:
+        App(name=name).full_clean()
+    except ValidationError as error:
+        raise wrong("; ".join(error.messages)) from None
+    app, key = app_keys.create_app(name, requires_key=requires_key)
+    return _with_secret(app, key)
+
+
+def _find(text: str) -> App:
+    try:
+        asked = Q(id=UUID(text))
+    except ValueError:
+        asked = Q(name=text)
+    app = App.objects.filter(asked).first()
+    if app is None:
+        raise wrong(f"there is no app {text!r}: see `manage.py app list`")
+    return app
+
+
+def _with_secret(app: App, key: NewKey) -> Answer:
+    lines = [
+        f"App     {app.name}",
+        f"Id      {app.id}",
+        f"Key     {key.secret}",
+        "",
+        "The key is shown this once. Give it to the customer now.",
+    ]
+    if key.revoked:
+        lines.append(f"Revoked: {', '.join(f'{prefix}…' for prefix in key.revoked)}")
+    data = {
+        "id": str(app.id),
+        "name": app.name,
+        "requires_key": app.requires_key,
+        "key": key.secret,
+        "key_prefix": key.prefix,
+        "revoked_key_prefixes": list(key.revoked),
+    }
+    return Answer("\n".join(lines), data)
+
+
+def _list() -> Answer:
+    apps = App.objects.annotate(live=Count("keys", filter=Q(keys__revoked_at=None)))
+    rows = [
+        (str(app.id), str(app.live), "yes" if app.requires_key else "no", _state(app), app.name)
+        for app in apps
+    ]
+    data = {
+        "apps": [
+            {
+                "id": str(app.id),
+                "name": app.name,
+                "requires_key": app.requires_key,
+                "enabled": app.enabled,
+                "live_keys": app.live,
+                "created_at": app.created_at.isoformat(),
+            }
+            for app in apps
+        ]
+    }
+    if not rows:
+        return Answer("There is no app yet: run `manage.py app create NAME`.", data)
+    return Answer(table(("ID", "KEYS", "NEEDS KEY", "STATE", "NAME"), rows, right=(1,)), data)
+
+
+def _state(app: App) -> str:
+    return "on" if app.enabled else "off"

@@ -1,0 +1,50 @@
+"""`manage.py lanes`: change how many lanes the streams have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from notify import streams
+from notify.domain.lanes import LANES_MAX
+from notify.management.answering import Answer, AnsweringCommand
+
+
+class Command(AnsweringCommand):
+    """Ask for another number of lanes."""
+
+    help = (
+        "Change the number of lanes of every partition. Each partition drains first: its bridge "
+        "plans nothing new until all that is planned is applied, a second or so; then it goes on "
+        "with the new lanes. No worker needs a restart."
+    )
+
+    def arguments(self, parser: CommandParser) -> None:
+        """The number is the only one."""
+        super().arguments(parser)
+        parser.add_argument(
+            "--to",
+            type=int,
+            required=True,
+            metavar="N",
+            help=f"1 to {LANES_MAX}; about 2-4 for each worker process serve well",
+        )
+
+    def answer(self, options: Mapping[str, Any], /) -> Answer:
+        """Record what is wanted; bridges do the rest."""
+        wanted = streams.want_lanes(options["to"])
+        draining = [each for each in wanted if each.lanes != each.lanes_wanted]
+        data = {
+            "lanes_wanted": options["to"],
+            "partitions": [
+                {"partition": each.partition, "lanes": each.lanes, "draining": each in draining}
+                for each in wanted
+            ],
+        }
+        if not draining:
+            return Answer(f"All {len(wanted)} partitions have {options['to']} lanes already.", data)
+        text = (
+            f"{len(draining)} of {len(wanted)} partitions drain now and then go on with "
+            f"{options['to']} lanes.\n`manage.py status` shows when it is done."
+        )
+        return Answer(text, data)

@@ -1,0 +1,276 @@
+"""Where every partition stands, from PostgreSQL and, while it answers, from Kafka."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q, Sum
+from django.db.models.functions import Now
+
+from notify import streams
+from notify.domain import plan as plans
+from notify.domain.decide import OWN_ONLY, writes
+from notify.domain.errors import PlanUnreadable, ReplayDisagrees
+from notify.domain.lanes import lane_of
+from notify.domain.update import Update
+from notify.domain.update import read as read_update
+from notify.models import App, Hot, Lane, Plan, PlanLog, Stream, Topic
+from notify.topic import Extent, Head, KafkaAway, TopicMissing, Topics
+
+HOT_SECONDS: Final = 60
+TOP_RECORDS: Final = 10
+
+OK: Final = "ok"
+DRAINING: Final = "draining"
+#: No bridge ticks it.
+STALLED: Final = "stalled"
+#: It ticks, and its lanes do not land.
+STUCK: Final = "stuck"
+HALTED: Final = "halted"
+TROUBLE: Final = frozenset((STALLED, STUCK, HALTED))
+
+
+class LaneBehind(NamedTuple):
+    """A lane that holds its partition's frontier: it has not applied the oldest update, `offset`.
+
+    `waiting_seconds`: since that was decided. `tries`: sends that may have killed their worker.
+    """
+
+    lane: int
+    last: int
+    offset: int
+    app: str
+    record: str
+    waiting_seconds: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition. What only Kafka knows is None while Kafka is away.
+
+    `lag_messages` are not known to be applied, `unplanned_messages` of them not even decided;
+    `lag_seconds` is the age of the oldest of them; `waiting_seconds` is how long ago it was decided,
+    0 if nothing decided waits. `lanes_behind` is None if it cannot be told.
+    """
+
+    partition: int
+    state: str
+    planned: int
+    frontier: int
+    lanes: int
+    lanes_wanted: int
+    halted: str | None
+    ticked_ago_seconds: float | None
+    waiting_seconds: float
+    log_end: int | None
+    lag_seconds: float | None
+    lanes_behind: tuple[LaneBehind, ...] | None
+
+    @property
+    def window_offsets(self) -> int:
+        """Offsets that are decided and not known to be applied."""
+        return self.planned - self.frontier
+
+    @property
+    def lag_messages(self) -> int | None:
+        """Offsets from the frontier to the log's end."""
+        return None if self.log_end is None else max(0, self.log_end - self.frontier)
+
+    @property
+    def unplanned_messages(self) -> int | None:
+        """Offsets from planned to the log's end."""
+        return None if self.log_end is None else max(0, self.log_end - self.planned)
+
+
+class TopRecord(NamedTuple):
+    """A record's updates in the last HOT_SECONDS; high by the sketch's error at most."""
+
+    app: str
+    record: str
+    direct: int
+    mirrored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All partitions of the active topic, the hottest records, and the names of their apps."""
+
+    topic: Topic
+    partitions: tuple[PartitionStatus, ...]
+    top_records: tuple[TopRecord, ...]
+    app_names: Mapping[str, str]
+    kafka_error: str | None
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether no partition is in trouble."""
+        return not any(each.state in TROUBLE for each in self.partitions)
+
+
+class _Oldest(NamedTuple):
+    """The recorded chunk at a stream's frontier, and when it was decided."""
+
+    plan: Plan
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """What Kafka said: extents of the partitions, and their messages at the frontier."""
+
+    extents: Mapping[int, Extent]
+    heads: Mapping[int, Head]
+    error: str | None = None
+
+
+def read(servers: Sequence[str]) -> Status:
+    """The status now. Raises NoTopic; Kafka being away is told in the status."""
+    topic = streams.active_topic()
+    found = list(Stream.objects.filter(topic_id=topic.id).order_by("partition").annotate(now=Now()))
+    log = _ask_kafka(servers, topic, found)
+    oldest = _oldest_plans(found)
+    lanes: dict[int, dict[int, Lane]] = {}
+    for lane in Lane.objects.filter(stream__in=[stream.id for stream in found]):
+        lanes.setdefault(lane.stream, {})[lane.lane] = lane
+    partitions = tuple(
+        _partition(stream, stream.now, log, oldest.get(stream.id), lanes.get(stream.id, {}))
+        for stream in found
+    )
+    top = _top_records([stream.id for stream in found])
+    named = {record.app for record in top} | {
+        lane.app for each in partitions for lane in each.lanes_behind or ()
+    }
+    names = {str(app.id): app.name for app in App.objects.filter(id__in=named)}
+    return Status(topic, partitions, top, names, log.error)
+
+
+def _ask_kafka(servers: Sequence[str], topic: Topic, found: Sequence[Stream]) -> _Log:
+    try:
+        with Topics(servers) as topics:
+            if topics.describe(topic.name).id != topic.id:
+                return _Log({}, {}, f"the topic {topic.name} is another one: see `topic check`")
+            extents = topics.extents(topic.name, [stream.partition for stream in found])
+            behind = {
+                stream.partition: max(stream.frontier, extents[stream.partition].start)
+                for stream in found
+                if stream.frontier < extents[stream.partition].end
+            }
+            return _Log(extents, topics.heads(topic.name, behind))
+    except (KafkaAway, TopicMissing) as error:
+        return _Log({}, {}, str(error))
+
+
+def _oldest_plans(found: Sequence[Stream]) -> dict[int, _Oldest]:
+    wanted = Q()
+    for stream in found:
+        if stream.frontier < stream.planned:
+            at = stream.frontier
+            wanted |= Q(stream=stream.id, first__lte=at, next__gt=at)
+    if not wanted:
+        return {}
+    decided = {log.stream: log.at for log in PlanLog.objects.filter(wanted)}
+    return {
+        plan.stream: _Oldest(plan, decided[plan.stream])
+        for plan in Plan.objects.filter(wanted)
+        if plan.stream in decided
+    }
+
+
+def _partition(
+    stream: Stream, now: datetime, log: _Log, oldest: _Oldest | None, lanes: Mapping[int, Lane]
+) -> PartitionStatus:
+    extent = log.extents.get(stream.partition)
+    head = log.heads.get(stream.partition)
+    ticked_ago = None if stream.ticked_at is None else (now - stream.ticked_at).total_seconds()
+    waiting = 0.0 if oldest is None else max(0.0, (now - oldest.at).total_seconds())
+    lag_seconds = None
+    if head is not None:
+        lag_seconds = max(0.0, now.timestamp() - _at(head) / 1000)
+    elif extent is not None and extent.end <= stream.frontier:
+        lag_seconds = 0.0
+    lanes_behind: tuple[LaneBehind, ...] | None = None
+    if stream.frontier == stream.planned:
+        lanes_behind = ()
+    elif head is not None and oldest is not None:
+        lanes_behind = _behind(head, oldest.plan, lanes, waiting_seconds=waiting)
+    return PartitionStatus(
+        partition=stream.partition,
+        state=_state(stream, ticked_ago, waiting),
+        planned=stream.planned,
+        frontier=stream.frontier,
+        lanes=stream.lanes,
+        lanes_wanted=stream.lanes_wanted,
+        halted=stream.halted,
+        ticked_ago_seconds=ticked_ago,
+        waiting_seconds=waiting,
+        log_end=None if extent is None else extent.end,
+        lag_seconds=lag_seconds,
+        lanes_behind=lanes_behind,
+    )
+
+
+def _at(head: Head) -> int:
+    update = read_update(head.value)
+    return update.at if isinstance(update, Update) else head.timestamp_ms
+
+
+def _state(stream: Stream, ticked_ago: float | None, waiting: float) -> str:
+    most = settings.NOTIFY_STALLED_AFTER_MS / 1000
+    if stream.halted is not None:
+        return HALTED
+    if ticked_ago is None or ticked_ago > most:
+        return STALLED
+    if waiting > most:
+        return STUCK
+    return OK if stream.lanes == stream.lanes_wanted else DRAINING
+
+
+def _behind(
+    head: Head, plan: Plan, lanes: Mapping[int, Lane], *, waiting_seconds: float
+) -> tuple[LaneBehind, ...] | None:
+    """The lanes that have not applied the message at the frontier, by its recorded decision."""
+    if not plan.first <= head.offset < plan.next:
+        return None
+    try:
+        decision = plans.decode(plan.first, bytes(plan.decisions)).get(head.offset, OWN_ONLY)
+        written = writes(read_update(head.value), decision)
+    except (PlanUnreadable, ReplayDisagrees):
+        return None
+    behind: dict[int, LaneBehind] = {}
+    for write in written:
+        lane = lanes.get(lane_of(write.app, write.record, len(lanes)))
+        if lane is not None and lane.last < head.offset:
+            behind.setdefault(
+                lane.lane,
+                LaneBehind(
+                    lane.lane,
+                    lane.last,
+                    head.offset,
+                    write.app,
+                    write.record,
+                    waiting_seconds,
+                    max(0, lane.tries),
+                ),
+            )
+    return tuple(behind.values())
+
+
+def _top_records(stream_ids: Sequence[int]) -> tuple[TopRecord, ...]:
+    rows = (
+        Hot.objects.filter(
+            bucket__gte=Now() - timedelta(seconds=HOT_SECONDS), stream__in=stream_ids
+        )
+        .order_by()
+        .values_list("app", "record")
+        .annotate(direct_sum=Sum("direct"), mirrored_sum=Sum("mirrored"))
+    )
+    top = sorted(rows, key=_updates, reverse=True)[:TOP_RECORDS]
+    return tuple(TopRecord(str(app), str(record), *counts) for app, record, *counts in top)
+
+
+def _updates(row: tuple[UUID, UUID, int, int]) -> int:
+    return row[2] + row[3]

@@ -1,0 +1,368 @@
+"""What operators may do to streams: make them for a topic, resume them, change their lanes.
+
+DESIGN.md rules 10 and 11. A bridge may tick at the same time: rows are locked as a tick locks
+them, in id order, and whoever held a stream that is moved or ended here finds its token invalid.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Least
+
+from notify.domain.lanes import LANES_MAX
+from notify.domain.stream import LogFacts, StreamRow, halt_reason
+from notify.models import Lane, Plan, PlanLog, Stream, Topic
+from notify.topic import Described, Extent, TopicMissing, Topics
+
+_TOKEN_MAX: Final = 2**63 - 1
+
+
+class StreamsRefused(Exception):
+    """The streams are not in a state in which this may be done."""
+
+
+class NoTopic(StreamsRefused):
+    """No topic is adopted: run `manage.py topic create`, or `topic adopt` for one that exists."""
+
+
+class NotInRange(StreamsRefused):
+    """No such partition, or no such number of lanes."""
+
+
+class Lost(NamedTuple):
+    """Offsets first..next-1 of a topic, of which some or all will never be applied."""
+
+    topic: str
+    partition: int
+    first: int
+    next: int
+
+    def __str__(self) -> str:
+        return f"{self.topic} partition {self.partition}: offsets {self.first}-{self.next - 1}"
+
+
+class Undrained(StreamsRefused):
+    """Updates would be lost. `lost` names their ranges."""
+
+    def __init__(self, lost: Sequence[Lost]) -> None:
+        self.lost = lost
+        offsets = sum(each.next - each.first for each in lost)
+        super().__init__(
+            "\n".join(
+                (
+                    f"up to {offsets} updates are not applied and would be lost:",
+                    *(f"  {each}" for each in lost),
+                    "Let the bridge apply them (see `manage.py status`), or give --abandon.",
+                )
+            )
+        )
+
+
+class Position(NamedTuple):
+    """Where a stream stands: see `Stream`."""
+
+    frontier: int
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The topic that is active now. `changed`: the partitions whose streams were made or moved."""
+
+    topic: Described
+    changed: tuple[int, ...]
+    lost: tuple[Lost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Kafka's topic; what keeps streams from going on with it, and what is only worth knowing."""
+
+    topic: Described
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class Resumed(NamedTuple):
+    """A partition that was halted, and why."""
+
+    partition: int
+    halted: str
+
+
+class Wanted(NamedTuple):
+    """The lanes of a partition now, and after its window has drained."""
+
+    partition: int
+    lanes: int
+    lanes_wanted: int
+
+
+def active_topic() -> Topic:
+    """The topic that bridges read. Raises NoTopic."""
+    topic = Topic.objects.filter(active=True).first()
+    if topic is None:
+        raise NoTopic(NoTopic.__doc__)
+    return topic
+
+
+def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
+    """Make the topic `name` the active one, with a stream of `lanes` lanes for each partition.
+
+    For the topic that is active already, streams move to where its log allows them to go on, which
+    is nowhere unless Kafka lost messages. Raises Undrained unless `abandon`; TopicMissing and
+    KafkaAway; StreamsRefused for a topic that was active before. Nothing has changed then.
+    """
+    found = topics.describe(name)
+    logs = topics.extents(name, range(found.partitions))
+    before = Topic.objects.filter(active=True).first()
+    ends: Mapping[int, int] = {}
+    if before is not None and before.id != found.id:
+        ends = _ends(topics, before)
+    return adopt_found(found, logs, old_ends=ends, lanes=lanes, abandon=abandon)
+
+
+def check_replaceable(topics: Topics, *, abandon: bool) -> None:
+    """Raises Undrained if `adopt` of a new topic would be refused now."""
+    topic = Topic.objects.filter(active=True).first()
+    if topic is None or abandon:
+        return
+    lost = _unapplied(topic, streams_of(topic), _ends(topics, topic))
+    if lost:
+        raise Undrained(lost)
+
+
+def _ends(topics: Topics, topic: Topic) -> dict[int, int]:
+    """The log ends of a topic; none if it was deleted, or deleted and made again."""
+    try:
+        if topics.describe(topic.name).id != topic.id:
+            return {}
+        logs = topics.extents(topic.name, range(topic.partitions))
+    except TopicMissing:
+        return {}
+    return {partition: log.end for partition, log in logs.items()}
+
+
+def adopt_found(
+    found: Described,
+    logs: Mapping[int, Extent],
+    *,
+    old_ends: Mapping[int, int],
+    lanes: int,
+    abandon: bool,
+) -> Adopted:
+    """`adopt` of a topic that is known, with the log of each partition.
+
+    `old_ends` are the log ends of the topic that was active before, where that still exists.
+    """
+    check_lanes(lanes)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE topic IN SHARE ROW EXCLUSIVE MODE")
+        before = Topic.objects.filter(active=True).first()
+        if before is not None and before.id == found.id:
+            return _move(before, found, logs, abandon=abandon)
+        lost = _retire(before, found, old_ends, abandon=abandon) if before is not None else ()
+        if Topic.objects.filter(id=found.id).exists():
+            raise StreamsRefused(
+                f"the topic {found.name} was active before and was replaced: what it held then is "
+                "history. Run `manage.py topic create` with a new name."
+            )
+        Topic.objects.create(id=found.id, name=found.name, partitions=found.partitions)
+        for partition in range(found.partitions):
+            _make(found, partition, logs[partition].start, lanes)
+    return Adopted(found, tuple(range(found.partitions)), tuple(lost))
+
+
+def _make(topic: Described, partition: int, start: int, lanes: int) -> None:
+    stream = Stream.objects.create(
+        topic_id=topic.id,
+        partition=partition,
+        lanes=lanes,
+        lanes_wanted=lanes,
+        planned=start,
+        frontier=start,
+    )
+    Lane.objects.bulk_create(
+        Lane(stream=stream.id, lane=number, last=start - 1) for number in range(lanes)
+    )
+
+
+def _retire(
+    topic: Topic, successor: Described, ends: Mapping[int, int], *, abandon: bool
+) -> Sequence[Lost]:
+    """End the active topic: nobody can tick or apply its streams from here on."""
+    streams = _locked(topic)
+    lost = _unapplied(topic, streams, ends)
+    if lost and not abandon:
+        raise Undrained(lost)
+    for stream in streams:
+        stream.token = _token()
+        stream.halted = f"replaced by the topic {successor.name} ({successor.id})"
+        stream.save(update_fields=["token", "halted"])
+    topic.active = False
+    topic.save(update_fields=["active"])
+    return lost
+
+
+def _unapplied(topic: Topic, streams: Iterable[Stream], ends: Mapping[int, int]) -> list[Lost]:
+    return [
+        Lost(topic.name, stream.partition, stream.frontier, next_)
+        for stream in streams
+        if (next_ := max(stream.planned, ends.get(stream.partition, 0))) > stream.frontier
+    ]
+
+
+def _move(topic: Topic, found: Described, logs: Mapping[int, Extent], *, abandon: bool) -> Adopted:
+    """Let the active topic's streams go on after Kafka lost messages of theirs."""
+    if found.partitions < topic.partitions:
+        raise StreamsRefused(
+            f"the topic {found.name} has {found.partitions} partitions, {topic.partitions} are "
+            "stored: restore it, or run `manage.py topic create` with a new name"
+        )
+    moves: list[tuple[Stream, Position]] = []
+    lost: list[Lost] = []
+    for stream in _locked(topic):
+        log = logs[stream.partition]
+        position = fit(Position(stream.frontier, stream.planned), log)
+        if position == (stream.frontier, stream.planned):
+            continue
+        moves.append((stream, position))
+        if log.start > stream.frontier:
+            lost.append(Lost(topic.name, stream.partition, stream.frontier, log.start))
+        if log.end < stream.planned:
+            lost.append(Lost(topic.name, stream.partition, log.end, stream.planned))
+    if lost and not abandon:
+        raise Undrained(lost)
+    for stream, position in moves:
+        _place(stream, position)
+    return Adopted(found, tuple(stream.partition for stream, _ in moves), tuple(lost))
+
+
+def fit(position: Position, log: Extent) -> Position:
+    """The nearest position from which the log can be read on; frontier is not after planned."""
+    planned = min(max(position.planned, log.start), log.end)
+    return Position(min(max(position.frontier, log.start), planned), planned)
+
+
+def _place(stream: Stream, position: Position) -> None:
+    """Move a locked stream. What is planned after it is forgotten: those offsets will be others."""
+    stream.frontier, stream.planned = position
+    stream.token = _token()
+    stream.halted = None
+    stream.save(update_fields=["frontier", "planned", "token", "halted"])
+    for table in (Plan, PlanLog):
+        chunks = table.objects.filter(stream=stream.id)
+        chunks.filter(first__gte=position.planned).delete()
+        chunks.filter(next__gt=position.planned).update(next=position.planned)
+    top = position.planned - 1
+    Lane.objects.filter(stream=stream.id).update(
+        last=Least(F("last"), top), isolate=Least(F("isolate"), top)
+    )
+
+
+def check(topics: Topics, name: str) -> Checked:
+    """Compare the active topic's streams with Kafka's topic `name`.
+
+    Raises NoTopic, TopicMissing, KafkaAway.
+    """
+    topic = active_topic()
+    streams = streams_of(topic)
+    found = topics.describe(name)
+    logs = topics.extents(name, range(min(found.partitions, topic.partitions)))
+    problems: list[str] = []
+    notes: list[str] = []
+    if topic.name != name:
+        problems.append(f"the active topic is {topic.name}, not {name}: see NOTIFY_TOPIC")
+    if len(streams) != topic.partitions:
+        problems.append(f"{len(streams)} streams are stored for {topic.partitions} partitions")
+    for stream in streams:
+        reason = stream.halted
+        log = logs.get(stream.partition)
+        if reason is None and log is not None:
+            facts = LogFacts(str(found.id), found.partitions, log.start, log.end)
+            reason = halt_reason(_row(stream), facts, partitions_stored=topic.partitions)
+        if reason is not None:
+            state = "is halted" if stream.halted is not None else "cannot go on"
+            problems.append(f"partition {stream.partition} {state}: {reason}")
+    if found.partitions > topic.partitions:
+        notes.append(
+            f"Kafka has {found.partitions} partitions, {topic.partitions} are used: apps would "
+            "change partition, and lose their order, if more were. Make a new topic for that."
+        )
+    return Checked(found, tuple(problems), tuple(notes))
+
+
+def _row(stream: Stream) -> StreamRow:
+    return StreamRow(
+        id=stream.id,
+        topic_id=str(stream.topic_id),
+        partition=stream.partition,
+        lanes=stream.lanes,
+        lanes_wanted=stream.lanes_wanted,
+        token=stream.token,
+        planned=stream.planned,
+        frontier=stream.frontier,
+        halted=stream.halted,
+    )
+
+
+def streams_of(topic: Topic) -> list[Stream]:
+    """The topic's streams by partition."""
+    return list(Stream.objects.filter(topic_id=topic.id).order_by("partition"))
+
+
+def resume(partition: int | None = None) -> list[Resumed]:
+    """Clear the halt of one partition of the active topic, or of all; returns what was halted.
+
+    If the cause is still there, the bridge halts it again at the Load. Raises NoTopic, NotInRange.
+    """
+    with transaction.atomic():
+        streams = _locked(active_topic())
+        if partition is not None:
+            streams = [stream for stream in streams if stream.partition == partition]
+            if not streams:
+                raise NotInRange(f"there is no partition {partition}: see `manage.py stream list`")
+        resumed = [
+            Resumed(stream.partition, stream.halted)
+            for stream in streams
+            if stream.halted is not None
+        ]
+        _update(streams, halted=None)
+    return resumed
+
+
+def want_lanes(to: int) -> list[Wanted]:
+    """Ask for `to` lanes in every partition of the active topic.
+
+    Ticks plan nothing until what is planned is applied; then a Load makes the new lanes. Raises
+    NoTopic, NotInRange.
+    """
+    check_lanes(to)
+    with transaction.atomic():
+        streams = _locked(active_topic())
+        _update(streams, lanes_wanted=to)
+    return [Wanted(stream.partition, stream.lanes, to) for stream in streams]
+
+
+def check_lanes(lanes: int) -> None:
+    """Raises NotInRange for a number of lanes that workers do not listen on."""
+    if not 1 <= lanes <= LANES_MAX:
+        raise NotInRange(f"a stream has 1 to {LANES_MAX} lanes, not {lanes}")
+
+
+def _locked(topic: Topic) -> list[Stream]:
+    locked = Stream.objects.select_for_update().filter(topic_id=topic.id).order_by("id")
+    return sorted(locked, key=lambda stream: stream.partition)
+
+
+def _update(streams: Iterable[Stream], **fields: object) -> None:
+    Stream.objects.filter(id__in=[stream.id for stream in streams]).update(**fields)
+
+
+def _token() -> int:
+    return secrets.randbelow(_TOKEN_MAX) + 1

@@ -1,0 +1,210 @@
+"""Kafka's topic as operators see it: the only user of kafka-python's admin client.
+
+Works alike on Apache Kafka and on Tansu: it asks for metadata and offsets only (DESIGN.md, 7).
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import (
+    BrokerResponseError,
+    InvalidTopicError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+#: Milliseconds in which Kafka must answer, and at least one message of a partition must come.
+TIMEOUT_MS: Final = 5_000
+#: One poll; below 20 kafka-python does not get to its positions.
+_POLL_MS: Final = 100
+#: Enough for one message of the largest size that web accepts; Kafka sends the first batch anyway.
+_FETCH_BYTES: Final = 64 * 1024
+
+
+class TopicError(Exception):
+    """The topic cannot be used as it was asked."""
+
+
+class KafkaAway(TopicError):
+    """Kafka cannot be reached, or does not answer."""
+
+
+class TopicMissing(TopicError):
+    """Kafka has no topic of this name."""
+
+
+class TopicExists(TopicError):
+    """Kafka has a topic of this name already."""
+
+
+class TopicRefused(TopicError):
+    """Kafka will not make such a topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic that exists: `id` is another one after it was deleted and made again."""
+
+    id: UUID
+    name: str
+    partitions: int
+
+
+class Extent(NamedTuple):
+    """The offsets that a partition's log holds: start..end-1, holes included."""
+
+    start: int
+    end: int
+
+
+class Head(NamedTuple):
+    """The first message at or after a position; `timestamp_ms` is Kafka's."""
+
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+
+
+class Topics:
+    """A connection to Kafka's admin side, closed at the end of its `with` block.
+
+    Every method raises KafkaAway. `security` is passed on to kafka-python's clients.
+    """
+
+    def __init__(
+        self,
+        servers: Collection[str],
+        *,
+        timeout_ms: int = TIMEOUT_MS,
+        security: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._servers = list(servers)
+        self._timeout_ms = timeout_ms
+        self._security = dict(security or {})
+        with self._away():
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=self._servers,
+                bootstrap_timeout_ms=timeout_ms,
+                request_timeout_ms=timeout_ms,
+                **self._security,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave no thread and no connection behind."""
+        self._admin.close()
+
+    def create(self, name: str, *, partitions: int, replication: int) -> Described:
+        """Make the topic; returns once every partition has a leader.
+
+        Raises TopicExists, or TopicRefused with Kafka's reason.
+        """
+        asked = {name: {"num_partitions": partitions, "replication_factor": replication}}
+        with self._away():
+            try:
+                self._admin.create_topics(asked)
+            except TopicAlreadyExistsError:
+                raise TopicExists(
+                    f"the topic {name} exists: run `manage.py topic adopt` to use it"
+                ) from None
+            except BrokerResponseError as error:
+                if error.retriable:
+                    raise
+                raise TopicRefused(
+                    f"Kafka refused {name} with {partitions} partitions, each on {replication} "
+                    f"broker(s): {_kind(error)}"
+                ) from error
+            self._admin.wait_for_topics([name], timeout_ms=self._timeout_ms)
+        return self.describe(name)
+
+    def describe(self, name: str) -> Described:
+        """The topic as it is now. Raises TopicMissing."""
+        with self._away():
+            found = self._admin.describe_topics([name])[0]
+            code = found["error_code"]
+            if code in (UnknownTopicOrPartitionError.errno, InvalidTopicError.errno):
+                raise TopicMissing(f"Kafka has no topic {name}: run `manage.py topic create`")
+            if code:
+                raise for_code(code)(name)
+        return Described(UUID(found["topic_id"]), name, len(found["partitions"]))
+
+    def extents(self, name: str, partitions: Iterable[int]) -> dict[int, Extent]:
+        """What the logs of these partitions hold. Raises TopicMissing."""
+        asked = [TopicPartition(name, partition) for partition in partitions]
+        if not asked:
+            return {}
+        with self._away():
+            try:
+                starts = self._admin.list_partition_offsets(
+                    dict.fromkeys(asked, OffsetSpec.EARLIEST)
+                )
+                ends = self._admin.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
+            except UnknownTopicOrPartitionError as error:
+                raise TopicMissing(f"Kafka has no such partition of {name}: {error}") from None
+        return {at.partition: Extent(starts[at].offset, ends[at].offset) for at in asked}
+
+    def heads(self, name: str, positions: Mapping[int, int]) -> dict[int, Head]:
+        """The first message of each partition at or after its position.
+
+        A partition is absent if it has none, or if none came within the time limit. No consumer
+        group is joined and nothing is committed.
+        """
+        if not positions:
+            return {}
+        heads: dict[int, Head] = {}
+        with self._away():
+            consumer = KafkaConsumer(
+                bootstrap_servers=self._servers,
+                bootstrap_timeout_ms=self._timeout_ms,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                allow_auto_create_topics=False,
+                max_partition_fetch_bytes=_FETCH_BYTES,
+                metrics_enabled=False,
+                **self._security,
+            )
+            try:
+                consumer.assign([TopicPartition(name, partition) for partition in positions])
+                for partition, offset in positions.items():
+                    consumer.seek(TopicPartition(name, partition), offset)
+                for _ in range(max(1, self._timeout_ms // _POLL_MS)):
+                    for at, messages in consumer.poll(timeout_ms=_POLL_MS).items():
+                        first = messages[0]
+                        heads[at.partition] = Head(first.offset, first.timestamp, first.value)
+                        consumer.pause(at)
+                    if heads.keys() == positions.keys():
+                        break
+            finally:
+                consumer.close(autocommit=False)
+        return heads
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        try:
+            yield
+        except (KafkaError, OSError) as error:
+            servers = ", ".join(self._servers)
+            raise KafkaAway(f"Kafka at {servers} does not answer: {_kind(error)}") from error
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__.removesuffix("Error")

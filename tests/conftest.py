@@ -1,0 +1,65 @@
+"""Services and how tests ask for them.
+
+`make test` starts PostgreSQL, Redis and a Kafka broker and sets DATABASE_URL, REDIS_URL and
+KAFKA_BOOTSTRAP_SERVERS; without them, tests that need one are skipped with a reason, in CI they fail.
+"""
+
+import os
+import uuid
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+settings.load_profile("default")
+
+
+def _need(variable: str, service: str) -> str:
+    url = os.environ.get(variable)
+    if url:
+        return url
+    reason = f"no {service}: {variable} is not set; run `make test`, which starts it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with Django's database needs PostgreSQL."""
+    if os.environ.get("DATABASE_URL"):
+        return
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if {"db", "transactional_db", "live_server"} & set(fixtures) or item.get_closest_marker(
+            "django_db"
+        ):
+            item.add_marker(pytest.mark.usefixtures("postgres"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> str:
+    """The URL of a PostgreSQL server that the test may make databases in."""
+    return _need("DATABASE_URL", "PostgreSQL")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The URL of a Redis that the test may use with a namespace of its own."""
+    return _need("REDIS_URL", "Redis")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> list[str]:
+    """Bootstrap servers of a broker that the test may make topics in."""
+    return _need("KAFKA_BOOTSTRAP_SERVERS", "Kafka broker").split(",")
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix for topic, group and Redis keys that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}"

@@ -1,0 +1,117 @@
+"""`Lanes` on PostgreSQL: one session a process, opened when first needed and after every loss."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from notify import queries
+from workers.apply import BadData, Original, Segment, Unavailable
+
+_QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
+#: SQLSTATE classes that say "this data": data exception, integrity violation, limit exceeded.
+_DATA_ERRORS: Final = ("22", "23", "54")
+
+
+class PostgresLanes:
+    """The guarded statements on one connection, which is made by `connect` and never shared."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], *, queries: Mapping[str, str] = _QUERIES) -> None:
+        self._connect = connect
+        self._queries = queries
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+        """Lanes.apply."""
+        parameters = {
+            "lane": lane,
+            "streams": [segment.stream for segment in segments],
+            "tokens": [segment.token for segment in segments],
+            "prevs": [segment.prev for segment in segments],
+            "lasts": [segment.last for segment in segments],
+            "rows": rows,
+        }
+        return {stream for (stream,) in self._execute("apply", parameters)}
+
+    def count_try(self, lane: int, segment: Segment) -> int | None:
+        """Lanes.count_try."""
+        for (tries,) in self._execute("try", _guards(lane, segment)):
+            return int(tries)
+        return None
+
+    def survived(self, lane: int, segment: Segment) -> None:
+        """Lanes.survived."""
+        self._execute("survived", _guards(lane, segment))
+
+    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
+        """Lanes.isolate."""
+        self._execute("isolate", {**_guards(lane, segment), "tries": tries})
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Lanes.transaction."""
+        with self._errors(), self._open().transaction():
+            yield
+
+    def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
+        """Lanes.dead_letter."""
+        parameters = {
+            "stream": segment.stream,
+            "offset": original.offset,
+            "app": original.row["a"],
+            "record": original.row["r"],
+            "error": error,
+            "message": original.message.encode(),
+        }
+        ((count,),) = self._execute("dead_letter", parameters)
+        return int(count)
+
+    def halt(self, segment: Segment, reason: str) -> None:
+        """Lanes.halt."""
+        parameters = {"stream": segment.stream, "token": segment.token, "reason": reason}
+        self._execute("halt", parameters)
+
+    def close(self) -> None:
+        """Drop the session; the next statement opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with self._errors():
+            cursor = self._open().execute(self._queries[name], parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            state = error.sqlstate or ""
+            if state[:2] in _DATA_ERRORS:
+                raise BadData(f"{state} {_first_line(error)}") from error
+            if self._connection is not None and self._connection.broken:
+                self.close()
+            raise Unavailable(f"{state or type(error).__name__} {_first_line(error)}") from error
+
+
+def _guards(lane: int, segment: Segment) -> dict[str, int]:
+    return {
+        "lane": lane,
+        "stream": segment.stream,
+        "token": segment.token,
+        "prev": segment.prev,
+        "last": segment.last,
+    }
+
+
+def _first_line(error: psycopg.Error) -> str:
+    """The message without DETAIL and CONTEXT, which quote the data."""
+    return (error.diag.message_primary or str(error).partition("\n")[0])[:500]
