@@ -223,7 +223,8 @@ class Bridge:
         ticked: list[_Ticked] = []
         surprises: list[tuple[Held, str]] = []
         try:
-            with self._ledger.tick([memory.stream.id for _, memory in live]) as tick:
+            ids = [memory.stream.id for _, memory in live]
+            with metrics.BRIDGE_TICK_SECONDS.time(), self._ledger.tick(ids) as tick:
                 for held, memory in live:
                     done = self._tick_stream(tick, held, memory)
                     if isinstance(done, str):

@@ -1,12 +1,12 @@
 """Heavy hitters in bounded memory: the space-saving sketch (Metwally, Agrawal, El Abbadi 2005).
 
-Of k counters the one with the least count is handed to a record that has none; what it had counted
-becomes the newcomer's error. A record with more than total/k updates is never missed, and no count
-is below the truth.
+A record that has no counter takes over the least of k; what that had counted becomes its error. A
+record with more than total/k updates is never missed, and no total is below the truth.
 """
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from heapq import nlargest
 from typing import Final
 
 from ingest.ports import HotRow
@@ -37,17 +37,23 @@ class SpaceSaving:
     size: int
     counts: dict[Key, Count] = field(default_factory=dict)
 
-    def add(self, key: Key, *, direct: int, mirrored: int) -> None:
-        """Count `direct` and `mirrored` updates more of the record."""
-        count = self.counts.get(key)
-        if count is None:
-            error = 0
-            if len(self.counts) >= self.size:
-                least = min(self.counts, key=lambda other: self.counts[other].total)
-                error = self.counts.pop(least).total
-            count = self.counts[key] = Count(error=error)
-        count.direct += direct
-        count.mirrored += mirrored
+    def merge(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int]) -> None:
+        """Count the updates of a chunk.
+
+        A chunk is merged as a sketch of its own (Agarwal et al. 2012, "Mergeable summaries"): a
+        newcomer may have had as many updates as the least of a full sketch, and the largest stay.
+        """
+        full = len(self.counts) >= self.size
+        floor = min((count.total for count in self.counts.values()), default=0) if full else 0
+        for key in direct.keys() | mirrored.keys():
+            count = self.counts.get(key)
+            if count is None:
+                count = self.counts[key] = Count(error=floor)
+            count.direct += direct.get(key, 0)
+            count.mirrored += mirrored.get(key, 0)
+        if len(self.counts) > self.size:
+            largest = nlargest(self.size, self.counts.items(), key=lambda item: item[1].total)
+            self.counts = dict(largest)
 
 
 class HotRecords:
@@ -60,13 +66,10 @@ class HotRecords:
         self._sketch = SpaceSaving(size)
         self._given: dict[Key, Count] = {}
 
-    def add(self, direct: Counter[Key], mirrored: Counter[Key], now: int) -> list[HotRow]:
-        """Count a chunk's updates by record: once a distinct record, largest first, so that a chunk
-        of many single records cannot push a heavy one out. Returns the rows of the bucket that
-        ended, if one did."""
+    def add(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int], now: int) -> list[HotRow]:
+        """Count a chunk's updates by record; the rows of the bucket that ended, if one did."""
         ended = self._turn(now)
-        for key, _ in (direct + mirrored).most_common(self._size):
-            self._sketch.add(key, direct=direct[key], mirrored=mirrored[key])
+        self._sketch.merge(direct, mirrored)
         return ended
 
     def flush(self) -> list[HotRow]:

@@ -20,6 +20,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
+from kafka.net.compat import KafkaNetClient
 
 #: Milliseconds in which Kafka must answer, and at least one message of a partition must come.
 TIMEOUT_MS: Final = 5_000
@@ -89,13 +90,21 @@ class Topics:
         self._servers = list(servers)
         self._timeout_ms = timeout_ms
         self._security = dict(security or {})
+        nets: list[KafkaNetClient] = []
         with self._away():
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=self._servers,
-                bootstrap_timeout_ms=timeout_ms,
-                request_timeout_ms=timeout_ms,
-                **self._security,
-            )
+            try:
+                self._admin = KafkaAdminClient(
+                    bootstrap_servers=self._servers,
+                    bootstrap_timeout_ms=timeout_ms,
+                    request_timeout_ms=timeout_ms,
+                    kafka_client=lambda **config: nets.append(KafkaNetClient(**config)) or nets[0],
+                    **self._security,
+                )
+            except KafkaError:
+                # A client that cannot connect raises from its constructor and leaves its thread.
+                for net in nets:
+                    net.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -117,6 +126,8 @@ class Topics:
 
         Raises TopicExists, or TopicRefused with Kafka's reason.
         """
+        if partitions < 1 or replication < 1:
+            raise TopicRefused(f"{name} needs at least 1 partition, on at least 1 broker")
         asked = {name: {"num_partitions": partitions, "replication_factor": replication}}
         with self._away():
             try:

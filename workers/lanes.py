@@ -10,7 +10,7 @@ import psycopg
 from notify import queries
 from workers.apply import BadData, Original, Segment, Unavailable
 
-_QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
+QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: SQLSTATE classes that say "this data": data exception, integrity violation, limit exceeded.
 _DATA_ERRORS: Final = ("22", "23", "54")
 
@@ -18,7 +18,7 @@ _DATA_ERRORS: Final = ("22", "23", "54")
 class PostgresLanes:
     """The guarded statements on one connection, which is made by `connect` and never shared."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], *, queries: Mapping[str, str] = _QUERIES) -> None:
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], *, queries: Mapping[str, str] = QUERIES) -> None:
         self._connect = connect
         self._queries = queries
         self._connection: psycopg.Connection[Any] | None = None

@@ -52,7 +52,7 @@ def _create(name: str, *, requires_key: bool) -> Answer:
     try:
         App(name=name).full_clean()
     except ValidationError as error:
-        raise wrong("; ".join(error.messages)) from None
+        raise wrong(f"name {name!r}: {' '.join(error.messages)}") from None
     app, key = app_keys.create_app(name, requires_key=requires_key)
     return _with_secret(app, key)
 
@@ -90,7 +90,8 @@ def _with_secret(app: App, key: NewKey) -> Answer:
 
 
 def _list() -> Answer:
-    apps = App.objects.annotate(live=Count("keys", filter=Q(keys__revoked_at=None)))
+    live = Count("keys", filter=Q(keys__revoked_at=None))
+    apps = App.objects.annotate(live=live).order_by("name")
     rows = [
         (str(app.id), str(app.live), "yes" if app.requires_key else "no", _state(app), app.name)
         for app in apps

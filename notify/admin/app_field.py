@@ -1,0 +1,47 @@
+"""An app, typed in by its name or its UUID: there may be too many for a list to choose from."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.db.models import Q
+
+from notify.models import App
+
+
+class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fails at run time
+    """A text that names an app. Whoever may fill the form may name any: no other permission is
+    needed."""
+
+    widget = forms.TextInput
+    default_error_messages = {
+        "invalid_choice": "There is no app of this name or UUID.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(App.objects.all(), **kwargs)
+        self.widget.attrs["size"] = 40
+
+    def to_python(self, value: Any) -> App | None:
+        """The app. Raises ValidationError if there is none."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        app = self._find(text)
+        if app is None:
+            raise forms.ValidationError(self.error_messages["invalid_choice"], "invalid_choice")
+        return app
+
+    def prepare_value(self, value: Any) -> Any:
+        """The app's name, for an id or an app; what was typed otherwise."""
+        if isinstance(value, App):
+            return value.name
+        app = self._find(str(value)) if value else None
+        return value if app is None else app.name
+
+    def _find(self, text: str) -> App | None:
+        try:
+            asked = Q(id=UUID(text))
+        except ValueError:
+            asked = Q(name=text)
+        return App.objects.filter(asked).first()

@@ -1,0 +1,173 @@
+"""What all lists of the admin share: bounded queries, indexed search, names by page."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, Final, cast
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import capfirst
+
+from notify.models import App, Stream
+
+#: Rows that a list can page through. Tables have millions; nobody pages that far, and a full count
+#: reads them all.
+ROWS_MAX: Final = 1_000
+#: Apps that a search by name can mean.
+_APPS_MAX: Final = 50
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg] # Paginator[...] fails at run time
+    """Pages through the first ROWS_MAX rows, and never counts further."""
+
+    @cached_property
+    def count(self) -> int:
+        """At most ROWS_MAX."""
+        rows = cast(QuerySet[Any], self.object_list)
+        return rows.order_by()[:ROWS_MAX].count()
+
+
+class ListChangeList(ChangeList):
+    """Hands each page's rows to ListAdmin.attach."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Django calls this."""
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        if isinstance(self.model_admin, ListAdmin):
+            self.model_admin.attach(self.result_list)
+
+
+class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # ModelAdmin[...] fails at run time
+    """A page whose list costs a fixed number of queries, each bounded.
+
+    Search takes a record's UUID (where the table has one), an app's, or a part of an app's name.
+    """
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    list_per_page = 50
+    list_max_show_all = 0
+    sortable_by: ClassVar[tuple[str, ...]] = ()
+    actions = None
+    search_fields: ClassVar[tuple[str, ...]] = ("app",)
+    search_uuids: ClassVar[tuple[str, ...]] = ("record", "app")
+    search_app = "app"
+    search_help_text = "A record's or an app's UUID, or a part of an app's name."
+    #: What stands above the list.
+    note = ""
+
+    def attach(self, rows: Sequence[Any]) -> None:
+        """Add to the rows of a page what other tables know of them: a query a table."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Django calls this."""
+        return ListChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Django calls this."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        wanted = Q()
+        try:
+            for name in self.search_uuids:
+                wanted |= Q(**{name: UUID(term)})
+        except ValueError:
+            wanted = Q(**{f"{self.search_app}__in": apps_named(term)})
+        return queryset.filter(wanted), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django calls this."""
+        context = {"title": capfirst(self.opts.verbose_name_plural), "note": self.note}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Model | None:
+        """Django calls this: the row of a page of its own, attached as in a list."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.attach([row])
+        return row
+
+
+class ReadOnlyAdmin(ListAdmin):
+    """A list of what the pipeline wrote: nobody edits it here. Rows have `stream` and `app`."""
+
+    change_form_template = "admin/notify/no_history_change_form.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def attach(self, rows: Sequence[Any]) -> None:
+        """Each row gets `named_app` and `partition`."""
+        names = names_of(row.app for row in rows)
+        streams = Stream.objects.filter(id__in={row.stream for row in rows})
+        partitions = dict(streams.values_list("id", "partition"))
+        for row in rows:
+            row.named_app = names.get(row.app, row.app)
+            row.partition = partitions.get(row.stream)
+
+    @admin.display(description="record")
+    def whose(self, row: Any) -> str:
+        """The record under its app's name."""
+        return record_of(row.named_app, row.record)
+
+    @admin.display(description="app")
+    def named_app(self, row: Any) -> Any:
+        """The app's name, or its id if it is not ours."""
+        return row.named_app
+
+    @admin.display(description="partition")
+    def partition(self, row: Any) -> Any:
+        """The partition of the row's stream."""
+        return row.partition
+
+
+def record_of(app: object, record: UUID | None) -> str:
+    """A list's cell: the app's name, and under it the record's UUID in one line."""
+    if app is None and record is None:
+        return "unreadable"
+    return format_html('{}<br><code class="id">{}</code>', app, record)
+
+
+def moment(at: datetime | None) -> str:
+    """A list's cell: the day, and under it the time to the second, in the server's time zone."""
+    if at is None:
+        return "never"
+    local = timezone.localtime(at)
+    return format_html(
+        '<span class="at">{}<br>{}</span>', local.strftime("%Y-%m-%d"), local.strftime("%H:%M:%S")
+    )
+
+
+def apps_named(text: str) -> list[UUID]:
+    """The ids of the apps whose name contains `text`, the first 50 by name."""
+    return list(App.objects.filter(name__icontains=text).values_list("id", flat=True)[:_APPS_MAX])
+
+
+def names_of(apps: Iterable[UUID | None]) -> dict[UUID, str]:
+    """The names of these apps by id."""
+    return dict(App.objects.filter(id__in={app for app in apps if app}).values_list("id", "name"))

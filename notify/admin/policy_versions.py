@@ -1,0 +1,198 @@
+"""What the pages of skip rules and link limits share: versions are added, and stay."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.text import Truncator
+
+from notify.admin.listing import ListAdmin, moment
+
+IN_FORCE = "in force"
+EXPIRED = "expired"
+LIFTED = "lifted"
+REPLACED = "replaced"
+
+
+class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
+    """A new version."""
+
+    WIDGETS: ClassVar[dict[str, forms.Widget]] = {
+        "reason": forms.Textarea(attrs={"rows": 3, "cols": 60})
+    }
+
+    def clean_expires_at(self) -> Any:
+        """An edit that has expired already would be without effect."""
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is not None and expires_at <= timezone.now():
+            raise ValidationError("This is in the past: the edit would be without effect.")
+        return expires_at
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The newest versions by state, those in force unless asked otherwise; or all versions."""
+
+    title = "state"
+    parameter_name = "state"
+    #: The fields whose newest version counts, and what makes it one without effect.
+    key: tuple[str, ...] = ()
+    lifted = Q()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """In force is the default, so it is none of them."""
+        return [("expired", "Expired"), ("lifted", "Lifted"), ("all", "All versions")]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Django's, with the default under its name."""
+        choices = super().choices(changelist)
+        yield {**next(choices), "display": "In force"}
+        yield from choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The versions in that state."""
+        if self.value() == "all":
+            return queryset
+        versions = queryset.model.objects.order_by(*self.key, "-version").distinct(*self.key)
+        newest = queryset.filter(version__in=versions.values("version"))
+        if self.value() == "lifted":
+            return newest.filter(self.lifted)
+        expired = Q(expires_at__lte=Now())
+        if self.value() == "expired":
+            return newest.filter(expired).exclude(self.lifted)
+        return newest.exclude(expired).exclude(self.lifted)
+
+
+class PolicyVersionAdmin(ListAdmin):
+    """Versions of one kind of rule. `key`: the fields that say which rule it is a version of."""
+
+    change_form_template = "admin/notify/no_history_change_form.html"
+    list_select_related = ("app",)
+    key: tuple[str, ...] = ()
+    #: The fields of a version that a change starts from.
+    kept: tuple[str, ...] = ()
+    change_label = "Change"
+
+    def is_lifted(self, version: Any) -> bool:
+        """Whether the version ends the rule."""
+        raise NotImplementedError
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody: a version stays as it is."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def attach(self, rows: Sequence[Any]) -> None:
+        """Each version gets `newest`: the newest version of its rule."""
+        wanted = Q()
+        for row in rows:
+            wanted |= self._same(row)
+        versions = self.model.objects.filter(wanted) if wanted else self.model.objects.none()
+        newest = {
+            self._key(version): version.version
+            for version in versions.order_by(*self.key, "-version").distinct(*self.key)
+        }
+        for row in rows:
+            row.newest = newest[self._key(row)]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """The author is whoever is logged in."""
+        obj.author = request.user.get_username()
+        super().save_model(request, obj, form, change)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """With the buttons that start a new version, for who may add one."""
+        version = context.get("original")
+        if version is not None and self.has_add_permission(request):
+            context["new_versions"] = self.new_versions(version)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def new_versions(self, version: Any) -> list[tuple[str, str]]:
+        """Label and address of each button: the form, filled with the version's fields."""
+        return [(self.change_label, self.add_url(version))]
+
+    def add_url(self, version: Any, **fields: Any) -> str:
+        """The add form, filled with the version's fields and with `fields`."""
+        kept = {name: getattr(version, name) for name in self.kept} | fields
+        filled = {name: value for name, value in kept.items() if value is not None}
+        return f"{reverse(f'admin:notify_{self.opts.model_name}_add')}?{urlencode(filled)}"
+
+    @admin.display(description="state")
+    def state(self, version: Any) -> str:
+        """In force, expired, lifted, or replaced by a newer version."""
+        if version.version != version.newest:
+            return REPLACED
+        if self.is_lifted(version):
+            return LIFTED
+        if version.expires_at is not None and version.expires_at <= timezone.now():
+            return EXPIRED
+        return IN_FORCE
+
+    @admin.display(description="state")
+    def state_until(self, version: Any) -> str:
+        """The state, and under it the expiry if there is one."""
+        if version.expires_at is None:
+            return self.state(version)
+        return format_html("{}<br>until {}", self.state(version), moment(version.expires_at))
+
+    @admin.display(description="reason")
+    def why(self, version: Any) -> str:
+        """As much of the reason as fits, and under it who and when."""
+        return format_html(
+            '{}<br><span class="quiet">{}, {}</span>',
+            Truncator(version.reason).chars(120),
+            version.author,
+            timezone.localtime(version.at).strftime("%Y-%m-%d %H:%M"),
+        )
+
+    @admin.display(description="history")
+    def history(self, version: Any) -> str:
+        """All versions of the same rule, newest first."""
+        versions = self.model.objects.filter(self._same(version)).order_by("-version")
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (
+                    each.version,
+                    timezone.localtime(each.at).strftime("%Y-%m-%d %H:%M"),
+                    each.author,
+                    self.summary(each),
+                    each.reason,
+                )
+                for each in versions
+            ),
+        )
+        head = "<tr><th>Version<th>At<th>Author<th>Change<th>Reason</tr>"
+        return format_html(
+            '<div class="history"><table><thead>{}</thead><tbody>{}</tbody></table></div>',
+            format_html(head),
+            rows,
+        )
+
+    def summary(self, version: Any) -> str:
+        """What the version says, in a few words."""
+        raise NotImplementedError
+
+    def _key(self, version: Any) -> tuple[Any, ...]:
+        return tuple(getattr(version, name) for name in self.key)
+
+    def _same(self, version: Any) -> Q:
+        same = Q()
+        for name, value in zip(self.key, self._key(version), strict=True):
+            same &= Q(**({f"{name}__isnull": True} if value is None else {name: value}))
+        return same

@@ -1,0 +1,29 @@
+"""App keys: a prefix to tell a key by, and 256 random bits; at rest only an HMAC of the whole."""
+
+import hashlib
+import hmac
+import secrets
+from typing import Final
+
+from django.conf import settings
+
+PREFIX: Final = "nk_"
+#: Characters that are kept in clear, to tell keys apart.
+PREFIX_CHARS: Final = len(PREFIX) + 8
+
+
+def make_key() -> tuple[str, str, str]:
+    """A new key: (secret, prefix, digest). The secret is shown once and not kept."""
+    secret = PREFIX + secrets.token_hex(4) + "_" + secrets.token_urlsafe(32)
+    return secret, secret[:PREFIX_CHARS], digest_of(secret)
+
+
+def digest_of(secret: str) -> str:
+    """What is kept of `secret`: its HMAC-SHA256 under NOTIFY_KEY_PEPPER, 64 hexadecimal digits."""
+    pepper = settings.NOTIFY_KEY_PEPPER.encode()
+    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def matches(secret: str, digest: str) -> bool:
+    """Whether `digest` is that of `secret`, in constant time."""
+    return hmac.compare_digest(digest_of(secret), digest)

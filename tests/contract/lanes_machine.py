@@ -1,0 +1,248 @@
+"""The worker's guarded statements, on PostgreSQL and on the in-memory fake side by side.
+
+Hypothesis draws sequences of statements, right ones and near misses (a prev one off, an old token, an
+end that is not planned); after each, outcome and tables must be the same on both.
+"""
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from notify.domain import rows as wire
+from notify.domain.decide import Write
+from notify.domain.patch import ADD, COUNTERS, DEFAULT, REMOVE, SET, Patch
+from notify.domain.stream import LaneRow, StreamRow
+from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
+from workers.apply import BadData, Original, Segment, apply_isolated
+from workers.lanes import QUERIES, PostgresLanes
+
+APP = "00000000-0000-0000-0000-0000000000aa"
+RECORDS = [f"00000000-0000-0000-0000-00000000000{n}" for n in range(3)]
+STREAMS, LANES, TOKENS = (1, 2), 2, (7, 8)
+TOPIC = "00000000-0000-0000-0000-0000000000bb"
+AT = 1_700_000_000_000
+
+_tag_ops = st.one_of(
+    st.tuples(st.just(SET), st.sampled_from(["x", True, 3, 2.5, "é"])),
+    st.just((REMOVE, None)),
+    st.tuples(st.just(DEFAULT), st.just("d")),
+)
+_ops = st.fixed_dictionaries(
+    {"updated_at": st.tuples(st.just(SET), st.integers(AT, AT + 5)), "created_at": st.just((DEFAULT, AT))},
+    optional={
+        "tags.a": _tag_ops,
+        "properties.p": _tag_ops,
+        "identifier": st.sampled_from([(SET, "i"), (REMOVE, None)]),
+        "kind": st.sampled_from([(SET, "push"), (SET, "email")]),
+        "deleted": st.sampled_from([(SET, True), (SET, False)]),
+        "session_count": st.sampled_from([(ADD, 1), (ADD, 5), (ADD, BIGINT_MAX + 1)]),
+        "mirrored_updates": st.just((ADD, 1)),
+    },
+)
+_writes = st.builds(
+    lambda record, reset, ops: Write(APP, record, Patch(reset, ops)),
+    st.sampled_from(RECORDS),
+    st.booleans(),
+    _ops,
+)
+_tokens = st.sampled_from([7, 7, 7, 8])
+_near = st.sampled_from([0, 0, 0, 0, -1, 1])
+
+
+class LanesMachine(RuleBasedStateMachine):
+    """Subclasses set the session to use, and the statements."""
+
+    sql: psycopg.Connection[Any]
+    queries: Mapping[str, str]
+    wants: Set[str] = frozenset(QUERIES)
+
+    @initialize()
+    def start(self) -> None:
+        self.postgres = PostgresLanes(lambda: self.sql, queries=self.queries)
+        self.database = MemoryDatabase()
+        self.memory = MemoryLanes(self.database)
+        for table in ("stream", "lane", "record", "dead_letter"):
+            self.sql.execute(f"DELETE FROM {table}")  # type: ignore[call-overload]
+        for stream in STREAMS:
+            self.database.make_stream(StreamRow(stream, TOPIC, stream, LANES, LANES, 7, 0, 0))
+            self.sql.execute(
+                "INSERT INTO stream (id, topic_id, partition, lanes, lanes_wanted, token, planned, frontier)"
+                " VALUES (%s, %s, %s, %s, %s, 7, 0, 0)",
+                (stream, TOPIC, stream, LANES, LANES),
+            )
+            for lane in range(LANES):
+                self.sql.execute(
+                    "INSERT INTO lane (stream, lane, last) VALUES (%s, %s, -1)", (stream, lane)
+                )
+
+    @rule(stream=st.sampled_from(STREAMS), by=st.integers(1, 6), frontier=st.integers(0, 3))
+    def plan(self, stream: int, by: int, frontier: int) -> None:
+        row = self.database.tables.streams[stream]
+        self._move(stream, replace(row, planned=row.planned + by, frontier=frontier, halted=None))
+
+    @rule(stream=st.sampled_from(STREAMS), token=st.sampled_from(TOKENS))
+    def load(self, stream: int, token: int) -> None:
+        self._move(stream, replace(self.database.tables.streams[stream], token=token))
+
+    def _move(self, stream: int, row: StreamRow) -> None:
+        self.database.tables.streams[stream] = row
+        self.sql.execute(
+            "UPDATE stream SET planned = %s, token = %s, frontier = %s, halted = %s WHERE id = %s",
+            (row.planned, row.token, row.frontier, row.halted, stream),
+        )
+
+    def _segment(self, stream: int, lane: int, token: int, prev: int, length: int) -> Segment:
+        at = self.database.tables.lanes[stream, lane].last
+        return Segment(stream, stream, token, at + prev, at + prev + length)
+
+    @precondition(lambda self: "apply" in self.wants)
+    @rule(
+        lane=st.integers(0, LANES - 1),
+        streams=st.sampled_from([(1,), (2,), (1, 2)]),
+        token=_tokens,
+        prev=_near,
+        length=st.integers(1, 4),
+        writes=st.lists(_writes, max_size=3, unique_by=lambda write: write.record),
+    )
+    def apply(
+        self,
+        lane: int,
+        streams: tuple[int, ...],
+        token: int,
+        prev: int,
+        length: int,
+        writes: list[Write],
+    ) -> None:
+        segments = [self._segment(stream, lane, token, prev, length) for stream in streams]
+        rows = wire.encode(
+            (streams[place % len(streams)], write) for place, write in enumerate(writes)
+        )
+        self._same(lambda lanes: lanes.apply(lane, segments, rows))
+
+    @rule(
+        stream=st.sampled_from(STREAMS),
+        lane=st.integers(0, LANES - 1),
+        tries=st.integers(-1, 3),
+        isolate=st.integers(-1, 9),
+    )
+    def stand(self, stream: int, lane: int, tries: int, isolate: int) -> None:
+        row = self.database.tables.lanes[stream, lane]
+        self.database.tables.lanes[stream, lane] = replace(row, tries=tries, isolate=isolate)
+        self.sql.execute(
+            "UPDATE lane SET tries = %s, isolate = %s WHERE stream = %s AND lane = %s",
+            (tries, isolate, stream, lane),
+        )
+
+    @precondition(lambda self: self.wants & {"try", "survived", "isolate"})
+    @rule(
+        name=st.sampled_from(["try", "survived", "isolate"]),
+        stream=st.sampled_from(STREAMS),
+        lane=st.integers(0, LANES - 1),
+        token=_tokens,
+        prev=_near,
+        length=st.integers(1, 4),
+    )
+    def note(self, name: str, stream: int, lane: int, token: int, prev: int, length: int) -> None:
+        segment = self._segment(stream, lane, token, prev, length)
+        acts: dict[str, Callable[[Any], Any]] = {
+            "try": lambda lanes: lanes.count_try(lane, segment),
+            "survived": lambda lanes: lanes.survived(lane, segment),
+            "isolate": lambda lanes: lanes.isolate(lane, segment, tries=0),
+        }
+        if name in self.wants:
+            self._same(acts[name])
+
+    @precondition(lambda self: self.wants & {"dead_letter", "halt"})
+    @rule(
+        stream=st.sampled_from(STREAMS),
+        lane=st.integers(0, LANES - 1),
+        token=_tokens,
+        prev=_near,
+        attempt=st.integers(1, 4),
+        writes=st.lists(_writes, min_size=1, max_size=3),
+        most=st.integers(0, 2),
+    )
+    def isolated(
+        self,
+        stream: int,
+        lane: int,
+        token: int,
+        prev: int,
+        attempt: int,
+        writes: list[Write],
+        most: int,
+    ) -> None:
+        segment = self._segment(stream, lane, token, prev, len(writes))
+        originals = [
+            Original(segment.prev + 1 + place, wire.row(stream, write), "{}")
+            for place, write in enumerate(writes)
+        ]
+        self._same(
+            lambda lanes: apply_isolated(
+                lanes, lane, segment, originals=originals, attempt=attempt, dead_letters_max=most
+            )
+        )
+
+    def _same(self, act: Callable[[Any], Any]) -> None:
+        assert self._outcome(act, self.memory) == self._outcome(act, self.postgres)
+
+    @staticmethod
+    def _outcome(act: Callable[[Any], Any], lanes: Any) -> Any:
+        try:
+            return act(lanes)
+        except BadData:
+            return "bad data"
+
+    @invariant()
+    def tables_are_the_same(self) -> None:
+        tables = self.database.tables
+        lanes = {
+            (stream, lane): LaneRow(*rest)
+            for stream, lane, *rest in self.sql.execute(
+                "SELECT stream, lane, last, isolate, tries FROM lane"
+            )
+        }
+        assert lanes == tables.lanes
+        assert _records(self.sql) == {
+            key[1]: _visible(state) for key, state in tables.records.items()
+        }
+        dead = self.sql.execute('SELECT stream, "offset", record::text FROM dead_letter').fetchall()
+        assert sorted(dead) == sorted((stream, offset, record) for stream, offset, _, record in tables.dead)
+        halted = dict(self.sql.execute("SELECT id, halted IS NOT NULL FROM stream").fetchall())
+        assert halted == {n: row.halted is not None for n, row in tables.streams.items()}
+
+
+def _visible(state: State) -> State:
+    """The state without what a row shows by default."""
+    return {
+        key: value
+        for key, value in state.items()
+        if not (key in COUNTERS and value == 0) and not (key == "deleted" and value is False)
+    }
+
+
+def _records(sql: psycopg.Connection[Any]) -> dict[str, State]:
+    found: dict[str, State] = {}
+    columns = (
+        "id::text, kind, identifier, tags, properties, session_count, mirrored_updates, deleted, "
+        "(extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM updated_at) * 1000)::bigint"
+    )
+    for row in sql.execute(f"SELECT {columns} FROM record"):  # type: ignore[call-overload]
+        state: dict[str, Any] = dict(
+            zip(("kind", "identifier"), row[1:3], strict=True),
+            session_count=row[5],
+            mirrored_updates=row[6],
+            deleted=row[7],
+            created_at=row[8],
+            updated_at=row[9],
+        )
+        state |= {f"tags.{name}": value for name, value in row[3].items()}
+        state |= {f"properties.{name}": value for name, value in row[4].items()}
+        found[row[0]] = _visible({key: value for key, value in state.items() if value is not None})
+    return found
+
+

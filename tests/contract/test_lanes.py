@@ -1,0 +1,77 @@
+"""The worker's SQL does what the fake does, and no condition of it can go unnoticed."""
+
+from collections.abc import Mapping, Set
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from notify import postgres as sessions
+from tests.contract.lanes_machine import LanesMachine
+from workers.lanes import QUERIES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _run(
+    queries: Mapping[str, str],
+    *,
+    wants: Set[str] = frozenset(QUERIES),
+    examples: int,
+    phases: tuple[Phase, ...],
+) -> None:
+    with sessions.connect(name="test", lock_timeout_ms=1_000) as sql:
+        machine = type("Machine", (LanesMachine,), {"sql": sql, "queries": queries, "wants": wants})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=25,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=phases,
+            ),
+        )
+
+
+def test_postgresql_does_what_the_fake_does() -> None:
+    _run(QUERIES, examples=100, phases=(Phase.generate, Phase.shrink))
+
+
+_GUARDED = [
+    ("AND lane.last = %(prev)s", ""),
+    ("AND stream.token = %(token)s", ""),
+    ("AND stream.planned > %(last)s", ""),
+    ("AND lane.lane = %(lane)s", ""),
+    ("AND lane.stream = stream.id", ""),
+    ("stream.id = %(stream)s", "true"),
+]
+_CONDITIONS = [
+    ("apply", "AND lane.last = segment.prev", ""),
+    ("apply", "AND stream.token = segment.token", ""),
+    ("apply", "AND stream.planned > segment.last", ""),
+    ("apply", "AND lane.lane = %(lane)s", ""),
+    ("apply", "lane.stream = segment.stream", "true"),
+    ("apply", "ON stream.id = segment.stream", "ON true"),
+    ("apply", "WHERE rows.s IN (SELECT stream FROM f)", ""),
+    ("apply", ", tries = 0", ""),
+    ("apply", "AND w.z IS NOT TRUE", ""),
+    ("survived", "AND lane.tries > 0", ""),
+    ("isolate", "GREATEST(lane.isolate, %(last)s)", "%(last)s"),
+    ("try", "GREATEST(lane.tries, 0)", "lane.tries"),
+    ("halt", "AND halted IS NULL", "AND false"),
+    ("dead_letter", 'AND dead_letter."offset" >= stream.frontier', "AND false"),
+    *((name, *condition) for name in ("try", "survived", "isolate") for condition in _GUARDED),
+]
+
+
+@pytest.mark.parametrize(("statement", "condition", "instead"), _CONDITIONS)
+def test_a_statement_without_a_condition_is_found(
+    statement: str, condition: str, instead: str
+) -> None:
+    assert QUERIES[statement].count(condition) == 1
+    mutant = {**QUERIES, statement: QUERIES[statement].replace(condition, instead)}
+    with pytest.raises(Exception) as found:  # noqa: PT011 - any difference will do
+        _run(mutant, wants={statement}, examples=200, phases=(Phase.generate,))
+    assert "Unsatisfiable" not in type(found.value).__name__

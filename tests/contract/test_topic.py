@@ -1,0 +1,135 @@
+"""What `notify.topic` promises, on whatever broker the tests run on."""
+
+import gc
+import threading
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaProducer
+
+from notify.topic import (
+    Extent,
+    Head,
+    KafkaAway,
+    TopicExists,
+    TopicMissing,
+    TopicRefused,
+    Topics,
+)
+
+
+@pytest.fixture
+def topics(kafka: list[str]) -> Iterator[Topics]:
+    with Topics(kafka) as topics:
+        yield topics
+
+
+def test_a_created_topic_is_described_with_its_id(topics: Topics, namespace: str) -> None:
+    made = topics.create(namespace, partitions=3, replication=1)
+    assert (made.name, made.partitions) == (namespace, 3)
+    assert isinstance(made.id, uuid.UUID)
+    assert topics.describe(namespace) == made
+
+
+def test_a_topic_is_not_made_twice(topics: Topics, namespace: str) -> None:
+    made = topics.create(namespace, partitions=1, replication=1)
+    with pytest.raises(TopicExists, match=r"topic adopt"):
+        topics.create(namespace, partitions=5, replication=1)
+    assert topics.describe(namespace) == made
+
+
+def test_made_again_it_is_another_topic(topics: Topics, kafka: list[str], namespace: str) -> None:
+    from kafka import KafkaAdminClient
+
+    first = topics.create(namespace, partitions=1, replication=1)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        admin.delete_topics([namespace])
+    finally:
+        admin.close()
+    for _ in range(50):
+        try:
+            second = topics.create(namespace, partitions=1, replication=1)
+        except TopicExists:
+            continue
+        break
+    assert second.id != first.id
+
+
+@pytest.mark.parametrize("suffix", ["", " !"], ids=["valid name", "invalid name"])
+def test_a_missing_topic_is_missing(topics: Topics, namespace: str, suffix: str) -> None:
+    with pytest.raises(TopicMissing, match=r"topic create"):
+        topics.describe(namespace + suffix)
+    with pytest.raises(TopicMissing):
+        topics.extents(namespace + suffix, [0])
+
+
+def test_a_partition_that_is_not_there_is_missing(topics: Topics, namespace: str) -> None:
+    topics.create(namespace, partitions=1, replication=1)
+    with pytest.raises(TopicMissing):
+        topics.extents(namespace, [0, 1])
+
+
+@pytest.mark.parametrize(("partitions", "replication"), [(0, 1), (1, 0)])
+def test_a_topic_of_nothing_is_refused(
+    topics: Topics, namespace: str, partitions: int, replication: int
+) -> None:
+    with pytest.raises(TopicRefused, match="at least 1"):
+        topics.create(namespace, partitions=partitions, replication=replication)
+
+
+def test_a_topic_that_kafka_refuses_names_the_reason(topics: Topics, namespace: str) -> None:
+    try:
+        topics.create(namespace, partitions=1, replication=99)
+    except TopicRefused as error:
+        assert "each on 99 broker(s): InvalidReplicationFactor" in str(error)
+    else:
+        pytest.skip("this broker refuses nothing")
+
+
+def test_extents_and_heads_follow_the_log(topics: Topics, kafka: list[str], namespace: str) -> None:
+    topics.create(namespace, partitions=3, replication=1)
+    assert topics.extents(namespace, range(3)) == {n: Extent(0, 0) for n in range(3)}
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    try:
+        for number in range(5):
+            sent = producer.send(
+                namespace, b"%d" % number, partition=1, timestamp_ms=1_000 * (number + 1)
+            )
+            sent.get(10)
+        producer.send(namespace, None, key=b"k", partition=2, timestamp_ms=7_000).get(10)
+    finally:
+        producer.close()
+    assert topics.extents(namespace, [0, 1, 2]) == {
+        0: Extent(0, 0),
+        1: Extent(0, 5),
+        2: Extent(0, 1),
+    }
+    assert topics.heads(namespace, {1: 3, 2: 0}) == {
+        1: Head(3, 4_000, b"3"),
+        2: Head(0, 7_000, None),
+    }
+
+
+def test_a_partition_without_a_message_has_no_head(kafka: list[str], namespace: str) -> None:
+    with Topics(kafka, timeout_ms=1_000) as topics:
+        topics.create(namespace, partitions=1, replication=1)
+        assert topics.heads(namespace, {0: 0}) == {}
+
+
+def test_nothing_is_asked_of_kafka_for_nothing(topics: Topics, namespace: str) -> None:
+    assert topics.extents(namespace, []) == {}
+    assert topics.heads(namespace, {}) == {}
+
+
+@pytest.mark.filterwarnings(
+    # kafka-python leaves a refused socket to the garbage collector.
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_broker_that_does_not_answer_is_away() -> None:
+    before = threading.active_count()
+    with pytest.raises(KafkaAway, match=r"127\.0\.0\.1:1 does not answer"):
+        Topics(["127.0.0.1:1"], timeout_ms=200)
+    gc.collect()
+    assert threading.active_count() == before
