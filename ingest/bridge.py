@@ -167,7 +167,10 @@ class Bridge:
                     held.forget(self._clock.now_ms() + wait)
                     metrics.BRIDGE_LOADS.labels(outcome="failed").inc()
                     logs.get().warning(
-                        "load_failed", partition=held.partition, error=str(error), tries=held.failures
+                        "load_failed",
+                        partition=held.partition,
+                        error=str(error),
+                        tries=held.failures,
                     )
 
     def _load(self, held: Held) -> None:
@@ -187,9 +190,7 @@ class Bridge:
         loaded = self._ledger.load(stream.id, self._clock.token())
         if loaded is None:
             return
-        held.memory = Memory.of(
-            loaded, partitions=partitions, hot_records=self._limits.hot_records
-        )
+        held.memory = Memory.of(loaded, partitions=partitions, hot_records=self._limits.hot_records)
         self._log.seek(held.partition, loaded.stream.frontier)
         held.phase = Phase.LOADING
         self._pause(held, pause=False)
@@ -254,9 +255,7 @@ class Bridge:
         mine = memory.stream
         row = tick.streams.get(mine.id)
         lanes = tick.lanes.get(mine.id, {})
-        surprise = tick_surprise(
-            row, lanes, memory.window, token=mine.token, planned=mine.planned
-        )
+        surprise = tick_surprise(row, lanes, memory.window, token=mine.token, planned=mine.planned)
         if surprise is not None or row is None:
             return surprise or "the stream is gone"
         if row.lanes_wanted != row.lanes and row.drained:

@@ -77,9 +77,7 @@ class CeleryDispatcher:
 
 def describe(lane: int, parts: Sequence[Part], *, attempt: int) -> str:
     """What Flower and logs show of a task: where it belongs and how much it is, never a body."""
-    ranges = " ".join(
-        f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts
-    )
+    ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
     count = sum(part.batch.rows for part in parts)
     again = "" if attempt == 1 else f" send {attempt}"
     alone = " isolated" if parts[0].batch.isolated else ""

@@ -157,7 +157,9 @@ class Memory:
         if self.ages:
             return max(0, now - self.ages[0][1])
         contents = (message.content for message in self.fetched)
-        return max((now - content.at for content in contents if isinstance(content, Update)), default=0)
+        return max(
+            (now - content.at for content in contents if isinstance(content, Update)), default=0
+        )
 
     def _note_age(self, message: Message) -> None:
         """Remember one update in a hundred offsets or so: the lag's age is a measure, not a promise."""

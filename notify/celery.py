@@ -13,10 +13,10 @@ from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
 
-from django.conf import settings  # noqa: E402 - needs DJANGO_SETTINGS_MODULE
+from django.conf import settings
 
-from notify import logs  # noqa: E402
-from notify.domain.lanes import LANES_MAX, queue_of  # noqa: E402
+from notify import logs
+from notify.domain.lanes import LANES_MAX, queue_of
 
 #: Task names: the bridge sends by name and never imports the workers.
 APPLY: Final = "workers.apply"

@@ -16,11 +16,19 @@ def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Chec
     found: list[CheckMessage] = []
     if settings.SECRET_KEY.startswith("insecure-"):
         found.append(
-            Error("The secret key is the development one.", hint="Set NOTIFY_SECRET_KEY.", id="notify.E001")
+            Error(
+                "The secret key is the development one.",
+                hint="Set NOTIFY_SECRET_KEY.",
+                id="notify.E001",
+            )
         )
     if not settings.NOTIFY_KEY_PEPPER:
         found.append(
-            Error("App keys are hashed without a pepper.", hint="Set NOTIFY_KEY_PEPPER.", id="notify.E002")
+            Error(
+                "App keys are hashed without a pepper.",
+                hint="Set NOTIFY_KEY_PEPPER.",
+                id="notify.E002",
+            )
         )
     return found
 

@@ -1,8 +1,8 @@
 """App keys: a prefix to tell a key by, and 256 random bits; at rest only an HMAC of the whole."""
 
-import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
 from django.conf import settings
@@ -20,10 +20,15 @@ def make_key() -> tuple[str, str, str]:
 
 def digest_of(secret: str) -> str:
     """What is kept of `secret`: its HMAC-SHA256 under NOTIFY_KEY_PEPPER, 64 hexadecimal digits."""
-    pepper = settings.NOTIFY_KEY_PEPPER.encode()
-    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(settings.NOTIFY_KEY_PEPPER.encode(), secret.encode(), "sha256").hex()
 
 
 def matches(secret: str, digest: str) -> bool:
     """Whether `digest` is that of `secret`, in constant time."""
-    return hmac.compare_digest(digest_of(secret), digest)
+    return matches_any(secret, (digest,))
+
+
+def matches_any(secret: str, digests: Iterable[str]) -> bool:
+    """Whether one of `digests` is that of `secret`; all are compared, each in constant time."""
+    mine = digest_of(secret)
+    return any([hmac.compare_digest(mine, digest) for digest in digests])

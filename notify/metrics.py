@@ -30,9 +30,7 @@ WEB_APPS_AGE_SECONDS = Gauge(
     multiprocess_mode="livemax",
 )
 
-BRIDGE_LAG_MESSAGES = Gauge(
-    "notify_bridge_lag_messages", "Log end minus frontier.", ["partition"]
-)
+BRIDGE_LAG_MESSAGES = Gauge("notify_bridge_lag_messages", "Log end minus frontier.", ["partition"])
 BRIDGE_LAG_SECONDS = Gauge(
     "notify_bridge_lag_seconds", "Age of the oldest update that is not applied.", ["partition"]
 )
@@ -52,7 +50,9 @@ BRIDGE_LOADS = Counter("notify_bridge_loads_total", "Loads.", ["outcome"])
 BRIDGE_SKIPPED = Counter("notify_bridge_skipped_total", "Writes and links dropped.", ["reason"])
 BRIDGE_DEAD_LETTERS = Counter("notify_bridge_dead_letters_total", "Messages that can't be decided.")
 
-WORKER_BATCHES = Counter("notify_worker_batches_total", "Batches by what became of them.", ["outcome"])
+WORKER_BATCHES = Counter(
+    "notify_worker_batches_total", "Batches by what became of them.", ["outcome"]
+)
 WORKER_SECONDS = Histogram("notify_worker_task_seconds", "One task.", buckets=_FAST_S)
 
 

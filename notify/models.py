@@ -21,7 +21,8 @@ class App(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100, unique=True)
     requires_key = models.BooleanField(
-        default=False, help_text="SDK calls, too, must carry a key. Old SDKs cannot: they send none."
+        default=False,
+        help_text="SDK calls, too, must carry a key. Old SDKs cannot: they send none.",
     )
     enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -344,7 +345,9 @@ class SkipRule(PolicyVersion):
         return f"skip {self.record}"
 
     def _before_insert(self) -> None:
-        first = SkipRule.objects.filter(app=self.app, record=self.record).order_by("version").first()
+        first = (
+            SkipRule.objects.filter(app=self.app, record=self.record).order_by("version").first()
+        )
         self.rule = self.version if first is None else first.rule
 
 
@@ -364,5 +367,3 @@ class LinkLimit(PolicyVersion):
 
     def __str__(self) -> str:
         return f"{self.label}: {self.children}"
-
-

@@ -91,13 +91,18 @@ class Topics:
         self._timeout_ms = timeout_ms
         self._security = dict(security or {})
         nets: list[KafkaNetClient] = []
+
+        def connect(**config: Any) -> KafkaNetClient:
+            nets.append(KafkaNetClient(**config))
+            return nets[-1]
+
         with self._away():
             try:
                 self._admin = KafkaAdminClient(
                     bootstrap_servers=self._servers,
                     bootstrap_timeout_ms=timeout_ms,
                     request_timeout_ms=timeout_ms,
-                    kafka_client=lambda **config: nets.append(KafkaNetClient(**config)) or nets[0],
+                    kafka_client=connect,
                     **self._security,
                 )
             except KafkaError:

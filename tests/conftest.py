@@ -4,10 +4,12 @@
 KAFKA_BOOTSTRAP_SERVERS; without them, tests that need one are skipped with a reason, in CI they fail.
 """
 
+import logging
 import os
 import uuid
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -17,6 +19,7 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("default")
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _need(variable: str, service: str) -> str:

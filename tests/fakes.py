@@ -191,7 +191,9 @@ class MemoryTick:
         tables = self._db.tables
         row = tables.streams[stream]
         tables.streams[stream] = replace(row, frontier=frontier, planned=planned)
-        for key in [key for key, plan in tables.plan.items() if _is_behind(key, plan, stream, frontier)]:
+        for key in [
+            key for key, plan in tables.plan.items() if _is_behind(key, plan, stream, frontier)
+        ]:
             del tables.plan[key]
         if chunk is None:
             return
@@ -274,7 +276,11 @@ class MemoryLedger:
                     tables.lanes[stream, lane] = LaneRow(row.planned - 1)
             tables.streams[stream] = row
             plan = sorted(
-                (plan for (of, _), plan in tables.plan.items() if of == stream and plan.next > row.frontier),
+                (
+                    plan
+                    for (of, _), plan in tables.plan.items()
+                    if of == stream and plan.next > row.frontier
+                ),
                 key=lambda plan: plan.first,
             )
             lanes = _lanes(tables, stream)

@@ -18,7 +18,12 @@ _DATA_ERRORS: Final = ("22", "23", "54")
 class PostgresLanes:
     """The guarded statements on one connection, which is made by `connect` and never shared."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], *, queries: Mapping[str, str] = QUERIES) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        *,
+        queries: Mapping[str, str] = QUERIES,
+    ) -> None:
         self._connect = connect
         self._queries = queries
         self._connection: psycopg.Connection[Any] | None = None

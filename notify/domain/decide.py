@@ -116,7 +116,9 @@ def _decide_update(
     reasons += own.reasons
     mirrors: list[str] = []
     if own.own:
-        moved = {change.label: change.parent for change in changes if isinstance(change, linking.Linked)}
+        moved = {
+            change.label: change.parent for change in changes if isinstance(change, linking.Linked)
+        }
         for label in MIRROR_LABELS:
             parent = moved[label] if label in moved else links.parent(app, child, label)
             if parent is None or parent in mirrors:

@@ -41,7 +41,9 @@ def row(stream: int, write: Write) -> dict[str, Any]:
     if write.patch.reset:
         out["z"] = True
     for key, (op, value) in write.patch.ops.items():
-        prefix = TAGS if key.startswith(TAGS) else PROPERTIES if key.startswith(PROPERTIES) else None
+        prefix = (
+            TAGS if key.startswith(TAGS) else PROPERTIES if key.startswith(PROPERTIES) else None
+        )
         if prefix is not None:
             name = key[len(prefix) :]
             part = _MAP_PART[prefix, op]

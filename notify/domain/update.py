@@ -96,7 +96,9 @@ def parse(value: bytes | None) -> Update:
     if value is None:
         raise Malformed("the message has no value (a tombstone); updates are never compacted")
     if len(value) > UPDATE_BYTES_MAX:
-        raise Malformed(f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed")
+        raise Malformed(
+            f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed"
+        )
     try:
         fields = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -161,7 +163,9 @@ def check_value(value: object, name: str) -> Value:
     """`value` if a tag or property may have it. Raises Malformed otherwise."""
     if isinstance(value, str):
         if len(value) > VALUE_CHARS_MAX:
-            raise Malformed(f"{name} has {len(value)} characters; at most {VALUE_CHARS_MAX} are allowed")
+            raise Malformed(
+                f"{name} has {len(value)} characters; at most {VALUE_CHARS_MAX} are allowed"
+            )
         _check_text(value, name)
         return value
     if isinstance(value, bool):

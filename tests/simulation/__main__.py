@@ -1,6 +1,9 @@
 """`python -m tests.simulation SEED [LAST]`: run schedules and print what they violate."""
 
+import logging
 import sys
+
+import structlog
 
 from tests.simulation.schedule import run
 
@@ -19,4 +22,5 @@ def main(first: int, last: int) -> int:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     sys.exit(main(int(sys.argv[1]), int(sys.argv[-1])))

@@ -5,8 +5,11 @@ recorded for it, and applies every write at once. No chunks, lanes, merging or p
 """
 
 from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
 
-from notify.domain.decide import decide, writes
+from ingest.ports import Fetched
+from notify.domain.decide import MALFORMED, MISROUTED, decide, writes
 from notify.domain.lanes import partition_of
 from notify.domain.links import Links
 from notify.domain.patch import apply
@@ -15,63 +18,79 @@ from notify.domain.update import Update, read
 from tests.fakes import State, Tables
 from tests.simulation.world import KILLER, POISON, Partition
 
+Dropped = tuple[str | None, str | None, str, int | None]  # app, record, reason, rule
 
-def violations(
-    tables: Tables, log: list[Partition], policies: list[Policy]
-) -> list[str]:
+
+@dataclass(slots=True)
+class Replay:
+    """What the serial replay comes to."""
+
+    records: dict[tuple[str, str], State] = field(default_factory=dict)
+    links: Links = field(default_factory=Links)
+    dead: Counter[tuple[int, int]] = field(default_factory=Counter)
+    dropped: Counter[Dropped] = field(default_factory=Counter)
+
+    def take(
+        self, stream: int, message: Fetched, policy: Policy, *, partition: int, of: int
+    ) -> None:
+        """Decide one message, and apply its writes at once."""
+        update = read(message.value)
+        routed = not isinstance(update, Update) or partition_of(update.app, of) == partition
+        decision, changes = decide(update, self.links, policy, routed=routed)
+        self.links.put(changes)
+        for reason, record, rule in decision.reasons:
+            if reason in (MALFORMED, MISROUTED):
+                self.dead[stream, message.offset] += 1
+            elif isinstance(update, Update):
+                self.dropped[update.app, record, reason, rule] += 1
+        for write in writes(update, decision):
+            key = (write.app, write.record)
+            if POISON in write.patch.ops or KILLER in write.patch.ops:
+                self.dead[stream, message.offset] += 1
+            else:
+                self.records[key] = apply(self.records.get(key, {}), write.patch)
+
+
+def violations(tables: Tables, log: list[Partition], policies: list[Policy]) -> list[str]:
     """Every difference between `tables`, after all has drained, and the serial replay."""
-    found: list[str] = []
-    records: dict[tuple[str, str], State] = {}
-    dead: Counter[tuple[int, int]] = Counter()
-    dropped: Counter[tuple[str | None, str | None, str, int | None]] = Counter()
-    links = Links()
+    replay = Replay()
     by_version = {policy.version: policy for policy in policies}
     for stream in tables.streams.values():
         partition = log[stream.partition]
-        if stream.frontier != stream.planned or stream.planned != partition.end:
+        if not stream.frontier == stream.planned == partition.end:
             return [f"not drained: {stream}, log end {partition.end}"]
         chunks = sorted(
             (first, *rest) for (of, first), rest in tables.plan_log.items() if of == stream.id
         )
-        edges = [first for first, *_ in chunks] + [chunks[-1][1]] if chunks else []
-        if any(chunks[n][1] != chunks[n + 1][0] for n in range(len(chunks) - 1)):
-            found.append(f"the plan log has gaps or overlaps: {edges}")
-        for offset, value in partition.messages:
+        for before, after in pairwise(chunks):
+            if before[1] != after[0]:
+                return [f"stream {stream.id}: chunk {before} is followed by {after}"]
+        for message in partition.messages:
             version, at = next(
-                (version, at) for first, end, version, at in chunks if first <= offset < end
+                (version, at) for first, end, version, at in chunks if first <= message.offset < end
             )
-            update = read(value)
-            routed = not isinstance(update, Update) or (
-                partition_of(update.app, len(log)) == stream.partition
-            )
-            decision, changes = decide(update, links, by_version[version].at(at), routed=routed)
-            links.put(changes)
-            for reason, record, rule in decision.reasons:
-                if reason in ("malformed", "misrouted"):
-                    dead[stream.id, offset] += 1
-                elif isinstance(update, Update):
-                    dropped[update.app, record, reason, rule] += 1
-            for write in writes(update, decision):
-                key = (write.app, write.record)
-                if POISON in write.patch.ops or KILLER in write.patch.ops:
-                    dead[stream.id, offset] += 1
-                else:
-                    records[key] = apply(records.get(key, {}), write.patch)
-    if records != tables.records:
-        for key in records.keys() | tables.records.keys():
-            if records.get(key) != tables.records.get(key):
-                found.append(f"{key}: is {tables.records.get(key)}, must be {records.get(key)}")
-    if links.parents != tables.parents:
-        found.append("links differ")
-    if links.generations != tables.generations:
-        found.append("generations differ")
-    if {k: n for k, n in links.counts.items() if n} != {k: n for k, n in tables.counts.items() if n}:
-        found.append("counts differ")
-    if dead != Counter((stream, offset) for stream, offset, _, _ in tables.dead):
-        found.append(f"dead letters: {tables.dead}, must be {dict(dead)}")
-    listed: Counter[tuple[str | None, str | None, str, int | None]] = Counter()
+            policy = by_version[version].at(at)
+            replay.take(stream.id, message, policy, partition=stream.partition, of=len(log))
+    return _differences(tables, replay)
+
+
+def _differences(tables: Tables, replay: Replay) -> list[str]:
+    found = [
+        f"{key}: is {tables.records.get(key)}, must be {replay.records.get(key)}"
+        for key in replay.records.keys() | tables.records.keys()
+        if replay.records.get(key) != tables.records.get(key)
+    ]
+    dead = Counter((stream, offset) for stream, offset, _, _ in tables.dead)
+    listed: Counter[Dropped] = Counter()
     for _, row in tables.skipped:
         listed[row.app, row.record, row.reason, row.rule] += row.n
-    if dropped != listed:
-        found.append(f"skipped: {listed}, must be {dropped}")
+    for name, mine, theirs in (
+        ("links", replay.links.parents, tables.parents),
+        ("generations", replay.links.generations, tables.generations),
+        ("counts", +Counter(replay.links.counts), +Counter(tables.counts)),
+        ("dead letters", replay.dead, dead),
+        ("skipped", replay.dropped, listed),
+    ):
+        if mine != theirs:
+            found.append(f"{name}: are {theirs}, must be {mine}")
     return found

@@ -214,7 +214,12 @@ class World:
     """Everything outside the bridges and workers, and the schedule's dice."""
 
     def __init__(
-        self, seed: int, *, partitions: int = 2, lanes: int = 3, without: frozenset[str] = frozenset()
+        self,
+        seed: int,
+        *,
+        partitions: int = 2,
+        lanes: int = 3,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.rng = random.Random(seed)
         self.clock = SimClock(self.rng)
@@ -368,11 +373,15 @@ class World:
             return Update(app, rng.choice(RECORDS[:-1]), at, "m", op=op)
         ops: dict[str, Op] = {"session_count": (ADD, 1)}
         for name in rng.sample("abc", rng.randint(0, 2)):
-            ops["tags." + name] = rng.choice([(SET, rng.randint(0, 99)), (REMOVE, None), (DEFAULT, "d")])
+            ops["tags." + name] = rng.choice(
+                [(SET, rng.randint(0, 99)), (REMOVE, None), (DEFAULT, "d")]
+            )
         if self.poison and rng.random() < 0.03:
             record = RECORDS[-1]  # never deleted: a delete merged after it would swallow the poison
             if rng.random() < 0.3:
-                return Update(app, record, at, "m", patch=Patch(False, {KILLER: (ADD, 1)}), only=True)
+                return Update(
+                    app, record, at, "m", patch=Patch(False, {KILLER: (ADD, 1)}), only=True
+                )
             ops[POISON] = (ADD, 1)
         links: dict[str, str | None] = {}
         if rng.random() < 0.25:

@@ -1,0 +1,51 @@
+"""The ids that the server assigns to records.
+
+An id follows from what identifies the record, so the same email is the same record, a retry gets
+the same answer, and no database is asked. The app's id is the namespace: apps share no ids.
+"""
+
+import uuid
+from functools import lru_cache
+from typing import Final
+
+#: Kinds of tokens that are not a record's kind; no kind contains a colon.
+_IDEMPOTENCY_KEY: Final = "idempotency-key"
+_NOT_IN_NUMBERS: Final = str.maketrans("", "", " \t\u00a0-().")
+
+
+def normalised(kind: str, token: str) -> str:
+    """`token` in the one spelling that ids are made from.
+
+    Emails are trimmed and lower-cased. Telephone numbers lose spaces, hyphens, dots and brackets
+    and start with one `+`. Tokens that are UUIDs are lower-cased; other push tokens are only
+    trimmed, as their case matters.
+    """
+    text = token.strip()
+    if kind == "email":
+        return text.lower()
+    if kind == "sms":
+        return "+" + text.translate(_NOT_IN_NUMBERS).lstrip("+")
+    try:
+        return str(uuid.UUID(text)) if len(text) == 36 else text
+    except ValueError:
+        return text
+
+
+def record_id(app: str, kind: str, token: str) -> str:
+    """The id of the record of this kind that `token` identifies. `token` must not be blank."""
+    return str(uuid.uuid5(_namespace(app), f"{kind}:{normalised(kind, token)}"))
+
+
+def keyed_id(app: str, key: str) -> str:
+    """The id for a request without any token, from its Idempotency-Key: a retry gets it again."""
+    return str(uuid.uuid5(_namespace(app), f"{_IDEMPOTENCY_KEY}:{key}"))
+
+
+def random_id() -> str:
+    """An id for a request that carries nothing that identifies the record."""
+    return str(uuid.uuid4())
+
+
+@lru_cache(maxsize=4096)
+def _namespace(app: str) -> uuid.UUID:
+    return uuid.UUID(app)

@@ -1,0 +1,235 @@
+"""The way into Kafka: the only user of kafka-python's producer. One for each process.
+
+A message is accepted once Kafka has acked it on all in-sync replicas, and not before. Bytes that
+wait for an ack are capped, and so is the wait, so Kafka being slow or away costs callers an error,
+never memory and never a pile of waiting threads.
+
+Measured on Tansu and on Apache Kafka 4.4: idempotence works on both and costs nothing that can be
+told from noise, so a broker's lost ack does not double a message.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from notify import logs, metrics
+from notify.domain.lanes import partition_of
+from notify.domain.update import VERSION
+
+#: Milliseconds in which a first connection and the topic's metadata must come.
+CONNECT_TIMEOUT_MS: Final = 2_000
+#: Seconds for which a failed connection is not tried again.
+CONNECT_AGAIN_S: Final = 1.0
+#: Seconds of an ack's age that still prove that Kafka can be reached.
+ACK_FRESH_S: Final = 1.0
+#: Seconds past the producer's own timeout, so that it is the one that decides.
+_GRACE_S: Final = 1.0
+_BATCH_BYTES: Final = 64 * 1024
+
+
+class Overloaded(Exception):
+    """Too many bytes wait for Kafka's ack: send again a little later."""
+
+
+class Unavailable(Exception):
+    """Kafka did not ack in time, or cannot be reached. Whether it has the messages is not known."""
+
+
+class Producer(Protocol):
+    """Puts messages into the topic."""
+
+    def send(
+        self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
+    ) -> list[int]:
+        """The offsets of `values`, acked, in order, in the app's partition of `partitions`.
+
+        Raises Overloaded (Kafka has none of them) or Unavailable (it may have some).
+        """
+        ...
+
+    def check(self, *, partitions: int) -> None:
+        """Raises Unavailable unless Kafka answers now and the topic has these partitions."""
+        ...
+
+
+class TopicProducer:
+    """The `Producer` of one topic on kafka-python. Connects at its first use; thread-safe.
+
+    After a timeout, a partition counts as away until a message gets through: meanwhile one request
+    at a time finds out, and the others fail at once. `security` is passed on to kafka-python.
+    """
+
+    def __init__(
+        self,
+        servers: Collection[str],
+        topic: str,
+        *,
+        bytes_max: int,
+        ack_timeout_ms: int,
+        security: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._topic = topic
+        self._bytes_max = bytes_max
+        self._ack_timeout_s = ack_timeout_ms / 1000
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": list(servers),
+            "acks": "all",
+            "enable_idempotence": True,
+            "batch_size": _BATCH_BYTES,
+            "delivery_timeout_ms": ack_timeout_ms,
+            "request_timeout_ms": max(ack_timeout_ms // 2, 1),
+            "max_block_ms": min(CONNECT_TIMEOUT_MS, ack_timeout_ms),
+            "bootstrap_timeout_ms": CONNECT_TIMEOUT_MS,
+            "reconnect_backoff_max_ms": 1_000,
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+            **(security or {}),
+        }
+        self._state = threading.Lock()
+        self._bytes = 0
+        self._waiting: Counter[int] = Counter()
+        self._away: set[int] = set()
+        self._acked_at = float("-inf")
+        self._connecting = threading.Lock()
+        self._connect_after = float("-inf")
+        self._client: KafkaProducer | None = None
+
+    def send(
+        self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
+    ) -> list[int]:
+        """Producer.send."""
+        partition = partition_of(app, partitions)
+        key = app.encode()
+        headers = [("v", b"%d" % VERSION), ("traceparent", traceparent.encode())]
+        with self._admitted(partition, sum(map(len, values))):
+            client = self._connected()
+            started = time.perf_counter()
+            with self._failing(client):
+                futures = [
+                    client.send(self._topic, value, key, headers, partition) for value in values
+                ]
+                deadline = time.monotonic() + self._ack_timeout_s + _GRACE_S
+                offsets = [
+                    int(future.get(max(0.0, deadline - time.monotonic())).offset)
+                    for future in futures
+                ]
+            metrics.WEB_ACK_SECONDS.observe(time.perf_counter() - started)
+        self._acked_at = time.monotonic()
+        metrics.WEB_UPDATES.inc(len(offsets))
+        return offsets
+
+    def check(self, *, partitions: int) -> None:
+        """Producer.check."""
+        if time.monotonic() - self._acked_at < ACK_FRESH_S:
+            return
+        client = self._connected()
+        with self._failing(client):
+            # kafka-python has no public way to ask Kafka anything without a message.
+            refreshed = client._metadata.request_update()  # noqa: SLF001
+            answered = threading.Event()
+            refreshed.add_both(lambda _: answered.set())
+            if not answered.wait(CONNECT_TIMEOUT_MS / 1000):
+                raise Unavailable(f"Kafka did not answer in {CONNECT_TIMEOUT_MS} ms")
+            if refreshed.failed():
+                raise refreshed.exception
+            found = client.partitions_for(self._topic)
+        if not found >= set(range(partitions)):
+            raise Unavailable(
+                f"the topic {self._topic} has {len(found)} partitions, {partitions} are stored: "
+                "see `manage.py topic check`"
+            )
+
+    def close(self) -> None:
+        """Wait for acks on their way, and leave no thread and no connection behind."""
+        with self._connecting:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close(timeout=self._ack_timeout_s)
+
+    @contextmanager
+    def _admitted(self, partition: int, size: int) -> Iterator[None]:
+        """Holds `size` bytes of the cap, which a lone request may exceed, and learns its outcome."""
+        with self._state:
+            if partition in self._away and self._waiting[partition]:
+                raise Unavailable("Kafka did not ack lately; one request is finding out")
+            if self._bytes and self._bytes + size > self._bytes_max:
+                raise Overloaded(Overloaded.__doc__)
+            self._hold(partition, size, 1)
+        is_away = True
+        try:
+            yield
+            is_away = False
+        finally:
+            with self._state:
+                self._hold(partition, -size, -1)
+                if is_away:
+                    self._away.add(partition)
+                else:
+                    self._away.discard(partition)
+
+    def _hold(self, partition: int, size: int, requests: int) -> None:
+        self._bytes += size
+        self._waiting[partition] += requests
+        metrics.WEB_IN_FLIGHT_BYTES.set(self._bytes)
+
+    def _connected(self) -> KafkaProducer:
+        """This process's producer. Raises Unavailable, at once where it failed a moment ago."""
+        client = self._client
+        if client is not None:
+            return client
+        if not self._connecting.acquire(timeout=CONNECT_TIMEOUT_MS / 1000):
+            raise Unavailable("Kafka does not answer: still connecting")
+        try:
+            if self._client is None:
+                if time.monotonic() < self._connect_after:
+                    raise Unavailable("Kafka does not answer: connecting failed a moment ago")
+                self._client = self._connect()
+            return self._client
+        finally:
+            self._connecting.release()
+
+    def _connect(self) -> KafkaProducer:
+        forbid_bodies_in_logs()
+        try:
+            return KafkaProducer(**self._options)
+        except (KafkaError, OSError) as error:
+            self._connect_after = time.monotonic() + CONNECT_AGAIN_S
+            logs.get().warning("kafka_away", error=type(error).__name__)
+            raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+
+    @contextmanager
+    def _failing(self, client: KafkaProducer) -> Iterator[None]:
+        """kafka-python's errors as Unavailable. A producer that cannot recover is replaced."""
+        try:
+            yield
+        except (KafkaError, OSError, ValueError) as error:
+            logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
+            if not getattr(error, "retriable", False):
+                self._replace(client)
+            raise Unavailable(f"Kafka did not take it: {type(error).__name__}") from error
+
+    def _replace(self, client: KafkaProducer) -> None:
+        with self._connecting:
+            if self._client is client:
+                self._client = None
+        threading.Thread(target=_abandon, args=(client,), daemon=True).start()
+
+
+def forbid_bodies_in_logs() -> None:
+    """kafka-python logs whole messages at DEBUG: keep its loggers above, whatever was configured."""
+    logger = logging.getLogger("kafka")
+    logger.setLevel(max(logger.level, logging.INFO))
+
+
+def _abandon(client: KafkaProducer) -> None:
+    try:
+        client.close(timeout=_GRACE_S)
+    except KafkaError as error:
+        logs.get().debug("kafka_away", error=type(error).__name__)

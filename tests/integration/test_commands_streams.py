@@ -1,0 +1,264 @@
+"""Making, moving, resuming and widening streams: the Django side of rules 10 and 11."""
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from ingest.ledger import PostgresLedger
+from notify import postgres, streams
+from notify.models import Lane, Plan, PlanLog, Stream, Topic
+from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
+from notify.topic import Described, Extent
+
+pytestmark = pytest.mark.django_db
+
+
+def adopt(
+    name: str = "first",
+    *,
+    topic_id: uuid.UUID | None = None,
+    logs: Mapping[int, tuple[int, int]] | None = None,
+    old_ends: Mapping[int, int] | None = None,
+    abandon: bool = False,
+    lanes: int = 4,
+) -> Adopted:
+    extents = {n: Extent(*log) for n, log in (logs or {0: (0, 0), 1: (7, 9)}).items()}
+    found = Described(topic_id or uuid.uuid5(uuid.NAMESPACE_DNS, name), name, len(extents))
+    return streams.adopt_found(
+        found, extents, old_ends=old_ends or {}, lanes=lanes, abandon=abandon
+    )
+
+
+def stream(partition: int = 1) -> Stream:
+    return Stream.objects.get(topic_id=streams.active_topic().id, partition=partition)
+
+
+def lasts(stream: Stream) -> dict[int, int]:
+    return dict(Lane.objects.filter(stream=stream.id).values_list("lane", "last"))
+
+
+def chunk(stream: Stream, first: int, next_: int) -> None:
+    Plan.objects.create(stream=stream.id, first=first, next=next_, decisions=b"\1")
+    PlanLog.objects.create(
+        stream=stream.id, first=first, next=next_, policy_version=0, at=timezone.now()
+    )
+
+
+def test_streams_begin_where_the_log_begins() -> None:
+    adopted = adopt()
+    assert adopted.changed == (0, 1)
+    assert adopted.lost == ()
+    made = stream(1)
+    assert (made.frontier, made.planned, made.halted) == (7, 7, None)
+    assert (made.lanes, made.lanes_wanted) == (4, 4)
+    assert lasts(made) == {0: 6, 1: 6, 2: 6, 3: 6}
+    assert lasts(stream(0)) == dict.fromkeys(range(4), -1)
+    topic = streams.active_topic()
+    assert (topic.name, topic.partitions) == ("first", 2)
+
+
+def test_adopting_the_active_topic_again_changes_nothing() -> None:
+    adopt()
+    before = list(Stream.objects.order_by("id").values())
+    assert adopt().changed == ()
+    assert list(Stream.objects.order_by("id").values()) == before
+
+
+def test_a_drained_topic_is_replaced_and_its_streams_end() -> None:
+    adopt()
+    old = stream(1)
+    Stream.objects.filter(id=old.id).update(token=5, planned=9, frontier=9)
+    adopt("second", old_ends={0: 0, 1: 9}, logs={0: (0, 3)})
+    assert streams.active_topic().name == "second"
+    old.refresh_from_db()
+    assert old.token not in (0, 5)
+    assert old.halted is not None
+    assert "replaced by the topic second" in old.halted
+    assert (old.frontier, old.planned) == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("planned", "old_ends", "lost_to"),
+    [(9, {}, 9), (7, {1: 12}, 12), (9, {1: 12}, 12), (9, {1: 8}, 9)],
+    ids=["planned, topic gone", "not planned", "both", "log cut"],
+)
+def test_an_undrained_topic_is_not_replaced_unless_abandoned(
+    planned: int, old_ends: dict[int, int], lost_to: int
+) -> None:
+    adopt()
+    Stream.objects.filter(id=stream(1).id).update(planned=planned, frontier=7)
+    before = list(Stream.objects.order_by("id").values())
+    with pytest.raises(Undrained, match=r"up to \d+ updates") as refused:
+        adopt("second", old_ends=old_ends)
+    assert refused.value.lost == [Lost("first", 1, 7, lost_to)]
+    assert f"first partition 1: offsets 7-{lost_to - 1}" in str(refused.value)
+    assert list(Stream.objects.order_by("id").values()) == before
+    assert streams.active_topic().name == "first"
+    assert adopt("second", old_ends=old_ends, abandon=True).lost == (Lost("first", 1, 7, lost_to),)
+    assert streams.active_topic().name == "second"
+
+
+def test_a_topic_that_was_replaced_does_not_come_back() -> None:
+    adopt()
+    adopt("second")
+    with pytest.raises(StreamsRefused, match="was active before"):
+        adopt("first")
+    assert streams.active_topic().name == "second"
+
+
+def test_a_topic_made_again_under_its_name_is_another() -> None:
+    adopt()
+    adopt("first", topic_id=uuid.uuid4(), logs={0: (0, 0)})
+    assert (
+        list(Topic.objects.filter(name="first").values_list("active", flat=True)).count(True) == 1
+    )
+    assert Stream.objects.count() == 3
+
+
+def test_a_log_that_lost_its_start_is_read_on_from_its_new_start() -> None:
+    adopt()
+    moved = stream(1)
+    Stream.objects.filter(id=moved.id).update(
+        planned=20, frontier=10, halted="the log starts at 15"
+    )
+    Lane.objects.filter(stream=moved.id, lane=2).update(last=19)
+    chunk(moved, 10, 20)
+    logs = {0: (0, 0), 1: (15, 30)}
+    with pytest.raises(Undrained) as refused:
+        adopt(logs=logs)
+    assert refused.value.lost == [Lost("first", 1, 10, 15)]
+    adopted = adopt(logs=logs, abandon=True)
+    assert adopted.changed == (1,)
+    moved.refresh_from_db()
+    assert (moved.frontier, moved.planned, moved.halted) == (15, 20, None)
+    assert moved.token != 0
+    assert lasts(moved) == {0: 6, 1: 6, 2: 19, 3: 6}
+    assert Plan.objects.get().next == 20
+
+
+def test_a_log_that_starts_after_all_that_was_planned_is_read_from_there() -> None:
+    adopt()
+    assert adopt(logs={0: (0, 0), 1: (40, 41)}, abandon=True).lost == (Lost("first", 1, 7, 40),)
+    assert (stream(1).frontier, stream(1).planned) == (40, 40)
+
+
+def test_a_log_that_lost_its_end_forgets_what_was_planned_of_it() -> None:
+    adopt()
+    moved = stream(1)
+    Stream.objects.filter(id=moved.id).update(planned=30, frontier=10)
+    Lane.objects.filter(stream=moved.id, lane=2).update(last=29, isolate=28)
+    for first in (10, 20, 25):
+        chunk(moved, first, first + 10 if first == 10 else first + 5)
+    adopted = adopt(logs={0: (0, 0), 1: (7, 22)}, abandon=True)
+    assert adopted.lost == (Lost("first", 1, 22, 30),)
+    moved.refresh_from_db()
+    assert (moved.frontier, moved.planned) == (10, 22)
+    assert lasts(moved)[2] == 21
+    assert Lane.objects.get(stream=moved.id, lane=2).isolate == 21
+    for table in (Plan, PlanLog):
+        assert list(table.objects.order_by("first").values_list("first", "next")) == [
+            (10, 20),
+            (20, 22),
+        ]
+
+
+def test_a_topic_with_fewer_partitions_is_refused() -> None:
+    adopt()
+    with pytest.raises(StreamsRefused, match="1 partitions, 2 are stored"):
+        adopt(logs={0: (0, 0)}, abandon=True)
+
+
+def test_more_partitions_are_ignored() -> None:
+    adopt()
+    assert adopt(logs={0: (0, 0), 1: (7, 9), 2: (0, 0)}).changed == ()
+    assert Stream.objects.count() == 2
+
+
+@pytest.mark.parametrize("lanes", [0, 65, -1])
+def test_lanes_without_a_queue_are_refused(lanes: int) -> None:
+    with pytest.raises(NotInRange, match="1 to 64 lanes"):
+        adopt(lanes=lanes)
+    adopt()
+    with pytest.raises(NotInRange, match="1 to 64 lanes"):
+        streams.want_lanes(lanes)
+    assert stream().lanes_wanted == 4
+
+
+def test_wanted_lanes_leave_the_lanes_to_the_load() -> None:
+    adopt()
+    assert [tuple(each) for each in streams.want_lanes(6)] == [(0, 4, 6), (1, 4, 6)]
+    assert (stream().lanes, stream().lanes_wanted) == (4, 6)
+    assert len(lasts(stream())) == 4
+
+
+def test_resume_clears_one_halt_or_all() -> None:
+    adopt()
+    Stream.objects.update(halted="why")
+    assert [tuple(each) for each in streams.resume(1)] == [(1, "why")]
+    assert stream(0).halted == "why"
+    assert stream(1).halted is None
+    assert [tuple(each) for each in streams.resume()] == [(0, "why")]
+    assert streams.resume() == []
+    with pytest.raises(NotInRange, match="no partition 2"):
+        streams.resume(2)
+
+
+def test_resume_leaves_streams_that_ended() -> None:
+    adopt()
+    old = stream(1)
+    adopt("second")
+    assert streams.resume() == []
+    old.refresh_from_db()
+    assert old.halted is not None
+
+
+def test_without_a_topic_nothing_can_be_done() -> None:
+    for do in (streams.active_topic, streams.resume, lambda: streams.want_lanes(2)):
+        with pytest.raises(NoTopic, match=r"topic create"):
+            do()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_adopted_can_be_loaded_and_what_ended_cannot() -> None:
+    adopt()
+    first = stream(1)
+    ledger = PostgresLedger()
+    try:
+        loaded = ledger.load(first.id, 77)
+        assert loaded is not None
+        assert {number: lane.last for number, lane in loaded.lanes.items()} == lasts(first)
+        adopt("second")
+        assert ledger.load(first.id, 78) is None
+        with ledger.tick([first.id]) as tick:
+            assert tick.streams[first.id].token != 77
+    finally:
+        ledger.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", [streams.resume, lambda: streams.want_lanes(6)])
+def test_a_change_waits_for_a_tick_and_a_tick_for_a_change(
+    change: Callable[[], object],
+) -> None:
+    adopt()
+    done = threading.Event()
+
+    def run() -> None:
+        change()
+        done.set()
+        connection.close()
+
+    waiting = threading.Thread(target=run)
+    with postgres.connect(name="test-tick", lock_timeout_ms=1_000) as tick:
+        with tick.transaction():
+            tick.execute("SELECT id FROM stream ORDER BY id FOR UPDATE")
+            waiting.start()
+            assert not done.wait(0.3)
+            tick.execute("UPDATE stream SET planned = planned + 1")
+        assert done.wait(5)
+    waiting.join()
+    assert stream(1).planned == 8

@@ -1,0 +1,24 @@
+"""Where a stream goes on after Kafka lost messages."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify.streams import Position, fit
+from notify.topic import Extent
+
+OFFSETS = st.integers(0, 50)
+POSITIONS = st.tuples(OFFSETS, OFFSETS).map(lambda pair: Position(*sorted(pair)))
+LOGS = st.tuples(OFFSETS, OFFSETS).map(lambda pair: Extent(*sorted(pair)))
+
+
+@given(POSITIONS, LOGS)
+def test_a_fitted_position_can_be_read_on_from(position: Position, log: Extent) -> None:
+    fitted = fit(position, log)
+    assert log.start <= fitted.frontier <= fitted.planned <= log.end
+    assert fit(fitted, log) == fitted
+
+
+@given(POSITIONS, LOGS)
+def test_what_fits_stays(position: Position, log: Extent) -> None:
+    fits = log.start <= position.frontier and position.planned <= log.end
+    assert (fit(position, log) == position) == fits
