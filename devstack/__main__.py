@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from devstack import background
 from devstack.run import run
 from devstack.services import DevstackError
-from devstack.state import HOME
+from devstack.state import HOME, given
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,6 +21,8 @@ def main(argv: Sequence[str]) -> int:
     except (DevstackError, OSError) as error:
         print(f"devstack: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,9 +44,9 @@ def _do(arguments: argparse.Namespace) -> int:
             command = arguments.command[arguments.command[:1] == ["--"] :]
             if not command:
                 raise DevstackError("run: name a command after --")
-            return run(command, os.environ)
+            return run(command, given(os.environ))
         case "up":
-            background.up(HOME, os.environ, _say)
+            background.up(HOME, given(os.environ), _say)
         case "down":
             background.down(HOME, _say)
         case "status":
@@ -62,7 +64,11 @@ def _demo(*, exits: bool) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Nobody may be reading any more (`make up | head`): then the stack comes up all the same."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`devstack up`, `down` and `status`: the whole stack in the background of this checkout."""
 
-import os
 import subprocess
 import sys
 import time
@@ -79,15 +78,13 @@ def _healthy(state: State) -> bool:
 def _end(home: Path, state: State | None, say: Say) -> bool:
     """Ends the supervisor, then whatever it left; whether there was anything to end."""
     running = [state.supervisor, *state.processes.values()] if state else []
-    running = [identity for identity in running if identity.running()]
-    if running:
-        say(f"stopping {len(running)} processes")
-    if state:
-        state.supervisor.end(timeout_s=DOWN_S)
+    count = sum(identity.running() for identity in running)
+    if count:
+        say(f"stopping {count} processes")
     for identity in running:
-        identity.end(timeout_s=LEFTOVER_S)
+        identity.end(timeout_s=DOWN_S if identity is running[0] else LEFTOVER_S)
     remove(home)
-    return bool(running)
+    return count > 0
 
 
 def _start(home: Path, environ: Mapping[str, str], say: Say) -> State:
@@ -107,12 +104,14 @@ def _start(home: Path, environ: Mapping[str, str], say: Say) -> State:
             start_new_session=True,
         )
     try:
-        return _follow(home, process, report, say, timeout_s=_timeout_s(environ))
+        state = _follow(home, process, report, say, timeout_s=_timeout_s(environ))
     except BaseException:
         if process.poll() is None:
             Identity.of(process.pid).end(timeout_s=DOWN_S)
         process.poll()
         raise
+    process.returncode = 0  # it outlives us: Popen must neither wait for it nor complain
+    return state
 
 
 def _follow(
@@ -143,4 +142,5 @@ def _timeout_s(environ: Mapping[str, str]) -> float:
 
 
 def _short(path: Path) -> str:
-    return os.path.relpath(path)
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -43,7 +43,7 @@ def steps() -> list[Step]:
         Step("ruff check", [BIN / "ruff", "check", "--quiet", "."]),
         Step("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
         Step("mypy", [BIN / "mypy"]),
-        Step("import law", [BIN / "lint-imports", "--no-timing"]),
+        Step("import law", [BIN / "lint-imports", "--no-logo"]),
         Step(
             "migrations",
             [

@@ -1,10 +1,12 @@
 """Ends what its parent started, once the parent is gone in whatever way (kill -9 too).
 
 Run as a script, standard library only. Reads lines from standard input, whose other end only the
-parent holds: `watch TARGET SIGNAL` whom to end and how, `forget TARGET` it has ended, `remove PATH`
-a directory to remove. A target is as kill(2) has it: N a process, -N a group. At end of file the
-keeper acts on what is left. It is in a session of its own and ignores the signals that a terminal
-or a polite `kill` sends, so it outlives its parent.
+parent and a child that is being started hold: `maybe TARGET SIGNAL` whom to end and how, said by
+such a child; `watch TARGET SIGNAL` the same, said by the parent once the child runs; `clear` the
+child does not run, forget every maybe; `forget TARGET` it has ended; `remove PATH` a directory to
+remove. A target is as kill(2) has it: N a process, -N a group. At end of file the keeper acts on
+what is left. It is in a session of its own and ignores the signals that a terminal or a polite
+`kill` sends, so it outlives its parent.
 """
 
 import os
@@ -43,17 +45,20 @@ def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     targets: dict[int, int] = {}
+    maybe: dict[int, int] = {}
     directories: list[str] = []
     for line in sys.stdin:
         verb, _, rest = line.rstrip("\n").partition(" ")
-        if verb == "watch":
+        if verb in {"maybe", "watch"}:
             target, number = map(int, rest.split())
-            targets[target] = number
+            (maybe if verb == "maybe" else targets)[target] = number
+        if verb in {"clear", "watch"}:
+            maybe.clear()
         elif verb == "forget":
             targets.pop(int(rest), None)
         elif verb == "remove":
             directories.append(rest)
-    end(targets)
+    end(maybe | targets)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
 

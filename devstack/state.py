@@ -14,6 +14,8 @@ from devstack.process import Identity
 
 #: Where the background stack of this checkout keeps its logs, data and `env`.
 HOME: Final = ROOT / ".devstack"
+#: In `env`, names the variables there that stand for services of the stack's own.
+OWN: Final = "NOTIFY_DEVSTACK_OWN"
 Phase = Literal["starting", "ready", "failed"]
 
 
@@ -49,6 +51,12 @@ class State:
         if self.phase == "ready":
             lines = (f"export {name}={quote(value)}\n" for name, value in self.env.items())
             _replace(home / "env", "".join(lines))
+
+
+def given(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what a shell got by sourcing `env`: those services are a stack's."""
+    own = environ.get(OWN, "").split(",")
+    return {name: value for name, value in environ.items() if name not in {*own, OWN}}
 
 
 def remove(home: Path) -> None:

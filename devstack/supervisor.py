@@ -16,7 +16,7 @@ from devstack import product
 from devstack.process import Identity
 from devstack.services import DevstackError
 from devstack.stack import Stack
-from devstack.state import State
+from devstack.state import OWN, State
 
 WORKERS: Final = ("w1", "w2")
 #: What the file `env` has, beside the URLs of web, admin and Flower.
@@ -26,7 +26,7 @@ EXPORTED: Final = (
 )
 
 
-class _Told(Exception):  # noqa: N818 - not an error: the end that was asked for
+class _Told(Exception):
     """To stop."""
 
 
@@ -84,9 +84,11 @@ def _start(stack: Stack, state: State) -> State:
         "DEMO_APP_KEY": app.key,
     }
     known = {name: stack.env[name] for name in EXPORTED if name in stack.env}
+    own = [each.variable for each in stack.services.values() if each.launch]
+    urls[OWN] = ",".join((*own, "NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"))
     state = replace(state, processes=stack.identities(), env=known | urls)
     state.write(stack.directory)
-    product.wait_ready(stack, web_url)
+    product.wait_ready(stack, web_url, flower_url=flower_url)
     state = replace(state, phase="ready")
     state.write(stack.directory)
     _say("ready")

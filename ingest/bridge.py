@@ -319,6 +319,7 @@ class Bridge:
             for memory, part in found:
                 memory.flights[number] = Flight(part, 1, due)
             for task in pack([part for _, part in found], rows=self._limits.task_rows):
+                metrics.BRIDGE_TASK_ROWS.observe(sum(part.batch.rows for part in task))
                 self._send(number, task, attempt=1)
 
     def resend(self) -> None:

@@ -97,5 +97,5 @@ def only_known_fields(logger: WrappedLogger, name: str, event: EventDict) -> dic
     return {
         key: value[:TEXT_MAX] if isinstance(value, str) and key != "exception" else value
         for key, value in event.items()
-        if key in FIELDS
+        if key in FIELDS and value is not None
     }

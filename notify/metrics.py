@@ -24,10 +24,10 @@ WEB_IN_FLIGHT_BYTES = Gauge(
     "notify_web_in_flight_bytes", "Handed to the producer, not acked.", multiprocess_mode="livesum"
 )
 WEB_REFUSED = Counter("notify_web_refused_total", "Requests answered 503.", ["reason"])
-WEB_APPS_AGE_SECONDS = Gauge(
-    "notify_web_apps_age_seconds",
-    "Since apps and keys were read: a revoked key lives on for so long.",
-    multiprocess_mode="livemax",
+WEB_APPS_READ_TIMESTAMP = Gauge(
+    "notify_web_apps_read_timestamp_seconds",
+    "When apps and keys were last read; time() minus it is how long a revoked key may live on.",
+    multiprocess_mode="livemin",
 )
 
 BRIDGE_LAG_MESSAGES = Gauge("notify_bridge_lag_messages", "Log end minus frontier.", ["partition"])

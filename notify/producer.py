@@ -5,7 +5,9 @@ wait for an ack are capped, and so is the wait, so Kafka being slow or away cost
 never memory and never a pile of waiting threads.
 
 Measured on Tansu and on Apache Kafka 4.4: idempotence works on both and costs nothing that can be
-told from noise, so a broker's lost ack does not double a message.
+told from noise, so a broker's lost ack does not double a message. But once a batch that was sent
+twice has expired, kafka-python's idempotent producer hangs for ever. So one that failed a message
+is given up, whatever the reason, and the next request makes another.
 """
 
 import logging
@@ -111,15 +113,10 @@ class TopicProducer:
         with self._admitted(partition, sum(map(len, values))):
             client = self._connected()
             started = time.perf_counter()
-            with self._failing(client):
-                futures = [
+            with self._replacing(client), _failing():
+                offsets = self._acked(
                     client.send(self._topic, value, key, headers, partition) for value in values
-                ]
-                deadline = time.monotonic() + self._ack_timeout_s + _GRACE_S
-                offsets = [
-                    int(future.get(max(0.0, deadline - time.monotonic())).offset)
-                    for future in futures
-                ]
+                )
             metrics.WEB_ACK_SECONDS.observe(time.perf_counter() - started)
         self._acked_at = time.monotonic()
         metrics.WEB_UPDATES.inc(len(offsets))
@@ -130,7 +127,7 @@ class TopicProducer:
         if time.monotonic() - self._acked_at < ACK_FRESH_S:
             return
         client = self._connected()
-        with self._failing(client):
+        with _failing():
             # kafka-python has no public way to ask Kafka anything without a message.
             refreshed = client._metadata.request_update()  # noqa: SLF001
             answered = threading.Event()
@@ -151,7 +148,7 @@ class TopicProducer:
         with self._connecting:
             client, self._client = self._client, None
         if client is not None:
-            client.close(timeout=self._ack_timeout_s)
+            _end(client, timeout_s=self._ack_timeout_s)
 
     @contextmanager
     def _admitted(self, partition: int, size: int) -> Iterator[None]:
@@ -173,6 +170,25 @@ class TopicProducer:
                     self._away.add(partition)
                 else:
                     self._away.discard(partition)
+
+    def _acked(self, sending: Iterator[Any]) -> list[int]:
+        """The offsets of the futures; all are waited for, then the first failure is raised."""
+        futures: list[Any] = []
+        failure: KafkaError | None = None
+        try:
+            futures.extend(sending)
+        except KafkaError as error:
+            failure = error
+        deadline = time.monotonic() + self._ack_timeout_s + _GRACE_S
+        offsets = []
+        for future in futures:
+            try:
+                offsets.append(int(future.get(max(0.0, deadline - time.monotonic())).offset))
+            except KafkaError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return offsets
 
     def _hold(self, partition: int, size: int, requests: int) -> None:
         self._bytes += size
@@ -205,21 +221,19 @@ class TopicProducer:
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
 
     @contextmanager
-    def _failing(self, client: KafkaProducer) -> Iterator[None]:
-        """kafka-python's errors as Unavailable. A producer that cannot recover is replaced."""
+    def _replacing(self, client: KafkaProducer) -> Iterator[None]:
+        """Gives up `client` on failure. What others wait for has a moment to arrive."""
         try:
             yield
-        except (KafkaError, OSError, ValueError) as error:
-            logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
-            if not getattr(error, "retriable", False):
-                self._replace(client)
-            raise Unavailable(f"Kafka did not take it: {type(error).__name__}") from error
-
-    def _replace(self, client: KafkaProducer) -> None:
-        with self._connecting:
-            if self._client is client:
-                self._client = None
-        threading.Thread(target=_abandon, args=(client,), daemon=True).start()
+        except Unavailable:
+            with self._connecting:
+                is_mine = self._client is client
+                if is_mine:
+                    self._client = None
+            if is_mine:
+                ending = {"timeout_s": _GRACE_S}
+                threading.Thread(target=_end, args=(client,), kwargs=ending, daemon=True).start()
+            raise
 
 
 def forbid_bodies_in_logs() -> None:
@@ -228,8 +242,20 @@ def forbid_bodies_in_logs() -> None:
     logger.setLevel(max(logger.level, logging.INFO))
 
 
-def _abandon(client: KafkaProducer) -> None:
+@contextmanager
+def _failing() -> Iterator[None]:
+    """kafka-python's errors as Unavailable."""
     try:
-        client.close(timeout=_GRACE_S)
-    except KafkaError as error:
-        logs.get().debug("kafka_away", error=type(error).__name__)
+        yield
+    except (KafkaError, OSError, ValueError) as error:
+        logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
+        raise Unavailable(f"Kafka did not take it: {type(error).__name__}") from error
+
+
+def _end(client: KafkaProducer, *, timeout_s: float) -> None:
+    """Close a producer, even one that hangs: kafka-python then raises and leaves its thread."""
+    try:
+        client.close(timeout=timeout_s)
+    except KafkaError:
+        client._closed = True  # noqa: SLF001 - or __del__ waits, and raises, once more
+        client._sender.force_close()  # noqa: SLF001

@@ -5,7 +5,7 @@
 
 import time
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from celery import shared_task
 from django.conf import settings
@@ -13,7 +13,14 @@ from django.conf import settings
 from notify import logs, metrics, postgres
 from notify.celery import APPLY, ISOLATE
 from notify.domain.rows import WIRE_VERSION
-from workers.apply import Original, Outcome, Segment, apply_isolated, apply_merged
+from workers.apply import (
+    Original,
+    Outcome,
+    Segment,
+    Unavailable,
+    apply_isolated,
+    apply_merged,
+)
 from workers.lanes import PostgresLanes
 
 Wire = list[list[int]]
@@ -37,9 +44,8 @@ def _lanes() -> PostgresLanes:
 def apply(*, v: int, lane: int, attempt: int, segments: Wire, rows: str, **kwargs: Any) -> None:
     """Apply one lane's merged batches."""
     parts = _segments(v, segments)
-    started = time.perf_counter()
-    outcomes = apply_merged(_lanes(), lane, parts, rows=rows, attempt=attempt)
-    _report(lane, parts, outcomes, attempt, time.perf_counter() - started)
+    with _Report(lane, parts, attempt) as report:
+        report.outcomes = apply_merged(_lanes(), lane, parts, rows=rows, attempt=attempt)
 
 
 @shared_task(name=ISOLATE)
@@ -54,17 +60,17 @@ def isolate(
     **kwargs: Any,
 ) -> None:
     """Apply one stream's unmerged batch, listing what PostgreSQL refuses."""
-    (segment,) = _segments(v, segments)
-    started = time.perf_counter()
-    outcome = apply_isolated(
-        _lanes(),
-        lane,
-        segment,
-        originals=[Original(*original) for original in originals],
-        attempt=attempt,
-        dead_letters_max=dead_letters_max,
-    )
-    _report(lane, [segment], {segment.stream: outcome}, attempt, time.perf_counter() - started)
+    (segment,) = parts = _segments(v, segments)
+    with _Report(lane, parts, attempt) as report:
+        outcome = apply_isolated(
+            _lanes(),
+            lane,
+            segment,
+            originals=[Original(*original) for original in originals],
+            attempt=attempt,
+            dead_letters_max=dead_letters_max,
+        )
+        report.outcomes = {segment.stream: outcome}
 
 
 def _segments(version: int, segments: Wire) -> list[Segment]:
@@ -73,25 +79,44 @@ def _segments(version: int, segments: Wire) -> list[Segment]:
     return [Segment(*fields) for fields in segments]
 
 
-def _report(
-    lane: int,
-    segments: list[Segment],
-    outcomes: dict[int, Outcome],
-    attempt: int,
-    seconds: float,
-) -> None:
-    metrics.WORKER_SECONDS.observe(seconds)
-    for segment in segments:
-        outcome = outcomes[segment.stream]
-        metrics.WORKER_BATCHES.labels(outcome=outcome.value).inc()
-        log = logs.get().bind(
+class _Report:
+    """Logs and counts what became of a task. PostgreSQL being away is an outcome, not a failure of
+    the task: the bridge sends the batch again, and the next task finds out for itself."""
+
+    def __init__(self, lane: int, segments: list[Segment], attempt: int) -> None:
+        self._lane = lane
+        self._segments = segments
+        self._attempt = attempt
+        self._started = time.perf_counter()
+        self.outcomes: dict[int, Outcome] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> bool:
+        seconds = time.perf_counter() - self._started
+        metrics.WORKER_SECONDS.observe(seconds)
+        for segment in self._segments:
+            outcome = self.outcomes.get(segment.stream)
+            self._log(segment, "unavailable" if outcome is None else outcome.value, error, seconds)
+        return isinstance(error, Unavailable)
+
+    def _log(
+        self, segment: Segment, outcome: str, error: BaseException | None, seconds: float
+    ) -> None:
+        metrics.WORKER_BATCHES.labels(outcome=outcome).inc()
+        write = logs.get().debug if outcome == Outcome.REFUSED else logs.get().info
+        if outcome not in (Outcome.APPLIED, Outcome.REFUSED):
+            write = logs.get().warning
+        write(
+            f"batch_{outcome}",
             partition=segment.partition,
-            lane=lane,
+            lane=self._lane,
             prev=segment.prev,
             last=segment.last,
-            attempt=attempt,
+            attempt=self._attempt,
+            seconds=round(seconds, 4),
+            error=None if error is None else str(error),
         )
-        if outcome in (Outcome.APPLIED, Outcome.REFUSED):
-            log.debug(f"batch_{outcome.value}")
-        else:
-            log.warning(f"batch_{outcome.value}")

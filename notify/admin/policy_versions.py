@@ -177,10 +177,9 @@ class PolicyVersionAdmin(ListAdmin):
                 for each in versions
             ),
         )
-        head = "<tr><th>Version<th>At<th>Author<th>Change<th>Reason</tr>"
         return format_html(
-            '<div class="history"><table><thead>{}</thead><tbody>{}</tbody></table></div>',
-            format_html(head),
+            "<table><thead><tr><th>Version<th>At<th>Author<th>Change<th>Reason</tr></thead>"
+            "<tbody>{}</tbody></table>",
             rows,
         )
 

@@ -44,6 +44,14 @@ _FIELDS: Final = frozenset(
 )
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+#: Built once: `json.loads` with an option builds a decoder a call.
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """A valid update. `record` is the child in `links`; a link to None unlinks.
@@ -100,7 +108,7 @@ def parse(value: bytes | None) -> Update:
             f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed"
         )
     try:
-        fields = json.loads(value, parse_constant=_no_constant)
+        fields = _DECODER.decode(value.decode())
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the message is not JSON: {error}") from None
     if not isinstance(fields, dict):
@@ -120,9 +128,9 @@ def check(fields: Mapping[str, Any]) -> Update:
     """The update with these wire fields. Raises Malformed naming the first field that is wrong."""
     if fields.get("v") != VERSION:
         raise Malformed(f"v must be {VERSION}, not {fields.get('v')!r:.20}")
-    for name in fields:
-        if name not in _FIELDS:
-            raise Malformed(f"{name!r:.50} is not a field of an update")
+    if not fields.keys() <= _FIELDS:
+        unknown = min(fields.keys() - _FIELDS)
+        raise Malformed(f"{unknown!r:.50} is not a field of an update")
     op = fields.get("op")
     if op not in OPS:
         raise Malformed(f"op must be one of {', '.join(OPS)}")
@@ -181,9 +189,6 @@ def check_value(value: object, name: str) -> Value:
     raise Malformed(f"{name} must be a string, a boolean or a number")
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
 
 def _check_text(text: str, name: str) -> None:
     if "\0" in text:
@@ -233,10 +238,10 @@ def _patch_from_wire(wire: object) -> Patch:
             ops[key] = (op, None if op == REMOVE else _check_op(op, key, part[key]))
             if op == REMOVE:
                 _check_op(op, key, "")
-    if sum(key.startswith(patches.TAGS) for key in ops) > TAGS_MAX:
-        raise Malformed(f"an update may change at most {TAGS_MAX} tags")
-    if sum(key.startswith(patches.PROPERTIES) for key in ops) > TAGS_MAX:
-        raise Malformed(f"an update may change at most {TAGS_MAX} properties")
+    if len(ops) > TAGS_MAX:
+        for prefix in (patches.TAGS, patches.PROPERTIES):
+            if sum(key.startswith(prefix) for key in ops) > TAGS_MAX:
+                raise Malformed(f"an update may change at most {TAGS_MAX} {prefix[:-1]}")
     return Patch(False, ops)
 
 

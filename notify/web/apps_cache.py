@@ -1,0 +1,115 @@
+"""The apps, their keys and the topic's partitions, as last read from PostgreSQL.
+
+Requests read memory only. A daemon thread reads anew every NOTIFY_APPS_REFRESH_MS; while
+PostgreSQL is away the last good read is served for as long as it takes. The price, shown by
+`notify_web_apps_read_timestamp_seconds`: a revoked key lives on and a new app is unknown meanwhile.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from notify import logs, metrics
+
+#: How long the first requests of a process wait for its first read.
+FIRST_READ_S: Final = 5.0
+
+
+class NotKnownYet(Exception):
+    """The apps and the topic are not known: no read from PostgreSQL has succeeded yet."""
+
+
+class TopicUnusable(Exception):
+    """Updates must not be sent: the topic they would go to is not the active one."""
+
+
+class ReadFailed(Exception):
+    """PostgreSQL could not be read; what was read before still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownApp:
+    """An app. `digests` are those of its live keys."""
+
+    id: str
+    enabled: bool = True
+    requires_key: bool = False
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One read: all apps by id, and the stored partition count of the topic."""
+
+    apps: Mapping[str, KnownApp]
+    partitions: int
+
+
+class AppsCache:
+    """What `read` returned last. The thread starts at the first use, so it survives no fork."""
+
+    def __init__(self, read: Callable[[], Known], *, refresh_ms: int) -> None:
+        self._read = read
+        self._refresh_s = refresh_ms / 1000
+        self._known: Known | None = None
+        self._problem = NotKnownYet.__doc__ or ""
+        self._tried = threading.Event()
+        self._stop = threading.Event()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def known(self) -> Known:
+        """The last good read. Raises NotKnownYet before the first, or if the topic was replaced."""
+        if self._thread is None:
+            self._start()
+        known = self._known
+        if known is None:
+            self._tried.wait(FIRST_READ_S)
+            known = self._known
+        if known is None:
+            raise NotKnownYet(self._problem)
+        return known
+
+    def close(self) -> None:
+        """Stop the thread; the next use starts another."""
+        thread, self._thread = self._thread, None
+        self._stop.set()
+        if thread is not None:
+            thread.join()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._stop,), name="apps-cache", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._refresh()
+            self._tried.set()
+            stop.wait(self._refresh_s)
+
+    def _refresh(self) -> None:
+        try:
+            self._known = self._read()
+        except ReadFailed as error:
+            self._changed(str(error))
+        except TopicUnusable as error:
+            self._known = None
+            self._changed(str(error))
+        else:
+            metrics.WEB_APPS_READ_TIMESTAMP.set(time.time())
+            self._changed("")
+
+    def _changed(self, problem: str) -> None:
+        """Log the start and the end of a problem, not each read that has it."""
+        if problem and problem != self._problem:
+            logs.get().warning("apps_not_read", reason=problem)
+        elif self._problem and not problem:
+            logs.get().info("apps_read")
+        self._problem = problem

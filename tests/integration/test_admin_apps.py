@@ -1,0 +1,142 @@
+"""Apps and keys in the admin: a secret is shown once, to who may make keys."""
+
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from notify import app_keys
+from notify.keys import digest_of
+from notify.models import App, AppKey
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/notify/app/"
+
+
+@pytest.fixture(autouse=True)
+def _plain_http_without_static_files(settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = False
+    settings.STATIC_ROOT = None
+    settings.WHITENOISE_USE_FINDERS = False
+
+
+def staff(*permissions: str) -> Client:
+    """A client logged in as staff with these permissions and no others."""
+    user = User.objects.create_user("staff", password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def page(app: App) -> str:
+    return f"{LIST}{app.id}/change/"
+
+
+def form(app: App, **fields: str) -> dict[str, str]:
+    """The change form as it is, but for `fields`."""
+    keys = list(app.keys.all())
+    filled = {
+        "name": app.name,
+        "enabled": "on",
+        "keys-TOTAL_FORMS": str(len(keys)),
+        "keys-INITIAL_FORMS": str(len(keys)),
+    }
+    for number, key in enumerate(keys):
+        filled |= {f"keys-{number}-id": str(key.pk), f"keys-{number}-app": str(app.id)}
+    return filled | fields
+
+
+def shown_secret(text: str) -> str:
+    found = re.search(r"<code>(nk_[^<]+)</code>", text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_new_app_shows_its_key_once(admin_client: Client) -> None:
+    answer = admin_client.post(f"{LIST}add/", {"name": "Closely", "enabled": "on"}, follow=True)
+    app = App.objects.get()
+    secret = shown_secret(answer.text)
+    assert AppKey.objects.get(app=app).digest == digest_of(secret)
+    for url in (LIST, page(app), f"{LIST}{app.id}/history/"):
+        assert secret not in admin_client.get(url).text
+    assert not any(secret in entry.change_message for entry in LogEntry.objects.all())
+
+
+def test_a_key_more_revokes_the_oldest(admin_client: Client) -> None:
+    app, first = app_keys.create_app("Closely", requires_key=False)
+    second = app_keys.rotate(app)
+    answer = admin_client.post(page(app), form(app, _make_key="Make a new key"), follow=True)
+    assert answer.redirect_chain == [(page(app), 302)]
+    secret = shown_secret(answer.text)
+    assert f"Revoked: {first.prefix}…" in answer.text
+    live = AppKey.objects.filter(app=app, revoked_at=None).values_list("digest", flat=True)
+    assert set(live) == {digest_of(second.secret), digest_of(secret)}
+    assert secret[:11] in LogEntry.objects.get().change_message
+    assert secret not in LogEntry.objects.get().change_message
+    assert secret not in admin_client.get(page(app)).text
+
+
+def test_a_key_is_revoked_by_its_box(admin_client: Client) -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    admin_client.post(page(app), form(app))
+    assert AppKey.objects.get().revoked_at is None
+    admin_client.post(page(app), form(app, **{"keys-0-revoke": "on"}))
+    revoked_at = AppKey.objects.get().revoked_at
+    assert revoked_at is not None
+    admin_client.post(page(app), form(app, **{"keys-0-revoke": "on"}))
+    assert AppKey.objects.get().revoked_at == revoked_at
+
+
+def test_an_app_is_disabled_and_never_deleted(admin_client: Client) -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    fields = form(app)
+    del fields["enabled"]
+    admin_client.post(page(app), fields)
+    assert not App.objects.get().enabled
+    assert admin_client.post(f"{LIST}{app.id}/delete/", {"post": "yes"}).status_code == 403
+    answer = admin_client.post(LIST, {"action": "delete_selected", "_selected_action": app.id})
+    assert App.objects.exists()
+    assert "delete_selected" not in answer.text
+
+
+def test_who_may_only_view_cannot_edit() -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    client = staff("view_app", "view_appkey")
+    text = client.get(page(app)).text
+    assert 'name="_save"' not in text
+    assert "_make_key" not in text
+    assert "revoke" not in re.findall(r'name="([^"]+)"', text)
+    assert client.post(page(app), form(app, _make_key="1")).status_code == 403
+    assert client.get(f"{LIST}add/").status_code == 403
+    assert AppKey.objects.count() == 1
+
+
+def test_who_may_change_apps_makes_no_keys() -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    client = staff("view_app", "change_app", "view_appkey")
+    assert "_make_key" not in client.get(page(app)).text
+    client.post(page(app), form(app, _make_key="1", name="Closer", **{"keys-0-revoke": "on"}))
+    assert App.objects.get().name == "Closer"
+    assert AppKey.objects.get().revoked_at is None
+
+
+def test_who_may_see_no_keys_sees_none() -> None:
+    app, key = app_keys.create_app("Closely", requires_key=False)
+    assert key.prefix not in staff("view_app").get(page(app)).text
+
+
+def test_search_and_cost(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    apps = [app_keys.create_app(f"app {n:02d}", requires_key=False)[0] for n in range(30)]
+    with django_assert_max_num_queries(5):
+        text = admin_client.get(LIST).text
+    assert text.count("/change/") >= 30
+    for term in ("app 07", str(apps[7].id)):
+        found = admin_client.get(LIST, {"q": term}).text
+        assert str(apps[7].id) in found
+        assert str(apps[8].id) not in found

@@ -1,0 +1,105 @@
+"""The product as real processes on the services of the environment, each test with its own database,
+topic and Redis keys."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from kafka import KafkaProducer
+
+from devstack import product
+from devstack.stack import Stack
+from notify.domain.lanes import partition_of
+from notify.domain.update import Update, encode
+
+PARTITIONS = 4
+
+
+class Running:
+    """A stack that is prepared: tables, topic, one app. Processes are started by the test."""
+
+    def __init__(self, stack: Stack, app: product.DemoApp) -> None:
+        self.stack = stack
+        self.app = app
+        self.topic = f"{stack.env['NOTIFY_NAMESPACE']}-sdk-updates"
+        self.sql = psycopg.connect(stack.env["DATABASE_URL"], autocommit=True)
+        self._producer = KafkaProducer(
+            bootstrap_servers=stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","), linger_ms=5
+        )
+
+    def close(self) -> None:
+        """Drop the test's own connections."""
+        self._producer.close()
+        self.sql.close()
+
+    def produce(self, updates: Sequence[Update]) -> None:
+        """Write them to the topic as web would; returns when Kafka has them."""
+        for update in updates:
+            self.produce_raw(encode(update), partition=partition_of(update.app, PARTITIONS))
+        self._producer.flush()
+
+    def produce_raw(self, value: bytes, *, partition: int) -> None:
+        """Write any bytes to a partition."""
+        self._producer.send(self.topic, value, partition=partition).get(timeout=10)
+
+    def rows(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What a query finds now."""
+        return self.sql.execute(query, parameters).fetchall()
+
+    def wait(self, what: str, holds: Callable[[], bool], *, timeout_s: float = 60) -> None:
+        """Wait until `holds()`. Fails with the streams and the logs' ends where it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            if time.monotonic() > deadline:
+                streams = self.rows("SELECT partition, frontier, planned, halted FROM stream")
+                logs = {path.stem: self.stack.tail(path.stem, 8) for path in self.logs()}
+                raise AssertionError(f"not within {timeout_s} s: {what}; {streams}; {logs}")
+            time.sleep(0.05)
+
+    def wait_applied(self, records: int, *, timeout_s: float = 60) -> None:
+        """Wait until so many records exist and all that is planned is applied."""
+        self.wait(
+            f"{records} records",
+            lambda: (
+                self.rows("SELECT count(*) FROM record")[0][0] >= records
+                and not self.rows("SELECT 1 FROM stream WHERE frontier <> planned")
+            ),
+            timeout_s=timeout_s,
+        )
+
+    def logs(self) -> list[Path]:
+        """The log files so far."""
+        return sorted((self.stack.directory / "logs").glob("*.log"))
+
+
+@contextmanager
+def running(directory: Path, namespace: str) -> Iterator[Running]:
+    """A prepared stack on the services of the environment, gone at the end."""
+    url = os.environ["DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{namespace}"')  # type: ignore[call-overload]
+    environ = {
+        **os.environ,
+        "DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{namespace}")),
+        "NOTIFY_NAMESPACE": namespace,
+        "NOTIFY_PARTITIONS": str(PARTITIONS),
+        "NOTIFY_RESEND_AFTER_MS": "500",
+        "DJANGO_SETTINGS_MODULE": "notify.settings",
+    }
+    try:
+        with Stack(directory, environ=environ, say=lambda line: None) as stack:
+            product.configure(stack)
+            stack.start_services()
+            run = Running(stack, product.prepare(stack))
+            try:
+                yield run
+            finally:
+                run.close()
+    finally:
+        with psycopg.connect(url, autocommit=True) as admin:
+            admin.execute(f'DROP DATABASE "{namespace}" WITH (FORCE)')  # type: ignore[call-overload]
