@@ -26,7 +26,7 @@ from notify import logs, metrics
 from notify.domain import links as linking
 from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import partition_of
-from notify.domain.stream import StreamRow, halt_reason, tick_surprise
+from notify.domain.stream import LogFacts, StreamRow, halt_reason, tick_surprise
 
 #: Milliseconds between a failed Load and the next, the first and the most.
 LOAD_RETRY_MS: Final = 100
@@ -155,35 +155,48 @@ class Bridge:
             held.paused = pause
 
     def load(self) -> None:
-        """Load the partitions whose time has come (rule 4)."""
-        now = self._clock.now_ms()
-        for held in self._held.values():
-            if held.phase is Phase.LOAD and now >= held.retry_at and not self._draining:
-                try:
-                    self._load(held)
-                except (LedgerAway, LogAway, PlanUnreadable) as error:
-                    held.failures += 1
-                    wait = min(LOAD_RETRY_MS << min(held.failures, 10), LOAD_RETRY_MAX_MS)
-                    held.forget(self._clock.now_ms() + wait)
-                    metrics.BRIDGE_LOADS.labels(outcome="failed").inc()
-                    logs.get().warning(
-                        "load_failed",
-                        partition=held.partition,
-                        error=str(error),
-                        tries=held.failures,
-                    )
+        """Load the partitions whose time has come (rule 4).
 
-    def _load(self, held: Held) -> None:
+        Positions are read before Kafka is asked: log ends only rise, so an end below `planned`
+        means that messages are gone.
+        """
+        now = self._clock.now_ms()
+        due = [
+            held
+            for held in self._held.values()
+            if held.phase is Phase.LOAD and now >= held.retry_at and not self._draining
+        ]
+        if not due:
+            return
+        try:
+            found = {held.partition: self._peek(held) for held in due}
+            wanted = [partition for partition, peeked in found.items() if peeked is not None]
+            facts = self._log.facts(wanted) if wanted else {}
+        except (LedgerAway, LogAway) as error:
+            for held in due:
+                self._load_failed(held, error)
+            return
+        for held in due:
+            peeked = found[held.partition]
+            if peeked is not None:
+                try:
+                    self._load(held, *peeked, facts[held.partition])
+                except (LedgerAway, LogAway, PlanUnreadable) as error:
+                    self._load_failed(held, error)
+
+    def _peek(self, held: Held) -> tuple[StreamRow, int] | None:
+        """The stream and its stored partition count, if it may be loaded."""
         held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
         peeked = self._ledger.peek(held.partition)
         if peeked is None:
             logs.get().error("stream_unknown", partition=held.partition)
-            return
-        stream, partitions = peeked
-        metrics.BRIDGE_HALTED.labels(partition=str(held.partition)).set(stream.halted is not None)
-        if stream.halted is not None:
-            return
-        reason = halt_reason(stream, self._log.facts(held.partition), partitions_stored=partitions)
+            return None
+        is_halted = peeked[0].halted is not None
+        metrics.BRIDGE_HALTED.labels(partition=str(held.partition)).set(is_halted)
+        return None if is_halted else peeked
+
+    def _load(self, held: Held, stream: StreamRow, partitions: int, facts: LogFacts) -> None:
+        reason = halt_reason(stream, facts, partitions_stored=partitions)
         if reason is not None:
             self._halt(held, stream, reason)
             return
@@ -200,6 +213,15 @@ class Bridge:
             partition=held.partition,
             frontier=loaded.stream.frontier,
             planned=loaded.stream.planned,
+        )
+
+    def _load_failed(self, held: Held, error: Exception) -> None:
+        held.failures += 1
+        wait = min(LOAD_RETRY_MS << min(held.failures, 10), LOAD_RETRY_MAX_MS)
+        held.forget(self._clock.now_ms() + wait)
+        metrics.BRIDGE_LOADS.labels(outcome="failed").inc()
+        logs.get().warning(
+            "load_failed", partition=held.partition, error=str(error), tries=held.failures
         )
 
     def _halt(self, held: Held, stream: StreamRow, reason: str) -> None:

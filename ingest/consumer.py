@@ -32,23 +32,27 @@ Partitions = Collection[TopicPartition]
 
 
 class TopicFacts:
-    """Asks for the topic's id and partition count, on one connection as long as it holds."""
+    """Asks for facts of the topic, on one connection as long as it holds."""
 
     def __init__(self, servers: Collection[str], topic: str) -> None:
         self._servers = servers
         self._topic = topic
         self._topics: Topics | None = None
 
-    def __call__(self) -> tuple[str, int]:
-        """(id, partitions). Raises LogAway, also where the topic is gone."""
+    def __call__(self, partitions: Collection[int]) -> dict[int, LogFacts]:
+        """Of these partitions. Raises LogAway, also where the topic is gone."""
         try:
             if self._topics is None:
                 self._topics = Topics(self._servers)
             found = self._topics.describe(self._topic)
+            extents = self._topics.extents(self._topic, partitions)
         except TopicError as error:
             self.close()
             raise LogAway(str(error)) from error
-        return str(found.id), found.partitions
+        return {
+            partition: LogFacts(str(found.id), found.partitions, extent.start, extent.end)
+            for partition, extent in extents.items()
+        }
 
     def close(self) -> None:
         """Drop the connection; the next call opens another."""
@@ -73,7 +77,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python
 
 
 class KafkaLog:
-    """One member of the group, reading one topic. `describe` asks for the topic's id and partitions."""
+    """One member of the group, reading one topic. `facts` asks about its partitions."""
 
     def __init__(
         self,
@@ -81,14 +85,14 @@ class KafkaLog:
         servers: Collection[str],
         topic: str,
         group: str,
-        describe: Callable[[], tuple[str, int]],
+        facts: Callable[[Collection[int]], Mapping[int, LogFacts]],
         session_timeout_ms: int,
         heartbeat_ms: int,
         fetch_bytes: int,
         max_poll: int,
     ) -> None:
         self._topic = topic
-        self._describe = describe
+        self._ask = facts
         self._listener = _Listener()
         self._consumer = KafkaConsumer(
             bootstrap_servers=list(servers),
@@ -140,14 +144,9 @@ class KafkaLog:
             self._consumer.pause(self._at(partition))
             self._consumer.seek(self._at(partition), 0)
 
-    def facts(self, partition: int) -> LogFacts:
+    def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
         """Log.facts."""
-        with _away():
-            topic_id, partitions = self._describe()
-            at = self._at(partition)
-            start = self._consumer.beginning_offsets([at], timeout_ms=FACTS_TIMEOUT_MS)[at]
-            end = self._consumer.end_offsets([at], timeout_ms=FACTS_TIMEOUT_MS)[at]
-        return LogFacts(topic_id, partitions, start, end)
+        return self._ask(partitions)
 
     def seek(self, partition: int, offset: int) -> None:
         """Log.seek."""

@@ -50,8 +50,8 @@ class Log(Protocol):
         """Events and messages; returns at once when there are any."""
         ...
 
-    def facts(self, partition: int) -> LogFacts:
-        """Asked of the brokers now, not remembered."""
+    def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
+        """Of each partition, asked of the brokers now, not remembered."""
         ...
 
     def seek(self, partition: int, offset: int) -> None:

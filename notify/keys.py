@@ -31,4 +31,7 @@ def matches(secret: str, digest: str) -> bool:
 def matches_any(secret: str, digests: Iterable[str]) -> bool:
     """Whether one of `digests` is that of `secret`; all are compared, each in constant time."""
     mine = digest_of(secret)
-    return any([hmac.compare_digest(mine, digest) for digest in digests])
+    found = False
+    for digest in digests:
+        found |= hmac.compare_digest(mine, digest)
+    return found

@@ -175,7 +175,38 @@ class Topics:
                 ends = self._admin.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
             except UnknownTopicOrPartitionError as error:
                 raise TopicMissing(f"Kafka has no such partition of {name}: {error}") from None
-        return {at.partition: Extent(starts[at].offset, ends[at].offset) for at in asked}
+        listed = {at.partition: Extent(starts[at].offset, ends[at].offset) for at in asked}
+        return self._confirmed(name, listed)
+
+    def _confirmed(self, name: str, listed: Mapping[int, Extent]) -> dict[int, Extent]:
+        """The extents with ends as a fetch sees them.
+
+        Tansu lists the end as the first offset of the last batch plus one (seen with 0.6.0), so with
+        batches of n messages it is short by n - 1; a fetch there tells the true one, as everywhere.
+        """
+        extents = dict(listed)
+        wanted = {
+            TopicPartition(name, n): each for n, each in listed.items() if each.end > each.start
+        }
+        if not wanted:
+            return extents
+        with self._away():
+            consumer = self._reader()
+            try:
+                consumer.assign(list(wanted))
+                for at, extent in wanted.items():
+                    consumer.seek(at, extent.end - 1)
+                for _ in range(max(1, self._timeout_ms // _POLL_MS)):
+                    for at in consumer.poll(timeout_ms=_POLL_MS):
+                        end = max(listed[at.partition].end, consumer.highwater(at) or 0)
+                        extents[at.partition] = Extent(listed[at.partition].start, end)
+                        wanted.pop(at, None)
+                        consumer.pause(at)
+                    if not wanted:
+                        break
+            finally:
+                consumer.close(autocommit=False)
+        return extents
 
     def heads(self, name: str, positions: Mapping[int, int]) -> dict[int, Head]:
         """The first message of each partition at or after its position.
@@ -187,17 +218,7 @@ class Topics:
             return {}
         heads: dict[int, Head] = {}
         with self._away():
-            consumer = KafkaConsumer(
-                bootstrap_servers=self._servers,
-                bootstrap_timeout_ms=self._timeout_ms,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                max_partition_fetch_bytes=_FETCH_BYTES,
-                metrics_enabled=False,
-                **self._security,
-            )
+            consumer = self._reader()
             try:
                 consumer.assign([TopicPartition(name, partition) for partition in positions])
                 for partition, offset in positions.items():
@@ -212,6 +233,20 @@ class Topics:
             finally:
                 consumer.close(autocommit=False)
         return heads
+
+    def _reader(self) -> KafkaConsumer:
+        """A consumer that joins no group and commits nothing."""
+        return KafkaConsumer(
+            bootstrap_servers=self._servers,
+            bootstrap_timeout_ms=self._timeout_ms,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            metrics_enabled=False,
+            **self._security,
+        )
 
     @contextmanager
     def _away(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from psycopg import Connection
 from devstack.oracle.policy_history import NotPlanned, PolicyHistory, read_chunks
 from devstack.oracle.serial import Serial
 from devstack.oracle.state import Dead, Dropped, State, differences
+from notify.topic import Topics
 
 #: Differences that a report names.
 NAMED: Final = 20
@@ -122,12 +123,14 @@ def compare(dsn: str, bootstrap: str, topic: str) -> Report:
     )
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            return _compare(connection, consumer, topic)
+            return _compare(connection, consumer, bootstrap, topic)
     finally:
         consumer.close(autocommit=False)
 
 
-def _compare(connection: Connection[Any], consumer: KafkaConsumer, topic: str) -> Report:
+def _compare(
+    connection: Connection[Any], consumer: KafkaConsumer, bootstrap: str, topic: str
+) -> Report:
     rows = connection.execute(_STREAMS, (topic,)).fetchall()
     if not rows:
         raise NotComparable(f"no active topic {topic} is in the database")
@@ -136,9 +139,10 @@ def _compare(connection: Connection[Any], consumer: KafkaConsumer, topic: str) -
         raise NotComparable(
             "the database holds records of earlier topics too: start with an empty one"
         )
-    ends = consumer.end_offsets([TopicPartition(topic, row[0]) for row in rows])
+    with Topics(bootstrap.split(",")) as topics:
+        logs = topics.extents(topic, [row[0] for row in rows])
     streams = [
-        Stream(partition, stream, frontier, planned, ends[TopicPartition(topic, partition)])
+        Stream(partition, stream, frontier, planned, logs[partition].end)
         for partition, stream, frontier, planned, _ in rows
     ]
     undrained = tuple(why for stream in streams if (why := stream.undrained))

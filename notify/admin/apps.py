@@ -30,7 +30,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails
         super().__init__(*args, **kwargs)
         self.fields["revoke"].disabled = self.instance.revoked_at is not None
 
-    def save(self, commit: bool = True) -> AppKey:
+    def save(self, commit: bool = True) -> AppKey:  # noqa: FBT001, FBT002 - Django's signature
         """Revoke the key if that was ticked."""
         key: AppKey = self.instance
         if commit and self.cleaned_data["revoke"]:
@@ -128,7 +128,13 @@ class AppAdmin(ListAdmin):
         context["make_key"] = _MAKE_KEY if _may_make_keys(request) else None
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Any,
+        form: Any,
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
         """A new app gets its first key; an app gets another where the button was pressed."""
         super().save_model(request, obj, form, change)
         if not change or (_MAKE_KEY in request.POST and _may_make_keys(request)):
@@ -140,7 +146,7 @@ class AppAdmin(ListAdmin):
         request: HttpRequest,
         form: Any,
         formsets: Any,
-        add: bool = False,
+        add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> Any:
         """The history names a new key by its first characters, never the secret."""
         said: Any = super().construct_change_message(request, form, formsets, add)

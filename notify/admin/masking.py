@@ -67,7 +67,7 @@ def _key(name: str) -> str:
 
 
 _PLAIN: Final[dict[str, Callable[[Any], bool]]] = {
-    "v": lambda value: value == VERSION,
+    "v": lambda value: type(value) is int and value == VERSION,
     "op": lambda value: value in OPS,
     "message_id": is_uuid,
     "app": is_uuid,

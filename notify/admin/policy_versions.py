@@ -107,7 +107,13 @@ class PolicyVersionAdmin(ListAdmin):
         for row in rows:
             row.newest = newest[self._key(row)]
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Any,
+        form: Any,
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
         """The author is whoever is logged in."""
         obj.author = request.user.get_username()
         super().save_model(request, obj, form, change)

@@ -127,7 +127,7 @@ class _Session:
         if self._connection is not None:
             try:
                 return self._connection.execute(sql.encode(), parameters).fetchall()
-            except psycopg.OperationalError:
+            except (psycopg.OperationalError, psycopg.InterfaceError):
                 self.close()
         self._connection = postgres.connect(name="notify-web", lock_timeout_ms=_LOCK_TIMEOUT_MS)
         return self._connection.execute(sql.encode(), parameters).fetchall()

@@ -20,7 +20,8 @@ RECORD = uuid.UUID(int=7)
 
 
 @pytest.fixture(autouse=True)
-def _plain_http_without_static_files(settings: Settings) -> None:
+def _quick_plain_http(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.SECURE_SSL_REDIRECT = False
     settings.STATIC_ROOT = None
     settings.WHITENOISE_USE_FINDERS = False

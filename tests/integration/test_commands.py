@@ -1,10 +1,13 @@
 """The commands as they are called: text, JSON, exit codes."""
 
+import gc
 import json
+import logging
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,9 +44,21 @@ def topic(kafka: list[str], namespace: str, settings: Settings) -> str:
 
 
 @pytest.fixture
-def no_kafka(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_kafka(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """No broker answers. kafka-python leaves refused sockets to the garbage collector: it runs while
+    that is expected, and no captured log holds them."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")
     settings.KAFKA_BOOTSTRAP_SERVERS = ["127.0.0.1:1"]
     monkeypatch.setattr(Topics.__init__, "__kwdefaults__", {"timeout_ms": 200, "security": None})
+    yield
+    gc.collect()
+
+
+REFUSED_SOCKETS = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 def call(*arguments: str) -> tuple[int, str]:
@@ -212,6 +227,7 @@ class TestTopic:
         assert "2 streams are stored for 1 partitions" in text
         assert "Note: Kafka has 2 partitions, 1 are used" in text
 
+    @REFUSED_SOCKETS
     def test_kafka_away(self, no_kafka: None, capsys: pytest.CaptureFixture[str]) -> None:
         said = run("topic", "create", code=exit_codes.AWAY, capsys=capsys)
         assert "Kafka at 127.0.0.1:1 does not answer" in said
@@ -311,8 +327,8 @@ class TestStatus:
         assert (behind[own]["offset"], behind[own]["tries"]) == (1, 2)
         Lane.objects.filter(lane=own).update(last=1)
         text = run("status", capsys=capsys)
-        if own != mirror:
-            assert parent in text
+        landed = run_json("status", capsys=capsys)["partitions"][0]["lanes_behind"]
+        assert {lane["lane"] for lane in landed} == {mirror} - {own}
         assert max(map(len, text.splitlines())) <= 80
         PlanLog.objects.update(at=now - timedelta(seconds=60))
         stuck = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
@@ -357,6 +373,7 @@ class TestStatus:
         assert "A name much longer…" in text
         assert max(map(len, text.splitlines())) <= 80
 
+    @REFUSED_SOCKETS
     def test_kafka_away_shows_what_postgres_knows(
         self, no_kafka: None, capsys: pytest.CaptureFixture[str]
     ) -> None:

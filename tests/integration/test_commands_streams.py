@@ -262,3 +262,28 @@ def test_a_change_waits_for_a_tick_and_a_tick_for_a_change(
         assert done.wait(5)
     waiting.join()
     assert stream(1).planned == 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_tick_plans_meanwhile_is_not_lost() -> None:
+    adopt()
+    refused: list[Undrained] = []
+
+    def run() -> None:
+        try:
+            adopt("second")
+        except Undrained as error:
+            refused.append(error)
+        connection.close()
+
+    waiting = threading.Thread(target=run)
+    with postgres.connect(name="test-tick", lock_timeout_ms=1_000) as tick:
+        with tick.transaction():
+            tick.execute("SELECT id FROM stream ORDER BY id FOR UPDATE")
+            tick.execute("UPDATE stream SET planned = planned + 1")
+            waiting.start()
+            waiting.join(0.3)
+            assert waiting.is_alive()
+    waiting.join()
+    assert [error.lost for error in refused] == [[Lost("first", 0, 0, 1), Lost("first", 1, 7, 8)]]
+    assert streams.active_topic().name == "first"

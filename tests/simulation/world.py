@@ -6,7 +6,7 @@ and processes are stopped and continued between any two of their transactions.
 
 import random
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -126,8 +126,9 @@ class SimLog:
             self.positions[partition] = max(log.end, position)
         return found
 
-    def facts(self, partition: int) -> LogFacts:
-        return LogFacts(TOPIC_ID, len(self._world.log), 0, self._world.log[partition].end)
+    def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
+        log = self._world.log
+        return {n: LogFacts(TOPIC_ID, len(log), 0, log[n].end) for n in partitions}
 
     def seek(self, partition: int, offset: int) -> None:
         self.positions[partition] = offset

@@ -78,7 +78,7 @@ class Command(BaseCommand):
             servers=settings.KAFKA_BOOTSTRAP_SERVERS,
             topic=settings.NOTIFY_TOPIC,
             group=settings.NOTIFY_GROUP,
-            describe=topic_facts,
+            facts=topic_facts,
             session_timeout_ms=settings.NOTIFY_SESSION_TIMEOUT_MS,
             heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
             fetch_bytes=FETCH_BYTES,

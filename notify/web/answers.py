@@ -1,0 +1,53 @@
+"""Answers in the one form that all clients accept: a JSON object with its content type, always.
+
+Errors are `{"errors": [...], "request_id": ...}`. Clients retry some statuses for ever, so only the
+ones in WIRE's table are used: 400, 401, 403, 404, 409, 413, 429, and 503 with an integer
+Retry-After; never 201, 204, 405 or 422.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse
+
+_CONTENT_TYPE = "application/json"
+
+
+class Refused(Exception):
+    """The request gets an error answer: its status, what to do next, and headers."""
+
+    def __init__(
+        self,
+        status: int,
+        *errors: str,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(*errors)
+        self.status = status
+        self.errors = errors
+        self.headers = headers or {}
+        self.details = details or {}
+
+
+def busy(reason: str, *, retry_after_s: int) -> Refused:
+    """503: nothing is wrong with the request; send it again after so many seconds."""
+    return Refused(503, reason, headers={"Retry-After": str(retry_after_s)})
+
+
+def ok(body: Mapping[str, Any], status: int = 200) -> HttpResponse:
+    """The answer to a request that did what it asked."""
+    return HttpResponse(_encoded(body), status=status, content_type=_CONTENT_TYPE)
+
+
+def refusal(refused: Refused, request_id: str) -> HttpResponse:
+    """The answer to a refused request."""
+    body = {"errors": list(refused.errors), "request_id": request_id, **refused.details}
+    return HttpResponse(
+        _encoded(body), status=refused.status, content_type=_CONTENT_TYPE, headers=refused.headers
+    )
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()

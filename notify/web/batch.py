@@ -1,0 +1,140 @@
+"""Many updates of one app in one request, for servers: a key is always needed.
+
+The body is `{"updates": [item, ...]}`, at most NOTIFY_BATCH_UPDATES items and NOTIFY_BATCH_BYTES
+bytes. An item is an object with
+
+* `record`: the record's id; or `kind` and `identifier`, from which the id follows as in POST
+  /players. With both, `kind` and `identifier` are set on that record;
+* `op`: "update" (the default), "delete" the record, or "detach" all its children. The latter two
+  have nothing else but the record;
+* `tags`, `properties`: objects of name to value; null and "" remove the name;
+* `counters`: object of session_count, session_time_s, purchase_count, spent_micros to the integer
+  to add;
+* `links`: object of label (email, sms, user) to the parent record's id, or null to unlink;
+* `message_id`: optional; else it follows from the Idempotency-Key and the item's place.
+
+The answer is 202 `{"accepted": n, "rejected": m, "results": [...]}` with one result an item, in
+order: `{"id": record}` or `{"errors": [...]}`. A bad item fails alone. Good items are in Kafka, in
+order, when the answer comes, or it is a 503 and some may be: send the request again. If no item is
+good the answer is 400 with the results. Unknown keys are an item's error: unlike an SDK's, they
+are mistakes that somebody can still correct.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import HttpResponse
+
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.domain.update import KINDS, OPS, UPDATE
+from notify.web import device
+from notify.web.answers import Refused, ok
+from notify.web.auth import KeyNeeded
+from notify.web.draft import Draft, encoded, update_of
+from notify.web.endpoint import Call
+from notify.web.sending import send
+
+_SUBJECT: Final = frozenset(("op", "record", "kind", "identifier", "message_id"))
+_CHANGES: Final = frozenset(("tags", "properties", "counters", "links"))
+
+
+def accept(call: Call, app_id: str) -> HttpResponse:
+    """POST /apps/{app}/batch. The key is checked before the body is read."""
+    app = call.app(app_id, key=KeyNeeded.ALWAYS)
+    body = call.body(bytes_max=settings.NOTIFY_BATCH_BYTES)
+    items = _items(body)
+    at = call.services.now_ms()
+    values: list[bytes] = []
+    results: list[dict[str, Any]] = []
+    for place, item in enumerate(items):
+        try:
+            record, value = _value(item, app.id, at=at, message_id=call.message_id(place))
+        except (Malformed, Refused) as error:
+            results.append({"errors": [str(error)]})
+        else:
+            values.append(value)
+            results.append({"id": record})
+    if not values:
+        raise Refused(400, "no item is valid: see results", details={"results": results})
+    send(call, app, values)
+    rejected = len(items) - len(values)
+    answer = {"accepted": len(values), "rejected": rejected, "results": results}
+    return ok(answer, status=202)
+
+
+def _items(body: Mapping[str, Any]) -> list[Any]:
+    for key in body:
+        if key != "updates":
+            raise Malformed(f"{key!r:.50} is not a field of a batch; it has updates only")
+    items = body.get("updates")
+    if not isinstance(items, list) or not items:
+        raise Malformed("updates must be a list of at least one object")
+    if len(items) > settings.NOTIFY_BATCH_UPDATES:
+        raise Refused(413, f"a batch has at most {settings.NOTIFY_BATCH_UPDATES} updates")
+    return items
+
+
+def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[str, bytes]:
+    """The record's id and the message. Raises Malformed, or Refused for one that is too large."""
+    if not isinstance(item, Mapping):
+        raise Malformed("an item must be an object")
+    op = item.get("op", UPDATE)
+    if op not in OPS:
+        raise Malformed(f"op must be one of {', '.join(OPS)}")
+    allowed = _SUBJECT | _CHANGES if op == UPDATE else _SUBJECT
+    for key in item:
+        if key not in allowed:
+            raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
+    kind, identifier = _described(item)
+    record = _record(item, app, kind, identifier)
+    made = update_of(
+        app,
+        record,
+        at=at,
+        message_id=item.get("message_id", message_id),
+        op=op,
+        kind=kind if op == UPDATE else None,
+        draft=_draft(item, identifier) if op == UPDATE else None,
+        links=_links(item),
+    )
+    return record, encoded(made)
+
+
+def _described(item: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    kind = item.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise Malformed(f"kind must be one of {', '.join(KINDS)}")
+    if item.get("identifier") is None:
+        return kind, None
+    return kind, device.identifier_in(item, kind)
+
+
+def _record(item: Mapping[str, Any], app: str, kind: str | None, identifier: str | None) -> str:
+    if "record" in item:
+        return device.player_id(item["record"], "record")
+    if kind is None or not identifier:
+        raise Malformed("an item names its record by record, or by kind and identifier")
+    return ids.record_id(app, kind, identifier)
+
+
+def _draft(item: Mapping[str, Any], identifier: str | None) -> Draft:
+    draft = Draft()
+    draft.put_tags(item.get("tags"))
+    draft.put_properties(item.get("properties"))
+    counters = item.get("counters", {})
+    if not isinstance(counters, Mapping):
+        raise Malformed("counters must be an object")
+    for name, n in counters.items():
+        draft.add(name, n)
+    if "identifier" in item:
+        draft.put("identifier", identifier)
+    return draft
+
+
+def _links(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    links = item.get("links")
+    if links is not None and not isinstance(links, Mapping):
+        raise Malformed("links must be an object")
+    return links

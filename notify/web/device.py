@@ -1,0 +1,78 @@
+"""What SDKs say of a device, in the players API's words, as kinds and properties.
+
+Keys that are not listed are ignored: SDKs add some with every version, and auth hashes are secrets
+that must not be stored.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from notify.domain.errors import Malformed
+from notify.domain.ids import normalised
+from notify.domain.lanes import is_uuid
+from notify.domain.patch import PROPERTIES
+from notify.web.draft import Draft
+
+PUSH: Final = "push"
+EMAIL: Final = "email"
+SMS: Final = "sms"
+_KINDS: Final = {11: EMAIL, 14: SMS}
+
+#: Stored under their own names.
+PROPERTY_KEYS: Final = (
+    "device_type", "device_os", "device_model", "sdk", "sdk_type", "android_package",
+    "game_version", "net_type", "carrier", "rooted", "language", "country", "timezone",
+    "timezone_id", "lat", "long", "loc_acc", "loc_type", "loc_bg", "loc_time_stamp",
+    "notification_types", "external_user_id", "email", "sms_number", "ad_id", "test_type",
+)  # fmt: skip
+
+
+def kind_in(body: Mapping[str, Any]) -> str | None:
+    """The kind of record that `device_type` says, None where the body does not say it."""
+    device_type = body.get("device_type")
+    if device_type is None:
+        return None
+    if type(device_type) is not int:
+        # Not "... is not a valid device_type": that text makes an old SDK register again.
+        raise Malformed("device_type must be an integer")
+    return _KINDS.get(device_type, PUSH)
+
+
+def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
+    """The push token, address or number as it is stored; empty where the body has none."""
+    identifier = body.get("identifier")
+    if identifier is None:
+        return ""
+    if not isinstance(identifier, str):
+        raise Malformed("identifier must be a string")
+    return normalised(kind, identifier) if kind == EMAIL else identifier.strip()
+
+
+def put_device(draft: Draft, body: Mapping[str, Any], kind: str | None) -> None:
+    """The tags, properties and identifier of a players body."""
+    for key in PROPERTY_KEYS:
+        if key in body:
+            draft.put(PROPERTIES + key, body[key])
+    draft.put_tags(body.get("tags"))
+    if "identifier" in body:
+        draft.put("identifier", identifier_in(body, kind))
+
+
+def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]:
+    """The link that `parent_player_id` asks for: device to email, null or empty to unlink.
+
+    Only devices have it: the email and SMS players are parents themselves.
+    """
+    if "parent_player_id" not in body or kind in (EMAIL, SMS):
+        return {}
+    parent = body["parent_player_id"] or None
+    return {EMAIL: None if parent is None else player_id(parent, "parent_player_id")}
+
+
+def player_id(value: object, name: str) -> str:
+    """A player's id in its one spelling. Raises Malformed."""
+    text = value.lower() if isinstance(value, str) else value
+    if not is_uuid(text):
+        raise Malformed(f"{name} must be the id of a player")
+    assert isinstance(text, str)
+    return text

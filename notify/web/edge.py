@@ -1,0 +1,72 @@
+"""In front of Django: API requests go straight to their views, pages go on to the other middleware.
+
+Sessions, CSRF, static files and login are for pages; an API request needs none, and an unknown path
+is answered in JSON. `Application` also leaves out what Django does around every request for the
+sake of its database connections, which views of the API do not use: about 150 µs of CPU
+for a PUT of ten keys become 95.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+
+from notify.web import answers
+from notify.web.answers import Refused
+from notify.web.endpoint import endpoint
+
+#: Paths that start so, and this one itself, are pages.
+_PAGES: Final = ("/admin/", "/static/")
+_ADMIN: Final = "/admin"
+#: Reached without TLS, inside the cluster.
+_PLAIN: Final = ("/healthz/", "/metrics")
+_nothing: Final = endpoint("none")
+
+
+class Application:
+    """The WSGI application: the API itself, and Django's own handler for pages."""
+
+    def __init__(self, pages: WSGIHandler) -> None:
+        self._pages = pages
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if _is_page(environ.get("PATH_INFO", "")):
+            return self._pages(environ, start_response)
+        response = answer(WSGIRequest(environ))
+        status = f"{response.status_code} {response.reason_phrase}"
+        start_response(status, list(response.items()))
+        return [response.content]
+
+
+class ApiFirst:
+    """The same as a middleware, for Django's test client and other servers."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if _is_page(request.path_info):
+            return self._get_response(request)
+        return answer(request)
+
+
+def answer(request: HttpRequest) -> HttpResponse:
+    """The answer to a request that is not for a page; JSON whatever it is for. Never raises."""
+    path = request.path_info
+    if settings.SECURE_SSL_REDIRECT and not request.is_secure() and not path.startswith(_PLAIN):
+        return answers.refusal(Refused(403, "use https"), "")
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return _nothing(request)
+    response: HttpResponse = match.func(request, **match.kwargs)
+    return response
+
+
+def _is_page(path: str) -> bool:
+    return path.startswith(_PAGES) or path == _ADMIN

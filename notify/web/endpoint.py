@@ -1,0 +1,125 @@
+"""From Django's request to a view's call, and from what it raises to an answer.
+
+`endpoint` makes a plain Django view of one function for each method. It is the top of every
+request: it measures, logs failures, and lets no exception out.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
+
+from notify import logs, metrics
+from notify.domain.errors import Malformed
+from notify.web import answers, auth, bodies, wiring
+from notify.web.answers import Refused
+from notify.web.apps_cache import KnownApp, NotKnownYet
+from notify.web.auth import KeyNeeded
+from notify.web.reads import ReadsAway
+from notify.web.traces import Trace, trace_of
+from notify.web.wiring import Services
+
+#: Longest Idempotency-Key: batch items add their number to it, and a message id has 128 characters.
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as views see it."""
+
+    request: HttpRequest
+    trace: Trace
+    services: Services
+
+    def body(self, *, bytes_max: int | None = None) -> dict[str, Any]:
+        """The JSON object in the body; see `bodies.read_object`."""
+        most = settings.NOTIFY_BODY_BYTES if bytes_max is None else bytes_max
+        return bodies.read_object(self.request, bytes_max=most)
+
+    def app(self, app_id: object, *, key: KeyNeeded = KeyNeeded.BY_APP) -> KnownApp:
+        """The app that the request may act for; see `auth.authenticate`."""
+        return self.app_and_key(app_id, key=key)[0]
+
+    def app_and_key(
+        self, app_id: object, *, key: KeyNeeded = KeyNeeded.BY_APP
+    ) -> tuple[KnownApp, bool]:
+        """The same, and whether the request carried a key of the app."""
+        known = self.services.apps.known()
+        return auth.authenticate(known, app_id, self.request.META, key=key)
+
+    def message_id(self, place: int = 0) -> str | None:
+        """The id of the request's update number `place`, from its Idempotency-Key; None without one.
+
+        Raises Refused 400 for a key that is not 1-100 visible ASCII characters.
+        """
+        key: str | None = self.request.META.get("HTTP_IDEMPOTENCY_KEY")
+        if key is None:
+            return None
+        is_visible = key.isascii() and key.isprintable() and " " not in key
+        if not is_visible or not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+            raise Refused(
+                400,
+                f"Idempotency-Key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters",
+            )
+        return f"{key}:{place}" if place else key
+
+
+View = Callable[..., HttpResponse]
+
+
+def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
+    """The Django view for a path: `GET=show, PUT=update`. `route` is its name in metrics and logs.
+
+    Another method gets 404: new SDKs would repeat a 405 for ever.
+    """
+
+    def view(request: HttpRequest, **path: str) -> HttpResponse:
+        started = time.perf_counter()
+        trace = trace_of(request.META)
+        method = request.method or ""
+        handler = by_method.get(method, _nothing)
+        try:
+            response = handler(Call(request, trace, wiring.services()), **path)
+        except Refused as refused:
+            response = answers.refusal(refused, trace.id)
+        except (Malformed, SuspiciousOperation) as error:
+            response = answers.refusal(Refused(400, str(error)), trace.id)
+        except (NotKnownYet, ReadsAway) as error:
+            metrics.WEB_REFUSED.labels("postgres_away").inc()
+            response = answers.refusal(_busy(str(error)), trace.id)
+        except Exception as error:  # noqa: BLE001 - the top: a bug must not lose updates
+            metrics.WEB_REFUSED.labels("bug").inc()
+            logs.get().error(
+                "view_failed", route=route, trace_id=trace.id, exc_info=error, method=method
+            )
+            response = answers.refusal(_busy("something failed here; it is logged"), trace.id)
+        seconds = time.perf_counter() - started
+        metrics.WEB_REQUESTS.labels(route, str(response.status_code)).inc()
+        metrics.WEB_SECONDS.labels(route).observe(seconds)
+        if response.status_code >= 400:
+            logs.get().info(
+                "request_refused",
+                route=route,
+                method=method,
+                status=response.status_code,
+                trace_id=trace.id,
+                seconds=round(seconds, 4),
+            )
+            response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - by Django
+        return response
+
+    view.csrf_exempt = True  # type: ignore[attr-defined] # as Django's own decorator does
+    return view
+
+
+def _nothing(call: Call, **path: str) -> HttpResponse:
+    request = call.request
+    raise Refused(404, f"there is no {request.method or ''} {request.path_info:.100}")
+
+
+def _busy(reason: str) -> Refused:
+    return answers.busy(reason, retry_after_s=settings.NOTIFY_RETRY_AFTER_S)

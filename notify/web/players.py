@@ -1,0 +1,211 @@
+"""The players API: what SDKs of version 4.x speak, with and without /api/v1.
+
+Every call is accepted with 200, never 201, which that SDK takes for a failure and repeats. Bodies
+are differences to what was sent before, so any key but app_id may be absent.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.http import HttpResponse
+
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.domain.lanes import is_uuid
+from notify.domain.patch import PROPERTIES
+from notify.domain.update import COUNTER_MAX
+from notify.web import device, purchases
+from notify.web.answers import Refused, ok
+from notify.web.device import EMAIL, PUSH, SMS
+from notify.web.draft import Draft, encoded, update_of
+from notify.web.endpoint import Call
+from notify.web.reads import RecordRow
+from notify.web.sending import send
+
+#: An old SDK drops its id and registers anew for 400 with this text to a PUT, and for nothing else.
+NO_SUCH_PLAYER = "No user with this id found"
+
+Body = Mapping[str, Any]
+Links = dict[str, str | None]
+Change = tuple[Draft, Links]
+
+
+def create(call: Call) -> HttpResponse:
+    """POST /players: register a push, email or SMS player and answer its id.
+
+    The id follows from the identifier, so a repeated request gets the same one. A device without a
+    push token yet gets one that follows from its Idempotency-Key, or a random one. An SMS player is
+    linked to its device here, because no later request does it; an email player by the device's PUT.
+    """
+    body = call.body()
+    app = call.app(body.get("app_id"))
+    kind = device.kind_in(body) or PUSH
+    identifier = device.identifier_in(body, kind)
+    if not identifier and kind != PUSH:
+        raise Malformed("identifier is missing: email and SMS players are made for one")
+    record = _assigned_id(call, app.id, kind, identifier)
+    at = call.services.now_ms()
+    draft = Draft()
+    device.put_device(draft, body, kind)
+    links = device.links_in(body, kind)
+    made = [
+        update_of(
+            app.id,
+            record,
+            at=at,
+            message_id=call.message_id(),
+            kind=kind,
+            draft=draft,
+            links=links,
+        )
+    ]
+    if kind == SMS and body.get("device_player_id"):
+        pusher = device.player_id(body["device_player_id"], "device_player_id")
+        made.append(
+            update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
+        )
+    send(call, app, [encoded(update) for update in made])
+    return ok({"success": True, "id": record})
+
+
+def update(call: Call, player: str) -> HttpResponse:
+    """PUT /players/{id}: what changed. `parent_player_id` links the device to its email player."""
+    return _accept(call, player, _described)
+
+
+def on_session(call: Call, player: str) -> HttpResponse:
+    """POST /players/{id}/on_session: as PUT, and one session more, now."""
+    return _accept(call, player, _session)
+
+
+def on_focus(call: Call, player: str) -> HttpResponse:
+    """POST /players/{id}/on_focus: `active_time` seconds more in the foreground.
+
+    Only a `ping` has a time; other states are accepted and not stored. `device_type` is the
+    device's own, whatever player this is, so the kind is left as it is.
+    """
+    return _accept(call, player, _focus)
+
+
+def on_purchase(call: Call, player: str) -> HttpResponse:
+    """POST /players/{id}/on_purchase: purchases and money, added to the player's counters.
+
+    With `existing: true` they were made before the SDK could see them, and every new installation
+    reports them again: they set the property `existing_purchases` and change no counter.
+    """
+    return _accept(call, player, _purchase)
+
+
+def email_logout(call: Call, player: str) -> HttpResponse:
+    """POST /players/{id}/email_logout: the device has no email player any more."""
+    return _accept(call, player, _logout)
+
+
+def show(call: Call, player: str) -> HttpResponse:
+    """GET /players/{id}?app_id=: the player as far as its updates have been applied.
+
+    Without a key it shows a device's tags, which is all that the SDK reads, and of email and SMS
+    players nothing: their ids can be computed from an address.
+    """
+    app, has_key = call.app_and_key(call.request.GET.get("app_id"))
+    record = player.lower()
+    row = call.services.reads.record(app.id, record) if is_uuid(record) else None
+    if row is None or not (has_key or row.kind in (None, PUSH)):
+        raise Refused(404, NO_SUCH_PLAYER)
+    if not has_key:
+        return ok({"id": record, "tags": dict(row.tags)})
+    return ok({"id": record, **_shown(row)})
+
+
+def _accept(
+    call: Call, player: str, change: Callable[[Call, Body], tuple[str | None, Change] | None]
+) -> HttpResponse:
+    """Send the one update that `change` makes of the body, if it makes one."""
+    body = call.body()
+    app = call.app(body.get("app_id"))
+    record = player.lower()
+    if not is_uuid(record):
+        raise Refused(400, NO_SUCH_PLAYER)
+    changed = change(call, body)
+    if changed is not None:
+        kind, (draft, links) = changed
+        made = update_of(
+            app.id,
+            record,
+            at=call.services.now_ms(),
+            message_id=call.message_id(),
+            kind=kind,
+            draft=draft,
+            links=links,
+        )
+        send(call, app, [encoded(made)])
+    return ok({"success": True})
+
+
+def _described(call: Call, body: Body) -> tuple[str | None, Change]:
+    kind = device.kind_in(body)
+    draft = Draft()
+    device.put_device(draft, body, kind)
+    return kind, (draft, device.links_in(body, kind))
+
+
+def _session(call: Call, body: Body) -> tuple[str | None, Change]:
+    kind, (draft, links) = _described(call, body)
+    draft.put(f"{PROPERTIES}last_active", call.services.now_ms() // 1000)
+    draft.add("session_count", 1)
+    return kind, (draft, links)
+
+
+def _focus(call: Call, body: Body) -> tuple[str | None, Change] | None:
+    if body.get("state", "ping") != "ping":
+        return None
+    seconds = body.get("active_time")
+    if type(seconds) is not int or not 0 <= seconds <= COUNTER_MAX:
+        raise Malformed("active_time must be an integer of seconds")
+    draft = Draft()
+    draft.add("session_time_s", seconds)
+    if "net_type" in body:
+        draft.put(f"{PROPERTIES}net_type", body["net_type"])
+    return None, (draft, {})
+
+
+def _purchase(call: Call, body: Body) -> tuple[str | None, Change]:
+    count, spent_micros = purchases.counted(body.get("purchases"))
+    draft = Draft()
+    if body.get("existing") is True:
+        draft.put(f"{PROPERTIES}existing_purchases", count)
+    else:
+        draft.add("purchase_count", count)
+        draft.add("spent_micros", spent_micros)
+    return None, (draft, {})
+
+
+def _logout(call: Call, body: Body) -> tuple[str | None, Change]:
+    draft = Draft()
+    draft.put(f"{PROPERTIES}email", None)
+    return None, (draft, {EMAIL: None})
+
+
+def _assigned_id(call: Call, app: str, kind: str, identifier: str) -> str:
+    if identifier:
+        return ids.record_id(app, kind, identifier)
+    key = call.message_id()
+    return ids.random_id() if key is None else ids.keyed_id(app, key)
+
+
+def _shown(row: RecordRow) -> dict[str, Any]:
+    """The record in the words of the players API; what is not there is left out."""
+    shown: dict[str, Any] = {
+        key: row.properties[key]
+        for key in (*device.PROPERTY_KEYS, "last_active")
+        if key in row.properties
+    }
+    if row.identifier is not None:
+        shown["identifier"] = row.identifier
+    return shown | {
+        "tags": dict(row.tags),
+        "session_count": row.session_count,
+        "playtime": row.session_time_s,
+        "amount_spent": row.spent_micros / 1_000_000,
+        "created_at": row.created_at_s,
+    }

@@ -1,0 +1,12 @@
+"""/metrics of the web processes."""
+
+from django.http import HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from notify import metrics
+from notify.web.endpoint import Call
+
+
+def show(call: Call) -> HttpResponse:
+    """GET /metrics, in Prometheus's text format. Not for the public: keep it inside the cluster."""
+    return HttpResponse(generate_latest(metrics.registry()), content_type=CONTENT_TYPE_LATEST)

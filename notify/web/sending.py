@@ -1,0 +1,29 @@
+"""The last step of a view that accepts updates: into Kafka, or a 503."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from notify import metrics
+from notify.producer import Overloaded, Unavailable
+from notify.web import answers
+from notify.web.apps_cache import KnownApp
+from notify.web.endpoint import Call
+
+#: Seconds until a full buffer has drained, if Kafka takes anything at all.
+OVERLOADED_RETRY_AFTER_S = 1
+
+
+def send(call: Call, app: KnownApp, values: Sequence[bytes]) -> None:
+    """Returns once Kafka has acked all of the app's `values`, in this order. Raises Refused 503."""
+    partitions = call.services.apps.known().partitions
+    try:
+        call.services.producer.send(
+            app.id, values, partitions=partitions, traceparent=call.trace.traceparent
+        )
+    except Overloaded as error:
+        metrics.WEB_REFUSED.labels("overloaded").inc()
+        raise answers.busy(str(error), retry_after_s=OVERLOADED_RETRY_AFTER_S) from None
+    except Unavailable as error:
+        metrics.WEB_REFUSED.labels("kafka_away").inc()
+        raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None

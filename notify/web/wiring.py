@@ -1,0 +1,58 @@
+"""What views work with, put together from the settings, once a process."""
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from django.conf import settings
+
+from notify.producer import Producer, TopicProducer
+from notify.web.apps_cache import AppsCache
+from notify.web.pipeline import Pipeline
+from notify.web.reads import PostgresReads, Reads
+
+#: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates.
+READ_SESSIONS: Final = 4
+_BUILDING: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The edges that views use. None of them is connected before its first use."""
+
+    apps: AppsCache
+    producer: Producer
+    reads: Reads
+    pipeline: Pipeline
+
+    def now_ms(self) -> int:
+        """The time that an update is stamped with, in milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+
+def services() -> Services:
+    """This process's services."""
+    with _BUILDING:
+        return _built()
+
+
+@cache
+def _built() -> Services:
+    own_session = PostgresReads(sessions=1)
+    reads = PostgresReads(sessions=READ_SESSIONS)
+    return Services(
+        apps=AppsCache(
+            lambda: own_session.known(settings.NOTIFY_TOPIC),
+            refresh_ms=settings.NOTIFY_APPS_REFRESH_MS,
+        ),
+        producer=TopicProducer(
+            settings.KAFKA_BOOTSTRAP_SERVERS,
+            settings.NOTIFY_TOPIC,
+            bytes_max=settings.NOTIFY_PRODUCER_BYTES,
+            ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
+        ),
+        reads=reads,
+        pipeline=Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000),
+    )

@@ -1,0 +1,113 @@
+"""In memory for the edges of web: the producer and the reads, and services made of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from notify.domain import patch as patches
+from notify.domain import update as updates
+from notify.domain.decide import OWN_ONLY, writes
+from notify.domain.lanes import partition_of
+from notify.domain.patch import COUNTERS, PROPERTIES, TAGS, Value
+from notify.domain.update import Update
+from notify.producer import Unavailable
+from notify.web.apps_cache import AppsCache, Known, KnownApp
+from notify.web.pipeline import Pipeline
+from notify.web.reads import ReadsAway, RecordRow, StreamRow
+from notify.web.wiring import Services
+
+
+@dataclass
+class FakeProducer:
+    """`Producer` in memory: a list for each partition of a topic that has `has` of them.
+
+    `fails` is raised instead of the next sends.
+    """
+
+    has: int = 8
+    fails: Exception | None = None
+    log: dict[int, list[bytes]] = field(default_factory=dict)
+    traceparents: list[str] = field(default_factory=list)
+
+    def send(
+        self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
+    ) -> list[int]:
+        """Producer.send."""
+        if self.fails is not None:
+            raise self.fails
+        partition = partition_of(app, partitions)
+        if partition >= self.has:
+            raise Unavailable(f"no partition {partition}")
+        held = self.log.setdefault(partition, [])
+        first = len(held)
+        held.extend(values)
+        self.traceparents.append(traceparent)
+        return list(range(first, len(held)))
+
+    def check(self, *, partitions: int) -> None:
+        """Producer.check."""
+        if self.fails is not None:
+            raise self.fails
+        if self.has < partitions:
+            raise Unavailable(f"the topic has {self.has} partitions, {partitions} are stored")
+
+    def sent(self) -> list[Update]:
+        """All updates, as the bridge would parse them, partition by partition."""
+        return [updates.parse(value) for held in self.log.values() for value in held]
+
+
+@dataclass
+class FakeReads:
+    """`Reads` in memory. Records are what `producer` was sent, links left out."""
+
+    producer: FakeProducer
+    rows: Sequence[StreamRow] = ()
+    away: bool = False
+
+    def record(self, app: str, record: str) -> RecordRow | None:
+        """Reads.record."""
+        if self.away:
+            raise ReadsAway("PostgreSQL does not answer")
+        state: dict[str, Value] = {}
+        for update in self.producer.sent():
+            if (update.app, update.record) == (app, record):
+                for write in writes(update, OWN_ONLY):
+                    state = patches.apply(state, write.patch)
+        return None if state.get("deleted", True) else _row(state)
+
+    def streams(self) -> Sequence[StreamRow]:
+        """Reads.streams."""
+        if self.away:
+            raise ReadsAway("PostgreSQL does not answer")
+        return self.rows
+
+
+def _row(state: Mapping[str, Value]) -> RecordRow:
+    def part(prefix: str) -> dict[str, Any]:
+        found = {key: value for key, value in state.items() if key.startswith(prefix)}
+        return {key.removeprefix(prefix): value for key, value in found.items()}
+
+    counters = {key: int(state.get(key, 0)) for key in COUNTERS}
+    kind, identifier = state.get("kind"), state.get("identifier")
+    return RecordRow(
+        kind=None if kind is None else str(kind),
+        identifier=None if identifier is None else str(identifier),
+        tags=part(TAGS),
+        properties=part(PROPERTIES),
+        session_count=counters["session_count"],
+        session_time_s=counters["session_time_s"],
+        purchase_count=counters["purchase_count"],
+        spent_micros=counters["spent_micros"],
+        created_at_s=int(state["created_at"]) // 1000,
+    )
+
+
+def fake_services(
+    *apps: KnownApp, partitions: int = 8, stalled_after_s: float = 10.0
+) -> tuple[Services, FakeProducer, FakeReads]:
+    """Services with these apps known, and the fakes in them."""
+    producer = FakeProducer(has=partitions)
+    reads = FakeReads(producer)
+    known = Known({app.id: app for app in apps}, partitions)
+    cache = AppsCache(lambda: known, refresh_ms=3_600_000)
+    return Services(cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s)), producer, reads

@@ -1,0 +1,69 @@
+"""Links, generations and counts."""
+
+from notify.domain.links import Counted, Detached, Linked, Links, detach, join, leave, named
+from notify.domain.update import DELETE, DETACH, Unreadable, Update
+
+A, B = "app a", "app b"
+
+
+def test_what_is_absent_has_no_link_no_generation_and_no_children() -> None:
+    links = Links()
+    assert links.parent(A, "child", "email") is None
+    assert links.generation(A, "parent") == 0
+    assert links.count(A, "parent", "email") == 0
+
+
+def test_a_link_counts_while_its_generation_is_the_parents() -> None:
+    links = Links()
+    links.put(join(links, A, "child", "email", "parent"))
+    assert links.parent(A, "child", "email") == "parent"
+    links.put(detach(links, A, "parent"))
+    assert links.parent(A, "child", "email") is None
+    assert links.count(A, "parent", "email") == 0
+    links.put(join(links, A, "child", "email", "parent"))
+    assert links.parents[A, "child", "email"] == ("parent", 1)
+    assert links.counts == {(A, "parent", "email", 0): 1, (A, "parent", "email", 1): 1}
+
+
+def test_what_was_put_is_kept_for_the_tick_to_write() -> None:
+    links = Links({(A, "child", "email"): ("old", 2)}, {(A, "old"): 2}, {(A, "old", "email", 2): 3})
+    links.put(
+        [
+            Linked(A, "child", "email", None, 0),
+            Counted(A, "old", "email", 2, -1),
+            Linked(A, "child", "sms", "new", 0),
+            Detached(A, "child", 1),
+        ]
+    )
+    assert links.new_parents == {(A, "child", "email"), (A, "child", "sms")}
+    assert links.new_counts == {(A, "old", "email", 2)}
+    assert links.new_generations == {(A, "child")}
+    assert links.parents == {(A, "child", "sms"): ("new", 0)}
+    assert links.counts == {(A, "old", "email", 2): 2}
+    assert links.generations == {(A, "old"): 2, (A, "child"): 1}
+
+
+def test_leaving_where_there_is_no_link_changes_nothing() -> None:
+    assert leave(Links(), A, "child", "email") == []
+
+
+def test_apps_and_labels_share_no_links() -> None:
+    links = Links()
+    links.put(join(links, A, "child", "email", "parent"))
+    assert links.parent(B, "child", "email") is None
+    assert links.parent(A, "child", "sms") is None
+    assert links.count(B, "parent", "email") == links.count(A, "parent", "sms") == 0
+
+
+def test_named_are_the_records_of_a_chunk_and_the_parents_that_it_names() -> None:
+    updates = [
+        Update(A, "1", 0, "m", links={"email": "2", "user": None}),
+        Unreadable("why"),
+        Update(B, "1", 0, "m"),
+        Update(A, "3", 0, "m", op=DELETE),
+        Update(A, "4", 0, "m", op=DETACH),
+    ]
+    assert named(updates) == (
+        {(A, "1"), (B, "1"), (A, "3"), (A, "4")},
+        {(A, "2"), (A, "3"), (A, "4")},
+    )

@@ -1,0 +1,49 @@
+"""Recorded decisions survive their bytes; other bytes are never guessed at."""
+
+import pytest
+
+from notify.domain.decide import MISROUTED, OWN_ONLY, SKIPPED, Decision, Reason
+from notify.domain.errors import PlanUnreadable
+from notify.domain.plan import decode, encode
+
+DECISIONS = {
+    7: Decision(mirrors=("p", "q")),
+    9: Decision(False, reasons=(Reason(SKIPPED, "r", 3), Reason(MISROUTED, "p"))),
+    12: Decision(prior=(("email", "p"), ("sms", "")), mirrors=("q",)),
+}
+
+
+def test_decisions_are_read_back_by_offset() -> None:
+    assert decode(7, encode(7, DECISIONS)) == DECISIONS
+
+
+def test_the_default_decision_takes_no_bytes() -> None:
+    assert encode(7, {7: OWN_ONLY, 8: Decision()}) == b"\x01"
+    assert decode(7, b"\x01") == {}
+    assert encode(7, {**DECISIONS, 8: OWN_ONLY}) == encode(7, DECISIONS)
+
+
+def test_the_format_is_written_down() -> None:
+    """Plans outlive the version that wrote them."""
+    encoded = b'\x01[["q","p"],[[5,1,[0],[["skip_rule",1,3]],[["email",1]]]]]'
+    decision = Decision(True, ("q",), (Reason(SKIPPED, "p", 3),), (("email", "p"),))
+    assert decode(7, encoded) == {12: decision}
+    assert encode(7, {12: decision}) == encoded
+
+
+@pytest.mark.parametrize(
+    ("encoded", "words"),
+    [
+        (b"", "format none, this version reads 1"),
+        (b"\x02[[],[]]", "format 02, this version reads 1"),
+        (b"\x01{", "chunk at offset 7"),
+        (b"\x01\xff", "chunk at offset 7"),
+        (b"\x01[[]]", "chunk at offset 7"),
+        (b"\x01[[],[[0,1,[0],[],[]]]]", "chunk at offset 7"),
+        (b"\x01[[],[[0,1,[]]]]", "chunk at offset 7"),
+        (b"\x01[[],[0]]", "chunk at offset 7"),
+    ],
+)
+def test_bytes_that_are_no_plan_are_refused(encoded: bytes, words: str) -> None:
+    with pytest.raises(PlanUnreadable, match=words):
+        decode(7, encoded)

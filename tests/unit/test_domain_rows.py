@@ -1,0 +1,80 @@
+"""The rows of a task: what the bridge writes and the worker's SQL reads."""
+
+import json
+
+from notify.domain.decide import Write
+from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Patch
+from notify.domain.rows import decode, encode, row
+
+FULL = Write(
+    "a",
+    "r",
+    Patch(
+        True,
+        {
+            "tags.x": (SET, True),
+            "tags.y": (REMOVE, None),
+            "tags.z": (DEFAULT, 1.5),
+            "properties.x": (SET, "é"),
+            "properties.y": (REMOVE, None),
+            "properties.z": (DEFAULT, ""),
+            "identifier": (SET, "i"),
+            "kind": (SET, "push"),
+            "deleted": (SET, False),
+            "created_at": (DEFAULT, 5),
+            "updated_at": (SET, 6),
+            "session_count": (ADD, -1),
+            "mirrored_updates": (ADD, 2),
+        },
+    ),
+)
+
+
+def test_a_row_has_short_names_and_leaves_out_what_does_not_change() -> None:
+    assert row(7, FULL) == {
+        "s": 7,
+        "a": "a",
+        "r": "r",
+        "z": True,
+        "ts": {"x": True},
+        "tr": ["y"],
+        "td": {"z": 1.5},
+        "ps": {"x": "é"},
+        "pr": ["y"],
+        "pd": {"z": ""},
+        "identifier": "i",
+        "kind": "push",
+        "deleted": False,
+        "created_at": 5,
+        "updated_at": 6,
+        "session_count": -1,
+        "mirrored_updates": 2,
+    }
+    assert row(7, Write("a", "r", Patch(False, {}))) == {"s": 7, "a": "a", "r": "r"}
+
+
+def test_a_removed_identifier_has_a_sign_of_its_own() -> None:
+    removed = Write("a", "r", Patch(False, {"identifier": (REMOVE, None)}))
+    assert row(7, removed) == {"s": 7, "a": "a", "r": "r", "ir": True}
+    assert decode(encode([(7, removed)])) == [(7, removed)]
+
+
+def test_a_tag_may_be_called_like_a_property_or_a_counter() -> None:
+    write = Write(
+        "a",
+        "r",
+        Patch(False, {"tags.properties.x": (SET, 1), "tags.session_count": (SET, "n")}),
+    )
+    assert row(7, write)["ts"] == {"properties.x": 1, "session_count": "n"}
+    assert decode(encode([(7, write)])) == [(7, write)]
+
+
+def test_writes_are_read_back_with_their_streams_in_order() -> None:
+    other = Write("b", "r", Patch(False, {"tags.x": (SET, 1)}))
+    written = [(7, FULL), (8, other), (7, other)]
+    assert decode(encode(written)) == written
+
+
+def test_text_goes_through_as_it_is() -> None:
+    assert '"é"' in encode([(7, FULL)])
+    assert json.loads(encode([])) == []

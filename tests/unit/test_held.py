@@ -1,0 +1,250 @@
+"""What the bridge remembers of a partition: taken again after a Load, bounded, dropped as one."""
+
+from dataclasses import replace
+
+import pytest
+
+from ingest.held import Held, Limits, Memory, Phase, pack
+from ingest.planner import Planned, plan_chunk
+from ingest.ports import Fetched, Loaded, Part
+from notify.domain import plan as plans
+from notify.domain.decide import Decision, Write
+from notify.domain.errors import PlanUnreadable, ReplayDisagrees
+from notify.domain.links import Links
+from notify.domain.patch import Patch
+from notify.domain.policy import Policy
+from notify.domain.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.update import Update, encode
+from notify.domain.window import ONE_AT_A_TIME, Batch, Original
+
+APP = "00000000-0000-0000-0000-0000000000a0"
+RECORD, PARENT = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))
+STREAM = StreamRow(7, "topic", 0, lanes=1, lanes_wanted=1, token=11, planned=0, frontier=0)
+BODY = encode(Update(APP, RECORD, 1_000, "m"))
+LIMITS = Limits(chunk_messages=3, chunk_bytes=10_000, window_offsets=10, window_bytes=100_000)
+
+
+def _fetched(*offsets: int, value: bytes | None = BODY) -> list[Fetched]:
+    return [Fetched(offset, value) for offset in offsets]
+
+
+def _memory(
+    *, planned: int = 0, frontier: int = 0, lane: LaneRow | None = None, plan: list[PlanRow] | None = None
+) -> Memory:
+    loaded = Loaded(
+        STREAM.at(frontier=frontier, planned=planned),
+        {0: lane or LaneRow(frontier - 1)},
+        plan or [],
+    )
+    return Memory.of(loaded, partitions=1, hot_records=5)
+
+
+def _live(*offsets: int, position: int) -> Memory:
+    """All that was planned is applied, and these were fetched."""
+    memory = _memory()
+    memory.take(_fetched(*offsets))
+    memory.position = position
+    return memory
+
+
+def _plan_next(memory: Memory) -> Planned:
+    messages, end = memory.next_chunk(LIMITS)
+    return plan_chunk(
+        messages,
+        first=memory.stream.planned,
+        end=end,
+        links=Links(),
+        policy=Policy(),
+        is_routed=lambda app: True,
+    )
+
+
+def _commit_next(memory: Memory) -> None:
+    planned = _plan_next(memory)
+    end = planned.chunk.plan.next
+    memory.commit(memory.stream.at(frontier=memory.stream.frontier, planned=end), planned)
+
+
+# -- Load ----------------------------------------------------------------------------------------------
+
+
+def test_a_load_reads_from_the_frontier_with_the_recorded_decisions() -> None:
+    decisions = {3: Decision(mirrors=(PARENT,)), 5: Decision(own=False)}
+    plan = [
+        PlanRow(3, 5, plans.encode(3, {3: decisions[3]})),
+        PlanRow(5, 7, plans.encode(5, {5: decisions[5]})),
+    ]
+    memory = _memory(planned=7, frontier=3, lane=LaneRow(2, 4, ONE_AT_A_TIME), plan=plan)
+    lane = memory.window.lanes[0]
+    assert (memory.position, memory.decisions) == (3, decisions)
+    assert (lane.last, lane.isolate, lane.one_at_a_time) == (2, 4, True)
+
+
+def test_a_plan_of_another_version_cannot_be_loaded() -> None:
+    with pytest.raises(PlanUnreadable):
+        _memory(planned=2, plan=[PlanRow(0, 2, b"\x63")])
+
+
+def test_messages_below_planned_go_to_the_lanes_as_decided() -> None:
+    plan = [PlanRow(0, 3, plans.encode(0, {0: Decision(mirrors=(PARENT,)), 1: Decision(own=False)}))]
+    memory = _memory(planned=3, plan=plan)
+    memory.take(_fetched(0, 1, 2, 3))
+    batch = memory.window.take(0, max_rows=9, max_bytes=9_999)
+    assert batch is not None
+    assert (batch.first, batch.last) == (0, 2)
+    assert {write.record for write in batch.merged} == {RECORD, PARENT}
+    assert [message.offset for message in memory.fetched] == [3]
+    assert memory.decisions == {}
+
+
+def test_messages_before_the_position_are_dropped() -> None:
+    memory = _memory(planned=5, frontier=5)
+    memory.take(_fetched(3, 4, 5))
+    assert [message.offset for message in memory.fetched] == [5]
+
+
+def test_a_message_that_does_not_fit_its_decision_disagrees() -> None:
+    with pytest.raises(ReplayDisagrees, match="not JSON"):
+        _memory(planned=1).take(_fetched(0, value=b"{"))
+
+
+def test_a_message_decided_malformed_may_be_read_since() -> None:
+    memory = _memory(planned=1, plan=[PlanRow(0, 1, plans.encode(0, {0: Decision(own=False)}))])
+    memory.take(_fetched(0))
+    assert memory.window.frontier(1) == 1
+
+
+def test_a_message_without_a_value_is_held_as_unreadable() -> None:
+    memory = _memory()
+    memory.take(_fetched(0, value=None))
+    assert (memory.fetched[0].body, memory.fetched_bytes) == (b"", 0)
+
+
+# -- chunks --------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_of_all_that_was_fetched_ends_where_the_log_was_read_to() -> None:
+    """Holes after the last message are planned too: nothing will ever stand in them."""
+    memory = _live(0, 2, position=9)
+    messages, end = memory.next_chunk(LIMITS)
+    assert ([message.offset for message in messages], end) == ([0, 2], 9)
+
+
+def test_a_chunk_of_holes_alone_moves_on() -> None:
+    assert _live(position=9).next_chunk(LIMITS) == ([], 9)
+
+
+def test_with_nothing_fetched_there_is_no_room_to_speak_of_and_no_chunk() -> None:
+    memory = _memory()
+    assert not memory.room(LIMITS)
+    assert memory.next_chunk(LIMITS) == ([], 0)
+
+
+def test_a_chunk_has_so_many_messages() -> None:
+    messages, end = _live(0, 1, 4, 6, position=7).next_chunk(LIMITS)
+    assert ([message.offset for message in messages], end) == ([0, 1, 4], 5)
+
+
+def test_a_chunk_has_so_many_bytes() -> None:
+    limits = replace(LIMITS, chunk_bytes=2 * len(BODY))
+    messages, end = _live(0, 1, 2, position=3).next_chunk(limits)
+    assert (len(messages), end) == (2, 2)
+
+
+def test_the_window_has_so_many_offsets() -> None:
+    memory = _live(0, 9, 10, position=11)
+    assert memory.next_chunk(LIMITS)[1] == 10
+    _commit_next(memory)
+    assert not memory.room(LIMITS)
+    assert memory.next_chunk(LIMITS) == ([], 10)
+
+
+def test_the_window_has_so_many_bytes() -> None:
+    memory = _live(0, 1, 2, position=3)
+    limits = replace(LIMITS, window_bytes=2 * len(BODY))
+    assert memory.next_chunk(limits)[1] == 2
+
+
+def test_one_message_past_every_limit_cannot_stop_the_stream() -> None:
+    memory = _live(50, 51, position=52)
+    limits = Limits(chunk_messages=1, chunk_bytes=1, window_offsets=1, window_bytes=1)
+    assert memory.room(limits)
+    messages, end = memory.next_chunk(limits)
+    assert ([message.offset for message in messages], end) == ([50], 51)
+
+
+def test_a_committed_chunk_moves_from_fetched_to_the_window() -> None:
+    memory = _live(0, 1, 2, 3, position=4)
+    _commit_next(memory)
+    assert memory.stream.planned == 3
+    assert [message.offset for message in memory.fetched] == [3]
+    assert memory.fetched_bytes == len(BODY)
+    assert memory.window.held_bytes == 3 * len(BODY)
+
+
+def test_a_flight_that_has_landed_is_forgotten_at_the_commit() -> None:
+    from ingest.held import Flight
+
+    memory = _live(0, position=1)
+    _commit_next(memory)
+    batch = memory.window.take(0, max_rows=9, max_bytes=9_999)
+    assert batch is not None
+    memory.flights[0] = Flight(Part(0, 11, batch), 1, 0)
+    memory.commit(memory.stream, None)
+    assert 0 in memory.flights
+    assert memory.window.landed(0, 0)
+    memory.commit(memory.stream.at(frontier=1, planned=1), None)
+    assert memory.flights == {}
+
+
+# -- age -----------------------------------------------------------------------------------------------
+
+
+def test_the_age_is_that_of_the_oldest_update_that_is_not_applied() -> None:
+    memory = _live(0, position=1)
+    assert memory.age_ms(1_500) == 500
+    _commit_next(memory)
+    assert memory.age_ms(1_500) == 500
+    assert memory.age_ms(900) == 0
+    memory.commit(memory.stream.at(frontier=1, planned=1), None)
+    assert memory.age_ms(1_500) == 0
+
+
+def test_one_update_in_fifty_offsets_is_remembered_for_its_age() -> None:
+    memory = _memory(planned=120)
+    memory.take(_fetched(*range(120)))
+    assert list(memory.ages) == [(0, 1_000), (50, 1_000), (100, 1_000)]
+
+
+# -- phases and tasks ----------------------------------------------------------------------------------
+
+
+def test_only_a_live_stream_shows_its_memory_and_forgetting_drops_it() -> None:
+    held = Held(0)
+    held.memory = _memory()
+    held.phase = Phase.LOADING
+    assert held.live() is None
+    held.phase = Phase.LIVE
+    assert held.live() is held.memory
+    held.forget(70)
+    assert (held.phase, held.memory, held.retry_at) == (Phase.LOAD, None, 70)
+
+
+def _part(stream: int, rows: int, *, isolated: bool = False) -> Part:
+    write = Write(APP, RECORD, Patch(False, {}))
+    if isolated:
+        originals = (Original(0, write, b""),) * rows
+        return Part(0, 1, Batch(stream, 0, -1, 0, 0, 0, isolated=originals))
+    return Part(0, 1, Batch(stream, 0, -1, 0, 0, 0, merged=(write,) * rows))
+
+
+def test_parts_of_a_lane_share_tasks_while_their_rows_fit() -> None:
+    parts = [_part(1, 2), _part(2, 1), _part(3, 3), _part(4, 9), _part(5, 1)]
+    one, two, three, four, five = parts
+    assert pack(parts, rows=3) == [[one, two], [three], [four], [five]]
+    assert pack([], rows=3) == []
+
+
+def test_an_isolated_part_goes_alone() -> None:
+    one, two, three, four = _part(1, 1), _part(2, 1, isolated=True), _part(3, 1), _part(4, 1)
+    assert pack([one, two, three, four], rows=9) == [[one], [two], [three, four]]

@@ -1,0 +1,110 @@
+"""A chunk as planned: decisions, writes, what was dropped and how often."""
+
+from collections import Counter
+
+from ingest.planner import Message, Planned, plan_chunk
+from ingest.ports import DeadMessage, SkippedRow
+from notify.domain import plan as plans
+from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason
+from notify.domain.links import Links
+from notify.domain.policy import Limit, Policy, Skip
+from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
+
+APP = "00000000-0000-0000-0000-0000000000a0"
+A, B, C, MAIL = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(4))
+
+
+def _update(record: str = A, *, op: str = UPDATE, **links: str | None) -> bytes:
+    return encode(Update(APP, record, 1_000, "m", op=op, links=links))
+
+
+def _plan(
+    *bodies: bytes,
+    first: int = 10,
+    end: int | None = None,
+    links: Links | None = None,
+    policy: Policy | None = None,
+    routed: bool = True,
+) -> Planned:
+    return plan_chunk(
+        [Message(first + place, body, read(body)) for place, body in enumerate(bodies)],
+        first=first,
+        end=first + len(bodies) if end is None else end,
+        links=links or Links(),
+        policy=policy or Policy(),
+        is_routed=lambda app: routed and app == APP,
+    )
+
+
+def _decisions(planned: Planned) -> dict[int, Decision]:
+    return plans.decode(planned.chunk.plan.first, planned.chunk.plan.decisions)
+
+
+def test_a_chunk_of_holes_has_a_plan_and_nothing_else() -> None:
+    planned = _plan(end=14, policy=Policy(3))
+    plan = planned.chunk.plan
+    assert (plan.first, plan.next, plan.decisions) == (10, 14, b"\x01")
+    assert planned.chunk.policy_version == 3
+    assert (planned.written, planned.chunk.skipped, planned.chunk.dead) == ([], [], [])
+
+
+def test_messages_are_decided_in_order_on_one_set_of_links() -> None:
+    links = Links()
+    planned = _plan(_update(email=MAIL), _update(), _update(email=None), _update(), links=links)
+    assert _decisions(planned) == {
+        10: Decision(mirrors=(MAIL,)),
+        11: Decision(mirrors=(MAIL,)),
+        12: Decision(prior=(("email", MAIL),)),
+    }
+    assert planned.chunk.links is links
+    assert links.new_parents == {(APP, A, "email")}
+
+
+def test_writes_stand_with_their_offset_and_bytes() -> None:
+    bodies = [_update(email=MAIL), b"{", _update(MAIL, op=DETACH), _update(B)]
+    planned = _plan(*bodies)
+    assert [(offset, body) for offset, body, _ in planned.written] == list(enumerate(bodies, 10))
+    records = [[write.record for write in writes] for _, _, writes in planned.written]
+    assert records == [[A, MAIL], [], [], [B]]
+
+
+def test_direct_and_mirrored_updates_are_counted_apart() -> None:
+    planned = _plan(_update(email=MAIL), _update(), _update(MAIL), _update(B, op=DELETE))
+    assert planned.direct == Counter({(APP, A): 2, (APP, MAIL): 1, (APP, B): 1})
+    assert planned.mirrored == Counter({(APP, MAIL): 2})
+
+
+def test_a_direct_update_of_a_skipped_record_counts_nowhere() -> None:
+    planned = _plan(_update(), policy=Policy(1, {(APP, A): Skip(5)}))
+    assert not planned.direct
+    assert not planned.mirrored
+
+
+def test_what_is_dropped_is_one_row_a_record_and_reason() -> None:
+    policy = Policy(1, {(APP, A): Skip(5)}, {(APP, "email"): Limit(1)})
+    bodies = [_update(), _update(B, email=MAIL), _update(), _update(C, email=MAIL), _update()]
+    planned = _plan(*bodies, policy=policy)
+    assert planned.chunk.skipped == [
+        SkippedRow(APP, A, SKIPPED, 5, first=10, last=14, n=3),
+        SkippedRow(APP, MAIL, LINK_REFUSED, None, first=13, last=13, n=1),
+    ]
+
+
+def test_what_cannot_be_read_is_a_dead_message() -> None:
+    planned = _plan(b"[]", _update())
+    assert planned.chunk.dead == [
+        DeadMessage(10, None, None, "malformed: the message must be a JSON object", b"[]")
+    ]
+    assert planned.chunk.skipped == []
+    assert _decisions(planned)[10] == Decision(own=False, reasons=(Reason("malformed", ""),))
+
+
+def test_what_is_in_the_wrong_partition_is_a_dead_message() -> None:
+    body = _update(email=MAIL)
+    links = Links()
+    planned = _plan(body, links=links, routed=False)
+    (dead,) = planned.chunk.dead
+    assert (dead.offset, dead.app, dead.record, dead.message) == (10, APP, A, body)
+    assert dead.error.startswith("misrouted: ")
+    assert planned.written == [(10, body, [])]
+    assert links == Links()

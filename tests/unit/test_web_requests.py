@@ -1,0 +1,231 @@
+"""What holds for every request: bodies, keys, errors, traces, routes."""
+
+import json
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from notify import metrics
+from notify.producer import Overloaded, Unavailable
+from notify.web import endpoint
+from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Answer, Web
+
+PUT = f"/players/{PLAYER}"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Web:
+    """The API with fakes behind it."""
+    return Web.with_fakes(monkeypatch)
+
+
+def put_raw(web: Web, text: str | bytes) -> Answer:
+    """The answer to a PUT of exactly this; APP stands for the app's id."""
+    raw = text if isinstance(text, bytes) else text.replace("APP", APP).encode()
+    return web.call("PUT", PUT, raw=raw)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"APP"',
+        '{"app_id":"APP"} x',
+        '{"app_id":"APP","app_id":"APP"}',
+        '{"app_id":"APP","tags":{"a":1,"a":2}}',
+        '{"app_id":"APP","tags":{"a":NaN}}',
+        '{"app_id":"APP","tags":{"a":-Infinity}}',
+        '{"app_id":"APP","tags":{"a":1e999}}',
+        '{"app_id":"APP","tags":{"a":' + "9" * 400 + "}}",
+        '{"app_id":"APP","tags":{"a":' + "9" * 9_000 + "}}",
+        '{"app_id":"APP","tags":{"a":"\\ud800"}}',
+        '{"app_id":"APP","tags":{"\\udfff":"a"}}',
+        '{"app_id":"APP","tags":{"a":"\\u0000"}}',
+        b'{"app_id":"' + APP.encode() + b'","tags":{"a":"\xff"}}',
+        b"\xef\xbb\xbf{}",
+        '{"app_id":"APP"}'.encode("utf-16"),
+        "[" * 30_000,
+        '{"a":' * 5_000,
+    ],
+)
+def test_what_is_not_plain_json(web: Web, text: str | bytes) -> None:
+    answer = put_raw(web, text)
+    assert answer.status == 400
+    assert answer.body["errors"]
+    assert web.sent() == []
+
+
+def test_depth(web: Web) -> None:
+    def nested(levels: int) -> str:
+        return '{"app_id":"APP","x":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+    assert put_raw(web, nested(8)).status == 200
+    assert put_raw(web, nested(9)).status == 400
+
+
+def test_size(web: Web, settings: Settings) -> None:
+    head = '{"app_id":"' + APP + '"'
+
+    def status(size: int) -> int:
+        return put_raw(web, head + " " * (size - len(head) - 1) + "}").status
+
+    assert status(settings.NOTIFY_BODY_BYTES) == 200
+    assert status(settings.NOTIFY_BODY_BYTES + 1) == 413
+
+
+def test_an_update_that_grows_past_what_the_bridge_reads(
+    web: Web, settings: Settings
+) -> None:
+    """A body within the limit may be a message over it: nothing is put into Kafka then."""
+    settings.NOTIFY_BODY_BYTES = 100_000
+    tags = {f"{n:02}": "x" * 1024 for n in range(40)}
+    assert web.call("PUT", PUT, {"app_id": APP, "tags": tags}).status == 413
+    assert web.sent() == []
+
+
+def test_a_compressed_body_is_refused(web: Web) -> None:
+    answer = web.call("PUT", PUT, {"app_id": APP}, headers={"Content-Encoding": "gzip"})
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("app_id", [None, "", 5, ["x"], {}, True])
+def test_app_id_is_needed(web: Web, app_id: object) -> None:
+    assert web.call("PUT", PUT, {"app_id": app_id}).status == 400
+
+
+@pytest.mark.parametrize("app_id", [PLAYER, "x", DISABLED_APP, "\0", "é"])
+def test_an_unknown_or_disabled_app_is_told_to_stop(web: Web, app_id: str) -> None:
+    for key in ("", web.secret):
+        assert web.call("PUT", PUT, {"app_id": app_id}, key=key).status == 403
+    assert web.call("GET", f"/apps/{PLAYER}/android_params.js").status == 403
+
+
+def test_keys(web: Web) -> None:
+    def status(app: str, header: str) -> int:
+        headers = {"Authorization": header}
+        return web.call("PUT", PUT, {"app_id": app}, headers=headers).status
+
+    for app in (APP, STRICT_APP):
+        assert status(app, f"Key {web.secret}") == 200
+        assert status(app, f"basic {web.secret}") == 200
+        assert status(app, f"Key {web.secret}x") == 403
+        assert status(app, "Key é") == 403
+        assert status(app, f"Bearer {web.secret}") == 401
+    assert status(APP, "Key ") == 200
+    assert status(STRICT_APP, "Key ") == 401
+    answer = web.call("PUT", PUT, {"app_id": STRICT_APP})
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Key")
+
+
+def test_params_need_no_key_and_are_kept_by_their_etag(web: Web) -> None:
+    for app in (APP, STRICT_APP):
+        for prefix in ("", "/api/v1"):
+            answer = web.call("GET", f"{prefix}/apps/{app}/android_params.js?player_id={PLAYER}")
+            assert answer.status == 200
+            assert all(isinstance(each, (dict, bool)) for each in answer.body["outcomes"].values())
+            assert None not in answer.body.values()
+    headers = {"If-None-Match": answer.headers["ETag"]}
+    again = web.call("GET", f"/apps/{APP}/android_params.js", headers=headers)
+    assert (again.status, again.body) == (304, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(Overloaded("full"), "overloaded"), (Unavailable("away"), "kafka_away")]
+)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/players", {"app_id": APP}),
+        ("PUT", PUT, {"app_id": APP}),
+        ("POST", f"{PUT}/on_session", {"app_id": APP}),
+        ("PATCH", f"/apps/{APP}/subscriptions/{PLAYER}", {"subscription": {}}),
+        ("DELETE", f"/apps/{APP}/subscriptions/{PLAYER}", None),
+        ("POST", f"/apps/{APP}/batch", {"updates": [{"record": PLAYER}]}),
+    ],
+)
+def test_what_kafka_did_not_ack_is_not_accepted(
+    web: Web, error: Exception, reason: str, method: str, path: str, body: Any
+) -> None:
+    refused = metrics.WEB_REFUSED.labels(reason)
+    before = refused._value.get()
+    web.producer.fails = error
+    answer = web.call(method, path, body, key=web.secret)
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["Content-Type"] == "application/json"
+    assert refused._value.get() == before + 1
+
+
+def test_a_bug_is_a_planned_answer_too(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    web.producer.fails = ZeroDivisionError("secret body")
+    answer = web.call("PUT", PUT, {"app_id": APP})
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "secret" not in json.dumps(answer.body)
+
+
+def test_the_trace_goes_into_kafka_and_into_errors(web: Web) -> None:
+    web.call("PUT", PUT, {"app_id": APP}, headers={"traceparent": TRACEPARENT})
+    assert web.producer.traceparents == [TRACEPARENT]
+    answer = web.call("PUT", PUT, {}, headers={"traceparent": TRACEPARENT})
+    assert answer.body["request_id"] == "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x", TRACEPARENT.upper(), TRACEPARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32)]
+)
+def test_a_malformed_trace_is_replaced(web: Web, given: str) -> None:
+    web.call("PUT", PUT, {"app_id": APP}, headers={"traceparent": given})
+    (made,) = web.producer.traceparents
+    assert made != given
+    assert [len(part) for part in made.split("-")] == [2, 32, 16, 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/nope"),
+        ("GET", "/players"),
+        ("HEAD", "/players"),
+        ("OPTIONS", "/players"),
+        ("DELETE", PUT),
+        ("POST", "/players/"),
+        ("POST", f"{PUT}/on_pause"),
+        ("PUT", "/notifications/1"),
+        ("POST", "/outcomes/measure"),
+        ("GET", "/api/v1/healthz/live"),
+        ("GET", "/%00%ff/\ud7ff"),
+    ],
+)
+def test_what_is_not_there_is_404_in_json(web: Web, method: str, path: str) -> None:
+    answer = web.call(method, path, {})
+    assert answer.status == 404
+    assert answer.headers["Content-Type"] == "application/json"
+    assert method == "HEAD" or answer.body.keys() == {"errors", "request_id"}
+
+
+def test_plain_http_is_refused_where_tls_is_on(web: Web, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    assert web.call("PUT", PUT, {"app_id": APP}, secure=False).status == 403
+    assert web.call("GET", "/healthz/live", secure=False).status == 200
+    settings.SECURE_SSL_REDIRECT = False
+    assert web.call("PUT", PUT, {"app_id": APP}, secure=False).status == 200
+
+
+def test_requests_are_counted_by_route_not_by_path(web: Web) -> None:
+    counted = metrics.WEB_REQUESTS.labels("player", "200")
+    before = counted._value.get()
+    web.call("PUT", PUT, {"app_id": APP})
+    assert counted._value.get() == before + 1
+    assert PLAYER not in web.client.get("/metrics", secure=True).content.decode()
+
+
+def test_views_are_exempt_from_csrf() -> None:
+    assert endpoint.endpoint("x").csrf_exempt  # type: ignore[attr-defined]
