@@ -214,7 +214,12 @@ class DeadLetter(models.Model):
     class Meta:
         db_table = "dead_letter"
         ordering = ("-id",)
-        indexes = [models.Index(fields=["stream", "offset"], name="dead_letter_offset")]
+        indexes = [
+            models.Index(fields=["stream", "offset"], name="dead_letter_offset"),
+            models.Index(fields=["record"], name="dead_letter_record"),
+            models.Index(fields=["app"], name="dead_letter_app"),
+            models.Index(fields=["at"], name="dead_letter_at"),
+        ]
 
     def __str__(self) -> str:
         return f"offset {self.offset}"
@@ -237,7 +242,11 @@ class Skipped(models.Model):
         db_table = "skipped"
         ordering = ("-id",)
         verbose_name_plural = "skipped updates"
-        indexes = [models.Index(fields=["app", "record"], name="skipped_record")]
+        indexes = [
+            models.Index(fields=["record"], name="skipped_record"),
+            models.Index(fields=["app"], name="skipped_app"),
+            models.Index(fields=["at"], name="skipped_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.n} of {self.record}"
@@ -271,6 +280,10 @@ class Hot(models.Model):
         db_table = "hot"
         ordering = ("-bucket", "-direct")
         verbose_name_plural = "hot records"
+        indexes = [
+            models.Index(fields=["record"], name="hot_record"),
+            models.Index(fields=["app"], name="hot_app"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["bucket", "stream", "app", "record"], name="hot_record_in_bucket"

@@ -101,10 +101,10 @@ class PostgresLanes:
         except psycopg.Error as error:
             state = error.sqlstate or ""
             if state[:2] in _DATA_ERRORS:
-                raise BadData(f"{state} {_first_line(error)}") from error
+                raise BadData(_kind(error)) from error
             if self._connection is not None and self._connection.broken:
                 self.close()
-            raise Unavailable(f"{state or type(error).__name__} {_first_line(error)}") from error
+            raise Unavailable(_kind(error)) from error
 
 
 def _guards(lane: int, segment: Segment) -> dict[str, int]:
@@ -117,6 +117,10 @@ def _guards(lane: int, segment: Segment) -> dict[str, int]:
     }
 
 
-def _first_line(error: psycopg.Error) -> str:
-    """The message without DETAIL and CONTEXT, which quote the data."""
-    return (error.diag.message_primary or str(error).partition("\n")[0])[:500]
+def _kind(error: psycopg.Error) -> str:
+    """What went wrong, in names only: PostgreSQL's own text may quote the data."""
+    named = [error.sqlstate or "", type(error).__name__]
+    for what in ("constraint_name", "column_name"):
+        if getattr(error.diag, what):
+            named.append(getattr(error.diag, what))
+    return " ".join(filter(None, named))

@@ -81,3 +81,7 @@ class BucketFilter(TimeFilter):
     """How long ago the ten-second bucket was."""
 
     time_field = "bucket"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Up to a day: older buckets are deleted."""
+        return super().lookups(request, model_admin)[:-1]

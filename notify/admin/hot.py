@@ -21,7 +21,7 @@ class HotAdmin(ReadOnlyAdmin):
         "match. Counts are high by the error at most."
     )
 
-    @admin.display(description="ten seconds from")
+    @admin.display(description="from")
     def when(self, row: Hot) -> str:
         """The bucket's start."""
         return moment(row.bucket)

@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from notify.domain.update import DEPTH_MAX
 from notify.web.answers import Refused
 
+_CUT: Final = "the body ended before its announced length"
+
 
 def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
     """The JSON object in the body. Raises Refused 413 for a longer body, of which at most one byte
@@ -39,6 +41,8 @@ def _read(request: HttpRequest, bytes_max: int) -> bytes:
     body = _read_up_to(request, wanted)
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
+    if length and len(body) < wanted:
+        raise Refused(400, _CUT)
     return body
 
 
@@ -51,7 +55,7 @@ def _read_up_to(request: HttpRequest, wanted: int) -> bytes:
             parts.append(part)
             wanted -= len(part)
     except OSError:
-        raise Refused(400, "the body ended before its announced length") from None
+        raise Refused(400, _CUT) from None
     return b"".join(parts)
 
 
@@ -75,10 +79,8 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _depth_exceeds(value: object, most: int) -> bool:
+def _depth_exceeds(value: dict[str, Any] | list[Any], most: int) -> bool:
     """Whether objects and lists are nested more than `most` deep; stops there."""
-    if not isinstance(value, (dict, list)):
-        return False
     if most == 0:
         return True
     inner = value.values() if isinstance(value, dict) else value

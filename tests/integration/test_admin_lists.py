@@ -173,7 +173,6 @@ class TestAll:
         assert '<input type="search" name="in_app" value="y"' in text
         assert '<input type="hidden" name="in_app" value="y">' in text
 
-    @pytest.mark.xfail(reason="the models' indexes on record, app and at are to come", strict=True)
     def test_what_is_searched_by_is_indexed(self, model: type[Model]) -> None:
         options = model._meta
         first = {index.fields[0] for index in options.indexes if index.fields}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -211,6 +212,36 @@ class TestTopic:
         done = run_json("topic", "create", "--name", other, "--abandon", capsys=capsys)
         assert done["abandoned"] == [{"topic": topic, "partition": 1, "first": 0, "next": 5}]
         assert Topic.objects.get(active=True).name == other
+
+    def test_messages_that_nobody_planned_count_while_their_topic_exists(
+        self, topic: str, kafka: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from kafka import KafkaProducer
+
+        run("topic", "create", capsys=capsys)
+        producer = KafkaProducer(bootstrap_servers=kafka)
+        for _ in range(3):
+            producer.send(topic, b"{}", partition=0).get(10)
+        producer.close()
+        create = ("topic", "create", "--name", f"{topic}-next")
+        refused = run(*create, code=exit_codes.ATTENTION, capsys=capsys)
+        assert f"{topic} partition 0: offsets 0-2" in refused
+        Topic.objects.update(name=f"{topic}-deleted")
+        assert run_json(*create, capsys=capsys)["abandoned"] == []
+
+    def test_a_topic_made_again_needs_to_be_adopted(
+        self, topic: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = run_json("topic", "create", capsys=capsys)
+        another = uuid.uuid4()
+        Topic.objects.update(active=False)
+        Topic.objects.create(id=another, name=topic, partitions=2)
+        Stream.objects.update(topic_id=another)
+        Topic.objects.filter(id=made["topic_id"]).delete()
+        checked = run_json("topic", "check", code=exit_codes.ATTENTION, capsys=capsys)
+        assert "deleted and made again" in checked["problems"][0]
+        assert run_json("topic", "adopt", capsys=capsys)["topic_id"] == made["topic_id"]
+        assert run_json("topic", "check", capsys=capsys)["problems"] == []
 
     def test_check_names_what_is_wrong(
         self, topic: str, capsys: pytest.CaptureFixture[str]
@@ -420,6 +451,13 @@ class TestErrors:
         assert ended.returncode == exit_codes.AWAY
         assert "PostgreSQL does not answer" in ended.stderr
         assert "Traceback" not in ended.stderr
+
+    def test_a_database_without_tables(self, postgres: str) -> None:
+        empty = urlsplit(postgres)._replace(path="/postgres").geturl()
+        ended = self.shell("stream", "list", "--json", DATABASE_URL=empty)
+        assert ended.returncode == exit_codes.USAGE
+        assert "manage.py migrate" in ended.stderr
+        assert "manage.py migrate" in json.loads(ended.stdout)["error"]
 
     def test_wrong_settings(self) -> None:
         ended = self.shell("app", "list", NOTIFY_LANES="65")

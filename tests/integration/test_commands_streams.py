@@ -277,13 +277,12 @@ def test_what_a_tick_plans_meanwhile_is_not_lost() -> None:
         connection.close()
 
     waiting = threading.Thread(target=run)
-    with postgres.connect(name="test-tick", lock_timeout_ms=1_000) as tick:
-        with tick.transaction():
-            tick.execute("SELECT id FROM stream ORDER BY id FOR UPDATE")
-            tick.execute("UPDATE stream SET planned = planned + 1")
-            waiting.start()
-            waiting.join(0.3)
-            assert waiting.is_alive()
+    with postgres.connect(name="test-tick", lock_timeout_ms=1_000) as tick, tick.transaction():
+        tick.execute("SELECT id FROM stream ORDER BY id FOR UPDATE")
+        tick.execute("UPDATE stream SET planned = planned + 1")
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
     waiting.join()
     assert [error.lost for error in refused] == [[Lost("first", 0, 0, 1), Lost("first", 1, 7, 8)]]
     assert streams.active_topic().name == "first"

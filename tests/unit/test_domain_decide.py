@@ -19,7 +19,7 @@ from notify.domain.decide import (
 from notify.domain.errors import ReplayDisagrees
 from notify.domain.links import Change, Detached, Links
 from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
-from notify.domain.policy import SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.update import DELETE, DETACH, UPDATE, Unreadable, Update
 
 APP = "app"
@@ -71,8 +71,8 @@ def limit(children: int, label: str = "email") -> Policy:
     return Policy(1, limits={(APP, label): Limit(children)})
 
 
-def skip(record: str, **rule: str) -> Policy:
-    return Policy(1, skips={(APP, record): Skip(5, **rule)})
+def skip(record: str, scope: str = SCOPE_ALL) -> Policy:
+    return Policy(1, skips={(APP, record): Skip(5, scope)})
 
 
 # -- links and limits ----------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_no_mirror_reaches_a_skipped_parent(serial: Serial) -> None:
 
 
 def test_a_skip_of_mirrored_updates_leaves_direct_ones(serial: Serial) -> None:
-    policy = skip(MAIL, scope=SCOPE_MIRRORED)
+    policy = skip(MAIL, SCOPE_MIRRORED)
     assert serial.take(update(MAIL), policy) == OWN_ONLY
     assert serial.take(update(email=MAIL), policy).reasons == (Reason(SKIPPED, MAIL, 5),)
 
@@ -286,9 +286,7 @@ def test_the_own_write_is_the_patch_with_kind_and_times() -> None:
     ops: dict[str, Op] = {"tags.a": (SET, 1), "session_count": (ADD, 1)}
     ((app, record, patch),) = writes(update(kind="push", ops=ops), OWN_ONLY)
     assert (app, record) == (APP, PUSH)
-    assert patch == Patch(
-        False, {**ops, **STAMPS, "kind": (SET, "push"), "deleted": (SET, False)}
-    )
+    assert patch == Patch(False, {**ops, **STAMPS, "kind": (SET, "push"), "deleted": (SET, False)})
 
 
 def test_without_a_kind_the_kind_stays() -> None:

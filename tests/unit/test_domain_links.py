@@ -56,7 +56,7 @@ def test_apps_and_labels_share_no_links() -> None:
 
 
 def test_named_are_the_records_of_a_chunk_and_the_parents_that_it_names() -> None:
-    updates = [
+    updates: list[Update | Unreadable] = [
         Update(A, "1", 0, "m", links={"email": "2", "user": None}),
         Unreadable("why"),
         Update(B, "1", 0, "m"),

@@ -12,7 +12,9 @@ RECORDS = [str(uuid.uuid5(uuid.NAMESPACE_DNS, str(n))) for n in range(4)]
 
 
 def _write(record: int = 0, **ops: int) -> Write:
-    return Write(APP, RECORDS[record], Patch(False, {f"tags.{k}": (SET, n) for k, n in ops.items()}))
+    return Write(
+        APP, RECORDS[record], Patch(False, {f"tags.{k}": (SET, n) for k, n in ops.items()})
+    )
 
 
 def _adding(record: int, n: int) -> Write:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.held import Held, Limits, Memory, Phase, pack
+from ingest.held import Flight, Held, Limits, Memory, Phase, pack
 from ingest.planner import Planned, plan_chunk
 from ingest.ports import Fetched, Loaded, Part
 from notify.domain import plan as plans
@@ -29,7 +29,11 @@ def _fetched(*offsets: int, value: bytes | None = BODY) -> list[Fetched]:
 
 
 def _memory(
-    *, planned: int = 0, frontier: int = 0, lane: LaneRow | None = None, plan: list[PlanRow] | None = None
+    *,
+    planned: int = 0,
+    frontier: int = 0,
+    lane: LaneRow | None = None,
+    plan: list[PlanRow] | None = None,
 ) -> Memory:
     loaded = Loaded(
         STREAM.at(frontier=frontier, planned=planned),
@@ -86,7 +90,9 @@ def test_a_plan_of_another_version_cannot_be_loaded() -> None:
 
 
 def test_messages_below_planned_go_to_the_lanes_as_decided() -> None:
-    plan = [PlanRow(0, 3, plans.encode(0, {0: Decision(mirrors=(PARENT,)), 1: Decision(own=False)}))]
+    plan = [
+        PlanRow(0, 3, plans.encode(0, {0: Decision(mirrors=(PARENT,)), 1: Decision(own=False)}))
+    ]
     memory = _memory(planned=3, plan=plan)
     memory.take(_fetched(0, 1, 2, 3))
     batch = memory.window.take(0, max_rows=9, max_bytes=9_999)
@@ -183,8 +189,6 @@ def test_a_committed_chunk_moves_from_fetched_to_the_window() -> None:
 
 
 def test_a_flight_that_has_landed_is_forgotten_at_the_commit() -> None:
-    from ingest.held import Flight
-
     memory = _live(0, position=1)
     _commit_next(memory)
     batch = memory.window.take(0, max_rows=9, max_bytes=9_999)
@@ -220,14 +224,13 @@ def test_one_update_in_fifty_offsets_is_remembered_for_its_age() -> None:
 
 
 def test_only_a_live_stream_shows_its_memory_and_forgetting_drops_it() -> None:
-    held = Held(0)
-    held.memory = _memory()
+    held = Held(0, memory=_memory())
     held.phase = Phase.LOADING
     assert held.live() is None
     held.phase = Phase.LIVE
     assert held.live() is held.memory
     held.forget(70)
-    assert (held.phase, held.memory, held.retry_at) == (Phase.LOAD, None, 70)
+    assert held == Held(0, Phase.LOAD, retry_at=70)
 
 
 def _part(stream: int, rows: int, *, isolated: bool = False) -> Part:

@@ -1,0 +1,703 @@
+"""The bridge's loop over small fakes: what it does about every loss, and that it does it once."""
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from ingest.bridge import (
+    HALTED_RETRY_MS,
+    IDLE_TICK_MS,
+    LOAD_RETRY_MAX_MS,
+    LOAD_RETRY_MS,
+    QUEUED_MAX,
+    TIDY_EVERY_MS,
+    Bridge,
+)
+from ingest.held import Limits
+from ingest.ports import DispatcherAway, Fetched, HotRow, LedgerAway, Loaded, LogAway, Part, Polled
+from notify.domain import rows as wire
+from notify.domain.patch import ADD, Op, Patch
+from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
+from notify.domain.update import Update, encode
+from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
+from workers.apply import Segment, apply_merged
+
+#: Of two partitions, the app of the first and the app of the second.
+APP, APP_1 = "00000000-0000-0000-0000-000000000004", "00000000-0000-0000-0000-000000000003"
+RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(8)]
+LIMITS = Limits(
+    window_offsets=6,
+    chunk_messages=2,
+    chunk_bytes=10_000,
+    window_bytes=100_000,
+    task_rows=4,
+    resend_after_ms=100,
+    resend_after_max_ms=700,
+)
+
+
+@dataclass
+class FakeClock:
+    now: int = 1_000_000
+    tokens: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def token(self) -> int:
+        return next(self.tokens)
+
+
+@dataclass
+class FakeLog:
+    """The partitions' messages, and what the next poll is to bring besides."""
+
+    messages: dict[int, list[bytes | None]] = field(default_factory=lambda: {0: [], 1: []})
+    topic_id: str = "topic"
+    next: Polled = field(default_factory=Polled)
+    positions: dict[int, int] = field(default_factory=dict)
+    paused: set[int] = field(default_factory=set)
+    committed: list[dict[int, int]] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
+    asked: int = 0
+    on_facts: Callable[[], None] = lambda: None
+
+    def _need(self, what: str) -> None:
+        if what in self.away:
+            raise LogAway("no broker")
+
+    def poll(self, timeout_ms: int) -> Polled:
+        self._need("poll")
+        polled, self.next = self.next, Polled()
+        for partition in polled.revoked:
+            self.positions.pop(partition, None)
+        for partition in polled.assigned:
+            self.positions[partition] = 0
+            self.paused.add(partition)
+        for partition in self.positions.keys() - self.paused:
+            position, held = self.positions[partition], self.messages[partition]
+            found = list(enumerate(held))[position:]
+            if found:
+                polled.messages[partition] = [Fetched(*pair) for pair in found]
+                self.positions[partition] = len(held)
+        return polled
+
+    def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
+        self._need("facts")
+        self.asked += 1
+        self.on_facts()
+        return {
+            partition: LogFacts(self.topic_id, len(self.messages), 0, len(self.messages[partition]))
+            for partition in partitions
+        }
+
+    def seek(self, partition: int, offset: int) -> None:
+        self.positions[partition] = offset
+
+    def position(self, partition: int) -> int:
+        self._need("position")
+        return self.positions[partition]
+
+    def end(self, partition: int) -> int | None:
+        return len(self.messages[partition])
+
+    def pause(self, partition: int) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: int) -> None:
+        self.paused.discard(partition)
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        self._need("commit")
+        self.committed.append(dict(offsets))
+
+
+@dataclass
+class FakeDispatcher:
+    """Keeps what it was given: (lane, parts, attempt)."""
+
+    sent: list[tuple[int, list[Part], int]] = field(default_factory=list)
+    waiting: int = 0
+    away: set[str] = field(default_factory=set)
+
+    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+        if "send" in self.away:
+            raise DispatcherAway("refused")
+        self.sent.append((lane, list(parts), attempt))
+
+    def queued(self, lane: int) -> int:
+        if "queued" in self.away:
+            raise DispatcherAway("refused")
+        return self.waiting
+
+
+class FakeLedger(MemoryLedger):
+    """Counts what it is asked for; may be away, for every COMMIT or for halts only."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database, before_commit=self._before)
+        self.away = self.away_for_halts = False
+        self.loads: list[int] = []
+        self.peeks = self.ticks = self.tidied = 0
+
+    def _before(self) -> None:
+        if self.away:
+            raise LedgerAway("no server")
+
+    def peek(self, partition: int) -> tuple[StreamRow, int] | None:
+        self.peeks += 1
+        return super().peek(partition)
+
+    def halt(self, stream: StreamRow, reason: str) -> None:
+        if self.away_for_halts:
+            raise LedgerAway("no server")
+        super().halt(stream, reason)
+
+    def load(self, stream: int, token: int) -> Loaded | None:
+        self.loads.append(stream)
+        return super().load(stream, token)
+
+    @contextmanager
+    def tick(self, streams: Sequence[int]) -> Iterator[MemoryTick]:
+        self.ticks += 1
+        with super().tick(streams) as tick:
+            yield tick
+
+    def write_hot(self, rows: Iterable[HotRow]) -> None:
+        self._before()
+        super().write_hot(rows)
+
+    def tidy(self) -> None:
+        self.tidied += 1
+
+
+class World:
+    """A bridge with what it is handed, and a worker to call."""
+
+    def __init__(self, *, partitions: int = 1, lanes: int = 1, limits: Limits = LIMITS) -> None:
+        self.db = MemoryDatabase(partitions=partitions)
+        for partition in range(partitions):
+            self.db.make_stream(StreamRow(partition + 1, "topic", partition, lanes, lanes, 0, 0, 0))
+        self.log = FakeLog({partition: [] for partition in range(partitions)})
+        self.log.next.assigned += range(partitions)
+        self.ledger = FakeLedger(self.db)
+        self.dispatcher, self.clock = FakeDispatcher(), FakeClock()
+        self.bridge = Bridge(self.log, self.ledger, self.dispatcher, self.clock, limits)
+
+    def produce(self, *records: str) -> None:
+        ops: dict[str, Op] = {"session_count": (ADD, 1)}
+        for record in records:
+            update = Update(APP, record, self.clock.now, "m", patch=Patch(False, ops))
+            self.log.messages[0].append(encode(update))
+
+    def step(self, times: int = 1, *, pass_ms: int = 0) -> None:
+        for _ in range(times):
+            self.bridge.step(0)
+            self.clock.now += pass_ms
+
+    def work(self) -> None:
+        """Run all tasks, oldest first."""
+        for lane, parts, attempt in self.dispatcher.sent:
+            rows = wire.encode((p.batch.stream, write) for p in parts for write in p.batch.merged)
+            segments = [
+                Segment(p.batch.stream, p.partition, p.token, p.batch.prev, p.batch.last)
+                for p in parts
+            ]
+            apply_merged(MemoryLanes(self.db), lane, segments, rows=rows, attempt=attempt)
+        self.dispatcher.sent.clear()
+
+    def stream(self, number: int = 1) -> StreamRow:
+        return self.db.tables.streams[number]
+
+    def change(self, number: int = 1, **fields: object) -> None:
+        self.db.tables.streams[number] = replace(self.stream(number), **fields)  # type: ignore[arg-type]
+
+    def counts(self) -> dict[str, object]:
+        found = self.db.tables.records.items()
+        return {record: state["session_count"] for (_, record), state in found}
+
+
+def _live(*, partitions: int = 1) -> World:
+    """A world whose bridge has loaded all its partitions."""
+    world = World(partitions=partitions)
+    world.step(2)
+    assert len(world.ledger.loads) == len(world.db.tables.streams)
+    return world
+
+
+def _flying() -> World:
+    """A world with one batch out: offset 0, in lane 0."""
+    world = _live()
+    world.produce(RECORDS[0])
+    world.step()
+    assert len(world.dispatcher.sent) == 1
+    return world
+
+
+# -- the way of an update ------------------------------------------------------------------------------
+
+
+def test_an_update_is_planned_sent_applied_and_left_behind() -> None:
+    world = _flying()
+    assert (world.stream().planned, world.stream().frontier) == (1, 0)
+    assert world.bridge.in_flight
+    world.work()
+    world.step()
+    assert world.counts() == {RECORDS[0]: 1}
+    assert (world.stream().planned, world.stream().frontier) == (1, 1)
+    assert not world.bridge.in_flight
+
+
+def test_the_streams_of_a_bridge_share_a_lanes_task() -> None:
+    world = _live(partitions=2)
+    world.produce(RECORDS[0])
+    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.step()
+    ((lane, parts, attempt),) = world.dispatcher.sent
+    assert (lane, [part.batch.stream for part in parts], attempt) == (0, [1, 2], 1)
+
+
+def test_a_step_need_not_wait_while_a_whole_chunk_is_there() -> None:
+    world = _live()
+    assert not world.bridge.behind
+    world.produce(*RECORDS[:3])
+    world.bridge.poll(0)
+    assert world.bridge.behind
+    world.bridge.tick()
+    assert not world.bridge.behind
+
+
+def test_with_enough_fetched_the_partition_is_paused_until_there_is_room() -> None:
+    world = _live()
+    world.produce(*RECORDS)
+    world.step()
+    assert world.log.paused == {0}
+    for _ in range(5):
+        world.work()
+        world.step()
+    assert world.log.paused == set()
+    assert world.counts() == dict.fromkeys(RECORDS, 1)
+
+
+def test_a_lane_has_one_batch_in_flight() -> None:
+    world = _flying()
+    world.produce(RECORDS[1])
+    world.step(3)
+    assert len(world.dispatcher.sent) == 1
+    assert world.stream().planned == 2
+    world.work()
+    world.step()
+    ((_, (part,), _),) = world.dispatcher.sent
+    assert (part.batch.prev, part.batch.last) == (0, 1)
+
+
+def test_an_idle_stream_ticks_now_and_then_to_say_that_it_is_alive() -> None:
+    world = _live()
+    before = world.ledger.ticks
+    world.step(21, pass_ms=IDLE_TICK_MS // 10)
+    assert world.ledger.ticks == before + 2
+
+
+# -- drain ---------------------------------------------------------------------------------------------
+
+
+def test_a_draining_bridge_plans_and_sends_nothing_new() -> None:
+    world = _live()
+    world.bridge.drain()
+    world.produce(RECORDS[0])
+    world.step(3, pass_ms=IDLE_TICK_MS)
+    assert world.stream().planned == 0
+    assert world.dispatcher.sent == []
+    assert world.log.paused == {0}
+
+
+def test_a_draining_bridge_stays_until_its_batches_have_landed() -> None:
+    world = _flying()
+    world.bridge.drain()
+    world.produce(RECORDS[1])
+    world.step()
+    assert world.bridge.in_flight
+    world.work()
+    world.step()
+    assert not world.bridge.in_flight
+    assert (world.stream().planned, world.stream().frontier) == (1, 1)
+
+
+def test_a_draining_bridge_loads_nothing() -> None:
+    world = World()
+    world.bridge.drain()
+    world.step(3)
+    assert world.ledger.loads == []
+
+
+# -- sending again -------------------------------------------------------------------------------------
+
+
+def test_what_has_not_landed_is_sent_again_ever_more_slowly() -> None:
+    world = _flying()
+    start, found = world.clock.now, []
+    first = world.dispatcher.sent.pop()
+    for _ in range(260):
+        world.clock.now += 10
+        world.bridge.resend()
+        for lane, parts, attempt in world.dispatcher.sent:
+            assert (lane, parts) == first[:2]
+            found.append((world.clock.now - start, attempt))
+        world.dispatcher.sent.clear()
+    assert found == [(100, 2), (300, 3), (700, 4), (1_400, 5), (2_100, 6)]
+
+
+def test_what_was_sent_twice_is_applied_once() -> None:
+    world = _flying()
+    world.clock.now += LIMITS.resend_after_ms
+    world.step()
+    assert [attempt for _, _, attempt in world.dispatcher.sent] == [1, 2]
+    world.work()
+    world.step()
+    assert world.counts() == {RECORDS[0]: 1}
+    assert not world.bridge.in_flight
+
+
+def test_into_a_queue_that_nobody_reads_nothing_is_sent_again() -> None:
+    world = _flying()
+    world.dispatcher.waiting = QUEUED_MAX
+    world.step(50, pass_ms=100)
+    assert len(world.dispatcher.sent) == 1
+    world.dispatcher.waiting = QUEUED_MAX - 1
+    world.step(10, pass_ms=100)
+    assert world.dispatcher.sent[1][2] == 2
+
+
+@pytest.mark.parametrize("what", ["send", "queued"])
+def test_without_redis_the_batch_is_sent_when_redis_is_back(what: str) -> None:
+    world = _live()
+    world.dispatcher.away = {"send", what}
+    world.produce(RECORDS[0])
+    world.step(5, pass_ms=LIMITS.resend_after_ms)
+    assert world.bridge.in_flight
+    world.dispatcher.away = set()
+    world.step(10, pass_ms=LIMITS.resend_after_ms)
+    world.work()
+    world.step()
+    assert world.counts() == {RECORDS[0]: 1}
+
+
+# -- surprises -----------------------------------------------------------------------------------------
+
+
+def test_a_foreign_token_makes_the_bridge_load_again_and_lose_nothing() -> None:
+    world = _flying()
+    world.change(token=999)
+    world.produce(RECORDS[0])
+    world.step(2)
+    assert world.ledger.loads == [1, 1]
+    assert world.stream().token not in (0, 999)
+    for _ in range(3):
+        world.work()
+        world.step()
+    assert world.counts() == {RECORDS[0]: 2}
+
+
+def test_a_batch_under_an_old_token_is_refused_and_comes_again() -> None:
+    world = _flying()
+    world.change(token=999)
+    old = world.dispatcher.sent.copy()
+    world.step(3)
+    new = world.dispatcher.sent[len(old) :]
+    assert [part.batch for _, (part,), _ in new] == [part.batch for _, (part,), _ in old]
+    world.dispatcher.sent[:] = old
+    world.work()
+    assert world.counts() == {}
+    world.dispatcher.sent[:] = new
+    world.work()
+    assert world.counts() == {RECORDS[0]: 1}
+
+
+def test_a_stream_that_is_gone_is_a_surprise() -> None:
+    world = _flying()
+    del world.db.tables.streams[1]
+    world.step(3)
+    assert not world.bridge.in_flight
+    assert world.ledger.loads == [1]
+
+
+def test_a_surprise_in_one_stream_leaves_the_others_alone() -> None:
+    world = _live(partitions=2)
+    world.change(1, token=999)
+    world.produce(RECORDS[0])
+    world.log.messages[1].append(encode(Update(APP_1, RECORDS[1], 5, "m")))
+    world.step()
+    assert (world.stream(1).planned, world.stream(2).planned) == (0, 1)
+    world.step(2)
+    assert world.ledger.loads == [1, 2, 1]
+    assert world.stream(1).planned == 1
+
+
+def test_a_failed_tick_forgets_all_its_streams() -> None:
+    world = _live(partitions=2)
+    world.produce(RECORDS[0])
+    world.ledger.away = True
+    world.step()
+    assert world.stream().planned == 0
+    world.ledger.away = False
+    world.clock.now += LOAD_RETRY_MAX_MS
+    world.step(3)
+    assert world.ledger.loads[2:] == [1, 2]
+    assert world.stream().planned == 1
+
+
+def test_a_lost_position_is_a_surprise() -> None:
+    world = _live()
+    world.log.next.lost_position += [0, 7]
+    world.step()
+    assert world.ledger.loads == [1, 1]
+
+
+def test_a_partition_that_is_taken_away_is_forgotten() -> None:
+    world = _flying()
+    world.log.next.revoked.append(0)
+    world.step(3, pass_ms=IDLE_TICK_MS)
+    assert not world.bridge.in_flight
+    assert world.ledger.loads == [1]
+    assert len(world.dispatcher.sent) == 1
+
+
+def test_without_kafka_a_poll_brings_nothing_and_the_rest_goes_on() -> None:
+    world = _flying()
+    world.log.away = {"poll"}
+    world.work()
+    world.step()
+    assert world.stream().frontier == 1
+    assert world.ledger.loads == [1]
+
+
+def test_without_a_position_the_stream_is_loaded_again() -> None:
+    world = _live()
+    world.log.away = {"position"}
+    world.step()
+    world.log.away = set()
+    world.produce(RECORDS[0])
+    world.step(2)
+    assert world.stream().planned == 1
+
+
+def test_wanted_lanes_come_once_the_stream_has_drained() -> None:
+    world = _flying()
+    world.change(lanes_wanted=3)
+    world.produce(RECORDS[1])
+    world.step(2)
+    assert world.stream().planned == 1
+    world.work()
+    world.step(4, pass_ms=IDLE_TICK_MS)
+    assert world.stream().lanes == 3
+    assert world.stream().planned == 2
+    world.work()
+    world.step()
+    assert world.counts() == {RECORDS[0]: 1, RECORDS[1]: 1}
+
+
+# -- Load ----------------------------------------------------------------------------------------------
+
+
+def _loads_at(world: World, *, for_ms: int, every_ms: int, count: Callable[[], int]) -> list[int]:
+    """Milliseconds from now at which `count` went up."""
+    start, seen, found = world.clock.now, count(), []
+    while world.clock.now < start + for_ms:
+        world.bridge.load()
+        if count() > seen:
+            seen = count()
+            found.append(world.clock.now - start)
+        world.clock.now += every_ms
+    return found
+
+
+def test_a_load_that_fails_is_tried_again_ever_more_slowly() -> None:
+    world = World()
+    world.bridge.poll(0)
+    world.log.away = {"facts"}
+    at = _loads_at(world, for_ms=20_000, every_ms=100, count=lambda: world.ledger.peeks)
+    waits = [after - before for before, after in itertools.pairwise(at)]
+    assert waits[:6] == [LOAD_RETRY_MS << n for n in range(1, 6)] + [LOAD_RETRY_MAX_MS]
+    assert set(waits[6:]) == {LOAD_RETRY_MAX_MS}
+
+
+def test_once_live_the_next_failure_is_tried_again_soon() -> None:
+    world = World()
+    world.log.away = {"facts"}
+    world.step(10, pass_ms=LOAD_RETRY_MAX_MS)
+    world.log.away = set()
+    world.step(2)
+    assert world.ledger.loads == [1]
+    world.log.next.lost_position.append(0)
+    world.log.away = {"facts"}
+    world.step()
+    world.log.away = set()
+    world.clock.now += 2 * LOAD_RETRY_MS
+    world.step()
+    assert world.ledger.loads == [1, 1]
+
+
+def test_a_plan_that_cannot_be_read_is_tried_again_and_nothing_is_ticked() -> None:
+    world = World()
+    world.produce(RECORDS[0])
+    world.change(planned=1)
+    world.db.tables.plan[1, 0] = PlanRow(0, 1, b"\x63")
+    world.step(4, pass_ms=IDLE_TICK_MS)
+    assert len(world.ledger.loads) > 1
+    assert world.dispatcher.sent == []
+    assert world.stream().halted is None
+
+
+def test_a_stream_is_not_ticked_before_the_log_is_read_up_to_planned() -> None:
+    world = World()
+    world.produce(RECORDS[0], RECORDS[1])
+    world.change(planned=2)
+    world.bridge.poll(0)
+    world.bridge.load()
+    world.clock.now += IDLE_TICK_MS
+    world.bridge.tick()
+    world.bridge.dispatch()
+    assert world.dispatcher.sent == []
+    world.step()
+    ((_, (part,), _),) = world.dispatcher.sent
+    assert (part.batch.prev, part.batch.last) == (-1, 1)
+
+
+def test_an_unknown_partition_is_asked_for_again_and_the_others_go_on() -> None:
+    world = World(partitions=2)
+    unknown = world.db.tables.streams.pop(2)
+    world.produce(RECORDS[0])
+    world.step(3)
+    assert world.stream().planned == 1
+    assert world.ledger.loads == [1]
+    world.db.make_stream(unknown)
+    world.step()
+    assert world.ledger.loads == [1]
+    world.clock.now += HALTED_RETRY_MS
+    world.step()
+    assert world.ledger.loads == [1, 2]
+
+
+# -- halts ---------------------------------------------------------------------------------------------
+
+
+def test_a_topic_made_anew_halts_its_streams() -> None:
+    world = World()
+    world.log.topic_id = "another"
+    world.step()
+    assert "deleted and made again" in (world.stream().halted or "")
+    assert world.ledger.loads == []
+
+
+def test_a_halted_stream_is_looked_at_later_and_loaded_once_resumed() -> None:
+    world = World()
+    world.change(halted="why")
+    world.produce(RECORDS[0])
+    world.step(5, pass_ms=HALTED_RETRY_MS // 4)
+    assert world.log.asked == 0
+    assert world.log.paused == {0}
+    world.change(halted=None)
+    world.step()
+    assert world.ledger.loads == []
+    world.clock.now += HALTED_RETRY_MS
+    world.step(2)
+    assert world.ledger.loads == [1]
+    assert world.stream().planned == 1
+
+
+def test_a_stream_that_is_halted_meanwhile_is_left_alone() -> None:
+    world = _flying()
+    world.change(halted="why")
+    world.step()
+    assert not world.bridge.in_flight
+    world.step(3, pass_ms=IDLE_TICK_MS // 2)
+    assert world.ledger.loads == [1]
+
+
+def test_a_stream_halted_between_the_look_and_the_load_is_looked_at_later() -> None:
+    world = World()
+    world.log.on_facts = lambda: world.change(halted="why")
+    world.step(3)
+    assert world.ledger.loads == [1]
+    assert world.stream().token == 0
+
+
+def test_a_log_that_disagrees_with_the_plan_halts_its_stream() -> None:
+    world = World()
+    world.log.messages[0].append(b"{")
+    world.change(planned=1)
+    world.step(2)
+    assert "do not fit together" in (world.stream().halted or "")
+    assert world.dispatcher.sent == []
+
+
+def test_a_halt_that_cannot_be_written_is_tried_again() -> None:
+    world = World()
+    world.log.topic_id = "another"
+    world.ledger.away_for_halts = True
+    world.step()
+    assert world.stream().halted is None
+    world.ledger.away_for_halts = False
+    world.clock.now += HALTED_RETRY_MS
+    world.step()
+    assert world.stream().halted is not None
+
+
+# -- housekeeping --------------------------------------------------------------------------------------
+
+
+def test_the_frontiers_are_told_to_kafka() -> None:
+    world = _flying()
+    world.work()
+    world.step()
+    world.clock.now += 2_000
+    world.step()
+    assert world.log.committed[-1] == {0: 1}
+
+
+def test_kafka_away_at_a_commit_stops_nothing() -> None:
+    world = _flying()
+    world.log.away = {"commit"}
+    world.work()
+    world.step(3, pass_ms=2_000)
+    assert world.log.committed == []
+    assert world.stream().frontier == 1
+
+
+def test_hot_records_are_written_each_once() -> None:
+    world = _flying()
+    world.step(3, pass_ms=1_000)
+    assert [(row.record, row.direct, row.mirrored) for row in world.ledger.hot] == [
+        (RECORDS[0], 1, 0)
+    ]
+
+
+def test_postgresql_away_at_housekeeping_stops_nothing() -> None:
+    world = _flying()
+    world.ledger.away = True
+    world.clock.now += 1_000
+    world.bridge.housekeep()
+    world.ledger.away = False
+    world.work()
+    world.step()
+    assert world.stream().frontier == 1
+    assert world.ledger.loads == [1]
+
+
+def test_old_rows_are_tidied_now_and_then() -> None:
+    world = _live()
+    assert world.ledger.tidied == 1
+    world.step(3, pass_ms=TIDY_EVERY_MS // 2)
+    assert world.ledger.tidied == 2
+
+
+def test_a_lane_to_be_isolated_is_loaded_again_and_sent_unmerged() -> None:
+    world = _flying()
+    world.db.tables.lanes[1, 0] = LaneRow(-1, isolate=0)
+    world.step(3)
+    assert world.ledger.loads == [1, 1]
+    isolated = world.dispatcher.sent[-1][1][0].batch.isolated
+    assert [original.offset for original in isolated] == [0]

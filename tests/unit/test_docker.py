@@ -1,0 +1,107 @@
+"""The image and the compose file: what is in them fits the documents and the lock."""
+
+import os
+import re
+import shutil
+import subprocess
+from typing import Final
+
+import pytest
+
+from devstack import ROOT, apache_kafka
+
+DOCKER: Final = ROOT / "docker"
+COMPOSE: Final = (DOCKER / "compose.yaml").read_text()
+IMAGE: Final = (DOCKER / "Dockerfile").read_text()
+EXAMPLE: Final = (DOCKER / "env.example").read_text()
+SECRETS: Final = (
+    "NOTIFY_SECRET_KEY",
+    "NOTIFY_KEY_PEPPER",
+    "POSTGRES_PASSWORD",
+    "FLOWER_BASIC_AUTH",
+)
+
+
+def _images() -> dict[str, str]:
+    """Name to tag, of all that is pulled."""
+    pulled = re.findall(r"^ +image: (\S+):(\S+)$", COMPOSE, re.MULTILINE)
+    return dict(pulled + re.findall(r"^FROM ([^\s:]+):(\S+)", IMAGE, re.MULTILINE))
+
+
+def _run(*, environ: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("there is no docker")
+    found = subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    if found.returncode:
+        pytest.skip("docker has no compose plugin")
+    return subprocess.run(
+        [docker, "compose", "-f", DOCKER / "compose.yaml", "config", "--quiet"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("filled", [True, False])
+def test_compose_takes_the_file(filled: bool) -> None:
+    plain = {key: value for key, value in os.environ.items() if key not in SECRETS}
+    done = _run(environ=plain | (dict.fromkeys(SECRETS, "x") if filled else {}))
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+
+
+def test_images_are_those_of_the_documents() -> None:
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    listed = re.findall(r"^\| `([^`]+)` \| (\S+) \|$", documented, re.MULTILINE)
+    assert dict(listed) == _images()
+
+
+def test_kafka_is_the_one_that_is_tested() -> None:
+    assert _images()["apache/kafka"] == apache_kafka.VERSION
+
+
+def test_every_variable_is_in_the_example() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE))
+    given = dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+    assert used == given.keys()
+    assert {name for name, value in given.items() if not value} == set(SECRETS)
+
+
+def test_no_secret_has_a_default() -> None:
+    for name in SECRETS:
+        assert set(re.findall(rf"\$\{{{name}(.*?)\}}", COMPOSE)) <= {
+            ":-",
+            ":?set it in docker/.env",
+        }
+
+
+def test_every_service_has_a_health_check_but_the_one_that_ends() -> None:
+    services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    parts = re.split(r"^  (\w+):$", services, flags=re.MULTILINE)
+    without = {
+        name
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        if "healthcheck:" not in body
+    }
+    assert without == {"setup"}
+
+
+def test_the_image_installs_the_lock_and_does_not_run_as_root() -> None:
+    assert "--require-hashes -r /base.txt" in IMAGE
+    assert "COPY requirements/base.txt /base.txt" in IMAGE
+    stages = IMAGE.split("\nFROM ")
+    assert re.findall(r"^USER (\w+)$", stages[-1], re.MULTILINE) == ["notify"]
+    assert stages[-1].rindex("USER notify") > stages[-1].rindex("\nRUN ")
+
+
+def test_the_image_is_built_without_secrets() -> None:
+    assert not re.search(r"^ARG |--mount=type=secret|SECRET|PEPPER|PASSWORD", IMAGE, re.MULTILINE)
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    ignored = (DOCKER / "Dockerfile.dockerignore").read_text()
+    for path in re.findall(r"^COPY ((?!--)\S+) ", IMAGE, re.MULTILINE):
+        assert (ROOT / path).exists()
+        assert f"!{path}\n" in ignored

@@ -1,0 +1,102 @@
+"""The cache of apps: one good read is needed, then the last one lasts."""
+
+import threading
+
+import pytest
+
+from notify import metrics
+from notify.web.apps_cache import AppsCache, Known, KnownApp, NotKnownYet, ReadFailed, TopicUnusable
+from tests.fake_web import APP
+
+
+class Source:
+    """What the cache reads; each read waits to be let through."""
+
+    def __init__(self, *outcomes: Known | Exception) -> None:
+        self._outcomes = list(outcomes)
+        self._let = threading.Semaphore(0)
+        self._done = threading.Semaphore(0)
+
+    def read(self) -> Known:
+        """The next outcome; the last one from then on."""
+        self._let.acquire()
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+        self._done.release()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def let(self, reads: int = 1) -> None:
+        """Let reads happen; returns when the cache has taken all but the last, and asks again."""
+        for _ in range(reads):
+            self._let.release()
+            assert self._done.acquire(timeout=5)
+
+
+GOOD = Known({APP: KnownApp(APP)}, 8)
+OTHER = Known({}, 8)
+
+
+def cache_of(source: Source) -> AppsCache:
+    """A cache that reads as often as the source lets it."""
+    return AppsCache(source.read, refresh_ms=1)
+
+
+def stop(cache: AppsCache, source: Source) -> None:
+    """End the cache's thread, which waits in a read."""
+    source._let.release(1_000)
+    cache.close()
+
+
+def test_nothing_is_read_before_the_first_use() -> None:
+    source = Source(GOOD)
+    cache_of(source)
+    assert not source._done.acquire(blocking=False)
+
+
+def test_the_first_request_waits_for_the_first_read() -> None:
+    source = Source(GOOD)
+    cache = cache_of(source)
+    source._let.release()
+    assert cache.known() is GOOD
+    stop(cache, source)
+
+
+def test_without_a_good_read_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(ReadFailed("away"), GOOD)
+    cache = cache_of(source)
+    source._let.release()
+    with pytest.raises(NotKnownYet, match="away"):
+        cache.known()
+    source.let(2)
+    assert cache.known() is GOOD
+    stop(cache, source)
+
+
+def test_the_last_good_read_is_served_while_postgresql_is_away() -> None:
+    source = Source(GOOD, ReadFailed("away"), ReadFailed("away"), OTHER)
+    cache = cache_of(source)
+    source._let.release()
+    assert cache.known() is GOOD
+    before = metrics.WEB_APPS_READ_TIMESTAMP._value.get()
+    source.let(3)
+    assert cache.known() is GOOD
+    assert metrics.WEB_APPS_READ_TIMESTAMP._value.get() == before
+    source.let(2)
+    assert cache.known() is OTHER
+    assert metrics.WEB_APPS_READ_TIMESTAMP._value.get() > before
+    stop(cache, source)
+
+
+def test_a_topic_that_was_replaced_ends_it() -> None:
+    """Updates sent to it would be lost, so the last good read must not be served."""
+    source = Source(GOOD, TopicUnusable("the active topic is another"), GOOD)
+    cache = cache_of(source)
+    source._let.release()
+    assert cache.known() is GOOD
+    source.let(2)
+    with pytest.raises(NotKnownYet, match="another"):
+        cache.known()
+    stop(cache, source)
+    assert cache.known() is GOOD
+    stop(cache, source)

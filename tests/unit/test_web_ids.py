@@ -1,0 +1,53 @@
+"""The ids that the server assigns."""
+
+import uuid
+
+import pytest
+
+from notify.domain import ids
+from notify.domain.lanes import is_uuid
+from tests.fake_web import APP, PLAYER
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("email", "Anna@Example.com ", "anna@example.com"),
+        ("sms", "+49 (171) 123-45.67", "49171 1234567"),
+        ("sms", "++49171", "+49171"),
+        ("push", f" {PLAYER.upper()}", PLAYER),
+        ("push", " aB:c ", "aB:c"),
+    ],
+)
+def test_two_spellings_of_one_token(kind: str, one: str, other: str) -> None:
+    assert ids.record_id(APP, kind, one) == ids.record_id(APP, kind, other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [("push", "ab", "aB"), ("email", "a@b.c", "a@b.d"), ("push", "x" * 36, "X" * 36)],
+)
+def test_two_tokens(kind: str, one: str, other: str) -> None:
+    assert ids.record_id(APP, kind, one) != ids.record_id(APP, kind, other)
+
+
+def test_ids_differ_by_app_and_kind_and_key() -> None:
+    made = {
+        ids.record_id(APP, "push", "k"),
+        ids.record_id(PLAYER, "push", "k"),
+        ids.record_id(APP, "user", "k"),
+        ids.keyed_id(APP, "k"),
+        ids.keyed_id(PLAYER, "k"),
+        ids.random_id(),
+        ids.random_id(),
+    }
+    assert len(made) == 7
+    assert all(is_uuid(id_) for id_ in made)
+
+
+def test_an_id_is_the_same_for_ever() -> None:
+    """Stored ids depend on it: never change this value."""
+    assert ids.record_id(APP, "email", "a@example.com") == str(
+        uuid.uuid5(uuid.UUID(APP), "email:a@example.com")
+    )
+    assert ids.record_id(APP, "email", "anna@example.com") == "1270a0e5-ea40-5077-a7a2-d0f56be2f335"
