@@ -82,7 +82,7 @@ def running(directory: Path, namespace: str) -> Iterator[Running]:
     """A prepared stack on the services of the environment, gone at the end."""
     url = os.environ["DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{namespace}"')  # type: ignore[call-overload]
+        admin.execute(f'CREATE DATABASE "{namespace}"')
     environ = {
         **os.environ,
         "DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{namespace}")),
@@ -102,4 +102,4 @@ def running(directory: Path, namespace: str) -> Iterator[Running]:
                 run.close()
     finally:
         with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{namespace}" WITH (FORCE)')  # type: ignore[call-overload]
+            admin.execute(f'DROP DATABASE "{namespace}" WITH (FORCE)')

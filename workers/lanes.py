@@ -119,8 +119,6 @@ def _guards(lane: int, segment: Segment) -> dict[str, int]:
 
 def _kind(error: psycopg.Error) -> str:
     """What went wrong, in names only: PostgreSQL's own text may quote the data."""
-    named = [error.sqlstate or "", type(error).__name__]
-    for what in ("constraint_name", "column_name"):
-        if getattr(error.diag, what):
-            named.append(getattr(error.diag, what))
+    diag = error.diag
+    named = (error.sqlstate, type(error).__name__, diag.constraint_name, diag.column_name)
     return " ".join(filter(None, named))

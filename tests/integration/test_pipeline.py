@@ -196,7 +196,7 @@ def _add_policy(run: Running, table: str, columns: str, values: str) -> None:
         sql.execute("INSERT INTO policy_head (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING")
         sql.execute("UPDATE policy_head SET version = version + 1")
         sql.execute(
-            f"INSERT INTO {table} (version, app_id, reason, author, at, {columns}) "  # type: ignore[call-overload]
+            f"INSERT INTO {table} (version, app_id, reason, author, at, {columns}) "
             f"SELECT version, '{run.app.app_id}', 'test', 'test', now(), {values} FROM policy_head"
         )
 

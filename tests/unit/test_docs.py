@@ -51,7 +51,7 @@ def _rows(page: str, *, under: str = "") -> Iterator[Cells]:
 
 def _named(page: str, *, under: str = "") -> dict[str, Cells]:
     """The rows whose first cell names one thing in code font, by that name; each is there once."""
-    rows = [row for row in _rows(page, under=under) if re.fullmatch(r"`[^`]+`", row[0])]
+    rows = [row for row in _rows(page, under=under) if re.fullmatch(r"`\w+`", row[0])]
     names = [row[0].strip("`") for row in rows]
     assert len(names) == len(set(names)), f"{page} lists one twice"
     return dict(zip(names, rows, strict=True))

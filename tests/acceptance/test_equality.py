@@ -1,0 +1,231 @@
+"""PostgreSQL holds what a serial reading of the topic comes to, whatever was killed on the way.
+
+At least NOTIFY_EQUALITY_UPDATES random updates go through HTTP. NOTIFY_EQUALITY_SEED repeats the
+traffic of a run that failed; which process was where when it was killed does not repeat.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, LiteralString
+
+import pytest
+
+from devstack import product
+from devstack.oracle.compare import compare
+from notify.domain.lanes import partition_of
+from notify.domain.update import Update, encode
+from notify.topic import Topics
+from tests.acceptance.random_traffic import Customer, World
+from tests.acceptance.senders import Senders
+from tests.running import PARTITIONS, Running, running
+
+UPDATES: Final = int(os.environ.get("NOTIFY_EQUALITY_UPDATES", "100000"))
+SEED: Final = int(os.environ.get("NOTIFY_EQUALITY_SEED", random.SystemRandom().randrange(10**9)))
+#: Of all updates; the others come in batches.
+SINGLE_SHARE: Final = 0.04
+CUSTOMERS: Final = 6
+SEND_S: Final = 900
+DRAIN_S: Final = 300
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SEND_S + DRAIN_S + 300)]
+
+_SKIP: Final = """
+    WITH head AS (UPDATE policy_head SET version = version + 1 RETURNING version)
+    INSERT INTO skip_rule
+        (version, rule, app_id, record, scope, active, reason, author, at, expires_at)
+    SELECT version,
+        COALESCE((SELECT min(rule) FROM skip_rule WHERE app_id = %(app)s AND record = %(record)s), version),
+        %(app)s, %(record)s, %(scope)s, %(active)s, 'test', 'test', now(), now() + %(lives)s
+    FROM head
+"""
+_LIMIT: Final = """
+    WITH head AS (UPDATE policy_head SET version = version + 1 RETURNING version)
+    INSERT INTO link_limit (version, app_id, label, children, reason, author, at, expires_at)
+    SELECT version, %(app)s, %(label)s, %(children)s, 'test', 'test', now(), now() + %(lives)s
+    FROM head
+"""
+
+
+def test_postgresql_is_the_serial_replay_of_the_topic(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path, namespace: str
+) -> None:
+    with running(tmp_path, namespace) as run:
+        try:
+            _test(run)
+        except BaseException as error:
+            error.add_note(f"NOTIFY_EQUALITY_SEED={SEED} NOTIFY_EQUALITY_UPDATES={UPDATES}")
+            raise
+
+
+def _test(run: Running) -> None:
+    world = World(_customers(run), SEED)
+    web_url = _start(run)
+    single = int(UPDATES * SINGLE_SHARE)
+    senders = Senders(web_url, world, SEED, batched=UPDATES - single, single=single, threads=2)
+    for share, act in _events(run, world):
+        _wait_sent(run, senders, lambda share=share: senders.accepted >= share * UPDATES)  # type: ignore[misc]
+        act()
+    _wait_sent(run, senders, lambda: not senders.running)
+    accepted = senders.accepted
+    assert accepted >= UPDATES
+
+    _wait_drained(run)
+    report = compare(
+        run.stack.env["DATABASE_URL"], run.stack.env["KAFKA_BOOTSTRAP_SERVERS"], run.topic
+    )
+
+    assert report.equal, str(report)
+    assert report.messages >= accepted
+    _assert_everything_happened(run, world)
+
+
+def _customers(run: Running) -> list[Customer]:
+    """In more than one partition."""
+    customers = [Customer(run.app.app_id, run.app.key)]
+    for number in range(1, CUSTOMERS):
+        made = json.loads(product.manage(run.stack, "app", "create", f"App {number}", "--json"))
+        customers.append(Customer(made["id"], made["key"]))
+    return customers
+
+
+def _start(run: Running) -> str:
+    """Two bridges, two workers and web, all ready; returns web's URL."""
+    for name in ("bridge-1", "bridge-2"):
+        product.start_bridge(run.stack, name)
+    for name in ("worker-1", "worker-2"):
+        product.start_worker(run.stack, name)
+    web_url = product.start_web(run.stack)
+    product.wait_ready(run.stack, web_url)
+    return web_url
+
+
+def _events(run: Running, world: World) -> list[tuple[float, Callable[[], None]]]:
+    """What happens once this share of the updates is accepted."""
+    stack, hot, closely = run.stack, world.customers[0].app, world.customers[1]
+
+    def skip(
+        customer: Customer, scope: str, *, active: bool = True, lives: str | None = None
+    ) -> None:
+        record = customer.admin_email
+        _edit(run, _SKIP, app=customer.app, record=record, scope=scope, active=active, lives=lives)
+
+    def limit(app: str | None, label: str, children: int | None, lives: str | None = None) -> None:
+        _edit(run, _LIMIT, app=app, label=label, children=children, lives=lives)
+
+    def make_room() -> None:
+        limit(closely.app, "email", 40)
+        limit(hot, "email", 60)
+
+    def cure() -> None:
+        skip(closely, "all")
+        limit(None, "user", 5)
+
+    def skip_for_a_while() -> None:
+        skip(world.customers[0], "mirrored", lives="3 seconds")
+        limit(None, "sms", 3, lives="5 seconds")
+
+    def lift() -> None:
+        skip(closely, "all", active=False)
+        limit(closely.app, "email", None)
+
+    return [
+        (0.05, lambda: limit(hot, "email", 150)),
+        (0.12, lambda: stack.kill("bridge-1")),
+        (0.20, lambda: _produce_garbage(run, closely)),
+        (0.25, lambda: _restart(run, "bridge-1")),
+        (0.30, make_room),
+        (0.38, lambda: stack.kill("worker-1")),
+        (0.42, cure),
+        (0.48, lambda: _restart(run, "worker-1")),
+        (0.55, skip_for_a_while),
+        (0.62, lambda: stack.kill("bridge-2")),
+        (0.63, lambda: stack.kill("worker-2")),
+        (0.70, lambda: _restart(run, "bridge-2")),
+        (0.71, lambda: _restart(run, "worker-2")),
+        (0.80, lift),
+    ]
+
+
+def _restart(run: Running, name: str) -> None:
+    run.stack.restart(name)
+
+
+def _edit(run: Running, statement: LiteralString, **fields: Any) -> None:
+    """Add a policy version, as the admin does."""
+    run.sql.execute("INSERT INTO policy_head (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING")
+    run.sql.execute(statement, fields)
+
+
+def _produce_garbage(run: Running, customer: Customer) -> None:
+    """What no web of ours writes: bytes that are no update, and updates in a wrong partition."""
+    right = partition_of(customer.app, PARTITIONS)
+    misrouted = encode(Update(customer.app, customer.admin_email, 1_700_000_000_000, "misrouted"))
+    for number in range(5):
+        run.produce_raw(b"no update %d \x00\xff" % number, partition=number % PARTITIONS)
+        run.produce_raw(misrouted, partition=(right + 1) % PARTITIONS)
+
+
+def _wait_sent(run: Running, senders: Senders, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SEND_S
+    while not holds():
+        if time.monotonic() > deadline:
+            log = run.stack.tail("web", 8)
+            pytest.fail(
+                f"web accepted {senders.accepted} of {UPDATES} in {SEND_S} s; it logs\n{log}"
+            )
+        time.sleep(0.02)
+
+
+def _wait_drained(run: Running) -> None:
+    """Wait until every offset of every log is applied."""
+    deadline = time.monotonic() + DRAIN_S
+    with Topics(run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(",")) as topics:
+        ends = {
+            partition: log.end
+            for partition, log in topics.extents(run.topic, range(PARTITIONS)).items()
+        }
+    while stuck := [each for each in _positions(run) if each[1:] != (ends[each[0]],) * 2]:
+        if time.monotonic() > deadline:
+            lines = [_describe(run, *each, ends[each[0]]) for each in stuck]
+            logs = [f"{path.stem} logs\n{run.stack.tail(path.stem, 8)}" for path in run.logs()]
+            pytest.fail("\n".join((f"not drained in {DRAIN_S} s", *lines, *logs)))
+        time.sleep(0.1)
+
+
+def _positions(run: Running) -> list[tuple[Any, ...]]:
+    return run.rows("SELECT partition, frontier, planned FROM stream ORDER BY partition")
+
+
+def _describe(run: Running, partition: int, frontier: int, planned: int, end: int) -> str:
+    lanes = run.rows(
+        "SELECT lane, lane.last, isolate, tries FROM lane JOIN stream ON stream.id = lane.stream "
+        "WHERE partition = %s AND lane.last < planned - 1 ORDER BY lane.last",
+        partition,
+    )
+    behind = "; ".join(
+        f"lane {lane} stands at {last} (isolate {isolate}, tries {tries})"
+        for lane, last, isolate, tries in lanes
+    )
+    return (
+        f"partition {partition} is applied up to {frontier} and planned up to {planned} "
+        f"of {end}: {behind}"
+    )
+
+
+def _assert_everything_happened(run: Running, world: World) -> None:
+    """The traffic and the policy edits reached every rule: else equality says little."""
+    reasons = {reason for (reason,) in run.rows("SELECT DISTINCT reason FROM skipped")}
+    assert reasons == {"skip_rule", "link_limit", "mirror_limit"}
+    dead = dict(run.rows("SELECT split_part(error, ':', 1), count(*) FROM dead_letter GROUP BY 1"))
+    assert dead == {"malformed": 5, "misrouted": 5}
+    for table in ("link", "parent", "record"):
+        assert run.rows(f"SELECT 1 FROM {table} LIMIT 1")  # type: ignore[arg-type]
+    assert run.rows("SELECT 1 FROM record WHERE deleted LIMIT 1")
+    ((written,),) = run.rows(
+        "SELECT session_count + mirrored_updates FROM record WHERE id = %s", world.hot_row
+    )
+    assert written > UPDATES / 10
