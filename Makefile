@@ -39,8 +39,8 @@ bench: $(INSTALLED) ## measure the drain of prepared updates, beside other ways 
 faults: $(INSTALLED) ## the tests that kill processes and services
 	@$(DEVSTACK) run -- $(RUN) -m pytest tests/faults $(ARGS)
 
-simulate: $(INSTALLED) ## the protocol under seeded schedules; ARGS="--seed N" replays one
-	@$(RUN) -m tests.simulation $(ARGS)
+simulate: $(INSTALLED) ## the protocol under seeded schedules; SEEDS="N" or "FIRST LAST" picks them
+	@$(RUN) -m tests.simulation $(or $(SEEDS),0 9999)
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \

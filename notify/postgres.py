@@ -1,7 +1,7 @@
 """Raw connections for the protocol's transactions, from Django's settings.
 
 So a test database is honoured, and bridge and workers have sessions of their own kind: autocommit,
-`synchronous_commit = off` (DESIGN.md section 4: a lost commit is a Surprise, not a loss), and every
+`synchronous_commit = off` (rule 8: a lost commit is a Surprise, not a loss), and every
 wait bounded.
 """
 

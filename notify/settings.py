@@ -116,7 +116,7 @@ NOTIFY_REPLICATION = env.integer("NOTIFY_REPLICATION", 1, least=1)
 #: Lanes of a new stream: about 2-4 for each worker process.
 NOTIFY_LANES = env.integer("NOTIFY_LANES", 8, least=1)
 
-# The window (DESIGN.md rule 14).
+# The window (rule 14 of docs/protocol.md).
 NOTIFY_WINDOW_OFFSETS = env.integer("NOTIFY_WINDOW_OFFSETS", window.WINDOW_OFFSETS, least=1)
 NOTIFY_WINDOW_BYTES = env.integer("NOTIFY_WINDOW_BYTES", window.WINDOW_BYTES, least=1)
 NOTIFY_CHUNK_MESSAGES = env.integer("NOTIFY_CHUNK_MESSAGES", window.CHUNK_MESSAGES, least=1)

@@ -1,6 +1,6 @@
 """What operators may do to streams: make them for a topic, resume them, change their lanes.
 
-DESIGN.md rules 10 and 11. A bridge may tick at the same time: rows are locked as a tick locks
+Rules 10 and 11 of docs/protocol.md. A bridge may tick at the same time: rows are locked as a tick locks
 them, in id order, and whoever held a stream that is moved or ended here finds its token invalid.
 """
 

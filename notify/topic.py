@@ -1,6 +1,6 @@
 """Kafka's topic as operators see it: the only user of kafka-python's admin client.
 
-Works alike on Apache Kafka and on Tansu: it asks for metadata and offsets only (DESIGN.md, 7).
+Works alike on Apache Kafka and on Tansu: it asks for metadata and offsets only, and reads messages.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping

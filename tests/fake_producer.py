@@ -110,4 +110,8 @@ def fake_services(
     reads = FakeReads(producer)
     known = Known({app.id: app for app in apps}, partitions)
     cache = AppsCache(lambda: known, refresh_ms=3_600_000)
-    return Services(cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s)), producer, reads
+    return (
+        Services(cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s)),
+        producer,
+        reads,
+    )

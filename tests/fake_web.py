@@ -30,28 +30,14 @@ class Answer:
 
 
 @dataclass
-class Web:
-    """Requests to the views, and what they sent to Kafka."""
+class Requests:
+    """Requests to the views on these services; `secret` is the apps' key."""
 
-    producer: FakeProducer
-    reads: FakeReads
     services: wiring.Services
     secret: str
-    client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
-
-    @classmethod
-    def with_fakes(cls, monkeypatch: pytest.MonkeyPatch) -> "Web":
-        """An app that needs no key, one that does, and a disabled one; all with the same key."""
-        secret, _, digest = make_key()
-        digests = (digest_of("another key"), digest)
-        services, producer, reads = fake_services(
-            KnownApp(APP, digests=digests),
-            KnownApp(STRICT_APP, requires_key=True, digests=digests),
-            KnownApp(DISABLED_APP, enabled=False, digests=digests),
-        )
-        monkeypatch.setattr(wiring, "services", lambda: services)
-        monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.edge.ApiFirst"])
-        return cls(producer, reads, services, secret)
+    client: Client = field(
+        default_factory=lambda: Client(raise_request_exception=False), kw_only=True
+    )
 
     def call(
         self,
@@ -75,6 +61,28 @@ class Web:
         parsed = json.loads(response.content) if response.content else {}
         assert isinstance(parsed, dict)
         return Answer(response.status_code, parsed, dict(response.items()))
+
+
+@dataclass
+class Web(Requests):
+    """The same with fakes behind the views, and what they sent to Kafka."""
+
+    producer: FakeProducer
+    reads: FakeReads
+
+    @classmethod
+    def with_fakes(cls, monkeypatch: pytest.MonkeyPatch) -> "Web":
+        """An app that needs no key, one that does, and a disabled one; all with the same key."""
+        secret, _, digest = make_key()
+        digests = (digest_of("another key"), digest)
+        services, producer, reads = fake_services(
+            KnownApp(APP, digests=digests),
+            KnownApp(STRICT_APP, requires_key=True, digests=digests),
+            KnownApp(DISABLED_APP, enabled=False, digests=digests),
+        )
+        monkeypatch.setattr(wiring, "services", lambda: services)
+        monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.edge.ApiFirst"])
+        return cls(services, secret, producer, reads)
 
     def sent(self) -> list[Update]:
         """What is in Kafka, oldest first, as the bridge would read it."""

@@ -1,4 +1,4 @@
-"""The meaning of the topic, one message after the other: DESIGN.md section 4, "Meaning".
+"""The meaning of the topic, one message after the other: docs/protocol.md, "Meaning".
 
 No chunks, lanes, patches that merge, generations that spare work, or recorded decisions. A message is
 read, what it does is done to plain dicts, and the next one is read.

@@ -1,4 +1,4 @@
-"""Which message values are updates: DESIGN.md section 4, "Message", and the limits of section 5."""
+"""Which message values are updates: docs/protocol.md, "Message" and its limits."""
 
 import json
 import math

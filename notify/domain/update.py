@@ -28,7 +28,7 @@ KINDS: Final = ("push", "email", "sms", "user")
 LABELS: Final = ("email", "sms", "user")
 MIRROR_LABELS: Final = ("email", "sms")
 
-#: Limits of one update (DESIGN.md section 5).
+#: Limits of one update; docs/protocol.md lists them.
 UPDATE_BYTES_MAX: Final = 32 * 1024
 TAGS_MAX: Final = 100
 KEY_CHARS_MAX: Final = 128

@@ -14,7 +14,7 @@ from notify.domain.decide import Write
 from notify.domain.lanes import lane_of
 from notify.domain.patch import compose
 
-#: DESIGN.md rule 14: bounds of memory, replay, plan rows and of how long a new rule takes to act.
+#: Rule 14: bounds of memory, replay, plan rows and of how long a new rule takes to act.
 WINDOW_OFFSETS: Final = 20_000
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 CHUNK_MESSAGES: Final = 2_000

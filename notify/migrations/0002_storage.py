@@ -1,7 +1,7 @@
 """Storage parameters of the tables that are updated thousands of times a second.
 
 Room on every page keeps their updates HOT (no index changes), and they are vacuumed by count, not
-by share. DESIGN.md section 7.
+by share.
 """
 
 from django.db import migrations

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -40,19 +41,22 @@ def services() -> Services:
 
 @cache
 def _built() -> Services:
-    own_session = PostgresReads(sessions=1)
-    reads = PostgresReads(sessions=READ_SESSIONS)
-    return Services(
-        apps=AppsCache(
-            lambda: own_session.known(settings.NOTIFY_TOPIC),
-            refresh_ms=settings.NOTIFY_APPS_REFRESH_MS,
-        ),
-        producer=TopicProducer(
-            settings.KAFKA_BOOTSTRAP_SERVERS,
-            settings.NOTIFY_TOPIC,
-            bytes_max=settings.NOTIFY_PRODUCER_BYTES,
-            ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
-        ),
-        reads=reads,
-        pipeline=Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000),
+    return build(ExitStack())
+
+
+def build(at_end: ExitStack) -> Services:
+    """New services as the settings say; `at_end` closes what they opened."""
+    cached, reads = PostgresReads(sessions=1), PostgresReads(sessions=READ_SESSIONS)
+    apps = AppsCache(
+        lambda: cached.known(settings.NOTIFY_TOPIC), refresh_ms=settings.NOTIFY_APPS_REFRESH_MS
     )
+    producer = TopicProducer(
+        settings.KAFKA_BOOTSTRAP_SERVERS,
+        settings.NOTIFY_TOPIC,
+        bytes_max=settings.NOTIFY_PRODUCER_BYTES,
+        ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
+    )
+    for each in (cached, reads, producer, apps):
+        at_end.callback(each.close)
+    pipeline = Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000)
+    return Services(apps, producer, reads, pipeline)

@@ -30,14 +30,15 @@ class Client:
             headers["Authorization"] = f"Key {key}"
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            self._connection.request(method, path, json.dumps(body), headers)
+            content = None if method == "DELETE" else json.dumps(body)
+            self._connection.request(method, path, content, headers)
             answer = self._connection.getresponse()
-            content = answer.read()
+            received = answer.read()
             if answer.status not in (429, 503) or time.monotonic() > deadline:
                 break
             time.sleep(float(answer.headers["Retry-After"]))
-        assert answer.status in (200, 202), f"{method} {path}: {answer.status} {content[:500]!r}"
-        fields: Body = json.loads(content)
+        assert answer.status in (200, 202), f"{method} {path}: {answer.status} {received[:500]!r}"
+        fields: Body = json.loads(received)
         return fields
 
     def close(self) -> None:

@@ -10,6 +10,8 @@ import onesignal
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from onesignal.api import default_api
+from onesignal.exceptions import ForbiddenException, NotFoundException
+from onesignal.model.subscription import Subscription
 from onesignal.model.subscription_body import SubscriptionBody
 
 from notify.domain.patch import SET
@@ -18,7 +20,7 @@ from tests.fake_web import APP, PLAYER, STRICT_APP, Web
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name upstream
         """Nothing on standard error."""
 
 
@@ -61,7 +63,7 @@ def client(url: str, key: str) -> Iterator[default_api.DefaultApi]:
 
 def subscription(**fields: Any) -> Any:
     """The body of update_subscription."""
-    return SubscriptionBody(subscription=onesignal.model.subscription.Subscription(**fields))
+    return SubscriptionBody(subscription=Subscription(**fields))
 
 
 @pytest.mark.parametrize("app", [APP, STRICT_APP])
@@ -100,11 +102,11 @@ def test_a_subscription_is_deleted(web: Web, url: str) -> None:
 
 def test_the_client_reads_our_errors(web: Web, url: str) -> None:
     with client(url, "not a key") as api:
-        with pytest.raises(onesignal.ForbiddenException) as refused:
+        with pytest.raises(ForbiddenException) as refused:
             api.update_subscription(APP, PLAYER, subscription(token="t"))
         assert refused.value.error_messages == ["the key is not a key of this app"]
-        with pytest.raises(onesignal.ForbiddenException):
+        with pytest.raises(ForbiddenException):
             api.delete_subscription(APP, PLAYER)
-    with client(url, web.secret) as api, pytest.raises(onesignal.NotFoundException):
+    with client(url, web.secret) as api, pytest.raises(NotFoundException):
         api.update_subscription(APP, "local-1", subscription(token="t"))
     assert web.sent() == []

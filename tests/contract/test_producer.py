@@ -25,7 +25,6 @@ from tests.fake_web import APP, STRICT_APP
 
 PARTITIONS = 4
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-OPTIONS = {"bytes_max": 1_000_000, "ack_timeout_ms": 5_000}
 REFUSED_SOCKETS = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 )
@@ -39,10 +38,15 @@ def topic(kafka: list[str], namespace: str) -> str:
     return namespace
 
 
+def made(servers: list[str], topic: str) -> TopicProducer:
+    """A producer that has not connected yet."""
+    return TopicProducer(servers, topic, bytes_max=1_000_000, ack_timeout_ms=5_000)
+
+
 @pytest.fixture
 def real(kafka: list[str], topic: str) -> Iterator[TopicProducer]:
     """The real producer of the new topic."""
-    producer = TopicProducer(kafka, topic, **OPTIONS)
+    producer = made(kafka, topic)
     yield producer
     producer.close()
 
@@ -137,7 +141,7 @@ def test_bytes_in_flight_are_capped(real: TopicProducer) -> None:
 
 
 def test_a_missing_topic_or_partition_is_unavailable(kafka: list[str], topic: str) -> None:
-    producer = TopicProducer(kafka, topic, **OPTIONS)
+    producer = made(kafka, topic)
     app = next(
         app for n in range(100) if partition_of(app := f"{n:08x}{APP[8:]}", 64) >= PARTITIONS
     )
@@ -158,7 +162,7 @@ def sockets_collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @REFUSED_SOCKETS
 def test_kafka_away_is_noticed_once_and_then_at_once(sockets_collected: None) -> None:
-    producer = TopicProducer(["127.0.0.1:1"], "t", **OPTIONS)
+    producer = made(["127.0.0.1:1"], "t")
     for attempt in range(3):
         started = time.monotonic()
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Patches keep their laws for every op that a key may take, resets included (DESIGN.md rule 2)."""
+"""Patches keep their laws for every op that a key may take, resets included (rule 2)."""
 
 from collections.abc import Mapping
 from copy import deepcopy

@@ -1,4 +1,7 @@
-"""`python -m tests.simulation SEED [LAST]`: run schedules and print what they violate."""
+"""`python -m tests.simulation SEED [LAST]`: run schedules and print what they violate.
+
+One failing seed is replayed by its number: the same schedule, step by step.
+"""
 
 import logging
 import sys

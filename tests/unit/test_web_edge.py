@@ -38,6 +38,9 @@ class Trickle(io.BytesIO):
         return part
 
 
+CHUNKED: dict[str, Any] = {"wsgi.input_terminated": True}
+
+
 def call(body: io.BytesIO, *, path: str = f"/players/{PLAYER}", **environ: Any) -> tuple[int, Any]:
     """(status, body) of a PUT through the application."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
@@ -68,13 +71,13 @@ def test_an_update_goes_straight_through(web: Web) -> None:
 
 
 def test_a_chunked_body_is_read_to_its_end(web: Web) -> None:
-    assert call(Trickle(BODY), **{"wsgi.input_terminated": True})[0] == 200
+    assert call(Trickle(BODY), **CHUNKED)[0] == 200
     assert web.one().record == PLAYER
 
 
 def test_of_a_chunked_body_that_is_too_large_one_byte_more_is_read(web: Web) -> None:
     body = Trickle(b" " * 1_000_000)
-    assert call(body, **{"wsgi.input_terminated": True})[0] == 413
+    assert call(body, **CHUNKED)[0] == 413
     assert body.taken == settings.NOTIFY_BODY_BYTES + 1
 
 
@@ -95,13 +98,13 @@ def test_bodies_that_end_early_or_have_no_length(web: Web) -> None:
 
 def test_pages_go_to_django(web: Web) -> None:
     for path in ("/admin", "/static/x"):
-        status, answer = call(io.BytesIO(), path=path, REQUEST_METHOD="GET", HTTP_HOST="localhost")
+        answer = call(io.BytesIO(), path=path, REQUEST_METHOD="GET", HTTP_HOST="localhost")[1]
         assert b"errors" not in answer
     assert call(io.BytesIO(), path="/administrator", REQUEST_METHOD="GET")[0] == 404
 
 
 def test_the_middleware_stands_first() -> None:
-    assert "notify.web.edge.ApiFirst" == _configured_middleware()[0]
+    assert _configured_middleware()[0] == "notify.web.edge.ApiFirst"
 
 
 def _configured_middleware() -> list[str]:

@@ -104,5 +104,7 @@ def test_waiting_starts_when_something_is_planned() -> None:
 def test_partitions_are_judged_apart() -> None:
     pipeline = Pipeline(stalled_after_s=10)
     pipeline.problems([stream(0, planned=20), stream(1, planned=20)], 0.0)
-    (problem,) = pipeline.problems([stream(0, planned=20), stream(1, planned=20, frontier=15)], 11.0)
+    (problem,) = pipeline.problems(
+        [stream(0, planned=20), stream(1, planned=20, frontier=15)], 11.0
+    )
     assert problem.startswith("partition 0 ")

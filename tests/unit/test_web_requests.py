@@ -78,9 +78,7 @@ def test_size(web: Web, settings: Settings) -> None:
     assert status(settings.NOTIFY_BODY_BYTES + 1) == 413
 
 
-def test_an_update_that_grows_past_what_the_bridge_reads(
-    web: Web, settings: Settings
-) -> None:
+def test_an_update_that_grows_past_what_the_bridge_reads(web: Web, settings: Settings) -> None:
     """A body within the limit may be a message over it: nothing is put into Kafka then."""
     settings.NOTIFY_BODY_BYTES = 100_000
     tags = {f"{n:02}": "x" * 1024 for n in range(40)}
@@ -178,7 +176,13 @@ def test_the_trace_goes_into_kafka_and_into_errors(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "x", TRACEPARENT.upper(), TRACEPARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32)]
+    "given",
+    [
+        "",
+        "x",
+        TRACEPARENT.upper(),
+        TRACEPARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+    ],
 )
 def test_a_malformed_trace_is_replaced(web: Web, given: str) -> None:
     web.call("PUT", PUT, {"app_id": APP}, headers={"traceparent": given})

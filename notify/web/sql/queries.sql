@@ -13,7 +13,7 @@ GROUP BY app.id
 -- :record
 -- One record that is not deleted; times in whole seconds.
 SELECT kind, identifier, tags, properties, session_count, session_time_s, purchase_count,
-       spent_micros, extract(epoch FROM created_at)::bigint
+       spent_micros, floor(extract(epoch FROM created_at))::bigint
 FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
 
 -- :streams

@@ -1,0 +1,109 @@
+"""Granian itself, with the real services behind: what only a server shows."""
+
+import http.client
+import json
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from devstack import product
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Running, str]]:
+    """Web alone: no bridge and no worker runs."""
+    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
+        address = urlsplit(product.start_web(run.stack)).netloc
+        run.wait("web is ready", lambda: _is_ready(address))
+        yield run, address
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return call(address, "GET", "/healthz/ready")[0] == 200
+    except OSError:
+        return False
+
+
+def call(
+    address: str,
+    method: str,
+    path: str,
+    body: bytes | Iterator[bytes] | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, dict[str, object]]:
+    """Status and JSON of one request; an iterator is sent in chunks without a length."""
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        chunked = body is not None and not isinstance(body, bytes)
+        connection.request(method, path, body, headers or {}, encode_chunked=chunked)
+        answer = connection.getresponse()
+        text = answer.read()
+        assert answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(text)
+    finally:
+        connection.close()
+
+
+def test_bodies_with_and_without_a_length(server: tuple[Running, str]) -> None:
+    run, address = server
+    body = json.dumps({"app_id": run.app.app_id, "device_type": 1, "identifier": "t"}).encode()
+    plain = call(address, "POST", "/players", body)
+    chunked = call(
+        address, "POST", "/players", iter([body[:9], body[9:]]), {"Transfer-Encoding": "chunked"}
+    )
+    assert plain == chunked
+    assert plain[0] == 200
+
+
+def test_too_large_bodies(server: tuple[Running, str]) -> None:
+    _, address = server
+    assert call(address, "POST", "/players", b"x" * 100_000)[0] == 413
+    endless = (b" " * 1024 for _ in range(100))
+    assert call(address, "POST", "/players", endless, {"Transfer-Encoding": "chunked"})[0] == 413
+
+
+def test_many_clients_at_once_are_all_acked(server: tuple[Running, str]) -> None:
+    run, address = server
+    statuses: Counter[int] = Counter()
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection(address, timeout=30)
+        for _ in range(20):
+            body = json.dumps({"app_id": run.app.app_id, "tags": {"n": number}}).encode()
+            connection.request("PUT", f"/players/{uuid.uuid4()}", body)
+            answer = connection.getresponse()
+            answer.read()
+            statuses[answer.status] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == {200: 400}
+
+
+def test_metrics_and_health(server: tuple[Running, str]) -> None:
+    run, address = server
+    assert call(address, "GET", "/healthz/live") == (200, {"status": "ok"})
+    status, body = call(address, "GET", "/healthz/pipeline")
+    assert status == 503
+    assert "no bridge holds it" in str(body["errors"])
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    assert "notify_web_ack_seconds_count" in text
+    assert run.app.app_id not in text
+    assert run.app.key not in "".join(path.read_text() for path in run.logs())
