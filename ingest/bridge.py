@@ -108,6 +108,7 @@ class Bridge:
             return
         for partition in polled.revoked:
             self._held.pop(partition, None)
+            metrics.forget_partition(partition)
             logs.get().info("partition_revoked", partition=partition)
         for partition in polled.assigned:
             self._held[partition] = Held(partition)

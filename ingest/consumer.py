@@ -77,7 +77,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python
 
 
 class KafkaLog:
-    """One member of the group, reading one topic. `facts` asks about its partitions."""
+    """One member of the group, reading one topic; making one raises LogAway too.
+
+    `facts` asks about the topic's partitions.
+    """
 
     def __init__(
         self,
@@ -94,21 +97,22 @@ class KafkaLog:
         self._topic = topic
         self._ask = facts
         self._listener = _Listener()
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=list(servers),
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
-            session_timeout_ms=session_timeout_ms,
-            heartbeat_interval_ms=heartbeat_ms,
-            max_partition_fetch_bytes=fetch_bytes,
-            max_poll_records=max_poll,
-            fetch_max_wait_ms=100,
-            allow_auto_create_topics=False,
-            metrics_enabled=False,
-        )
-        self._consumer.subscribe([topic], listener=self._listener)
+        with _away():
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=list(servers),
+                group_id=group,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                session_timeout_ms=session_timeout_ms,
+                heartbeat_interval_ms=heartbeat_ms,
+                max_partition_fetch_bytes=fetch_bytes,
+                max_poll_records=max_poll,
+                fetch_max_wait_ms=100,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+            self._consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_ms: int) -> Polled:
         """Log.poll."""

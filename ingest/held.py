@@ -69,7 +69,7 @@ class Memory:
         """The memory right after a Load. Raises PlanUnreadable."""
         stream = loaded.stream
         lanes = {
-            number: Lane(row.last, row.isolate, row.tries == windows.ONE_AT_A_TIME)
+            number: Lane(row.last, row.isolate, row.one_at_a_time)
             for number, row in loaded.lanes.items()
         }
         return cls(

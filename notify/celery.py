@@ -8,14 +8,14 @@ import os
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_init, worker_process_shutdown
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
 
 from django.conf import settings
 
-from notify import logs
+from notify import logs, metrics
 from notify.domain.lanes import LANES_MAX, queue_of
 
 #: Task names: the bridge sends by name and never imports the workers.
@@ -60,3 +60,16 @@ app.autodiscover_tasks()
 def _configure_logging(**kwargs: Any) -> None:
     """Celery's own lines go through our log schema."""
     logs.configure("worker")
+
+
+@worker_init.connect
+def _serve_metrics(**kwargs: Any) -> None:
+    """The worker's parent serves /metrics for its children, who do the work."""
+    if settings.NOTIFY_METRICS_PORT:
+        metrics.serve(settings.NOTIFY_METRICS_PORT)
+
+
+@worker_process_shutdown.connect
+def _forget_child(pid: int, **kwargs: Any) -> None:
+    """A child that ended leaves its counters, and none of its gauges."""
+    metrics.forget_process(pid)

@@ -1,6 +1,6 @@
 """Every metric by its Prometheus name. Labels are bounded: never an app, never a record."""
 
-import os
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import (
@@ -11,7 +11,9 @@ from prometheus_client import (
     Histogram,
     start_http_server,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from notify import env
 
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES: Final = (1, 3, 10, 30, 100, 300, 1_000, 2_000, 5_000)
@@ -56,15 +58,46 @@ WORKER_BATCHES = Counter(
 WORKER_SECONDS = Histogram("notify_worker_task_seconds", "One task.", buckets=_FAST_S)
 
 
+#: What a bridge says of a partition for as long as it holds it.
+_OF_A_PARTITION: Final = (
+    BRIDGE_LAG_MESSAGES,
+    BRIDGE_LAG_SECONDS,
+    BRIDGE_HELD_BYTES,
+    BRIDGE_WINDOW_OFFSETS,
+    BRIDGE_HALTED,
+)
+
+
+def forget_partition(partition: int) -> None:
+    """The partition belongs to another bridge now: nothing is shown of it here any more."""
+    for gauge in _OF_A_PARTITION:
+        with suppress(KeyError):
+            gauge.remove(str(partition))
+
+
 def registry() -> CollectorRegistry:
     """What /metrics shows: all processes of the group where PROMETHEUS_MULTIPROC_DIR is set."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if not _is_multiprocess():
         return REGISTRY
     merged = CollectorRegistry()
     MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return merged
 
 
+def forget_process(pid: int) -> None:
+    """A process of the group has ended: its gauges are void."""
+    if _is_multiprocess():
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _is_multiprocess() -> bool:
+    """prometheus_client itself reads the variable when it is imported: set it before the start."""
+    return bool(env.text("PROMETHEUS_MULTIPROC_DIR", ""))
+
+
 def serve(port: int) -> None:
-    """Serve /metrics of this process on `port`, from a thread of its own."""
+    """Serve /metrics of this process on `port`, from a thread of its own.
+
+    A worker's children count for it only where PROMETHEUS_MULTIPROC_DIR names an empty directory.
+    """
     start_http_server(port, registry=registry())

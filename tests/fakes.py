@@ -16,6 +16,7 @@ from notify.domain.links import Links, ParentKey
 from notify.domain.patch import COUNTERS, Value, apply
 from notify.domain.policy import Policy
 from notify.domain.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.window import ONE_AT_A_TIME
 from workers.apply import BadData, Original, Segment
 
 State = dict[str, Value]
@@ -100,7 +101,9 @@ class MemoryLanes:
                 if segment.stream in applied:
                     key = (segment.stream, lane)
                     row = self._db.tables.lanes[key]
-                    self._db.tables.lanes[key] = replace(row, last=segment.last, tries=0)
+                    narrow = row.tries < 0 and segment.last < row.isolate
+                    tries = ONE_AT_A_TIME if narrow else 0
+                    self._db.tables.lanes[key] = replace(row, last=segment.last, tries=tries)
             for stream, write in wire.decode(rows):
                 if any(
                     abs(value) > BIGINT_MAX
@@ -118,15 +121,15 @@ class MemoryLanes:
         if not self._is_next(lane, segment):
             return None
         row = self._db.tables.lanes[segment.stream, lane]
-        row = replace(row, tries=max(row.tries, 0) + 1)
+        row = replace(row, tries=row.tries + (-1 if row.tries < 0 else 1))
         self._db.tables.lanes[segment.stream, lane] = row
-        return row.tries
+        return ONE_AT_A_TIME - row.tries if row.tries < 0 else row.tries
 
     def survived(self, lane: int, segment: Segment) -> None:
         if self._is_next(lane, segment):
             row = self._db.tables.lanes[segment.stream, lane]
-            if row.tries > 0:
-                self._db.tables.lanes[segment.stream, lane] = replace(row, tries=0)
+            tries = ONE_AT_A_TIME if row.tries < 0 else 0
+            self._db.tables.lanes[segment.stream, lane] = replace(row, tries=tries)
 
     def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
         if self._is_next(lane, segment):

@@ -104,7 +104,8 @@ def apply_merged(
 ) -> dict[int, Outcome]:
     """Apply a task's segments together; the outcome by stream. Raises Unavailable.
 
-    One that fails for its data is found by applying each alone, and isolated.
+    One that fails for its data is found by applying each alone, and isolated. Any other failure,
+    ours included, is survived: it says nothing of the payload.
     """
     outcomes, left = _count_tries(lanes, lane, segments, attempt)
     if not left:
@@ -115,7 +116,7 @@ def apply_merged(
         for segment in left:
             outcomes[segment.stream] = _apply_alone(lanes, lane, segment, rows)
         return outcomes
-    except Unavailable:
+    except Exception:
         _note_survival(lanes, lane, left, attempt)
         raise
     for segment in left:
@@ -160,7 +161,7 @@ def apply_isolated(
             f"offset {segment.last}: look at them, then `manage.py stream resume {segment.partition}`",
         )
         return Outcome.HALTED
-    except Unavailable:
+    except Exception:
         _note_survival(lanes, lane, [segment], attempt)
         raise
 

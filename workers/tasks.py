@@ -99,9 +99,14 @@ class _Report:
         seconds = time.perf_counter() - self._started
         metrics.WORKER_SECONDS.observe(seconds)
         for segment in self._segments:
-            outcome = self.outcomes.get(segment.stream)
-            self._log(segment, "unavailable" if outcome is None else outcome.value, error, seconds)
+            self._log(segment, self._outcome(segment, error), error, seconds)
         return isinstance(error, Unavailable)
+
+    def _outcome(self, segment: Segment, error: BaseException | None) -> str:
+        outcome = self.outcomes.get(segment.stream)
+        if outcome is not None:
+            return outcome.value
+        return "unavailable" if isinstance(error, Unavailable) else "failed"
 
     def _log(
         self, segment: Segment, outcome: str, error: BaseException | None, seconds: float

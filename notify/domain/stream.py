@@ -6,7 +6,7 @@ The SQL only reads, locks and writes these; every check is here.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from notify.domain.window import ONE_AT_A_TIME, Window
+from notify.domain.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class LaneRow:
     last: int
     isolate: int = -1
     tries: int = 0
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether batches killed their workers, so that one offset is sent at a time to `isolate`."""
+        return self.tries < 0 and self.isolate > self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,6 @@ def tick_surprise(
         lane = window.lanes[number]
         if row.isolate > max(lane.isolate, row.last):
             return f"lane {number} is to be isolated"
-        if row.tries == ONE_AT_A_TIME and row.isolate > row.last and not lane.one_at_a_time:
+        if row.one_at_a_time and not lane.one_at_a_time:
             return f"lane {number} is to be sent one offset at a time"
     return None

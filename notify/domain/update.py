@@ -189,7 +189,6 @@ def check_value(value: object, name: str) -> Value:
     raise Malformed(f"{name} must be a string, a boolean or a number")
 
 
-
 def _check_text(text: str, name: str) -> None:
     if "\0" in text:
         raise Malformed(f"{name} contains NUL, which PostgreSQL cannot store")

@@ -24,7 +24,8 @@ TASK_BYTES: Final = 1024 * 1024
 #: Offsets in one batch of a lane that is being isolated; its writes are not merged.
 ISOLATED_OFFSETS: Final = 100
 
-#: `tries` of a lane whose isolated batches killed their worker: send one offset at a time.
+#: `tries` of a lane whose batches killed their worker: one offset is sent at a time up to `isolate`, and
+#: tries are counted from here down, so that the mode outlives the bridge's memory.
 ONE_AT_A_TIME: Final = -1
 
 

@@ -1,7 +1,7 @@
 """The trace of a request: the client's W3C traceparent or a new one.
 
 Its trace id is in our logs, in the error answers as `request_id`, and, as the message's header, in
-the bridge's and the worker's logs.
+Kafka.
 """
 
 import re

@@ -5,12 +5,13 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from tests.acceptance.random_traffic import Body, Customer, Device, World
 
+BATCHED: Final = "batched"
+SINGLE: Final = "single"
 BATCH: Final = 250
 TIMEOUT_S: Final = 30
 #: How long web may answer 503 or 429 to one request.
@@ -47,29 +48,30 @@ class Client:
 
 
 class Senders:
-    """Threads that send until so many updates were accepted. Errors end them all."""
+    """Threads that send batches and single calls, each kind up to its share of what is wanted.
+
+    `allow` raises the share; at 1 they end when all is accepted. The first error ends them all.
+    """
 
     def __init__(
         self, web_url: str, world: World, seed: int, *, batched: int, single: int, threads: int
     ) -> None:
         self._web_url = web_url
         self._world = world
-        self._wanted = {"batched": batched, "single": single}
-        self._accepted = {"batched": 0, "single": 0}
+        self._wanted = {BATCHED: batched, SINGLE: single}
+        self._accepted = {BATCHED: 0, SINGLE: 0}
+        self._share = 0.0
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
-        self._threads = [
-            threading.Thread(
-                target=self._run,
-                args=(act, random.Random(f"{seed} {name} {number}")),
-                name=f"{name} {number}",
-                daemon=True,
-            )
-            for number in range(threads)
-            for name, act in (("batched", self._send_batch), ("single", self._live))
-        ]
-        for thread in self._threads:
-            thread.start()
+        for number in range(threads):
+            for kind in (BATCHED, SINGLE):
+                dice = random.Random(f"{seed} {kind} {number}")
+                threading.Thread(target=self._run, args=(kind, dice), daemon=True).start()
+
+    def allow(self, share: float) -> None:
+        """Go on up to this share of all."""
+        with self._lock:
+            self._share = share
 
     @property
     def accepted(self) -> int:
@@ -80,15 +82,19 @@ class Senders:
             return sum(self._accepted.values())
 
     @property
-    def running(self) -> bool:
-        """Whether any thread still sends."""
-        return any(thread.is_alive() for thread in self._threads)
+    def rests(self) -> bool:
+        """Whether the allowed share of both kinds is accepted."""
+        return all(self._is_done(kind) for kind in self._wanted)
 
-    def _run(self, act: Callable[[Client, random.Random], None], dice: random.Random) -> None:
+    def _run(self, kind: str, dice: random.Random) -> None:
         client = Client(self._web_url)
+        act = self._send_batch if kind == BATCHED else self._live
         try:
-            while not self._is_done("batched" if act == self._send_batch else "single"):
-                act(client, dice)
+            while not self._errors and not (self._share == 1 and self._is_done(kind)):
+                if self._is_done(kind):
+                    time.sleep(0.005)
+                else:
+                    act(client, dice)
         except Exception as error:  # noqa: BLE001 - the test's thread raises it
             with self._lock:
                 self._errors.append(error)
@@ -97,7 +103,7 @@ class Senders:
 
     def _is_done(self, kind: str) -> bool:
         with self._lock:
-            return bool(self._errors) or self._accepted[kind] >= self._wanted[kind]
+            return self._accepted[kind] >= self._share * self._wanted[kind]
 
     def _count(self, kind: str, updates: int) -> None:
         with self._lock:
@@ -109,14 +115,14 @@ class Senders:
             "POST", f"/apps/{customer.app}/batch", {"updates": items}, key=customer.key
         )
         assert answer["rejected"] == 0, answer
-        self._count("batched", answer["accepted"])
+        self._count(BATCHED, answer["accepted"])
 
     def _live(self, client: Client, dice: random.Random) -> None:
         customer: Customer = dice.choice(self._world.customers)
 
         def call(method: str, path: str, body: Body) -> Body:
             answer = client.call(method, path, body)
-            self._count("single", 1)
+            self._count(SINGLE, 1)
             return answer
 
         Device(customer.app, dice, call).live()

@@ -1,12 +1,13 @@
 """The bridge's transactions, on PostgreSQL and on the in-memory fake side by side.
 
-Hypothesis draws sequences of calls, ticks that fail among them; each must return the same on both, and
-leave the same tables. Then each condition of the SQL is taken away, and that must be seen.
+A seed is a sequence of calls, ticks that fail among them; each must return the same on both, and leave
+the same tables. Then each condition of the SQL is taken away, and some seed must show that.
 """
 
+import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,251 +15,214 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import Phase as Stage
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from django.conf import settings
 
 from ingest import ledger as ledgers
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
-from ingest.ports import HotRow, LedgerAway, Tick
+from ingest.ports import Chunk, HotRow, LedgerAway, Tick
 from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
-from notify.domain.patch import EMPTY
+from notify.domain.links import Links
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.stream import LaneRow, PlanRow, StreamRow
-from notify.domain.update import encode, read
+from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
 from notify.models import LinkLimit, SkipRule, Topic
 from tests.fakes import MemoryDatabase, MemoryLedger
-from tests.property.test_update_roundtrip import APPS, RECORDS, updates
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("apps")]
 
 Connection = psycopg.Connection[Any]
+APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(2)]
+RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(4)]
 TOPIC, OLD_TOPIC = (f"00000000-0000-0000-0000-0000000000c{n}" for n in range(2))
 STREAMS, GONE, OF_OLD_TOPIC, PARTITIONS = (1, 2), 9, 7, 2
-#: Tables that a machine starts with empty; what refers to another comes first.
+SEEDS, STEPS = 12, 50
+#: What every seed starts without.
 TABLES = (
     *("stream", "lane", "plan", "plan_log", "link", "parent", "link_count"),
     *("dead_letter", "skipped", "skip_count", "skip_rule", "link_limit", "policy_head", "topic"),
 )
-BODIES = st.one_of(updates(st.just(EMPTY)).map(encode), st.just(b"{"))
-CHUNKS = st.one_of(st.none(), st.lists(BODIES, max_size=4))
-LIVES_S = st.sampled_from([None, -60, 3_600])
 
 
 class _Boom(Exception):
     """Raised within a tick."""
 
 
-class LedgerMachine(RuleBasedStateMachine):
-    """Subclasses set a session to look at the tables with."""
+class Pair:
+    """Both ledgers on the same tables, the dice, and a session to look at PostgreSQL's with."""
 
-    sql: Connection
-
-    @initialize()
-    def start(self) -> None:
+    def __init__(self, seed: int, sql: Connection) -> None:
+        self.rng, self.sql = random.Random(seed), sql
         for table in TABLES:
-            self.sql.execute(f"DELETE FROM {table}")
+            sql.execute(f"DELETE FROM {table}")
         self.postgres = PostgresLedger()
         self.database = MemoryDatabase(partitions=PARTITIONS)
         self.memory = MemoryLedger(self.database)
         Topic.objects.create(id=OLD_TOPIC, name="old", partitions=PARTITIONS, active=False)
         Topic.objects.create(id=TOPIC, name="new", partitions=PARTITIONS)
-        # peek on the fake takes the first stream it has of a partition, so it gets no old ones.
-        self._insert(StreamRow(OF_OLD_TOPIC, OLD_TOPIC, 0, 1, 1, 0, 0, 0))
+        # The fake knows one topic, so a stream of another is PostgreSQL's alone.
+        _insert(StreamRow(OF_OLD_TOPIC, OLD_TOPIC, 0, 1, 1, 0, 0, 0))
         for stream in STREAMS:
             row = StreamRow(stream, TOPIC, stream - 1, 2, 2, 0, planned=5, frontier=5)
             self.database.make_stream(row)
-            self._insert(row)
+            _insert(row)
 
-    def _insert(self, row: StreamRow) -> None:
-        models.Stream.objects.create(
-            id=row.id,
-            topic_id=row.topic_id,
-            partition=row.partition,
-            lanes=row.lanes,
-            lanes_wanted=row.lanes_wanted,
-            planned=row.planned,
-            frontier=row.frontier,
-        )
-        for lane in range(row.lanes):
-            models.Lane.objects.create(stream=row.id, lane=lane, last=row.planned - 1)
-
-    def teardown(self) -> None:
-        if hasattr(self, "postgres"):
-            self.postgres.close()
+    def run(self) -> None:
+        actions: list[tuple[Callable[[], None], int]] = [
+            (self.tick, 12),
+            (self.load, 4),
+            (self.peek, 1),
+            (self.halt, 1),
+            (self.resume, 2),
+            (self.want_lanes, 2),
+            (self.work, 2),
+            (self.edit_skip, 2),
+            (self.edit_limit, 2),
+        ]
+        kinds, weights = [action for action, _ in actions], [weight for _, weight in actions]
+        with closing(self.postgres):
+            for action in self.rng.choices(kinds, weights, k=STEPS):
+                action()
+                self.compare()
 
     # -- what others do ----------------------------------------------------------------------------
 
-    def _change(self, stream: int, **fields: Any) -> None:
+    def _change(self, **fields: Any) -> None:
+        stream = self.rng.choice(STREAMS)
         row = self.database.tables.streams[stream]
         self.database.tables.streams[stream] = replace(row, **fields)
         models.Stream.objects.filter(id=stream).update(**fields)
 
-    @rule(stream=st.sampled_from(STREAMS), wanted=st.integers(1, 3))
-    def want_lanes(self, stream: int, wanted: int) -> None:
-        self._change(stream, lanes_wanted=wanted)
+    def want_lanes(self) -> None:
+        self._change(lanes_wanted=self.rng.randint(1, 3))
 
-    @rule(stream=st.sampled_from(STREAMS))
-    def resume(self, stream: int) -> None:
-        self._change(stream, halted=None)
+    def resume(self) -> None:
+        self._change(halted=None)
 
-    @rule(
-        stream=st.sampled_from(STREAMS),
-        lane=st.integers(0, 1),
-        row=st.builds(LaneRow, st.integers(0, 9), st.integers(-1, 9), st.integers(-1, 3)),
-    )
-    def work(self, stream: int, lane: int, row: LaneRow) -> None:
-        if (stream, lane) in self.database.tables.lanes:
-            self.database.tables.lanes[stream, lane] = row
-            models.Lane.objects.filter(stream=stream, lane=lane).update(
-                last=row.last, isolate=row.isolate, tries=row.tries
-            )
+    def work(self) -> None:
+        key, row = self.rng.choice(list(self.database.tables.lanes.items()))
+        row = LaneRow(row.last + 1, self.rng.randint(-1, 9), self.rng.randint(-1, 3))
+        self.database.tables.lanes[key] = row
+        models.Lane.objects.filter(stream=key[0], lane=key[1]).update(
+            last=row.last, isolate=row.isolate, tries=row.tries
+        )
 
-    @rule(
-        app=st.sampled_from(APPS),
-        record=st.sampled_from(RECORDS),
-        scope=st.sampled_from([SCOPE_ALL, SCOPE_MIRRORED]),
-        active=st.sampled_from([True, True, False]),
-        lives_s=LIVES_S,
-    )
-    def edit_skip(
-        self, app: str, record: str, scope: str, active: bool, lives_s: int | None
-    ) -> None:
-        end, end_ms = _in(lives_s)
+    def edit_skip(self) -> None:
+        app, record = self.rng.choice(APPS), self.rng.choice(RECORDS[:2])
+        scope, active = self.rng.choice([SCOPE_ALL, SCOPE_MIRRORED]), self.rng.random() < 0.7
+        end, end_ms = _in(self.rng.choice([None, None, -60, 3_600]))
         edit = SkipRule(
             app_id=app, record=record, scope=scope, active=active, expires_at=end, reason="test"
         )
         edit.save()
-        policy = self.database.policies[-1]
-        skips = {key: skip for key, skip in policy.skips.items() if key != (app, record)}
+        before = self.database.policies[-1]
+        skips = {key: skip for key, skip in before.skips.items() if key != (app, record)}
         if active:
             skips[app, record] = Skip(edit.rule, scope, end_ms)
-        self.database.policies.append(Policy(edit.version, skips, policy.limits))
+        self.database.policies.append(Policy(edit.version, skips, before.limits))
 
-    @rule(
-        app=st.sampled_from([None, *APPS]),
-        label=st.sampled_from(["email", "sms"]),
-        children=st.one_of(st.none(), st.integers(0, 2)),
-        lives_s=LIVES_S,
-    )
-    def edit_limit(
-        self, app: str | None, label: str, children: int | None, lives_s: int | None
-    ) -> None:
-        end, end_ms = _in(lives_s)
-        edit = LinkLimit(
-            app_id=app, label=label, children=children, expires_at=end, reason="test"
-        )
+    def edit_limit(self) -> None:
+        app, label = self.rng.choice([None, *APPS]), self.rng.choice(["email", "sms"])
+        children = self.rng.choice([None, 0, 1, 2])
+        end, end_ms = _in(self.rng.choice([None, None, -60, 3_600]))
+        edit = LinkLimit(app_id=app, label=label, children=children, expires_at=end, reason="test")
         edit.save()
-        policy = self.database.policies[-1]
-        limits = {key: limit for key, limit in policy.limits.items() if key != (app, label)}
+        before = self.database.policies[-1]
+        limits = {key: limit for key, limit in before.limits.items() if key != (app, label)}
         if children is not None:
             limits[app, label] = Limit(children, end_ms)
-        self.database.policies.append(Policy(edit.version, policy.skips, limits))
+        self.database.policies.append(Policy(edit.version, before.skips, limits))
 
     # -- what the bridge does ----------------------------------------------------------------------
 
-    @rule(partition=st.integers(0, PARTITIONS))
-    def peek(self, partition: int) -> None:
+    def peek(self) -> None:
+        partition = self.rng.randint(0, PARTITIONS)
         assert self.postgres.peek(partition) == self.memory.peek(partition)
 
-    @rule(stream=st.sampled_from([*STREAMS, GONE]), token=st.integers(1, 9))
-    def load(self, stream: int, token: int) -> None:
+    def load(self) -> None:
+        stream, token = self.rng.choice([*STREAMS, *STREAMS, GONE]), self.rng.getrandbits(62)
         assert self.postgres.load(stream, token) == self.memory.load(stream, token)
 
-    @rule(
-        stream=st.sampled_from(STREAMS),
-        reason=st.sampled_from(["why", "because"]),
-        planned=st.sampled_from([0, 0, 1]),
-        frontier=st.sampled_from([0, 0, 1]),
-    )
-    def halt(self, stream: int, reason: str, planned: int, frontier: int) -> None:
-        """By the positions that it has, or by some that it had."""
-        row = self.database.tables.streams[stream]
-        seen = row.at(frontier=row.frontier - frontier, planned=row.planned - planned)
-        self.postgres.halt(seen, reason)
-        self.memory.halt(seen, reason)
+    def halt(self) -> None:
+        """By the positions that it has, or by some that it had; once or twice."""
+        row = self.database.tables.streams[self.rng.choice(STREAMS)]
+        seen = row.at(
+            frontier=row.frontier - self.rng.choice([0, 0, 1]),
+            planned=row.planned - self.rng.choice([0, 0, 1]),
+        )
+        for reason in self.rng.choice([["why"], ["why", "because"]]):
+            self.postgres.halt(seen, reason)
+            self.memory.halt(seen, reason)
 
-    @rule(
-        streams=st.sampled_from([[1], [2], [1, 2], [2, 1], [1, GONE], [GONE]]),
-        chunk=CHUNKS,
-        hole=st.integers(0, 2),
-        behind=st.integers(0, 6),
-        routed=st.sampled_from([APPS, APPS, APPS[:1]]),
-        fails=st.sampled_from([False, False, False, True]),
-    )
-    def tick(
-        self,
-        streams: list[int],
-        chunk: list[bytes] | None,
-        hole: int,
-        behind: int,
-        routed: list[str],
-        fails: bool,
-    ) -> None:
+    def tick(self) -> None:
         """Both open the tick, see the same, and write what they planned on what they saw."""
+        streams = self.rng.choice([[1], [2], [1, 2], [2, 1], [1, GONE], [GONE]])
         with suppress(_Boom), ExitStack() as ticks:
             theirs = ticks.enter_context(self.postgres.tick(streams))
             self.database.now = theirs.now
             mine = ticks.enter_context(self.memory.tick(streams))
             assert theirs.streams == mine.streams
             assert theirs.lanes == mine.lanes
-            assert theirs.policy() == mine.policy()
-            for stream, row in mine.streams.items():
-                frontier = min(row.planned, row.frontier + behind)
-                if chunk is None:
-                    for tick in (theirs, mine):
-                        tick.write(stream, frontier=frontier, planned=row.planned, chunk=None)
-                else:
-                    self._plan((theirs, mine), row, frontier, chunk, hole, routed)
-            if fails:
+            for row in mine.streams.values():
+                self._write((theirs, mine), row)
+            if self.rng.random() < 0.15:
                 raise _Boom
 
-    @staticmethod
-    def _plan(
-        ticks: tuple[Tick, Tick],
-        row: StreamRow,
-        frontier: int,
-        chunk: list[bytes],
-        hole: int,
-        routed: list[str],
-    ) -> None:
+    def _write(self, ticks: tuple[Tick, Tick], row: StreamRow) -> None:
+        frontier = min(row.planned, row.frontier + self.rng.choice([0, 3, 99, 99]))
+        theirs, mine = (None, None)
+        planned = row.planned
+        if self.rng.random() < 0.6:
+            theirs, mine = self._plan(ticks, row)
+            planned = mine.plan.next
+        for tick, chunk in zip(ticks, (theirs, mine), strict=True):
+            tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk)
+
+    def _plan(self, ticks: tuple[Tick, Tick], row: StreamRow) -> tuple[Chunk, Chunk]:
+        """The same messages, planned on what each tick sees."""
+        first = row.planned + self.rng.randint(0, 2)
+        bodies = [self._body() for _ in range(self.rng.randint(0, 9))]
         messages = [
-            Message(row.planned + hole + place, body, read(body))
-            for place, body in enumerate(chunk)
+            Message(offset, body, read(body)) for offset, body in enumerate(bodies, start=first)
         ]
+        routed = self.rng.choice([APPS, APPS, APPS[:1]])
         children, parents = linking.named(message.content for message in messages)
-        seen = [tick.links(children, parents) for tick in ticks]
-        assert seen[0] == seen[1]
-        end = row.planned + hole + len(chunk) + 1
-        planned = [
-            plan_chunk(
+        theirs, mine = ticks
+        links, policy = mine.links(children, parents), mine.policy()
+        assert theirs.links(children, parents) == links
+        assert theirs.policy() == policy
+
+        def plan(links: Links) -> Chunk:
+            return plan_chunk(
                 messages,
                 first=row.planned,
-                end=end,
-                links=deepcopy(links),
-                policy=tick.policy(),
+                end=first + len(bodies) + 1,
+                links=links,
+                policy=policy,
                 is_routed=lambda app: app in routed,
-            )
-            for tick, links in zip(ticks, seen, strict=True)
-        ]
-        assert planned[0] == planned[1]
-        for tick, plan in zip(ticks, planned, strict=True):
-            tick.write(row.id, frontier=frontier, planned=end, chunk=plan.chunk)
+            ).chunk
+
+        return plan(deepcopy(links)), plan(links)
+
+    def _body(self) -> bytes:
+        rng = self.rng
+        if rng.random() < 0.05:
+            return b"{"
+        app, record = rng.choice([APPS[0], *APPS]), rng.choice(RECORDS)
+        op = rng.choices([UPDATE, DELETE, DETACH], [12, 1, 2])[0]
+        links: dict[str, str | None] = {}
+        if op == UPDATE and rng.random() < 0.7:
+            parents = [other for other in RECORDS if other != record]
+            for label in rng.sample(["email", "sms"], rng.randint(1, 2)):
+                links[label] = rng.choice([None, *parents])
+        return encode(Update(app, record, 1_000, "m", op=op, links=links))
 
     # -- what there is then ------------------------------------------------------------------------
 
-    @invariant()
-    def tables_are_the_same(self) -> None:
+    def compare(self) -> None:
+        """Every table is the same on both."""
         tables = self.database.tables
         streams = self._rows(
             "id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted",
@@ -276,9 +240,10 @@ class LedgerMachine(RuleBasedStateMachine):
             "plan_log",
         )
         assert {row[:2]: row[2:] for row in logged} == tables.plan_log
+        self._compare_links()
+        self._compare_dropped()
 
-    @invariant()
-    def links_are_the_same(self) -> None:
+    def _compare_links(self) -> None:
         tables = self.database.tables
         links = self._rows("app::text, child::text, label, parent::text, parent_gen", "link")
         assert {row[:3]: row[3:] for row in links} == tables.parents
@@ -287,16 +252,13 @@ class LedgerMachine(RuleBasedStateMachine):
         counts = self._rows("app::text, parent::text, label, gen, n", "link_count")
         assert {row[:4]: row[4] for row in counts} == tables.counts
 
-    @invariant()
-    def what_was_dropped_is_the_same(self) -> None:
+    def _compare_dropped(self) -> None:
         tables = self.database.tables
         skipped = self._rows(
             "stream, app::text, record::text, reason, rule, first, last, n", "skipped ORDER BY id"
         )
         assert skipped == [(stream, *row) for stream, row in tables.skipped]
-        dead = self._rows(
-            'stream, "offset", app::text, record::text', "dead_letter ORDER BY id"
-        )
+        dead = self._rows('stream, "offset", app::text, record::text', "dead_letter ORDER BY id")
         assert dead == tables.dead
         hits: Counter[tuple[int, int]] = Counter()
         for stream, row in tables.skipped:
@@ -307,6 +269,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _rows(self, columns: str, source: str) -> list[tuple[Any, ...]]:
         return self.sql.execute(f"SELECT {columns} FROM {source}").fetchall()
+
+
+def _insert(row: StreamRow) -> None:
+    models.Stream.objects.create(
+        id=row.id,
+        topic_id=row.topic_id,
+        partition=row.partition,
+        lanes=row.lanes,
+        lanes_wanted=row.lanes_wanted,
+        planned=row.planned,
+        frontier=row.frontier,
+    )
+    for lane in range(row.lanes):
+        models.Lane.objects.create(stream=row.id, lane=lane, last=row.planned - 1)
 
 
 def _in(seconds: int | None) -> tuple[datetime | None, int | None]:
@@ -330,23 +306,9 @@ def apps() -> None:
         models.App.objects.create(id=app, name=app)
 
 
-def _run(sql: Connection, *, examples: int, stages: tuple[Stage, ...]) -> None:
-    run_state_machine_as_test(
-        type("Machine", (LedgerMachine,), {"sql": sql}),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=20,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=stages,
-        ),
-    )
-
-
-@pytest.mark.usefixtures("apps")
-def test_postgresql_does_what_the_fake_does(sql: Connection) -> None:
-    _run(sql, examples=60, stages=(Stage.generate, Stage.shrink))
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_postgresql_does_what_the_fake_does(seed: int, sql: Connection) -> None:
+    Pair(seed, sql).run()
 
 
 _CONDITIONS = [
@@ -382,19 +344,107 @@ _CONDITIONS = [
 ]
 
 
-@pytest.mark.usefixtures("apps")
-@pytest.mark.parametrize(("statement", "condition", "instead"), _CONDITIONS)
-def test_a_statement_without_a_condition_is_found(
-    statement: str,
-    condition: str,
-    instead: str,
-    sql: Connection,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_statement_without_one_of_its_conditions_is_found(
+    sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries: Mapping[str, str] = ledgers._QUERIES
-    assert queries[statement].count(condition) == 1
-    mutant = queries[statement].replace(condition, instead)
-    monkeypatch.setitem(ledgers._QUERIES, statement, mutant)
-    with pytest.raises(Exception) as found:  # noqa: PT011 - any difference will do
-        _run(sql, examples=300, stages=(Stage.generate,))
-    assert "Unsatisfiable" not in type(found.value).__name__
+    missed = []
+    for statement, condition, instead in _CONDITIONS:
+        whole = ledgers._QUERIES[statement]
+        assert whole.count(condition) == 1
+        with monkeypatch.context() as patch:
+            patch.setitem(ledgers._QUERIES, statement, whole.replace(condition, instead))
+            if not any(_differs(seed, sql) for seed in range(SEEDS)):
+                missed.append((statement, condition))
+    assert missed == []
+
+
+def _differs(seed: int, sql: Connection) -> bool:
+    try:
+        Pair(seed, sql).run()
+    except LedgerAway as error:
+        assert not str(error).startswith("42"), f"not SQL: {error}"
+        return True
+    except (AssertionError, KeyError):
+        return True
+    return False
+
+
+# -- what the fake does not know -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(sql: Connection) -> Iterator[PostgresLedger]:
+    """On PostgreSQL, with the streams of a Pair."""
+    pair = Pair(0, sql)
+    with closing(pair.postgres):
+        yield pair.postgres
+
+
+def _chunk(first: int, end: int) -> Chunk:
+    return Chunk(PlanRow(first, end, b"\x01"), 0, Links(), [], [])
+
+
+def _planned(sql: Connection) -> int:
+    ((planned,),) = sql.execute("SELECT planned FROM stream WHERE id = 1").fetchall()
+    return int(planned)
+
+
+def test_an_error_rolls_back_the_tick_and_the_next_one_works(
+    ledger: PostgresLedger, sql: Connection
+) -> None:
+    with ledger.tick([1]) as tick:
+        tick.write(1, frontier=5, planned=7, chunk=_chunk(5, 7))
+    with pytest.raises(LedgerAway, match="23505"), ledger.tick([1]) as tick:
+        tick.write(1, frontier=5, planned=9, chunk=_chunk(5, 9))
+    assert _planned(sql) == 7
+    with ledger.tick([1]) as tick:
+        tick.write(1, frontier=5, planned=9, chunk=_chunk(7, 9))
+    assert _planned(sql) == 9
+
+
+def test_a_lost_session_is_replaced(ledger: PostgresLedger, sql: Connection) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(LedgerAway))
+        tick = stack.enter_context(ledger.tick([1]))
+        sql.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE application_name = 'notify-bridge' AND datname = current_database()"
+        )
+        tick.write(1, frontier=5, planned=7, chunk=_chunk(5, 7))
+    assert _planned(sql) == 5
+    loaded = ledger.load(1, 11)
+    assert loaded is not None
+    assert loaded.stream.token == 11
+
+
+def test_hot_rows_of_a_bucket_add_up(ledger: PostgresLedger, sql: Connection) -> None:
+    row = HotRow(10_000, 1, APPS[0], RECORDS[0], direct=2, mirrored=1, error=3)
+    ledger.write_hot([])
+    ledger.write_hot([row, row._replace(record=RECORDS[1])])
+    ledger.write_hot([row._replace(direct=5, error=2), row._replace(bucket=20_000)])
+    found = sql.execute(
+        "SELECT (extract(epoch FROM bucket) * 1000)::bigint, direct, mirrored, error FROM hot "
+        "WHERE record = %s ORDER BY bucket",
+        [RECORDS[0]],
+    ).fetchall()
+    assert found == [(10_000, 7, 2, 3), (20_000, 2, 1, 3)]
+
+
+def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Connection) -> None:
+    for first, days in enumerate(
+        (settings.NOTIFY_PLAN_LOG_DAYS - 1, settings.NOTIFY_PLAN_LOG_DAYS + 1)
+    ):
+        sql.execute(
+            "INSERT INTO plan_log (stream, first, next, policy_version, at) "
+            "VALUES (1, %s, 9, 0, now() - %s * interval '1 day')",
+            (first, days),
+        )
+    for hours in (settings.NOTIFY_HOT_HOURS - 1, settings.NOTIFY_HOT_HOURS + 1):
+        sql.execute(
+            "INSERT INTO hot (bucket, stream, app, record, direct, mirrored, error) "
+            "VALUES (now() - %s * interval '1 hour', 1, %s, %s, %s, 0, 0)",
+            (hours, APPS[0], RECORDS[0], hours),
+        )
+    ledger.tidy()
+    assert sql.execute("SELECT first FROM plan_log").fetchall() == [(0,)]
+    assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]

@@ -24,7 +24,10 @@ def run(seed: int, *, without: frozenset[str] = frozenset()) -> list[str]:
         (world.kill_bridge, 1),
         (world.edit_policy, 1),
         (world.change_lanes, 1),
-        (world.lose_commits, 1),
+        (
+            world.lose_commits,
+            8,
+        ),  # the token guard needs many: a lost commit must come back different
     ]
     kinds, weights = [action for action, _ in actions], [weight for _, weight in actions]
     for _ in range(STEPS):

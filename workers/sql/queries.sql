@@ -11,7 +11,9 @@ WITH segment AS (
 ),
 f AS (
     UPDATE lane
-    SET last = segment.last, tries = 0
+    SET
+        last = segment.last,
+        tries = CASE WHEN lane.tries < 0 AND segment.last < lane.isolate THEN -1 ELSE 0 END
     FROM segment
     JOIN stream ON stream.id = segment.stream
     WHERE lane.stream = segment.stream
@@ -72,9 +74,9 @@ SELECT stream FROM f
 
 -- :try
 -- Count a send that may kill this worker. Returns the tries so far, this one included; no row if the
--- batch would be refused.
+-- batch would be refused. Below zero the lane is sent one offset at a time, and counts from -1 down.
 UPDATE lane
-SET tries = GREATEST(lane.tries, 0) + 1
+SET tries = CASE WHEN lane.tries < 0 THEN lane.tries - 1 ELSE lane.tries + 1 END
 FROM stream
 WHERE stream.id = %(stream)s
   AND lane.stream = stream.id
@@ -82,12 +84,12 @@ WHERE stream.id = %(stream)s
   AND lane.last = %(prev)s
   AND stream.token = %(token)s
   AND stream.planned > %(last)s
-RETURNING lane.tries
+RETURNING CASE WHEN lane.tries < 0 THEN -1 - lane.tries ELSE lane.tries END
 
 -- :survived
 -- The worker is alive after a failure that is not the payload's: the tries start again.
 UPDATE lane
-SET tries = 0
+SET tries = CASE WHEN lane.tries < 0 THEN -1 ELSE 0 END
 FROM stream
 WHERE stream.id = %(stream)s
   AND lane.stream = stream.id
@@ -95,7 +97,7 @@ WHERE stream.id = %(stream)s
   AND lane.last = %(prev)s
   AND stream.token = %(token)s
   AND stream.planned > %(last)s
-  AND lane.tries > 0
+  AND lane.tries NOT IN (0, -1)
 
 -- :isolate
 -- Up to `last` the lane's writes are to be sent unmerged; `tries` -1: one offset at a time.

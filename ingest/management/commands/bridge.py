@@ -5,17 +5,20 @@ import secrets
 import signal
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
 
 from ingest.bridge import Bridge
 from ingest.consumer import KafkaLog, TopicFacts
 from ingest.dispatch import CeleryDispatcher
 from ingest.held import Limits
 from ingest.ledger import PostgresLedger
+from ingest.ports import LogAway
 from notify import logs, metrics
 from notify.celery import app as celery_app
 from notify.models import Topic
@@ -25,11 +28,16 @@ DEAD_LETTERS_MAX: Final = 20
 #: A round takes at least so long, unless whole chunks wait: ticks are few, and each finds some work.
 ROUND_MS: Final = 10
 POLL_MS: Final = 20
+#: Between two looks for PostgreSQL or Kafka at the start.
+RETRY_MS: Final = 1_000
 #: The window holds 100,000s of small objects without cycles; Python's default of 700 scans them for
 #: a third of the bridge's time.
 GC_THRESHOLD: Final = (50_000, 20, 20)
 #: kafka-python has bytes of a partition fetched ahead up to this.
 FETCH_BYTES: Final = 2 * 1024 * 1024
+
+
+Result = TypeVar("Result")
 
 
 class SystemClock:
@@ -47,11 +55,11 @@ class SystemClock:
 class Command(BaseCommand):
     """Read the topic's partitions, decide, and keep the workers busy. Any number may run.
 
-    Exit codes: 0 told to stop, 2 a setting or the topic is missing: the message says what to do.
+    PostgreSQL or Kafka being away is waited for. Exit codes: 0 told to stop, 1 a system check fails,
+    2 the topic is missing: the message says what to do.
     """
 
     help = "Run one bridge. SIGTERM stops it: what is in flight may land, then it leaves the group."
-    requires_system_checks = "__all__"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The port of /metrics."""
@@ -65,25 +73,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
         logs.configure("bridge")
-        if not Topic.objects.filter(active=True, name=settings.NOTIFY_TOPIC).exists():
+        stopped = _on_signals()
+        if options["metrics_port"]:
+            metrics.serve(options["metrics_port"])
+        if not _retried(_has_topic, stopped):
+            if stopped:
+                return
             raise CommandError(
                 f"no active topic {settings.NOTIFY_TOPIC}: run `manage.py topic create` first",
                 returncode=2,
             )
-        if options["metrics_port"]:
-            metrics.serve(options["metrics_port"])
-        stopped = _on_signals()
         topic_facts = TopicFacts(settings.KAFKA_BOOTSTRAP_SERVERS, settings.NOTIFY_TOPIC)
-        log = KafkaLog(
-            servers=settings.KAFKA_BOOTSTRAP_SERVERS,
-            topic=settings.NOTIFY_TOPIC,
-            group=settings.NOTIFY_GROUP,
-            facts=topic_facts,
-            session_timeout_ms=settings.NOTIFY_SESSION_TIMEOUT_MS,
-            heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
-            fetch_bytes=FETCH_BYTES,
-            max_poll=settings.NOTIFY_CHUNK_MESSAGES,
-        )
+        log = _retried(lambda: _log(topic_facts), stopped)
+        if log is None:
+            return
         dispatcher = CeleryDispatcher(
             celery_app,
             dead_letters_max=max(DEAD_LETTERS_MAX, settings.NOTIFY_WINDOW_OFFSETS // 100),
@@ -100,6 +103,35 @@ class Command(BaseCommand):
             ledger.close()
             topic_facts.close()
         logs.get().info("bridge_stopped")
+
+
+def _has_topic() -> bool:
+    return Topic.objects.filter(active=True, name=settings.NOTIFY_TOPIC).exists()
+
+
+def _log(facts: TopicFacts) -> KafkaLog:
+    return KafkaLog(
+        servers=settings.KAFKA_BOOTSTRAP_SERVERS,
+        topic=settings.NOTIFY_TOPIC,
+        group=settings.NOTIFY_GROUP,
+        facts=facts,
+        session_timeout_ms=settings.NOTIFY_SESSION_TIMEOUT_MS,
+        heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
+        fetch_bytes=FETCH_BYTES,
+        max_poll=settings.NOTIFY_CHUNK_MESSAGES,
+    )
+
+
+def _retried(act: Callable[[], Result], stopped: list[int]) -> Result | None:
+    """What `act` returns once PostgreSQL and Kafka are there; None if told to stop before (rule 11)."""
+    while not stopped:
+        try:
+            return act()
+        except (OperationalError, LogAway) as error:
+            connection.close()
+            logs.get().warning("service_away", error=str(error))
+            time.sleep(RETRY_MS / 1000)
+    return None
 
 
 def _limits() -> Limits:
