@@ -45,7 +45,7 @@ class SpaceSaving:
         """
         full = len(self.counts) >= self.size
         floor = min((count.total for count in self.counts.values()), default=0) if full else 0
-        for key in direct.keys() | mirrored.keys():
+        for key in dict.fromkeys([*direct, *mirrored]):
             count = self.counts.get(key)
             if count is None:
                 count = self.counts[key] = Count(error=floor)

@@ -1,8 +1,14 @@
-"""The WSGI application that Granian serves."""
+"""The WSGI application that Granian serves: the API in front, Django's pages behind."""
 
 import os
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
-application = get_wsgi_application()
+pages = get_wsgi_application()
+
+from notify import logs  # noqa: E402 - needs the settings
+from notify.web.edge import Application  # noqa: E402
+
+logs.configure("web")
+application = Application(pages)

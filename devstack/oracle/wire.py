@@ -87,7 +87,7 @@ def _is_patch(patch: object) -> bool:
         and all(_is_named(key) and _is_value(it) for key, it in patch.get("?", {}).items())
         and all(_may_set(key) for key in patch.get("-", []))
         and all(
-            key in _COUNTERS and _is_int(it, most=2**31 - 1)
+            key in _COUNTERS and _is_int(it, most=2**40 if key == "spent_micros" else 2**31 - 1)
             for key, it in patch.get("+", {}).items()
         )
         and _is_text(patch.get("=", {}).get("identifier", ""), most=1024)

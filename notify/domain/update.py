@@ -36,6 +36,8 @@ VALUE_CHARS_MAX: Final = 1024
 DEPTH_MAX: Final = 8
 INTEGER_MAX: Final = 2**53
 COUNTER_MAX: Final = 2**31 - 1
+#: Micros: about a million units of a currency in one update; a window of them is far below 2^63.
+SPENT_MICROS_MAX: Final = 2**40
 #: Milliseconds: the year 2200. Up to there a double holds every microsecond, in PostgreSQL too.
 AT_MAX: Final = 7_258_118_400_000
 
@@ -255,8 +257,9 @@ def _check_op(op: str, key: str, value: object) -> Value:
         _check_text(name, "a key")
         return check_value(value, key)
     if key in patches.CLIENT_COUNTERS:
-        if op != ADD or type(value) is not int or abs(value) > COUNTER_MAX:
-            raise Malformed(f"{key} is a counter: add an integer n to it, |n| < 2^31")
+        most = SPENT_MICROS_MAX if key == "spent_micros" else COUNTER_MAX
+        if op != ADD or type(value) is not int or abs(value) > most:
+            raise Malformed(f"{key} is a counter: add an integer of at most {most} to it")
         return value
     if key == "identifier":
         if op not in (SET, REMOVE) or not isinstance(value, str):

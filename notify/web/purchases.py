@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from notify.domain.errors import Malformed
-from notify.domain.update import COUNTER_MAX
+from notify.domain.update import SPENT_MICROS_MAX
 
 #: Of one request; the SDK lists what billing returned at once.
 PURCHASES_MAX: Final = 100
@@ -27,7 +27,7 @@ def counted(purchases: object) -> tuple[int, int]:
     spent = 0
     for purchase in purchases:
         amount = micros(purchase.get("amount"))
-        if amount is not None and spent + amount <= COUNTER_MAX:
+        if amount is not None and spent + amount <= SPENT_MICROS_MAX:
             spent += amount
     return len(purchases), spent
 
@@ -43,6 +43,6 @@ def micros(amount: Any) -> int | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    if not value.is_finite() or not 0 <= value <= COUNTER_MAX:
+    if not value.is_finite() or not 0 <= value <= SPENT_MICROS_MAX:
         return None
     return round(value * _MICROS)

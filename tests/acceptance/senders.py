@@ -61,6 +61,7 @@ class Senders:
         self._wanted = {BATCHED: batched, SINGLE: single}
         self._accepted = {BATCHED: 0, SINGLE: 0}
         self._share = 0.0
+        self._acting = 0
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
         for number in range(threads):
@@ -75,26 +76,35 @@ class Senders:
 
     @property
     def accepted(self) -> int:
-        """Updates that web has accepted so far. Raises what a thread has failed with."""
+        """Updates that web has accepted so far."""
         with self._lock:
-            if self._errors:
-                raise self._errors[0]
             return sum(self._accepted.values())
 
     @property
-    def rests(self) -> bool:
-        """Whether the allowed share of both kinds is accepted."""
-        return all(self._is_done(kind) for kind in self._wanted)
+    def rest(self) -> bool:
+        """Whether the allowed share of both kinds is accepted, and no request is under way.
+
+        Raises what a thread has failed with.
+        """
+        with self._lock:
+            if self._errors:
+                raise self._errors[0]
+            return not self._acting and all(map(self._is_done, self._wanted))
 
     def _run(self, kind: str, dice: random.Random) -> None:
         client = Client(self._web_url)
         act = self._send_batch if kind == BATCHED else self._live
         try:
             while not self._errors and not (self._share == 1 and self._is_done(kind)):
-                if self._is_done(kind):
-                    time.sleep(0.005)
-                else:
+                with self._lock:
+                    is_due = not self._is_done(kind)
+                    self._acting += is_due
+                if is_due:
                     act(client, dice)
+                    with self._lock:
+                        self._acting -= 1
+                else:
+                    time.sleep(0.005)
         except Exception as error:  # noqa: BLE001 - the test's thread raises it
             with self._lock:
                 self._errors.append(error)
@@ -102,8 +112,7 @@ class Senders:
             client.close()
 
     def _is_done(self, kind: str) -> bool:
-        with self._lock:
-            return self._accepted[kind] >= self._share * self._wanted[kind]
+        return self._accepted[kind] >= self._share * self._wanted[kind]
 
     def _count(self, kind: str, updates: int) -> None:
         with self._lock:

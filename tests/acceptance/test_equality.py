@@ -203,7 +203,7 @@ def _send(run: Running, senders: Senders, share: float) -> None:
     """Have so much of the traffic accepted; the pipeline may lag behind."""
     senders.allow(share)
     deadline = time.monotonic() + SEND_S
-    while not senders.rests:
+    while not senders.rest:
         if time.monotonic() > deadline:
             log = run.stack.tail("web", 8)
             pytest.fail(

@@ -129,7 +129,7 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(
         stream=st.sampled_from(STREAMS),
         lane=st.integers(0, LANES - 1),
-        tries=st.integers(-1, 3),
+        tries=st.integers(-4, 3),
         isolate=st.integers(-1, 9),
     )
     def stand(self, stream: int, lane: int, tries: int, isolate: int) -> None:

@@ -58,7 +58,7 @@ _CONDITIONS = [
     ("apply", "lane.tries < 0 AND segment.last < lane.isolate", "false"),
     ("apply", "THEN -1 ELSE 0 END", "THEN -1 ELSE lane.tries END"),
     ("apply", "AND w.z IS NOT TRUE", ""),
-    ("survived", "WHEN lane.tries < 0 THEN -1", "WHEN false THEN -1"),
+    ("survived", "THEN -1 ELSE 0 END", "THEN 0 ELSE 0 END"),
     ("isolate", "GREATEST(lane.isolate, %(last)s)", "%(last)s"),
     ("try", "SET tries = CASE WHEN lane.tries < 0", "SET tries = CASE WHEN false"),
     ("halt", "AND halted IS NULL", "AND false"),

@@ -362,7 +362,8 @@ def _differs(seed: int, sql: Connection) -> bool:
     try:
         Pair(seed, sql).run()
     except LedgerAway as error:
-        assert not str(error).startswith("42"), f"not SQL: {error}"
+        if str(error).startswith("42"):
+            raise  # the mutant is no SQL, so it proves nothing
         return True
     except (AssertionError, KeyError):
         return True

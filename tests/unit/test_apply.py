@@ -289,7 +289,7 @@ def test_a_killer_of_one_offset_is_dead_lettered_without_another_try(lanes: Lane
     assert outcome == Outcome.DEAD_LETTERED
     assert lanes._db.tables.dead == [(1, 0, APP, "a"), (1, 0, APP, "b")]
     assert _records(lanes) == set()
-    assert _row(lanes) == LaneRow(0, isolate=4)
+    assert _row(lanes) == LaneRow(0, isolate=4, tries=ONE_AT_A_TIME)
 
 
 def test_a_stream_of_killers_halts(lanes: Lanes) -> None:

@@ -12,6 +12,7 @@ from notify.domain.update import (
     COUNTER_MAX,
     INTEGER_MAX,
     KEY_CHARS_MAX,
+    SPENT_MICROS_MAX,
     TAGS_MAX,
     UPDATE_BYTES_MAX,
     VALUE_CHARS_MAX,
@@ -248,13 +249,16 @@ def test_the_largest_integer_fits_and_one_more_does_not(sign: int) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_addend_fits_and_one_more_does_not(sign: int) -> None:
+@pytest.mark.parametrize(
+    ("counter", "most"), [("session_count", COUNTER_MAX), ("spent_micros", SPENT_MICROS_MAX)]
+)
+def test_the_largest_addend_fits_and_one_more_does_not(counter: str, most: int, sign: int) -> None:
     def fields(n: int) -> dict[str, Any]:
-        return _fields(patch={"+": {"session_count": n}})
+        return _fields(patch={"+": {counter: n}})
 
-    assert check(fields(sign * COUNTER_MAX)).patch.ops["session_count"][1] == sign * COUNTER_MAX
-    with pytest.raises(Malformed, match="session_count is a counter"):
-        check(fields(sign * (COUNTER_MAX + 1)))
+    assert check(fields(sign * most)).patch.ops[counter][1] == sign * most
+    with pytest.raises(Malformed, match=f"{counter} is a counter"):
+        check(fields(sign * (most + 1)))
 
 
 def test_the_last_moment_fits_and_one_millisecond_more_does_not() -> None:

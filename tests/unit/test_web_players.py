@@ -189,7 +189,8 @@ def test_active_time_is_an_integer(web: Web, active_time: object) -> None:
         (["0.0000005", "0.0000015"], 2),
         ([3, 0.1], 3_100_000),
         (["4,99\u00a0zł", None, "", "NaN", "-1", "1e99", True, {}, "9" * 50], 0),
-        (["2147.483647", "0.000001"], 2**31 - 1),
+        (["1099511.627776", "0.000001"], 2**40),
+        (["10000"], 10_000_000_000),
     ],
 )
 def test_purchases(web: Web, amounts: list[object], micros: int) -> None:

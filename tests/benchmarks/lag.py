@@ -1,0 +1,87 @@
+"""The time lag at a steady rate: from the stamp of an update to the tick that sees it applied."""
+
+import threading
+import time
+from bisect import bisect_left
+from typing import Any, NamedTuple
+
+import psycopg
+
+from tests.benchmarks.prepared import message, partition, producer, targets
+from tests.running import PARTITIONS
+
+
+class Lag(NamedTuple):
+    """Milliseconds, and the rate that was really sent."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class _Watcher:
+    """Polls the frontiers; an offset is applied, at the latest, when the frontier is seen past it."""
+
+    def __init__(self, dsn: str) -> None:
+        self._sql: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
+        self._seen: list[tuple[list[int], list[float]]] = [([], []) for _ in range(PARTITIONS)]
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.005):
+            rows = self._sql.execute("SELECT partition, frontier FROM stream").fetchall()
+            now = time.time()
+            for number, frontier in rows:
+                frontiers, times = self._seen[number]
+                if not frontiers or frontier > frontiers[-1]:
+                    frontiers.append(frontier)
+                    times.append(now)
+
+    def stop(self) -> None:
+        """See no more."""
+        self._stopped.set()
+        self._thread.join()
+        self._sql.close()
+
+    def frontier(self, number: int) -> int:
+        """As last seen."""
+        return max(self._seen[number][0], default=0)
+
+    def applied_at(self, number: int, offset: int) -> float:
+        """When the frontier was first seen past the offset."""
+        frontiers, times = self._seen[number]
+        return times[bisect_left(frontiers, offset + 1)]
+
+
+def measure(dsn: str, bootstrap: str, topic: str, *, per_s: int, seconds: int) -> Lag:
+    """Send that many updates a second for so long, uniformly, and wait until all are applied."""
+    watcher = _Watcher(dsn)
+    client = producer(bootstrap, linger_ms=2)
+    updates = per_s * seconds
+    sent: list[tuple[float, int, Any]] = []
+    began = time.time()
+    for number, target in enumerate(targets(updates, hot_share=0)):
+        due = began + number / per_s
+        if (early := due - time.time()) > 0.001:
+            time.sleep(early)
+        stamped = time.time()
+        future = client.send(topic, message(target, number), partition=partition(target))
+        sent.append((stamped, partition(target), future))
+    took = time.time() - began
+    client.flush()
+    offsets = [(stamped, number, future.get(timeout=10).offset) for stamped, number, future in sent]
+    client.close()
+    last = {number: offset for _, number, offset in offsets}
+    deadline = time.monotonic() + 60
+    while any(watcher.frontier(number) <= offset for number, offset in last.items()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not applied within a minute: {last}")
+        time.sleep(0.05)
+    watcher.stop()
+    lags = sorted(
+        (watcher.applied_at(number, offset) - stamped) * 1000 for stamped, number, offset in offsets
+    )
+    return Lag(updates / took, lags[len(lags) // 2], lags[int(len(lags) * 0.99)], lags[-1])
