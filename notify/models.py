@@ -190,7 +190,8 @@ class Record(models.Model):
     session_count = models.BigIntegerField(db_default=0)
     session_time_s = models.BigIntegerField(db_default=0)
     purchase_count = models.BigIntegerField(db_default=0)
-    spent_micros = models.BigIntegerField(db_default=0)
+    #: Numeric, so that no sum of amounts can be refused: apply is total.
+    spent_micros = models.DecimalField(max_digits=38, decimal_places=0, db_default=0)
     mirrored_updates = models.BigIntegerField(db_default=0)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from notify.domain import patch as patches
@@ -97,7 +98,7 @@ def _row(state: Mapping[str, Value]) -> RecordRow:
         session_count=counters["session_count"],
         session_time_s=counters["session_time_s"],
         purchase_count=counters["purchase_count"],
-        spent_micros=counters["spent_micros"],
+        spent_micros=Decimal(counters["spent_micros"]),
         created_at_s=int(state["created_at"]) // 1000,
     )
 

@@ -33,6 +33,7 @@ def _is_update(message: Mapping[str, Any]) -> bool:
         and all(name in _FIELDS and _FIELDS[name](it) for name, it in message.items())
         and message["record"] not in message.get("links", {}).values()
         and (message["op"] == "update" or not _changes_something(message))
+        and not (message["op"] == "detach" and message.get("only"))
     )
 
 
@@ -104,7 +105,7 @@ def _is_named(key: str) -> bool:
 
 
 _FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "v": lambda it: it == 1,
+    "v": lambda it: type(it) is int and it == 1,
     "op": lambda it: it in ("update", "delete", "detach"),
     "message_id": lambda it: _is_text(it, least=1, most=128),
     "app": _is_uuid,

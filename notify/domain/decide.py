@@ -101,7 +101,6 @@ def _decide_update(
     app, child = message.app, message.record
     changes: list[Change] = []
     reasons: list[Reason] = []
-    added: dict[tuple[str, str], int] = {}
     for label, parent in message.links.items():
         if parent is None:
             changes += linking.leave(links, app, child, label)
@@ -111,7 +110,6 @@ def _decide_update(
             reasons.append(Reason(LINK_REFUSED, parent))
         else:
             changes += linking.join(links, app, child, label, parent)
-            added[parent, label] = 1
     own = _decide_own(message, policy)
     reasons += own.reasons
     mirrors: list[str] = []
@@ -123,7 +121,7 @@ def _decide_update(
             parent = moved[label] if label in moved else links.parent(app, child, label)
             if parent is None or parent in mirrors:
                 continue
-            children = links.count(app, parent, label) + added.get((parent, label), 0)
+            children = links.count(app, parent, label)
             stop = _mirror_stop(policy, app, parent, label, children)
             if stop is None:
                 mirrors.append(parent)

@@ -128,7 +128,7 @@ def read(value: bytes | None) -> Update | Unreadable:
 
 def check(fields: Mapping[str, Any]) -> Update:
     """The update with these wire fields. Raises Malformed naming the first field that is wrong."""
-    if fields.get("v") != VERSION:
+    if type(fields.get("v")) is not int or fields["v"] != VERSION:
         raise Malformed(f"v must be {VERSION}, not {fields.get('v')!r:.20}")
     if not fields.keys() <= _FIELDS:
         unknown = min(fields.keys() - _FIELDS)
@@ -156,6 +156,8 @@ def check(fields: Mapping[str, Any]) -> Update:
     links = _check_links(fields["links"], fields["record"]) if "links" in fields else {}
     if op != UPDATE and (patch.ops or links):
         raise Malformed(f"a {op} has neither patch nor links")
+    if op == DETACH and only:
+        raise Malformed("a detach changes links and nothing else: it cannot be only")
     return Update(
         app=fields["app"],
         record=fields["record"],

@@ -206,6 +206,6 @@ def _shown(row: RecordRow) -> dict[str, Any]:
         "tags": dict(row.tags),
         "session_count": row.session_count,
         "playtime": row.session_time_s,
-        "amount_spent": row.spent_micros / 1_000_000,
+        "amount_spent": float(row.spent_micros) / 1_000_000,
         "created_at": row.created_at_s,
     }

@@ -7,6 +7,7 @@ holds that many of the process's threads and no more.
 import queue
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -36,7 +37,7 @@ class RecordRow:
     session_count: int
     session_time_s: int
     purchase_count: int
-    spent_micros: int
+    spent_micros: Decimal
     created_at_s: int
 
 

@@ -203,7 +203,7 @@ def _add_policy(run: Running, table: str, columns: str, values: str) -> None:
 
 def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline: Running) -> None:
     records = [_fresh() for _ in range(200)]
-    product.start_bridge(pipeline.stack, "bridge-2")
+    product.start_bridge(pipeline.stack, "second")
     for n in range(10):
         pipeline.produce([_update(pipeline, record, n) for record in records])
         if n == 4:
@@ -219,11 +219,21 @@ def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline:
         ),
         timeout_s=90,
     )
+    pipeline.stack.restart("bridge")
+    pipeline.stack.kill("second", signal.SIGTERM)
+    assert pipeline.stack.child("second").wait(30) == 0
 
 
 def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Running) -> None:
-    pipeline.stack.kill("bridge-2", signal.SIGTERM)
-    assert pipeline.stack.child("bridge-2").wait(20) == 0
+    pipeline.produce([_update(pipeline, _fresh(), 1) for _ in range(100)])
+    pipeline.stack.kill("bridge", signal.SIGTERM)
+    assert pipeline.stack.child("bridge").wait(30) == 0
+    behind = (
+        "SELECT count(*) FROM lane JOIN stream ON stream.id = lane.stream "
+        "WHERE stream.frontier < stream.planned"
+    )
+    assert pipeline.rows(behind) == [(0,)]
+    pipeline.stack.restart("bridge")
 
 
 def test_a_bridge_without_a_topic_says_what_to_do(pipeline: Running) -> None:

@@ -84,7 +84,7 @@ def updates(draw: st.DrawFn, patches: st.SearchStrategy[Patch] = _PATCHES) -> Up
         kind=draw(st.sampled_from([None, *KINDS])),
         patch=patch,
         links=links,
-        only=draw(st.sampled_from([False, False, True])),
+        only=op != DETACH and draw(st.sampled_from([False, False, True])),
     )
 
 

@@ -88,7 +88,11 @@ class WindowMachine(RuleBasedStateMachine):
         key = (write.app, write.record)
         states[key] = apply(states.get(key, {}), write.patch)
 
-    @rule(number=st.integers(0, LANES_MOST - 1), rows=st.integers(1, 6), size=st.integers(1, 30))
+    @rule(
+        number=st.integers(0, LANES_MOST - 1),
+        rows=st.sampled_from([1, 2, 4, 99]),
+        size=st.sampled_from([1, 10, 30, 999]),
+    )
     def take(self, number: int, rows: int, size: int) -> None:
         if number >= len(self.lasts):
             return
@@ -162,8 +166,9 @@ class WindowMachine(RuleBasedStateMachine):
         for number in range(len(self.lasts)):
             while self.left[number]:
                 self.land(number)
-                self.take(number, rows=3, size=10)
+                self.take(number, rows=99, size=999)
         assert self.window.frontier(self.planned) == self.planned
+        assert self.window.held_bytes == 0
         assert self.applied == self.serial
 
 
@@ -186,9 +191,9 @@ def test_isolated_segments_come_unmerged_and_one_offset_at_a_time_if_asked() -> 
     while (batch := window.take(0, max_rows=9, max_bytes=99)) is not None:
         batches.append((batch.isolated, batch.merged))
         assert window.landed(0, batch.last)
+        assert lane.one_at_a_time is (batch.last < 1)
     assert batches == [
         ((Original(0, first, b"0"),), ()),
         ((Original(1, second, b"1"),), ()),
         ((), (third,)),
     ]
-    assert not lane.one_at_a_time

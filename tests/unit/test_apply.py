@@ -292,6 +292,24 @@ def test_a_killer_of_one_offset_is_dead_lettered_without_another_try(lanes: Lane
     assert _row(lanes) == LaneRow(0, isolate=4, tries=ONE_AT_A_TIME)
 
 
+def test_one_offset_at_a_time_lasts_until_the_lane_is_past_the_isolated_ones(lanes: Lanes) -> None:
+    lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
+    first, last = Segment(1, 0, TOKEN, -1, 0), Segment(1, 0, TOKEN, 0, 4)
+    _isolated(lanes, _original(0, "a"), segment=first)
+    assert _row(lanes) == LaneRow(0, isolate=4, tries=ONE_AT_A_TIME)
+    _isolated(lanes, _original(4, "a"), segment=last)
+    assert _row(lanes) == LaneRow(4, isolate=4)
+
+
+def test_an_outage_ends_the_count_but_not_the_mode(lanes: Lanes) -> None:
+    lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
+    _die_on(lanes, TRIES_MAX - 1)
+    lanes.away = {"apply"}
+    with pytest.raises(Unavailable):
+        _isolated(lanes, _original(0, "a"), attempt=TRY_FROM_ATTEMPT)
+    assert _row(lanes).tries == ONE_AT_A_TIME
+
+
 def test_a_stream_of_killers_halts(lanes: Lanes) -> None:
     _die_on(lanes, TRIES_MAX)
     outcome = _isolated(lanes, _original(0, "a"), attempt=TRY_FROM_ATTEMPT, dead_letters_max=0)

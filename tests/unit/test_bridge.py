@@ -20,6 +20,7 @@ from ingest.held import Limits
 from ingest.ports import DispatcherAway, Fetched, HotRow, LedgerAway, Loaded, LogAway, Part, Polled
 from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
+from notify.domain.policy import Policy, Skip
 from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
 from notify.domain.update import Update, encode
 from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
@@ -282,6 +283,16 @@ def test_with_enough_fetched_the_partition_is_paused_until_there_is_room() -> No
     assert world.counts() == dict.fromkeys(RECORDS, 1)
 
 
+def test_what_a_rule_drops_is_listed_and_not_sent() -> None:
+    world = _live()
+    world.db.policies.append(Policy(1, {(APP, RECORDS[0]): Skip(5)}))
+    world.produce(RECORDS[0])
+    world.step()
+    assert world.stream().planned == 1
+    assert [(row.record, row.rule) for _, row in world.db.tables.skipped] == [(RECORDS[0], 5)]
+    assert world.dispatcher.sent == []
+
+
 def test_a_lane_has_one_batch_in_flight() -> None:
     world = _flying()
     world.produce(RECORDS[1])
@@ -454,6 +465,14 @@ def test_a_lost_position_is_a_surprise() -> None:
     world.log.next.lost_position += [0, 7]
     world.step()
     assert world.ledger.loads == [1, 1]
+
+
+def test_messages_of_a_partition_that_is_not_held_are_dropped() -> None:
+    world = _live()
+    world.log.next.messages[7] = [Fetched(0, b"{")]
+    world.step()
+    assert world.ledger.loads == [1]
+    assert world.dispatcher.sent == []
 
 
 def test_a_partition_that_is_taken_away_is_forgotten() -> None:

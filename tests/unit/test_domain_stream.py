@@ -120,4 +120,11 @@ def test_a_killer_among_isolated_ones_is_a_surprise_until_sent_one_at_a_time() -
     many, one = Lane(9, isolate=15), Lane(9, isolate=15, one_at_a_time=True)
     assert _surprise(_window(many), row) == "lane 0 is to be sent one offset at a time"
     assert _surprise(_window(one), row) is None
+    assert _surprise(_window(one), replace(row, tries=ONE_AT_A_TIME - 2)) is None
     assert _surprise(_window(Lane(15)), replace(row, last=15)) is None
+
+
+def test_a_lane_is_sent_one_offset_at_a_time_until_it_is_past_the_isolated_ones() -> None:
+    assert LaneRow(9, isolate=10, tries=ONE_AT_A_TIME - 1).one_at_a_time
+    assert not LaneRow(10, isolate=10, tries=ONE_AT_A_TIME).one_at_a_time
+    assert not LaneRow(9, isolate=10, tries=2).one_at_a_time

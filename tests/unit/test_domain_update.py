@@ -78,15 +78,17 @@ def test_a_full_update_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("op", ["delete", "detach"])
-def test_a_delete_and_a_detach_need_nothing_more(op: str) -> None:
-    update = check(_fields(op=op, only=True))
-    assert (update.op, update.only, update.patch.ops, update.links) == (op, True, {}, {})
+@pytest.mark.parametrize(("op", "only"), [("delete", False), ("delete", True), ("detach", False)])
+def test_a_delete_and_a_detach_need_nothing_more(op: str, only: bool) -> None:
+    update = check(_fields(op=op, only=only))
+    assert (update.op, update.only, update.patch.ops, update.links) == (op, only, {}, {})
 
 
 _WRONG_FIELDS = [
     ({"v": 2}, "v must be 1, not 2"),
     ({"v": GONE}, "v must be 1, not None"),
+    ({"v": True}, "v must be 1, not True"),
+    ({"v": 1.0}, "v must be 1, not 1.0"),
     ({"surprise": 1}, "'surprise' is not a field"),
     ({"op": "drop"}, "op must be one of update, delete, detach"),
     ({"op": ["update"]}, "op must be one of"),
@@ -106,6 +108,7 @@ _WRONG_FIELDS = [
     ({"only": None}, "only must be true"),
     ({"op": "delete", "patch": {"-": ["tags.a"]}}, "a delete has neither patch nor links"),
     ({"op": "detach", "links": {"email": None}}, "a detach has neither patch nor links"),
+    ({"op": "detach", "only": True}, "it cannot be only"),
     ({"links": ["email"]}, "links must be an object"),
     ({"links": None}, "links must be an object"),
     ({"links": {"push": PARENT}}, "label must be one of email, sms, user"),

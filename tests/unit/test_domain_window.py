@@ -49,8 +49,9 @@ def test_chunks_are_taken_together_while_their_rows_fit() -> None:
         window.add([(offset, b"m", [_write(offset, a=1)])])
     batch = _take(window, rows=2)
     assert batch is not None
-    assert (batch.last, batch.rows) == (1, 2)
+    assert (batch.last, batch.rows, batch.held_bytes) == (1, 2, 2)
     assert window.landed(0, 1)
+    assert window.held_bytes == 1
     last = _take(window, rows=2)
     assert last is not None
     assert (last.prev, last.first, last.last) == (1, 2, 2)
