@@ -308,7 +308,7 @@ class Bridge:
 
     def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:
         name = str(held.partition)
-        end = self._log.end(held.partition)
+        end = self._end(held)
         if end is not None:
             metrics.BRIDGE_LAG_MESSAGES.labels(partition=name).set(end - memory.stream.frontier)
         metrics.BRIDGE_LAG_SECONDS.labels(partition=name).set(memory.age_ms(now) / 1000)
@@ -323,6 +323,13 @@ class Bridge:
             metrics.BRIDGE_SKIPPED.labels(reason=row.reason).inc(row.n)
         metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
         self._hot += memory.hot.add(planned.direct, planned.mirrored, now)
+
+    def _end(self, held: Held) -> int | None:
+        """The log end, if it is known: the partition may have left a moment ago."""
+        try:
+            return self._log.end(held.partition)
+        except LogAway:
+            return None
 
     def dispatch(self) -> None:
         """Send each lane's next batches, those of all live streams in one task (rule 6)."""

@@ -143,10 +143,20 @@ class KafkaLog:
                         listed.remove(partition)
                 (polled.assigned if is_assigned else polled.revoked).append(partition)
         held = {found.partition for found in self._consumer.assignment()}
-        polled.assigned = [partition for partition in polled.assigned if partition in held]
-        for partition in polled.assigned:
-            self._consumer.pause(self._at(partition))
-            self._consumer.seek(self._at(partition), 0)
+        polled.assigned = [
+            partition
+            for partition in polled.assigned
+            if partition in held and self._rests(partition)
+        ]
+
+    def _rests(self, partition: int) -> bool:
+        """Pause a partition at a position of no meaning, until its Load; False if it left meanwhile."""
+        try:
+            self.pause(partition)
+            self.seek(partition, 0)
+        except LogAway:
+            return False
+        return True
 
     def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
         """Log.facts."""

@@ -70,6 +70,10 @@ class HotRecords:
         """Count a chunk's updates by record; the rows of the bucket that ended, if one did."""
         ended = self._turn(now)
         self._sketch.merge(direct, mirrored)
+        # Who was pushed out and comes back starts from nothing, with an error of its own.
+        self._given = {
+            key: given for key, given in self._given.items() if key in self._sketch.counts
+        }
         return ended
 
     def flush(self) -> list[HotRow]:

@@ -107,22 +107,27 @@ def apply_merged(
     One that fails for its data is found by applying each alone, and isolated. Any other failure,
     ours included, is survived: it says nothing of the payload.
     """
-    outcomes, left = _count_tries(lanes, lane, segments, attempt)
-    if not left:
-        return outcomes
     try:
-        applied = lanes.apply(lane, left, rows)
-    except BadData:
-        for segment in left:
-            outcomes[segment.stream] = _apply_alone(lanes, lane, segment, rows)
-        return outcomes
+        outcomes, left = _count_tries(lanes, lane, segments, attempt)
+        return outcomes | _apply_together(lanes, lane, left, rows)
     except Exception:
-        _note_survival(lanes, lane, left, attempt)
+        _note_survival(lanes, lane, segments, attempt)
         raise
-    for segment in left:
-        done = segment.stream in applied
-        outcomes[segment.stream] = Outcome.APPLIED if done else Outcome.REFUSED
-    return outcomes
+
+
+def _apply_together(
+    lanes: Lanes, lane: int, segments: Sequence[Segment], rows: str
+) -> dict[int, Outcome]:
+    if not segments:
+        return {}
+    try:
+        applied = lanes.apply(lane, segments, rows)
+    except BadData:
+        return {each.stream: _apply_alone(lanes, lane, each, rows) for each in segments}
+    return {
+        each.stream: Outcome.APPLIED if each.stream in applied else Outcome.REFUSED
+        for each in segments
+    }
 
 
 def apply_isolated(

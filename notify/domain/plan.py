@@ -48,7 +48,7 @@ def decode(first: int, encoded: bytes) -> dict[int, Decision]:
     try:
         ids, entries = json.loads(encoded[1:])
         return {first + entry[0]: _decision(ids, entry) for entry in entries}
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise PlanUnreadable(f"chunk at offset {first}: {error}") from None
 
 

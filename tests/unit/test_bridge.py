@@ -720,3 +720,16 @@ def test_a_lane_to_be_isolated_is_loaded_again_and_sent_unmerged() -> None:
     assert world.ledger.loads == [1, 1]
     isolated = world.dispatcher.sent[-1][1][0].batch.isolated
     assert [original.offset for original in isolated] == [0]
+
+
+def test_a_partition_that_left_between_poll_and_tick_does_not_end_the_bridge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = _live(partitions=2)
+
+    def gone(partition: int) -> int:
+        raise LogAway("not assigned")
+
+    monkeypatch.setattr(world.log, "end", gone)
+    world.clock.now += 5_000
+    world.step()

@@ -95,3 +95,14 @@ def test_what_was_flushed_is_not_given_again_when_the_bucket_ends() -> None:
     hot.add({A: 2}, {}, BUCKET_MS)
     hot.flush()
     assert hot.add({A: 1}, {}, 2 * BUCKET_MS) == []
+
+
+def test_a_record_that_comes_back_is_given_with_its_new_error() -> None:
+    hot = HotRecords(7, size=1)
+    given: dict[str, int] = {}
+    for chunk in ({"a": 1}, {"b": 5}, {"a": 1}):
+        hot.add({("app", record): n for record, n in chunk.items()}, {}, 10_000)
+        for row in hot.flush():
+            given[row.record] = given.get(row.record, 0) + row.direct + row.error
+    assert given["a"] >= 2
+    assert given["b"] >= 5
