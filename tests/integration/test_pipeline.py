@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ def pipeline(
     """One bridge and two workers."""
     with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
         product.start_bridge(run.stack, "bridge")
+        run.wait_settled()
         for name in ("worker-1", "worker-2"):
             product.start_worker(run.stack, name)
         yield run
@@ -220,11 +222,16 @@ def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline:
         timeout_s=90,
     )
     pipeline.stack.restart("bridge")
+    time.sleep(8)  # it joins beside the other, which ticks all streams meanwhile
+    pipeline.wait_settled()
     pipeline.stack.kill("second", signal.SIGTERM)
     assert pipeline.stack.child("second").wait(30) == 0
+    time.sleep(3)
+    pipeline.wait_settled()
 
 
 def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Running) -> None:
+    pipeline.wait_settled()
     pipeline.produce([_update(pipeline, _fresh(), 1) for _ in range(100)])
     pipeline.stack.kill("bridge", signal.SIGTERM)
     assert pipeline.stack.child("bridge").wait(30) == 0
@@ -234,6 +241,8 @@ def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Runnin
     )
     assert pipeline.rows(behind) == [(0,)]
     pipeline.stack.restart("bridge")
+    time.sleep(3)
+    pipeline.wait_settled()
 
 
 def test_a_bridge_without_a_topic_says_what_to_do(pipeline: Running) -> None:
