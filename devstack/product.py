@@ -135,6 +135,7 @@ def start_flower(stack: Stack, name: str = "flower") -> str:
         [
             *(PYTHON, "-m", "celery", "-A", "notify", "flower"),
             *("--address=127.0.0.1", f"--port={port}", f"--basic-auth={USER}:{PASSWORD}"),
+            "--tasks_columns=name,kwargs,state,received,runtime,worker",
         ],
     )
     return f"http://127.0.0.1:{port}"
