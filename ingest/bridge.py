@@ -279,8 +279,9 @@ class Bridge:
         row = tick.streams.get(mine.id)
         lanes = tick.lanes.get(mine.id, {})
         surprise = tick_surprise(row, lanes, memory.window, token=mine.token, planned=mine.planned)
-        if surprise is not None or row is None:
-            return surprise or "the stream is gone"
+        if surprise is not None:
+            return surprise
+        assert row is not None  # or it would be a surprise
         if row.lanes_wanted != row.lanes and row.drained:
             return f"drained, to have {row.lanes_wanted} lanes"
         frontier = memory.window.frontier(mine.planned)

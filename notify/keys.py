@@ -23,11 +23,6 @@ def digest_of(secret: str) -> str:
     return hmac.digest(settings.NOTIFY_KEY_PEPPER.encode(), secret.encode(), "sha256").hex()
 
 
-def matches(secret: str, digest: str) -> bool:
-    """Whether `digest` is that of `secret`, in constant time."""
-    return matches_any(secret, (digest,))
-
-
 def matches_any(secret: str, digests: Iterable[str]) -> bool:
     """Whether one of `digests` is that of `secret`; all are compared, each in constant time."""
     mine = digest_of(secret)
