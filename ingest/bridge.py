@@ -77,9 +77,9 @@ class Bridge:
         self.housekeep()
 
     @property
-    def in_flight(self) -> bool:
-        """Whether batches are out, so that the next tick may find them landed."""
-        return any(held.memory is not None and held.memory.flights for held in self._held.values())
+    def in_flight(self) -> int:
+        """How many batches are out, which the next tick may find landed."""
+        return sum(len(held.memory.flights) for held in self._held.values() if held.memory)
 
     @property
     def behind(self) -> bool:
@@ -90,7 +90,7 @@ class Bridge:
         )
 
     def drain(self) -> None:
-        """From now on plan and send nothing new: `in_flight` tells when all has landed."""
+        """From now on plan and send nothing new: `in_flight` is 0 when all has landed."""
         self._draining = True
 
     def _live(self) -> Iterator[tuple[Held, Memory]]:

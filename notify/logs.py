@@ -18,7 +18,7 @@ FIELDS: Final = frozenset(
     {
         "event", "level", "timestamp", "process", "logger", "app", "record", "partition", "lane",
         "offset", "prev", "last", "first", "next", "frontier", "planned", "rows", "messages",
-        "attempt", "tries", "trace_id", "request_id", "message_id", "method", "route", "status",
+        "attempt", "in_flight", "tries", "trace_id", "request_id", "message_id", "method", "route", "status",
         "seconds", "reason", "error", "exception", "port", "outcome", "age_s",
     }
 )  # fmt: skip

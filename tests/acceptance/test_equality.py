@@ -17,7 +17,7 @@ import pytest
 from devstack import product
 from devstack.oracle.compare import compare
 from notify.domain.lanes import partition_of
-from notify.domain.update import Update, encode
+from notify.domain.update import DELETE, Update, encode
 from notify.topic import Topics
 from tests.acceptance.random_traffic import Customer, World
 from tests.acceptance.senders import Senders
@@ -155,6 +155,7 @@ def _events(run: Running, world: World) -> list[tuple[float, str, Callable[[], N
 
     return [
         (0.05, "a limit above the default", lambda: limit(hot, "email", 150)),
+        (0.10, "delete the hot row", lambda: _delete(run, world.customers[0])),
         (0.15, "kill bridge-1", lambda: _kill(run, "bridge-1")),
         (0.20, "garbage", lambda: _produce_garbage(run, closely)),
         (0.25, "restart bridge-1", lambda: _restart(run, "bridge-1")),
@@ -188,6 +189,13 @@ def _edit(run: Running, statement: LiteralString, **fields: Any) -> None:
     """Add a policy version, as the admin does."""
     run.sql.execute("INSERT INTO policy_head (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING")
     run.sql.execute(statement, fields)
+
+
+def _delete(run: Running, customer: Customer) -> None:
+    """Empty the record that all devices of the customer are linked to."""
+    run.produce(
+        [Update(customer.app, customer.admin_email, 1_700_000_000_000, "delete", op=DELETE)]
+    )
 
 
 def _produce_garbage(run: Running, customer: Customer) -> None:

@@ -102,7 +102,7 @@ class Command(BaseCommand):
             log.close()
             ledger.close()
             topic_facts.close()
-        logs.get().info("bridge_stopped")
+        logs.get().info("bridge_stopped", in_flight=bridge.in_flight)
 
 
 def _has_topic() -> bool:
