@@ -36,8 +36,8 @@ check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment c
 bench: $(INSTALLED) ## measure the drain of prepared updates, beside other ways to do it
 	@$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.drain $(ARGS)
 
-faults: $(INSTALLED) ## the tests that kill processes and services
-	@$(DEVSTACK) run -- $(RUN) -m pytest tests/faults $(ARGS)
+faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
+	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
 
 simulate: $(INSTALLED) ## the protocol under seeded schedules; SEEDS="N" or "FIRST LAST" picks them
 	@$(RUN) -m tests.simulation $(or $(SEEDS),0 9999)

@@ -11,7 +11,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from os import environ as process_environ
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from devstack.process import Launch
 from devstack.services import DevstackError, Service, free_port, kafka_service
@@ -44,6 +45,13 @@ appender.console.layout.pattern = %d %p %c{1} %m%n
 logger.server.name = kafka.server
 logger.server.level = INFO
 """
+
+
+class Door(NamedTuple):
+    """A listener's port, and the port that clients who come in by it are told to use."""
+
+    port: int
+    advertised: int
 
 
 def jars(environ: Mapping[str, str]) -> Path:
@@ -88,8 +96,16 @@ def broker(directory: Path, environ: Mapping[str, str]) -> Service:
     return cluster(directory, environ, brokers=1)[0]
 
 
-def cluster(directory: Path, environ: Mapping[str, str], *, brokers: int) -> list[Service]:
+def cluster(
+    directory: Path,
+    environ: Mapping[str, str],
+    *,
+    brokers: int,
+    doors: Mapping[str, Door] = MappingProxyType({}),
+) -> list[Service]:
     """Brokers kafka, kafka-2, ... that are controllers too, formatted and ready to be launched.
+
+    `doors`, by a name in capitals, are more listeners of the first broker.
 
     Each one's URL names them all. With three, one can be killed while a topic of replication
     factor 3 stays writable. Their logs last for as long as the directory.
@@ -107,7 +123,14 @@ def cluster(directory: Path, environ: Mapping[str, str], *, brokers: int) -> lis
         home = directory / name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        config = _configured(home, number, ports[name], controllers=voters, brokers=brokers)
+        config = _configured(
+            home,
+            number,
+            ports[name],
+            controllers=voters,
+            brokers=brokers,
+            doors=doors if number == 1 else {},
+        )
         java = _java(home, environ)
         storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
         _format([*java, *storage, "--initial-controllers", voters], environ)
@@ -124,18 +147,26 @@ def cluster(directory: Path, environ: Mapping[str, str], *, brokers: int) -> lis
 
 
 def _configured(
-    home: Path, number: int, ports: tuple[int, int], *, controllers: str, brokers: int
+    home: Path,
+    number: int,
+    ports: tuple[int, int],
+    *,
+    controllers: str,
+    brokers: int,
+    doors: Mapping[str, Door],
 ) -> Path:
     """Writes the broker's configuration and its logging."""
     client, control = ports
     addresses = ",".join(voter.split("@")[1].rpartition(":")[0] for voter in controllers.split(","))
-    listeners = f"CLIENT://127.0.0.1:{client},CONTROL://127.0.0.1:{control}"
+    own = {"CLIENT": Door(client, client), "CONTROL": Door(control, control), **doors}
     options = {
         "process.roles": "broker,controller",
         "node.id": number,
-        "listeners": listeners,
-        "advertised.listeners": listeners,
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROL:PLAINTEXT",
+        "listeners": ",".join(f"{name}://127.0.0.1:{door.port}" for name, door in own.items()),
+        "advertised.listeners": ",".join(
+            f"{name}://127.0.0.1:{door.advertised}" for name, door in own.items()
+        ),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in own),
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROL",
         "controller.quorum.bootstrap.servers": addresses,

@@ -97,9 +97,11 @@ def _demo_app(stack: Stack) -> DemoApp:
     return DemoApp(made["id"], made["key"])
 
 
-def start_web(stack: Stack, name: str = "web") -> str:
-    """Starts Granian and returns its URL; it may not answer yet."""
-    port = free_port()
+def start_web(
+    stack: Stack, name: str = "web", *, port: int = 0, env: Mapping[str, str] | None = None
+) -> str:
+    """Starts Granian, on a free port if none is given, and returns its URL; it may not answer yet."""
+    port = port or free_port()
     stack.spawn(
         name,
         [
@@ -107,16 +109,19 @@ def start_web(stack: Stack, name: str = "web") -> str:
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--workers", "1", "--blocking-threads", "24"),
         ],
+        env=env,
     )
     return f"http://127.0.0.1:{port}"
 
 
-def start_bridge(stack: Stack, name: str = "bridge") -> Child:
+def start_bridge(
+    stack: Stack, name: str = "bridge", *, env: Mapping[str, str] | None = None
+) -> Child:
     """Starts one more bridge of the consumer group."""
-    return stack.spawn(name, [PYTHON, "manage.py", "bridge"])
+    return stack.spawn(name, [PYTHON, "manage.py", "bridge"], env=env)
 
 
-def start_worker(stack: Stack, name: str) -> Child:
+def start_worker(stack: Stack, name: str, *, env: Mapping[str, str] | None = None) -> Child:
     """Starts a Celery worker of one process that serves every lane."""
     return stack.spawn(
         name,
@@ -124,6 +129,7 @@ def start_worker(stack: Stack, name: str) -> Child:
             *(PYTHON, "-m", "celery", "-A", "notify", "worker"),
             *("--concurrency", "1", "--hostname", f"{name}@%h"),
         ],
+        env=env,
     )
 
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from devstack import ROOT, apache_kafka, postgres
@@ -94,13 +94,15 @@ class Stack:
         for name in FINDERS:
             self.settle(self.services[name])
 
-    def start_cluster(self, *, brokers: int) -> str:
+    def start_cluster(
+        self, *, brokers: int, doors: Mapping[str, apache_kafka.Door] = MappingProxyType({})
+    ) -> str:
         """Starts that many brokers of Apache Kafka and returns their bootstrap servers.
 
         They take the place of the stack's Kafka in `env`; `kafka`, `kafka-2`, ... can be killed
         and restarted. Call it before `start_services`, which then keeps them.
         """
-        cluster = apache_kafka.cluster(self.directory, self.env, brokers=brokers)
+        cluster = apache_kafka.cluster(self.directory, self.env, brokers=brokers, doors=doors)
         for service in cluster:
             self.add(service)
         for service in cluster:

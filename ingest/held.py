@@ -27,7 +27,7 @@ class Limits:
     task_rows: int = windows.TASK_ROWS
     task_bytes: int = windows.TASK_BYTES
     resend_after_ms: int = 2_000
-    resend_after_max_ms: int = 30_000
+    resend_after_max_ms: int = 8_000
     hot_records: int = 200
 
 

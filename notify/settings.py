@@ -127,7 +127,7 @@ NOTIFY_TASK_BYTES = env.integer("NOTIFY_TASK_BYTES", window.TASK_BYTES, least=1)
 # The bridge.
 #: A batch that has not landed is sent again after this, then after twice as long, up to the most.
 NOTIFY_RESEND_AFTER_MS = env.integer("NOTIFY_RESEND_AFTER_MS", 2_000, least=1)
-NOTIFY_RESEND_AFTER_MAX_MS = env.integer("NOTIFY_RESEND_AFTER_MAX_MS", 30_000, least=1)
+NOTIFY_RESEND_AFTER_MAX_MS = env.integer("NOTIFY_RESEND_AFTER_MAX_MS", 8_000, least=1)
 #: How long a bridge that was told to stop waits for batches in flight.
 NOTIFY_DRAIN_MS = env.integer("NOTIFY_DRAIN_MS", 5_000)
 NOTIFY_SESSION_TIMEOUT_MS = env.integer("NOTIFY_SESSION_TIMEOUT_MS", 6_000, least=1)

@@ -1,0 +1,150 @@
+"""Steady traffic over HTTP whose every call is written down: what was sent and what became of it.
+
+Each sender has records of its own and gives a record's updates rising numbers (`tags.n`), so that the
+topic tells which of them Kafka has, how often and in which order.
+"""
+
+import http.client
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from devstack.product import DemoApp
+
+#: Requests a second, of all senders; each is a batch or, one time in four, a single call.
+REQUESTS_S: Final = 40
+SENDERS: Final = 4
+BATCH: Final = 10
+RECORDS: Final = 40
+TIMEOUT_S: Final = 15.0
+
+#: One update: app, record, number.
+Sent = tuple[str, str, int]
+
+
+class Outcome(StrEnum):
+    """What the caller knows of its call."""
+
+    OK = "ok"  # 2xx: Kafka has it
+    FAILED = "failed"  # no connection, or a 4xx: Kafka has none of it
+    UNKNOWN = "unknown"  # 503, a timeout, a connection that broke: Kafka may have it
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, when it began and ended (monotonic seconds), and the updates in it."""
+
+    began: float
+    ended: float
+    outcome: Outcome
+    status: int
+    sent: Sequence[Sent]
+    error: str = ""
+
+
+class Load:
+    """Senders in threads, from `start` to `stop`. `urls` are used in turn, each by its senders."""
+
+    def __init__(self, urls: Sequence[str], apps: Sequence[DemoApp]) -> None:
+        self._urls = urls
+        self._apps = apps
+        self._calls: list[Call] = []
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to send."""
+        for number in range(SENDERS):
+            url = self._urls[number % len(self._urls)]
+            thread = threading.Thread(target=self._send, args=(number, url), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Returns once every call has ended."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(2 * TIMEOUT_S)
+            assert not thread.is_alive(), "a call did not end in its time limit"
+
+    @property
+    def calls(self) -> list[Call]:
+        """What has ended so far."""
+        return list(self._calls)
+
+    def _send(self, number: int, url: str) -> None:
+        app = self._apps[number % len(self._apps)]
+        records = [str(uuid.uuid4()) for _ in range(RECORDS)]
+        line = _Line(url)
+        due = time.monotonic()
+        for turn in itertools.count():
+            due = max(due + SENDERS / REQUESTS_S, time.monotonic() - 1)
+            if self._stopping.wait(max(0.0, due - time.monotonic())):
+                break
+            first = turn * BATCH % RECORDS
+            several = records[first : first + BATCH] if turn % 4 else [records[first]]
+            sent = [(app.app_id, record, turn) for record in several]
+            self._calls.append(line.call(app, sent))
+        line.close()
+
+
+class _Line:
+    """A keep-alive connection, opened anew after an error."""
+
+    def __init__(self, url: str) -> None:
+        self._netloc = urlsplit(url).netloc
+        self._connection: http.client.HTTPConnection | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def call(self, app: DemoApp, sent: list[Sent]) -> Call:
+        began = time.monotonic()
+
+        def ended(outcome: Outcome, status: int = 0, error: str = "") -> Call:
+            return Call(began, time.monotonic(), outcome, status, sent, error)
+
+        try:
+            if self._connection is None:
+                self._connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT_S)
+                self._connection.connect()
+        except OSError as error:
+            self.close()
+            return ended(Outcome.FAILED, error=repr(error))
+        try:
+            status, body = self._exchange(self._connection, app, sent)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            return ended(Outcome.UNKNOWN, error=repr(error))
+        if status in (200, 202):
+            return ended(Outcome.OK, status)
+        outcome = Outcome.FAILED if 400 <= status < 500 else Outcome.UNKNOWN
+        return ended(outcome, status, body[:300].decode(errors="replace"))
+
+    @staticmethod
+    def _exchange(
+        connection: http.client.HTTPConnection, app: DemoApp, sent: list[Sent]
+    ) -> tuple[int, bytes]:
+        headers = {"Content-Type": "application/json", "Authorization": f"Key {app.key}"}
+        if len(sent) == 1:
+            _, record, n = sent[0]
+            body: dict[str, Any] = {"app_id": app.app_id, "tags": {"n": n}}
+            connection.request("PUT", f"/players/{record}", json.dumps(body), headers)
+        else:
+            items = [
+                {"record": record, "tags": {"n": n}, "counters": {"session_count": 1}}
+                for _, record, n in sent
+            ]
+            path = f"/apps/{app.app_id}/batch"
+            connection.request("POST", path, json.dumps({"updates": items}), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()

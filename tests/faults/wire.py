@@ -1,0 +1,86 @@
+"""A TCP wire between two parts that a test can cut and heal: the partition of a network, on loopback."""
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Final
+
+from devstack.services import free_port
+
+_BUFFER: Final = 64 * 1024
+_PAUSE_S: Final = 0.02
+
+
+class Wire:
+    """Listens on `port` and carries bytes to 127.0.0.1:`target`, both ways.
+
+    While cut it carries nothing and closes nothing: both ends see silence, as behind a dead switch.
+    New connections are accepted (by the kernel) and stay silent too.
+    """
+
+    def __init__(self, target: int = 0) -> None:
+        self.port = free_port()
+        self.target = target
+        self._cut = threading.Event()
+        self._closed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._sockets: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """From now on nothing gets through."""
+        self._cut.set()
+
+    def heal(self) -> None:
+        """What waited gets through, in order, and all that follows."""
+        self._cut.clear()
+
+    def close(self) -> None:
+        """End the listener and all connections."""
+        self._closed.set()
+        self._cut.clear()
+        for each in (self._listener, *self._sockets):
+            _end(each)
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connect, args=(near,), daemon=True).start()
+
+    def _connect(self, near: socket.socket) -> None:
+        self._wait()
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target), timeout=5)
+        except OSError:
+            _end(near)
+            return
+        far.settimeout(None)
+        for each in (near, far):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets.add(each)
+        for source, sink in ((near, far), (far, near)):
+            threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(_BUFFER):
+                self._wait()
+                sink.sendall(data)
+        self._wait()
+        for each in (source, sink):
+            self._sockets.discard(each)
+            _end(each)
+
+    def _wait(self) -> None:
+        while self._cut.is_set() and not self._closed.is_set():
+            time.sleep(_PAUSE_S)
+
+
+def _end(each: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
