@@ -39,8 +39,8 @@ bench: $(INSTALLED) ## measure the drain of prepared updates, beside other ways 
 faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
 	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
 
-simulate: $(INSTALLED) ## the protocol under seeded schedules; SEEDS="N" or "FIRST LAST" picks them
-	@$(RUN) -m tests.simulation $(or $(SEEDS),0 9999)
+simulate: $(INSTALLED) ## SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
+	@$(RUN) -m tests.simulation $(or $(SEEDS),10000) $(if $(STEPS),--steps $(STEPS))
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \

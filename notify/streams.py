@@ -14,7 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Least
 
 from notify.domain.lanes import LANES_MAX
-from notify.domain.stream import LogFacts, StreamRow, halt_reason
+from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.topic import Described, Extent, TopicMissing, Topics
 
@@ -60,13 +60,6 @@ class Undrained(StreamsRefused):
                 )
             )
         )
-
-
-class Position(NamedTuple):
-    """Where a stream stands: see `Stream`."""
-
-    frontier: int
-    planned: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +221,7 @@ def _move(topic: Topic, found: Described, logs: Mapping[int, Extent], *, abandon
     lost: list[Lost] = []
     for stream in _locked(topic):
         log = logs[stream.partition]
-        position = fit(Position(stream.frontier, stream.planned), log)
+        position = fit(Position(stream.frontier, stream.planned), start=log.start, end=log.end)
         if position == (stream.frontier, stream.planned):
             continue
         moves.append((stream, position))
@@ -241,12 +234,6 @@ def _move(topic: Topic, found: Described, logs: Mapping[int, Extent], *, abandon
     for stream, position in moves:
         _place(stream, position)
     return Adopted(found, tuple(stream.partition for stream, _ in moves), tuple(lost))
-
-
-def fit(position: Position, log: Extent) -> Position:
-    """The nearest position from which the log can be read on; frontier is not after planned."""
-    planned = min(max(position.planned, log.start), log.end)
-    return Position(min(max(position.frontier, log.start), planned), planned)
 
 
 def _place(stream: Stream, position: Position) -> None:

@@ -54,6 +54,8 @@ class MemoryDatabase:
     policies: list[Policy] = field(default_factory=lambda: [Policy()])
     now: int = 1_000
     partitions: int = 1
+    #: The active topic; None if there was never another.
+    topic_id: str | None = None
     without: frozenset[str] = frozenset()
 
     def make_stream(self, stream: StreamRow) -> None:
@@ -254,7 +256,8 @@ class MemoryLedger:
     def peek(self, partition: int) -> tuple[StreamRow, int] | None:
         self._before_commit()
         for stream in self._db.tables.streams.values():
-            if stream.partition == partition:
+            is_active = self._db.topic_id in (None, stream.topic_id)
+            if stream.partition == partition and is_active:
                 return stream, self._db.partitions
         return None
 

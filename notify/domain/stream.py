@@ -5,6 +5,7 @@ The SQL only reads, locks and writes these; every check is here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from notify.domain.window import Window
 
@@ -55,6 +56,20 @@ class LogFacts:
     partitions: int
     start: int
     end: int
+
+
+class Position(NamedTuple):
+    """Where a stream stands: see `StreamRow`."""
+
+    frontier: int
+    planned: int
+
+
+def fit(position: Position, *, start: int, end: int) -> Position:
+    """The nearest position from which a log of start..end-1 can be read on; frontier is not after
+    planned."""
+    planned = min(max(position.planned, start), end)
+    return Position(min(max(position.frontier, start), planned), planned)
 
 
 @dataclass(frozen=True, slots=True)

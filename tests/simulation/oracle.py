@@ -1,22 +1,27 @@
-"""What must be true at the end of every schedule: the database is the serial replay of the log.
+"""What must be true at the end of every schedule: the database is the serial replay of the logs.
 
 The replay decides every offset again, in log order, one at a time, under the policy that was
-recorded for it, and applies every write at once. No chunks, lanes, merging or plans.
+recorded for it, and applies every write at once. No chunks, lanes, merging or plans. Where an operator
+gave updates up (a topic made again, messages deleted before they were applied), their decisions stand
+and those of their writes that no lane had reached are left out.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ingest.ports import Fetched
 from notify.domain.decide import MALFORMED, MISROUTED, decide, writes
-from notify.domain.lanes import partition_of
+from notify.domain.lanes import lane_of, partition_of
 from notify.domain.links import Links
 from notify.domain.patch import apply
 from notify.domain.policy import Policy
+from notify.domain.stream import StreamRow
 from notify.domain.update import Update, read
 from tests.fakes import State, Tables
-from tests.simulation.world import KILLER, POISON, Partition
+from tests.simulation.workers import KILLER, POISON
+from tests.simulation.world import World
 
 Dropped = tuple[str | None, str | None, str, int | None]  # app, record, reason, rule
 
@@ -31,12 +36,18 @@ class Replay:
     dropped: Counter[Dropped] = field(default_factory=Counter)
 
     def take(
-        self, stream: int, message: Fetched, policy: Policy, *, partition: int, of: int
+        self,
+        stream: int,
+        message: Fetched,
+        policy: Policy,
+        *,
+        routed: Callable[[str], bool],
+        given_up: Callable[[str, str], bool],
     ) -> None:
-        """Decide one message, and apply its writes at once."""
+        """Decide one message, and apply at once those of its writes that were not given up."""
         update = read(message.value)
-        routed = not isinstance(update, Update) or partition_of(update.app, of) == partition
-        decision, changes = decide(update, self.links, policy, routed=routed)
+        is_routed = not isinstance(update, Update) or routed(update.app)
+        decision, changes = decide(update, self.links, policy, routed=is_routed)
         self.links.put(changes)
         for reason, record, rule in decision.reasons:
             if reason in (MALFORMED, MISROUTED):
@@ -45,33 +56,85 @@ class Replay:
                 self.dropped[update.app, record, reason, rule] += 1
         for write in writes(update, decision):
             key = (write.app, write.record)
+            if given_up(*key):
+                continue
             if POISON in write.patch.ops or KILLER in write.patch.ops:
                 self.dead[stream, message.offset] += 1
             else:
                 self.records[key] = apply(self.records.get(key, {}), write.patch)
 
 
-def violations(tables: Tables, log: list[Partition], policies: list[Policy]) -> list[str]:
-    """Every difference between `tables`, after all has drained, and the serial replay."""
+def violations(world: World) -> list[str]:
+    """Every difference between the tables, after all has drained, and the serial replay."""
+    tables = world.db.tables
+    if world.db.topic_id != world.topic.id:
+        return ["not drained: nobody halted the streams of a topic that is gone"]
     replay = Replay()
-    by_version = {policy.version: policy for policy in policies}
-    for stream in tables.streams.values():
-        partition = log[stream.partition]
-        if not stream.frontier == stream.planned == partition.end:
-            return [f"not drained: {stream}, log end {partition.end}"]
-        chunks = sorted(
-            (first, *rest) for (of, first), rest in tables.plan_log.items() if of == stream.id
-        )
-        for before, after in pairwise(chunks):
-            if before[1] != after[0]:
-                return [f"stream {stream.id}: chunk {before} is followed by {after}"]
-        for message in partition.messages:
-            version, at = next(
-                (version, at) for first, end, version, at in chunks if first <= message.offset < end
+    policies = {policy.version: policy for policy in world.db.policies}
+    for stream in sorted(tables.streams.values(), key=lambda row: row.id):
+        log = world.topics[stream.topic_id][stream.partition]
+        is_active = stream.topic_id == world.topic.id
+        if is_active and not stream.frontier == stream.planned == log.end:
+            return [f"not drained: {stream}, log end {log.end}"]
+        found = _chunks(world, stream)
+        if isinstance(found, str):
+            return [found]
+        at = 0
+        for message in log.messages:
+            while at < len(found) and found[at][1] <= message.offset:
+                at += 1
+            if at == len(found) or message.offset < found[at][0]:
+                continue  # never decided: given up, or after what a retired stream planned
+            _, _, version, now = found[at]
+            replay.take(
+                stream.id,
+                message,
+                policies[version].at(now),
+                routed=lambda app, stream=stream: (  # type: ignore[misc]
+                    partition_of(app, len(world.topic.partitions)) == stream.partition
+                ),
+                given_up=_given_up(world, stream, message.offset, is_active=is_active),
             )
-            policy = by_version[version].at(at)
-            replay.take(stream.id, message, policy, partition=stream.partition, of=len(log))
     return _differences(tables, replay)
+
+
+def _chunks(world: World, stream: StreamRow) -> list[tuple[int, int, int, int]] | str:
+    """(first, next, policy version, time) by first, without a gap but those of the undecided."""
+    chunks = sorted(
+        (first, *rest) for (of, first), rest in world.db.tables.plan_log.items() if of == stream.id
+    )
+    gaps = {(first, end) for of, first, end in world.undecided if of == stream.id}
+    for before, after in pairwise(chunks):
+        if before[1] != after[0] and not _covered(before[1], after[0], gaps):
+            return f"stream {stream.id}: chunk {before} is followed by {after}"
+    return chunks
+
+
+def _covered(first: int, end: int, gaps: set[tuple[int, int]]) -> bool:
+    """Whether gaps, one after the other, fill first..end-1."""
+    while first < end:
+        following = [after for before, after in gaps if before == first]
+        if not following:
+            return False
+        first = max(following)
+    return first == end
+
+
+def _given_up(
+    world: World, stream: StreamRow, offset: int, *, is_active: bool
+) -> Callable[[str, str], bool]:
+    lasts = world.db.tables.lanes
+    ranges = [each for each in world.given_up if each.stream == stream.id and offset < each.before]
+
+    def given_up(app: str, record: str) -> bool:
+        if any(
+            each.lane == lane_of(app, record, each.lanes) and each.after < offset for each in ranges
+        ):
+            return True
+        lane = lane_of(app, record, stream.lanes)
+        return not is_active and lasts[stream.id, lane].last < offset
+
+    return given_up
 
 
 def _differences(tables: Tables, replay: Replay) -> list[str]:

@@ -1,146 +1,72 @@
-"""Guards of the protocol, taken away: the simulation must find a violation, else it proves nothing.
+"""Guards of the protocol, taken away: the simulation must find a violation, else it proves nothing."""
 
-The tick's check of the token is not among them: alone, it was not found in 6,000 schedules, since the
-checks of `planned` and of the lanes stand beside it. tests/unit/test_domain_stream.py has it.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
-from ingest.held import Memory
-from ingest.ports import Loaded
-from notify.domain import stream as streams
-from notify.domain.stream import LaneRow, StreamRow
-from notify.domain.window import Lane, Window
-from tests.simulation.schedule import run
+from devstack import ROOT
+from tests.simulation.fleet import prepare
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.schedule import Broken, run
+from tests.simulation.shrink import shrink
 
 SEEDS_MAX = 6_000
-DEFAULT: Mapping[str, int] = {}
-#: A dead token does harm only where lost commits came back different: lose many.
-LOSING = {"lose_commits": 8}
-Patch = Callable[[pytest.MonkeyPatch], None]
+Found = dict[str, "Future[Broken | None]"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def _finds_a_violation(
-    without: frozenset[str] = frozenset(), weights: Mapping[str, int] = DEFAULT
-) -> bool:
-    for seed in range(SEEDS_MAX):
-        try:
-            if run(seed, without=without, weights=weights):
-                return True
-        except (AssertionError, KeyError, IndexError, StopIteration):
-            return True  # the mutant broke the bridge itself
-    return False
+def first_broken(name: str) -> Broken | None:
+    """The first schedule that a mutant breaks."""
+    mutant = MUTANTS[name]
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.apply(patch)
+        for seed in range(SEEDS_MAX):
+            broken = run(seed, without=mutant.without, weights=mutant.weights)
+            if broken is not None:
+                return broken
+    return None
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("guard", ["prev", "equality", "token", "planned"])
-def test_a_worker_statement_without_its_guard_is_found(guard: str) -> None:
-    assert _finds_a_violation(frozenset([guard]), LOSING)
+@pytest.fixture(scope="module")
+def found() -> Iterator[Found]:
+    """Of each mutant, looked for on all cores at once."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, prepare) as processes:
+        yield {name: processes.submit(first_broken, name) for name in MUTANTS}
 
 
-def _no_planned_check(patch: pytest.MonkeyPatch) -> None:
-    check = streams.tick_surprise
-
-    def blind(
-        stream: StreamRow | None,
-        lanes: dict[int, LaneRow],
-        window: Window,
-        *,
-        token: int,
-        planned: int,
-    ) -> str | None:
-        seen = None if stream is None else replace(stream, planned=planned, token=token)
-        return check(seen, lanes, window, token=token, planned=planned)
-
-    patch.setattr("ingest.bridge.tick_surprise", blind)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_its_guard_the_protocol_breaks(name: str, found: Found) -> None:
+    broken = found[name].result()
+    assert broken is not None, f"{SEEDS_MAX} schedules without {MUTANTS[name].guard}: none broke"
+    print(f"{name}: seed {broken.seed}, {broken.violations[0][:100]}")
 
 
-def _frontier_is_the_highest_head(patch: pytest.MonkeyPatch) -> None:
-    def frontier(self: Window, planned: int) -> int:
-        heads = [head for lane in self.lanes.values() if (head := lane.outstanding()) is not None]
-        return max(heads, default=planned)
-
-    patch.setattr(Window, "frontier", frontier)
+def test_the_guards_are_listed() -> None:
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*?) \|", page, re.MULTILINE))
+    assert rows == {name: mutant.guard for name, mutant in MUTANTS.items()}
 
 
-def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
-    add = Window.add
-
-    def forgetful(self: Window, writes: list[tuple[int, bytes, list[object]]]) -> None:
-        lasts = {number: lane.last for number, lane in self.lanes.items()}
-        for lane in self.lanes.values():
-            lane.last = -1
-        add(self, writes)  # type: ignore[arg-type]
-        for number, lane in self.lanes.items():
-            lane.last = lasts[number]
-
-    patch.setattr(Window, "add", forgetful)
-
-
-def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    make = Memory.of
-
-    def forgetful(loaded: Loaded, *, partitions: int, hot_records: int) -> Memory:
-        return make(replace(loaded, plan=[]), partitions=partitions, hot_records=hot_records)
-
-    patch.setattr(Memory, "of", forgetful)
+def test_a_broken_schedule_is_shrunk_to_one_that_breaks_in_the_same_way() -> None:
+    mutant = MUTANTS["frontier-is-the-maximum"]
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.apply(patch)
+        broken = next(broken for seed in range(100) if (broken := run(seed)))
+        shortest = shrink(broken)
+        again = run(broken.seed, steps=shortest.steps, traced=True)
+        one_less = [run(broken.seed, steps=_without(shortest.steps, at)) for at in shortest.steps]
+    assert again is not None
+    assert again.violations == shortest.violations
+    assert again.trace
+    assert len(shortest.steps) < len(broken.steps) / 10
+    assert all(each is None or each.kind != broken.kind for each in one_less)
 
 
-def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    def landed(self: Window, number: int, last: int) -> bool:
-        lane = self.lanes[number]
-        lane.last, lane.flying = max(last, lane.last), None
-        return True
-
-    patch.setattr(Window, "landed", landed)
-
-
-def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
-    def mixed(last: int, isolate: int = -1, one_at_a_time: bool = False) -> Lane:
-        return Lane(last)
-
-    patch.setattr("ingest.held.Lane", mixed)
-
-
-def _nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("ingest.bridge.Bridge.resend", lambda self: None)
-
-
-def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(StreamRow, "drained", property(lambda self: True))
-
-
-def _loading_streams_are_ticked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("ingest.held.Held.live", lambda self: self.memory)
-
-
-def _patches_are_merged_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
-    from notify.domain.patch import compose
-
-    patch.setattr("notify.domain.window.compose", lambda first, then: compose(then, first))
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        _no_planned_check,
-        _frontier_is_the_highest_head,
-        _applied_writes_are_not_dropped,
-        _decisions_are_not_recorded,
-        _a_stray_lane_is_adopted,
-        _nothing_is_isolated,
-        _nothing_is_sent_again,
-        _lanes_change_without_a_drain,
-        _loading_streams_are_ticked,
-        _patches_are_merged_in_the_wrong_order,
-    ],
-)
-def test_a_bridge_without_its_guard_is_found(
-    mutant: Patch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mutant(monkeypatch)
-    assert _finds_a_violation()
+def _without(steps: Sequence[int], at: int) -> list[int]:
+    return [step for step in steps if step != at]

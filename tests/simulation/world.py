@@ -1,279 +1,153 @@
 """A world for the real bridge and the real worker: simulated Kafka, Redis, PostgreSQL and time.
 
-One seed is one schedule. Single-threaded: every action is drawn from the seed's random generator,
-and processes are stopped and continued between any two of their transactions.
+Every method without a leading underscore that `schedule.py` names is one step. A step draws its dice
+from the seed and its own number, so a schedule without some of its steps goes on as it would have.
 """
 
 import random
-import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ingest.bridge import Bridge
 from ingest.held import Limits
-from ingest.ports import DispatcherAway, Fetched, LedgerAway, Part, Polled
-from notify.domain import rows as wire
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
+from ingest.ports import LedgerAway
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.stream import LogFacts, StreamRow
-from notify.domain.update import DELETE, DETACH, LABELS, UPDATE, Update, encode
-from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, Tables
-from workers.apply import (
-    TRY_FROM_ATTEMPT,
-    BadData,
-    Original,
-    Segment,
-    Unavailable,
-    apply_isolated,
-    apply_merged,
-)
+from notify.domain.stream import Position, StreamRow, fit
+from notify.domain.update import LABELS
+from tests.fakes import MemoryDatabase, MemoryLedger, Tables
+from tests.simulation import traffic
+from tests.simulation.kafka import Partition, SimLog, Topic
+from tests.simulation.traffic import APPS, RECORDS
+from tests.simulation.workers import SimDispatcher, Stalled, Task, work
 
-APPS = [str(uuid.UUID(int=0xA000 + n)) for n in range(3)]
-RECORDS = [str(uuid.UUID(int=0xB000 + n)) for n in range(9)]
-#: PostgreSQL refuses every row that adds to this counter; every worker that touches a row that adds to
-#: that one dies.
-POISON = "spent_micros"
-KILLER = "purchase_count"
 LIMITS = Limits(
     window_offsets=30,
     chunk_messages=6,
-    chunk_bytes=6_000,
-    window_bytes=30_000,
+    chunk_bytes=1_000,
+    window_bytes=2_000,
     task_rows=4,
     task_bytes=4_000,
     resend_after_ms=200,
     resend_after_max_ms=1_000,
     hot_records=4,
 )
-TOPIC_ID = "topic"
+BRIDGES_MAX = 3
+LANES = 3
+#: Commits that PostgreSQL may lose at once.
+LOST_COMMITS_MAX = 6
 
 
-class Crash(BaseException):
-    """The process died here."""
+class GivenUp(NamedTuple):
+    """Writes that an operator gave up: those of a lane, of so many, with offsets in (after, before)."""
 
-
-@dataclass(slots=True)
-class Partition:
-    """A log: offsets rise, with holes."""
-
-    messages: list[Fetched] = field(default_factory=list)
-    end: int = 0
-
-    def append(self, value: bytes, *, hole: int) -> None:
-        """Add a message after `hole` offsets that no consumer ever sees."""
-        self.messages.append(Fetched(self.end + hole, value))
-        self.end += hole + 1
-
-
-@dataclass(slots=True)
-class Task:
-    """What stands in a lane's queue."""
-
+    stream: int
+    lanes: int
     lane: int
-    attempt: int
-    parts: list[Part]
-    rows: str
+    after: int
+    before: int
 
 
 class SimClock:
-    """Milliseconds that the schedule moves on."""
+    """Milliseconds that the schedule moves on, and tokens of its dice."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, world: "World") -> None:
         self.now = 0
-        self._rng = rng
+        self._world = world
 
     def now_ms(self) -> int:
         return self.now
 
     def token(self) -> int:
-        return self._rng.getrandbits(62) + 1
-
-
-class SimLog:
-    """One group member's view. It learns of rebalances late, and may go on as a zombie."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        self.assigned: list[int] = []
-        self.revoked: list[int] = []
-        self.positions: dict[int, int] = {}
-        self.paused: set[int] = set()
-
-    def poll(self, timeout_ms: int) -> Polled:
-        polled = Polled(revoked=self.revoked, assigned=self.assigned)
-        self.revoked, self.assigned = [], []
-        for partition in polled.revoked:
-            self.positions.pop(partition, None)
-        for partition in polled.assigned:
-            self.positions[partition] = 0
-            self.paused.add(partition)
-        for partition in self.positions:
-            if partition not in self.paused:
-                found = self._fetch(partition)
-                if found:
-                    polled.messages[partition] = found
-        return polled
-
-    def _fetch(self, partition: int) -> list[Fetched]:
-        log, position = self._world.log[partition], self.positions[partition]
-        ahead = [message for message in log.messages if message.offset >= position]
-        found = ahead[: self._world.rng.randint(0, 8)]
-        if found:
-            self.positions[partition] = found[-1].offset + 1
-        if len(found) == len(ahead):
-            self.positions[partition] = max(log.end, position)
-        return found
-
-    def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
-        log = self._world.log
-        return {n: LogFacts(TOPIC_ID, len(log), 0, log[n].end) for n in partitions}
-
-    def seek(self, partition: int, offset: int) -> None:
-        self.positions[partition] = offset
-
-    def position(self, partition: int) -> int:
-        return self.positions[partition]
-
-    def end(self, partition: int) -> int | None:
-        return None
-
-    def pause(self, partition: int) -> None:
-        self.paused.add(partition)
-
-    def resume(self, partition: int) -> None:
-        self.paused.discard(partition)
-
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        return
-
-
-class SimDispatcher:
-    """Redis: queues that may lose, repeat and reorder."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-
-    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
-        world = self._world
-        if world.faults and world.rng.random() < 0.05:
-            raise DispatcherAway("refused")
-        rows = wire.encode(
-            (part.batch.stream, write) for part in parts for write in part.batch.merged
-        )
-        task = Task(lane, attempt, list(parts), rows)
-        for _ in range(2 if world.faults and world.rng.random() < 0.05 else 1):
-            world.queue.append(task)
-
-    def queued(self, lane: int) -> int:
-        return sum(task.lane == lane for task in self._world.queue)
-
-
-class SimLanes(MemoryLanes):
-    """A worker's session: it may die before or after any commit."""
-
-    def __init__(self, world: "World", attempt: int) -> None:
-        super().__init__(world.db)
-        self._world = world
-        self._attempt = attempt
-        self._depth = 0
-
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-        if KILLER in rows:
-            raise Crash
-        if POISON in rows:
-            raise BadData("refused")
-        if self._depth:
-            return super().apply(lane, segments, rows)
-        self._crash()
-        applied = super().apply(lane, segments, rows)
-        self._world.committed()
-        self._crash()
-        return applied
-
-    def _crash(self) -> None:
-        """A batch that was sent often is not let die by chance: it would be taken for a killer."""
-        if self._attempt < TRY_FROM_ATTEMPT:
-            self._world.maybe_crash(0.04)
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        self._depth += 1
-        try:
-            with super().transaction():
-                yield
-                if self._depth == 1:
-                    self._crash()
-        finally:
-            self._depth -= 1
-        if not self._depth:
-            self._world.committed()
+        return self._world.rng.getrandbits(62) + 1
 
 
 class World:
-    """Everything outside the bridges and workers, and the schedule's dice."""
+    """Everything outside the bridges and workers."""
 
     def __init__(
-        self,
-        seed: int,
-        *,
-        partitions: int = 2,
-        lanes: int = 3,
-        without: frozenset[str] = frozenset(),
+        self, seed: int, *, partitions: int = 2, without: frozenset[str] = frozenset()
     ) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
-        self.clock = SimClock(self.rng)
-        self.db = MemoryDatabase(partitions=partitions, without=without)
-        self.log = [Partition() for _ in range(partitions)]
-        for partition in range(partitions):
-            self.db.make_stream(
-                StreamRow(partition + 1, TOPIC_ID, partition, lanes, lanes, 0, 0, 0)
-            )
-        self.queue: list[Task] = []
         self.faults = True
         self.poison = self.rng.random() < 0.3
+        #: The share of policy versions that end by themselves. An edit waits for the disk, so nothing
+        #: before it is lost; an end is how decisions that were lost come back different.
+        self.expiring = self.rng.choice((0.1, 0.3, 0.9))
+        self.clock = SimClock(self)
+        self.db = MemoryDatabase(partitions=partitions, without=without)
+        self.topics: dict[str, list[Partition]] = {}
+        self.topic = self._new_topic(partitions)
+        self._make_streams()
+        self.queue: list[Task] = []
+        self.stalled: list[Stalled] = []
         self.history: list[Tables] = [self.db.tables.snapshot()]
         self.bridges: list[tuple[Bridge, SimLog]] = []
-        self.owner: dict[int, int] = {}
-        self.policy_at: dict[int, Policy] = {0: self.db.policies[-1]}
-        self.trace: list[str] = []
+        self.committed_offsets: dict[int, int] = {}
+        self.kafka_away = self.redis_away = self.postgres_away = False
+        #: Logs that Kafka lost messages of, as they were: they come back.
+        self.cut_logs: dict[int, Partition] = {}
+        self.given_up: list[GivenUp] = []
+        #: Streams whose offsets first..next-1 were never decided, and never will be.
+        self.undecided: list[tuple[int, int, int]] = []
+        #: Something happened that a bridge must halt for.
+        self.may_halt = False
+
+    def begin(self, number: int) -> None:
+        """The step's own dice."""
+        self.rng.seed(self.seed * 1_000_003 + number)
+
+    def chance(self, share: float) -> bool:
+        """Whether a fault strikes here."""
+        return self.faults and self.rng.random() < share
+
+    def close(self) -> None:
+        """Kill the stalled workers, whose threads would wait for ever."""
+        for stalled in self.stalled:
+            stalled.kill()
 
     # -- PostgreSQL ------------------------------------------------------------------------------
 
     def committed(self) -> None:
         """Remember the committed state: a restart may go back to one of the last."""
         self.history.append(self.db.tables.snapshot())
-        del self.history[:-8]
+        del self.history[: -LOST_COMMITS_MAX - 1]
+
+    def _durable(self) -> None:
+        """A commit of the admin's or a command's: they wait for the disk, so all before is there."""
+        self.history = [self.db.tables.snapshot()]
 
     def lose_commits(self) -> None:
         """PostgreSQL restarts without its last commits, as `synchronous_commit = off` allows."""
-        back = self.rng.randint(1, min(6, len(self.history)))
+        back = self.rng.randint(1, len(self.history))
         self.db.tables = self.history[-back].snapshot()
         self.history = [self.db.tables.snapshot()]
 
-    def maybe_crash(self, chance: float) -> None:
-        if self.faults and self.rng.random() < chance:
-            raise Crash
+    def postgres_goes_or_comes(self) -> None:
+        """It refuses connections for a while."""
+        self.postgres_away = not self.postgres_away
 
     def _before_commit(self) -> None:
-        if self.faults and self.rng.random() < 0.03:
+        if self.postgres_away or self.chance(0.02):
             raise LedgerAway("connection refused")
 
     def _after_commit(self) -> None:
         self.committed()
-        if self.faults and self.rng.random() < 0.03:
+        if self.chance(0.03):
             raise LedgerAway("COMMIT with unknown outcome")
 
     # -- bridges and the group -------------------------------------------------------------------
 
     def start_bridge(self) -> None:
+        if len(self.bridges) == BRIDGES_MAX:
+            return
         log = SimLog(self)
         ledger = MemoryLedger(
             self.db, before_commit=self._before_commit, after_commit=self._after_commit
         )
-        bridge = Bridge(log, ledger, SimDispatcher(self), self.clock, LIMITS)
-        self.bridges.append((bridge, log))
+        self.bridges.append((Bridge(log, ledger, SimDispatcher(self), self.clock, LIMITS), log))
         self.rebalance()
 
     def kill_bridge(self) -> None:
@@ -282,65 +156,53 @@ class World:
             self.rebalance()
 
     def rebalance(self) -> None:
-        """Hand every partition to a random member. Some members are not told that they lost one."""
-        for partition in range(len(self.log)):
+        """Hand every partition to a random member. Some are not told that they lost one: zombies."""
+        for partition in range(len(self.topic.partitions)):
             if not self.bridges:
                 return
             _, log = self.rng.choice(self.bridges)
             for _, other in self.bridges:
-                if other is not log and partition in other.positions:
-                    is_told = not self.faults or self.rng.random() < 0.6
-                    if is_told:
-                        other.revoked.append(partition)
+                if other is not log and partition in other.positions and not self.chance(0.4):
+                    other.revoked.append(partition)
             if partition in log.positions:
                 log.revoked.append(partition)
             log.assigned.append(partition)
 
     def step_bridge(self) -> None:
+        """A whole round, or one part of it, after which the bridge stands for a while."""
         if not self.bridges:
             return
         bridge, _ = self.rng.choice(self.bridges)
-        if not self.faults or self.rng.random() < 0.7:
+        if not self.chance(0.3):
             bridge.step(0)
         else:
-            part = self.rng.choice([bridge.load, bridge.tick, bridge.dispatch, bridge.resend])
-            part()
+            self.rng.choice([bridge.load, bridge.tick, bridge.dispatch, bridge.resend])()
 
-    # -- workers ---------------------------------------------------------------------------------
+    # -- Redis and workers -----------------------------------------------------------------------
 
     def work(self) -> None:
-        """A worker takes a task, mostly the oldest, and may die on it."""
+        """A worker takes a task, mostly the oldest; the task may be there again later."""
         if not self.queue:
             return
-        at = 0
-        if self.faults and self.rng.random() < 0.2:
-            at = self.rng.randrange(len(self.queue))
+        at = self.rng.randrange(len(self.queue)) if self.chance(0.2) else 0
         task = self.queue[at]
-        if not self.faults or self.rng.random() < 0.95:
+        if not self.chance(0.05):
             del self.queue[at]
-        lanes = SimLanes(self, task.attempt)
-        segments = [
-            Segment(p.batch.stream, p.partition, p.token, p.batch.prev, p.batch.last)
-            for p in task.parts
-        ]
-        try:
-            if task.parts[0].batch.isolated:
-                originals = [
-                    Original(offset, wire.row(segments[0].stream, write), message.decode())
-                    for offset, write, message in task.parts[0].batch.isolated
-                ]
-                apply_isolated(
-                    lanes,
-                    task.lane,
-                    segments[0],
-                    originals=originals,
-                    attempt=task.attempt,
-                    dead_letters_max=10_000,
-                )
-            else:
-                apply_merged(lanes, task.lane, segments, rows=task.rows, attempt=task.attempt)
-        except (Crash, Unavailable):
-            return
+        work(self, task, lambda: None)
+
+    def stall_worker(self) -> None:
+        """A worker takes a task and stalls before, between or after its transactions."""
+        if self.queue:
+            task = self.queue.pop(0)
+            self.stalled.append(Stalled(self, task, pauses=self.rng.randint(1, 4)))
+
+    def continue_worker(self) -> None:
+        """A stalled worker goes on, long after its batch was sent again."""
+        if self.stalled:
+            stalled = self.rng.choice(self.stalled)
+            stalled.go()
+            if stalled.done:
+                self.stalled.remove(stalled)
 
     def lose_tasks(self) -> None:
         """Redis loses one task, or all."""
@@ -349,55 +211,78 @@ class World:
         elif self.queue:
             del self.queue[self.rng.randrange(len(self.queue))]
 
-    # -- the outside world -----------------------------------------------------------------------
+    def reorder_tasks(self) -> None:
+        """As after requeues."""
+        self.rng.shuffle(self.queue)
+
+    def redis_goes_or_comes(self) -> None:
+        """It refuses everything for a while."""
+        self.redis_away = not self.redis_away
+
+    # -- Kafka -----------------------------------------------------------------------------------
 
     def produce(self) -> None:
         """Web accepts an update; rarely another producer writes nonsense."""
-        rng = self.rng
-        update = self._update()
-        partition = partition_of(update.app, len(self.log))
-        value = encode(update)
-        dice = rng.random()
-        if dice < 0.02:
-            value = b"\xff{"
-        elif dice < 0.04:
-            partition = rng.randrange(len(self.log))
-        self.log[partition].append(value, hole=rng.randint(1, 40) if rng.random() < 0.06 else 0)
-
-    def _update(self) -> Update:
-        rng = self.rng
-        app = rng.choice(APPS)
-        record = RECORDS[0] if rng.random() < 0.4 else rng.choice(RECORDS)
-        op = rng.choices([UPDATE, DELETE, DETACH], [20, 1, 1])[0]
-        at = 1_000 + self.clock.now
-        if op != UPDATE:
-            return Update(app, rng.choice(RECORDS[:-1]), at, "m", op=op)
-        ops: dict[str, Op] = {"session_count": (ADD, 1)}
-        for name in rng.sample("abc", rng.randint(0, 2)):
-            ops["tags." + name] = rng.choice(
-                [(SET, rng.randint(0, 99)), (REMOVE, None), (DEFAULT, "d")]
-            )
-        if self.poison and rng.random() < 0.03:
-            record = RECORDS[-1]  # never deleted: a delete merged after it would swallow the poison
-            if rng.random() < 0.3:
-                return Update(
-                    app, record, at, "m", patch=Patch(False, {KILLER: (ADD, 1)}), only=True
-                )
-            ops[POISON] = (ADD, 1)
-        links: dict[str, str | None] = {}
-        if rng.random() < 0.25:
-            parent = rng.choice([None, *RECORDS[:3]])
-            if parent != record:
-                links[rng.choice(LABELS)] = parent
-        return Update(
-            app, record, at, "m", patch=Patch(False, ops), links=links, only=rng.random() < 0.02
+        logs = self.topic.partitions
+        partition, value = traffic.message(
+            self.rng, 1_000 + self.clock.now, poison=self.poison, partitions=len(logs)
         )
+        hole = self.rng.randint(1, 40) if self.rng.random() < 0.06 else 0
+        if not self._hides_a_loss(partition, logs[partition].end + hole + 1):
+            logs[partition].append(value, hole=hole)
+
+    def _hides_a_loss(self, partition: int, end: int) -> bool:
+        """Whether a log that lost messages would reach `planned` again before a Load has looked: then
+        its end tells nothing (docs/simulation.md)."""
+        stream = self._stream(partition)
+        return partition in self.cut_logs and stream is not None and end >= stream.planned
+
+    def kafka_goes_or_comes(self) -> None:
+        """No broker answers for a while."""
+        self.kafka_away = not self.kafka_away
+
+    def make_topic_again(self) -> None:
+        """The topic is deleted and made again, empty: what was not applied yet is gone."""
+        self.may_halt = True
+        self.restore_messages()
+        self.topic = self._new_topic(len(self.topic.partitions))
+
+    def delete_old_messages(self) -> None:
+        """Kafka's retention moves the log start, perhaps past what is applied, or even planned."""
+        self.may_halt = True
+        log = self.rng.choice(self.topic.partitions)
+        log.start = self.rng.randint(log.start, log.end)
+
+    def lose_messages(self) -> None:
+        """Kafka comes back without the log's last messages; others take some of their offsets."""
+        partition = self.rng.randrange(len(self.topic.partitions))
+        log = self.topic.partitions[partition]
+        stream = self._stream(partition)
+        if (
+            partition in self.cut_logs
+            or stream is None
+            or not log.start < stream.planned <= log.end
+        ):
+            return
+        self.may_halt = True
+        self.cut_logs[partition] = replace(log, messages=list(log.messages))
+        log.cut(self.rng.randint(log.start, stream.planned - 1))
+        self._durable()
+        for _, other in self.bridges:
+            other.truncated.add(partition)
+
+    def _new_topic(self, partitions: int) -> Topic:
+        name = f"topic-{len(self.topics)}"
+        self.topics[name] = [Partition() for _ in range(partitions)]
+        return Topic(name, self.topics[name], partitions)
+
+    # -- operators -------------------------------------------------------------------------------
 
     def edit_policy(self) -> None:
         """Skip, unskip, a limit up or down; some with an end."""
         rng, before = self.rng, self.db.policies[-1]
         skips, limits = dict(before.skips), dict(before.limits)
-        end = None if rng.random() < 0.7 else self.db.now + rng.randint(1, 500)
+        end = self.db.now + rng.randint(1, 500) if rng.random() < self.expiring else None
         app = rng.choice(APPS)
         if rng.random() < 0.5:
             key = (app, rng.choice(RECORDS[:3]))
@@ -407,14 +292,120 @@ class World:
         else:
             limits[rng.choice([app, None]), rng.choice(LABELS)] = Limit(rng.randint(0, 4), end)
         self.db.policies.append(Policy(before.version + 1, skips, limits))
+        self._durable()
 
     def change_lanes(self) -> None:
-        stream = self.rng.choice(list(self.db.tables.streams))
-        row = self.db.tables.streams[stream]
-        self.db.tables.streams[stream] = replace(row, lanes_wanted=self.rng.randint(1, 5))
-        self.committed()
+        """`manage.py lanes --to N`, of one stream."""
+        stream = self._stream(self.rng.randrange(len(self.topic.partitions)))
+        if stream is not None:
+            self._write(replace(stream, lanes_wanted=self.rng.randint(1, 5)))
+            self._durable()
+
+    def operate(self) -> None:
+        """Somebody looks at halted streams and does what the reason says."""
+        halted = [
+            stream
+            for stream in self.db.tables.streams.values()
+            if stream.topic_id == self.db.topic_id and stream.halted is not None
+        ]
+        if halted and self.db.topic_id != self.topic.id:
+            self._retire()
+            self._make_streams()
+            self._durable()
+            halted = []
+        for stream in halted:
+            if stream.partition in self.cut_logs:
+                continue  # the reason says to restore the messages first
+            log = self.topic.partitions[stream.partition]
+            if log.start > stream.frontier:
+                self._move(stream, log)
+            else:
+                self._write(replace(stream, halted=None))
+        if halted:
+            self._durable()
+
+    def restore_messages(self) -> None:
+        """The messages that Kafka lost are there again."""
+        for partition in sorted(self.cut_logs):
+            self._restore(partition)
+
+    def _restore(self, partition: int) -> None:
+        """The lost messages are there again; what took their offsets is lost with the broker."""
+        log = self.cut_logs.pop(partition)
+        self.topics[self.topic.id][partition] = log
+
+    def _retire(self) -> None:
+        """`topic adopt --abandon`, the old topic's part: its streams end where they stand."""
+        for stream in list(self.db.tables.streams.values()):
+            if stream.topic_id == self.db.topic_id:
+                self._write(replace(stream, token=self.clock.token(), halted="replaced"))
+
+    def _make_streams(self) -> None:
+        """`topic adopt`, the new topic's part."""
+        self.db.topic_id = self.topic.id
+        first = len(self.db.tables.streams) + 1
+        for partition, log in enumerate(self.topic.partitions):
+            self.db.make_stream(
+                StreamRow(
+                    first + partition,
+                    self.topic.id,
+                    partition,
+                    LANES,
+                    LANES,
+                    0,
+                    log.start,
+                    log.start,
+                )
+            )
+
+    def _move(self, stream: StreamRow, log: Partition) -> None:
+        """`topic adopt --abandon` of the active topic: the stream goes on from the log's start."""
+        before = Position(stream.frontier, stream.planned)
+        frontier, planned = fit(before, start=log.start, end=log.end)
+        if planned > stream.planned:
+            self.undecided.append((stream.id, stream.planned, planned))
+        for (of, lane), row in self.db.tables.lanes.items():
+            if of == stream.id:
+                self.given_up.append(GivenUp(stream.id, stream.lanes, lane, row.last, frontier))
+        self._write(
+            replace(
+                stream, frontier=frontier, planned=planned, token=self.clock.token(), halted=None
+            )
+        )
+
+    def _stream(self, partition: int) -> StreamRow | None:
+        for stream in self.db.tables.streams.values():
+            if stream.partition == partition and stream.topic_id == self.topic.id:
+                return stream
+        return None
+
+    def _write(self, stream: StreamRow) -> None:
+        self.db.tables.streams[stream.id] = stream
 
     def pass_time(self) -> None:
         passed = self.rng.choice([1, 10, 50, 300])
         self.clock.now += passed
         self.db.now += passed
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Faults stop: one bridge, everything answers, the operator has done what there was to do."""
+        self.faults = False
+        self.kafka_away = self.redis_away = self.postgres_away = False
+        self.close()
+        self.stalled.clear()
+        self.restore_messages()
+        del self.bridges[1:]
+        if not self.bridges:
+            self.start_bridge()
+        self.rebalance()
+
+    @contextmanager
+    def closing(self) -> Iterator["World"]:
+        """The world, with no thread left at the end."""
+        try:
+            yield self
+        finally:
+            self.faults = False
+            self.close()

@@ -1,0 +1,99 @@
+"""What holds at every moment, judged from the tables and the logs alone, not from any bridge."""
+
+from ingest.held import Held
+from notify.domain import plan as plans
+from notify.domain.decide import OWN_ONLY, writes
+from notify.domain.lanes import lane_of
+from notify.domain.stream import StreamRow
+from notify.domain.update import read
+from tests.simulation.world import LIMITS, World
+
+Target = tuple[str, str]
+
+
+class Invariants:
+    """Checked after each step. Remembers what was planned, since ticks delete it behind the frontier."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._plans: dict[tuple[int, int], bytes] = {}
+        self._targets: dict[int, dict[int, list[Target]]] = {}
+        self._frontiers: dict[int, int] = {}
+
+    def broken(self) -> list[str]:
+        """What does not hold now."""
+        self._note_plans()
+        found = []
+        for stream in self._world.db.tables.streams.values():
+            if stream.topic_id == self._world.topic.id:
+                found += self._of(stream)
+        found += [
+            f"a bridge holds {held.memory.window.held_bytes} bytes of partition {held.partition}"
+            for bridge, _ in self._world.bridges
+            for held in bridge._held.values()
+            if held.memory is not None and _exceeds(held)
+        ]
+        return found
+
+    def _note_plans(self) -> None:
+        for key, row in self._world.db.tables.plan.items():
+            if self._plans.get(key) != row.decisions:
+                self._plans[key] = row.decisions
+                self._note(key[0], row.first, row.next, row.decisions)
+
+    def _note(self, stream: int, first: int, end: int, encoded: bytes) -> None:
+        targets = self._targets.setdefault(stream, {})
+        decisions = plans.decode(first, encoded)
+        row = self._world.db.tables.streams[stream]
+        log = self._world.topics[row.topic_id][row.partition]
+        cut = self._world.cut_logs.get(row.partition)
+        if cut is not None and row.topic_id == self._world.topic.id:
+            log = cut
+        for offset in [offset for offset in targets if offset >= first]:
+            del targets[offset]
+        for offset, value in log.read(first, end - first):
+            if offset >= end:
+                break
+            content = read(value or b"")
+            found = writes(content, decisions.get(offset, OWN_ONLY))
+            targets[offset] = [(write.app, write.record) for write in found]
+
+    def _of(self, stream: StreamRow) -> list[str]:
+        found = []
+        if stream.frontier > stream.planned:
+            found.append(f"the frontier passed planned: {stream}")
+        if stream.halted is not None and not self._world.may_halt:
+            found.append(f"halted without a cause: {stream}")
+        before = self._frontiers.get(stream.id)
+        if before != stream.frontier:
+            self._frontiers[stream.id] = stream.frontier
+            found += self._unapplied(stream)
+        offsets = self._targets.get(stream.id, {})
+        held = [at for at in offsets if stream.frontier <= at < stream.planned]
+        if held and max(held) - min(held) >= LIMITS.window_offsets:
+            found.append(f"the window is exceeded: {stream}")
+        return found
+
+    def _unapplied(self, stream: StreamRow) -> list[str]:
+        """Offsets behind the frontier whose lane is not past them."""
+        lanes = self._world.db.tables.lanes
+        given_up = max(
+            (each.before for each in self._world.given_up if each.stream == stream.id), default=0
+        )
+        found = []
+        targets = self._targets.get(stream.id, {})
+        for offset in [offset for offset in targets if offset < stream.frontier]:
+            for app, record in targets[offset]:
+                lane = lane_of(app, record, stream.lanes)
+                if offset >= given_up and lanes[stream.id, lane].last < offset:
+                    found.append(
+                        f"the frontier {stream.frontier} of stream {stream.id} passed offset "
+                        f"{offset}, which lane {lane} has not applied"
+                    )
+        return found
+
+
+def _exceeds(held: Held) -> bool:
+    """One message may exceed the bound alone, and a chunk is measured before its mirrors are known."""
+    assert held.memory is not None
+    return held.memory.window.held_bytes > LIMITS.window_bytes + 3 * LIMITS.chunk_bytes

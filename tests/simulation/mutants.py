@@ -1,0 +1,374 @@
+"""The protocol's guards, each taken away by a switch of its own.
+
+A mutant patches the product, or names a guard of tests/fakes.py, which stands for the worker's SQL.
+`weights` say what its schedules need often, where the seed's own dice would take too long.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import pytest
+
+from ingest import planner
+from ingest.bridge import Bridge
+from ingest.held import Held, Limits, Memory, Phase
+from ingest.planner import Message
+from ingest.ports import Chunk, LedgerAway, Loaded
+from notify.domain import stream as streams
+from notify.domain.patch import compose
+from notify.domain.stream import LaneRow, LogFacts, StreamRow
+from notify.domain.window import Batch, Lane, Window
+from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
+from tests.simulation.kafka import SimLog
+from tests.simulation.schedule import FAULTS
+from tests.simulation.workers import SimLanes
+from workers.apply import NO_ROWS, Segment
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A guard's absence."""
+
+    guard: str
+    apply: Patch = lambda patch: None
+    without: frozenset[str] = frozenset()
+    weights: Weights = field(default_factory=dict)
+
+
+MUTANTS: Final[dict[str, Mutant]] = {}
+#: A dead token does harm only where lost commits came back different: lose many.
+LOSING: Final[Weights] = {"lose_commits": 8, "rebalance": 4, "start_bridge": 3}
+#: And decide the same offsets differently: policy that ends meanwhile.
+CHANGING: Final[Weights] = {**LOSING, "edit_policy": 15, "pass_time": 20}
+#: And have a bridge that was replaced tick in between: rare even in schedules of little else.
+ZOMBIES: Final[Weights] = {
+    **{name: 0 for name in FAULTS if name not in ("operate", "restore_messages")},
+    "lose_commits": 15,
+    "rebalance": 10,
+    "start_bridge": 4,
+    "lose_tasks": 1,
+    "edit_policy": 20,
+    "pass_time": 25,
+    "work": 5,
+    "produce": 15,
+}
+
+
+def _mutant(name: str, guard: str, weights: Weights | None = None) -> Callable[[Patch], Patch]:
+    def add(apply: Patch) -> Patch:
+        MUTANTS[name] = Mutant(guard, apply, weights=weights or {})
+        return apply
+
+    return add
+
+
+for _name, _guard in (
+    ("prev", "the worker's lane check: lane.last = prev"),
+    ("equality", "equality in the lane check, instead of a high-water mark"),
+    ("token", "the worker's check of the stream's token"),
+    ("planned", "the worker's check that the batch's last is planned"),
+):
+    MUTANTS[f"worker-without-{_name}"] = Mutant(
+        _guard, without=frozenset([_name]), weights={} if _name == "prev" else CHANGING
+    )
+
+
+@_mutant("rows-apart-from-lane", "rows and lane in one transaction")
+def _rows_apart(patch: pytest.MonkeyPatch) -> None:
+    whole = MemoryLanes.apply
+
+    def apart(self: SimLanes, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+        moved = whole(self, lane, segments, NO_ROWS)
+        if not moved or self._world.chance(0.05):
+            return moved  # the worker died between the two
+        kept = dict(self._db.tables.lanes)
+        self._db.without = frozenset(["prev", "token", "planned"])
+        try:
+            whole(self, lane, [each for each in segments if each.stream in moved], rows)
+        finally:
+            self._db.without = frozenset()
+        self._db.tables.lanes.update(kept)
+        return moved
+
+    patch.setattr(MemoryLanes, "apply", apart)
+
+
+@_mutant("frontier-is-the-maximum", "the frontier as the minimum over the lanes")
+def _frontier_is_the_highest_head(patch: pytest.MonkeyPatch) -> None:
+    def frontier(self: Window, planned: int) -> int:
+        heads = [head for lane in self.lanes.values() if (head := lane.outstanding()) is not None]
+        return max(heads, default=planned)
+
+    patch.setattr(Window, "frontier", frontier)
+
+
+@_mutant("applied-writes-kept", "a Load drops what lane.last covers")
+def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
+    add = Window.add
+
+    def forgetful(self: Window, writes: Iterable[Any]) -> None:
+        lasts = {number: lane.last for number, lane in self.lanes.items()}
+        for lane in self.lanes.values():
+            lane.last = -1
+        add(self, writes)
+        for number, lane in self.lanes.items():
+            lane.last = lasts[number]
+
+    patch.setattr(Window, "add", forgetful)
+
+
+@_mutant("decisions-not-recorded", "decisions are recorded, not taken again")
+def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
+    make = Memory.of
+
+    def forgetful(loaded: Loaded, *, partitions: int, hot_records: int) -> Memory:
+        return make(replace(loaded, plan=[]), partitions=partitions, hot_records=hot_records)
+
+    patch.setattr(Memory, "of", forgetful)
+
+
+@_mutant("links-outside-the-tick", "link changes in the tick's transaction")
+def _links_are_written_apart(patch: pytest.MonkeyPatch) -> None:
+    write = MemoryTick.write
+
+    def apart(
+        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+    ) -> None:
+        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+        tables = self._db.tables
+        kept.append((dict(tables.parents), dict(tables.generations), dict(tables.counts)))
+
+    @contextmanager
+    def tick(self: MemoryLedger, ids: Sequence[int]) -> Iterator[MemoryTick]:
+        kept.clear()
+        try:
+            with self._transaction():
+                yield MemoryTick(self._db, ids)
+        except LedgerAway:
+            if kept:
+                tables = self._db.tables
+                tables.parents, tables.generations, tables.counts = kept[-1]
+            raise
+
+    kept: list[tuple[Any, Any, Any]] = []
+    patch.setattr(MemoryTick, "write", apart)
+    patch.setattr(MemoryLedger, "tick", tick)
+
+
+def _blind(patch: pytest.MonkeyPatch, **seen: Callable[..., Any]) -> None:
+    """The tick takes what it remembers for what stands in the row."""
+    check = streams.tick_surprise
+
+    def blind(
+        stream: StreamRow | None,
+        lanes: Mapping[int, LaneRow],
+        window: Window,
+        *,
+        token: int,
+        planned: int,
+    ) -> str | None:
+        mine = {"token": token, "planned": planned}
+        as_mine = {name: mine[name] for name in seen}
+        row = None if stream is None else replace(stream, **as_mine)  # type: ignore[arg-type]
+        return check(row, lanes, window, token=token, planned=planned)
+
+    patch.setattr("ingest.bridge.tick_surprise", blind)
+
+
+@_mutant("tick-without-token", "the tick's check of the token", ZOMBIES)
+def _no_token_check(patch: pytest.MonkeyPatch) -> None:
+    _blind(patch, token=int)
+
+
+@_mutant("tick-without-planned", "the tick's check of planned", LOSING)
+def _no_planned_check(patch: pytest.MonkeyPatch) -> None:
+    _blind(patch, planned=int)
+
+
+@_mutant("tick-without-either", "the tick's checks of token and planned together")
+def _no_checks(patch: pytest.MonkeyPatch) -> None:
+    _blind(patch, planned=int, token=int)
+
+
+@_mutant("stray-lane-adopted", "the tick's check of the lanes; a Load instead of adopting a cursor")
+def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
+    def landed(self: Window, number: int, last: int) -> bool:
+        lane = self.lanes[number]
+        lane.last, lane.flying = max(last, lane.last), None
+        return True
+
+    patch.setattr(Window, "landed", landed)
+
+
+@_mutant("token-counted", "tokens are random", CHANGING)
+def _tokens_are_counted(patch: pytest.MonkeyPatch) -> None:
+    load = MemoryLedger.load
+
+    def counting(self: MemoryLedger, stream: int, token: int) -> Loaded | None:
+        return load(self, stream, self._db.tables.streams[stream].token + 1)
+
+    patch.setattr(MemoryLedger, "load", counting)
+
+
+@_mutant("position-from-kafka", "the position is PostgreSQL's, not Kafka's committed offset")
+def _position_is_kafkas(patch: pytest.MonkeyPatch) -> None:
+    seek = SimLog.seek
+
+    def committed(self: SimLog, partition: int, offset: int) -> None:
+        seek(self, partition, self._world.committed_offsets.get(partition, 0))
+
+    patch.setattr(SimLog, "seek", committed)
+
+
+@_mutant("fetched-before-the-seek", "messages fetched before the seek are dropped")
+def _nothing_is_sought(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimLog, "seek", lambda self, partition, offset: None)
+
+
+@_mutant("cut-inside-an-offset", "a batch is never cut inside an offset", {"edit_policy": 0.1})
+def _cut_inside_an_offset(patch: pytest.MonkeyPatch) -> None:
+    take = Window.take
+
+    def short(self: Window, number: int, *, max_rows: int, max_bytes: int) -> Batch | None:
+        batch = take(self, number, max_rows=max_rows, max_bytes=max_bytes)
+        if batch is None or len(batch.merged) < 2:
+            return batch
+        batch = replace(batch, merged=batch.merged[: max_rows - 1])
+        self.lanes[number].flying = batch
+        return batch
+
+    patch.setattr(Window, "take", short)
+
+
+@_mutant("nothing-isolated", "isolation of bad data")
+def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
+    def mixed(last: int, isolate: int = -1, one_at_a_time: bool = False) -> Lane:
+        return Lane(last)
+
+    patch.setattr("ingest.held.Lane", mixed)
+
+
+@_mutant("not-one-at-a-time", "isolation narrows to one offset (decision 0011)")
+def _never_one_at_a_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("workers.apply.ONE_AT_A_TIME", 0)
+
+
+@_mutant("tries-not-counted", "tries are counted before a batch that may kill its worker")
+def _tries_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimLanes, "count_try", lambda self, lane, segment: 1)
+
+
+@_mutant("nothing-sent-again", "what has not landed is sent again")
+def _nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Bridge, "resend", lambda self: None)
+
+
+@_mutant("lanes-change-undrained", "a stream drains before its lane count changes")
+def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(StreamRow, "drained", property(lambda self: True))
+
+
+@_mutant("merged-in-the-wrong-order", "compose is associative and in order")
+def _merged_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("notify.domain.window.compose", lambda first, then: compose(then, first))
+
+
+@_mutant(
+    "loading-streams-ticked", "the loading state: no tick before the position has reached planned"
+)
+def _loading_streams_are_ticked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Held, "live", lambda self: self.memory)
+
+
+@_mutant("live-at-the-last-message", "loading ends at the position, since offsets have holes")
+def _live_too_early(patch: pytest.MonkeyPatch) -> None:
+    note = Bridge._note_position
+
+    def early(self: Bridge, held: Held, memory: Memory) -> None:
+        note(self, held, memory)
+        if memory.window.held_bytes:
+            held.phase = Phase.LIVE
+
+    patch.setattr(Bridge, "_note_position", early)
+
+
+@_mutant("window-unbounded", "the window's bound in offsets")
+def _window_is_unbounded(patch: pytest.MonkeyPatch) -> None:
+    fits = Memory._fits
+
+    def roomy(self: Memory, message: Message, count: int, size: int, limits: Limits) -> bool:
+        return fits(self, message, count, size, replace(limits, window_offsets=10**6))
+
+    patch.setattr(Memory, "_fits", roomy)
+
+
+@_mutant("window-bytes-unbounded", "the window's bound in bytes", {"work": 3, "produce": 60})
+def _window_bytes_are_unbounded(patch: pytest.MonkeyPatch) -> None:
+    fits = Memory._fits
+
+    def roomy(self: Memory, message: Message, count: int, size: int, limits: Limits) -> bool:
+        wide = replace(limits, window_bytes=10**9, window_offsets=10**6)
+        return fits(self, message, count, size, wide) and (
+            message.offset - self.window.frontier(self.fetched[0].offset) < limits.window_offsets
+        )
+
+    patch.setattr(Memory, "_fits", roomy)
+
+
+def _facts(patch: pytest.MonkeyPatch, hide: Callable[[StreamRow, LogFacts], LogFacts]) -> None:
+    check = streams.halt_reason
+
+    def blind(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -> str | None:
+        return check(stream, hide(stream, facts), partitions_stored=partitions_stored)
+
+    patch.setattr("ingest.bridge.halt_reason", blind)
+
+
+@_mutant("topic-id-ignored", "a stream halts if the topic's id differs", {"make_topic_again": 2})
+def _topic_id_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _facts(patch, lambda stream, facts: replace(facts, topic_id=stream.topic_id))
+
+
+@_mutant(
+    "log-start-ignored",
+    "a stream halts if the log starts after its frontier",
+    {"delete_old_messages": 3, "operate": 0.5},
+)
+def _log_start_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _facts(patch, lambda stream, facts: replace(facts, start=0))
+
+
+@_mutant("log-end-ignored", "a stream halts if the log ends before planned", {"lose_messages": 4})
+def _log_end_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _facts(patch, lambda stream, facts: replace(facts, end=10**9))
+
+
+@_mutant(
+    "partition-not-checked", "the bridge checks again that a message is in its app's partition"
+)
+def _misrouted_is_taken(patch: pytest.MonkeyPatch) -> None:
+    plan = planner.plan_chunk
+
+    def careless(*messages: Any, **of: Any) -> planner.Planned:
+        return plan(*messages, **(of | {"is_routed": lambda app: True}))
+
+    patch.setattr("ingest.bridge.plan_chunk", careless)
+
+
+@_mutant("generation-kept", "a delete raises the record's generation", {"edit_policy": 0.1})
+def _generations_are_kept(patch: pytest.MonkeyPatch) -> None:
+    write = MemoryTick.write
+
+    def forgetful(
+        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+    ) -> None:
+        if chunk is not None:
+            chunk.links.new_generations.clear()
+        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+
+    patch.setattr(MemoryTick, "write", forgetful)

@@ -1,0 +1,48 @@
+"""What web accepts, as the schedule's dice have it."""
+
+import random
+
+from notify.domain.lanes import partition_of
+from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
+from notify.domain.update import DELETE, DETACH, LABELS, UPDATE, Update, encode
+from tests.simulation.workers import KILLER, POISON
+
+APPS = [f"00000000-0000-0000-0000-00000000a00{n}" for n in range(3)]
+RECORDS = [f"00000000-0000-0000-0000-00000000b00{n}" for n in range(9)]
+
+
+def message(rng: random.Random, at: int, *, poison: bool, partitions: int) -> tuple[int, bytes]:
+    """A partition and what is appended to it; rarely what another producer wrote, nonsense."""
+    update = _update(rng, at, poison=poison)
+    partition = partition_of(update.app, partitions)
+    dice = rng.random()
+    if dice < 0.02:
+        return partition, b"\xff{"
+    if dice < 0.04:
+        return rng.randrange(partitions), encode(update)
+    return partition, encode(update)
+
+
+def _update(rng: random.Random, at: int, *, poison: bool) -> Update:
+    app = rng.choice(APPS)
+    record = RECORDS[0] if rng.random() < 0.4 else rng.choice(RECORDS)
+    op = rng.choices([UPDATE, DELETE, DETACH], [20, 1, 1])[0]
+    if op != UPDATE:
+        return Update(app, rng.choice(RECORDS[:-1]), at, "m", op=op)
+    ops: dict[str, Op] = {"session_count": (ADD, 1)}
+    for name in rng.sample("abc", rng.randint(0, 2)):
+        ops["tags." + name] = rng.choice(
+            [(SET, rng.randint(0, 99)), (REMOVE, None), (DEFAULT, "d")]
+        )
+    if poison and rng.random() < 0.03:
+        record = RECORDS[-1]  # never deleted: a delete merged after it would swallow the poison
+        if rng.random() < 0.3:
+            return Update(app, record, at, "m", patch=Patch(False, {KILLER: (ADD, 1)}), only=True)
+        ops[POISON] = (ADD, 1)
+    links: dict[str, str | None] = {}
+    if rng.random() < 0.25:
+        parent = rng.choice([None, *RECORDS[:3]])
+        if parent != record:
+            links[rng.choice(LABELS)] = parent
+    only = rng.random() < 0.02
+    return Update(app, record, at, "m", patch=Patch(False, ops), links=links, only=only)

@@ -1,0 +1,209 @@
+"""Simulated Redis and workers: tasks that are lost, doubled, late; workers that die, stall, go on."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ingest.ports import DispatcherAway, Part
+from notify.domain import rows as wire
+from tests.fakes import MemoryLanes
+from workers.apply import (
+    TRY_FROM_ATTEMPT,
+    BadData,
+    Original,
+    Segment,
+    Unavailable,
+    apply_isolated,
+    apply_merged,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: PostgreSQL refuses every row that adds to this counter; every worker that touches a row that adds to
+#: that one dies.
+POISON = "spent_micros"
+KILLER = "purchase_count"
+DEAD_LETTERS_MAX = 10_000
+
+
+class Crash(BaseException):
+    """The process died here."""
+
+
+@dataclass(slots=True)
+class Task:
+    """What stands in a lane's queue."""
+
+    lane: int
+    attempt: int
+    parts: list[Part]
+    rows: str
+
+
+class SimDispatcher:
+    """Redis: queues that may refuse, lose, repeat and reorder."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+        world = self._world
+        if world.redis_away or world.chance(0.03):
+            raise DispatcherAway("refused")
+        rows = wire.encode(
+            (part.batch.stream, write) for part in parts for write in part.batch.merged
+        )
+        task = Task(lane, attempt, list(parts), rows)
+        world.queue += [task, task] if world.chance(0.05) else [task]
+        if world.chance(0.02):
+            raise DispatcherAway("queued, but the answer was lost")
+
+    def queued(self, lane: int) -> int:
+        if self._world.redis_away:
+            raise DispatcherAway("refused")
+        return sum(task.lane == lane for task in self._world.queue)
+
+
+class SimLanes(MemoryLanes):
+    """A worker's session: before and after any commit it may lose its connection or its life, and
+    between two of its transactions it may stall."""
+
+    def __init__(self, world: "World", attempt: int, stall: Callable[[], None]) -> None:
+        super().__init__(world.db)
+        self._world = world
+        self._attempt = attempt
+        self._stall = stall
+        self._depth = 0
+
+    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+        if KILLER in rows:
+            raise Crash
+        if POISON in rows:
+            raise BadData("refused")
+        with self._committing():
+            return super().apply(lane, segments, rows)
+
+    def count_try(self, lane: int, segment: Segment) -> int | None:
+        with self._committing():
+            return super().count_try(lane, segment)
+
+    def survived(self, lane: int, segment: Segment) -> None:
+        with self._committing():
+            super().survived(lane, segment)
+
+    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
+        with self._committing():
+            super().isolate(lane, segment, tries=tries)
+
+    def halt(self, segment: Segment, reason: str) -> None:
+        with self._committing():
+            super().halt(segment, reason)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._committing(), super().transaction():
+            yield
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        if self._depth:
+            yield
+            return
+        self._stall()
+        self._fail("refused")
+        self._depth += 1
+        try:
+            with self._world.db.transaction():
+                yield
+                self._fail("broken before COMMIT")
+        finally:
+            self._depth -= 1
+        self._world.committed()
+        self._fail("COMMIT with unknown outcome")
+        self._stall()
+
+    def _fail(self, how: str) -> None:
+        """A batch that was sent often is not let die by chance: it would be taken for a killer."""
+        world = self._world
+        if world.postgres_away or world.chance(0.02):
+            raise Unavailable(how)
+        if self._attempt < TRY_FROM_ATTEMPT and world.chance(0.02):
+            raise Crash
+
+
+def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
+    """What a worker does with a task; its death and PostgreSQL's absence end it early."""
+    lanes = SimLanes(world, task.attempt, stall)
+    segments = [
+        Segment(p.batch.stream, p.partition, p.token, p.batch.prev, p.batch.last)
+        for p in task.parts
+    ]
+    try:
+        if task.parts[0].batch.isolated:
+            apply_isolated(
+                lanes,
+                task.lane,
+                segments[0],
+                originals=[
+                    Original(offset, wire.row(segments[0].stream, write), message.decode())
+                    for offset, write, message in task.parts[0].batch.isolated
+                ],
+                attempt=task.attempt,
+                dead_letters_max=DEAD_LETTERS_MAX,
+            )
+        else:
+            apply_merged(lanes, task.lane, segments, rows=task.rows, attempt=task.attempt)
+    except (Crash, Unavailable):
+        return
+
+
+class Stalled:
+    """A worker that stands between two of its transactions, until it is continued or killed.
+
+    It has a thread, since the worker's code is a plain function; only one thread ever runs.
+    """
+
+    def __init__(self, world: "World", task: Task, *, pauses: int) -> None:
+        self._mine = threading.Semaphore(0)
+        self._theirs = threading.Semaphore(0)
+        self._pauses = pauses
+        self._killed = False
+        self.error: BaseException | None = None
+        self.done = False
+        self._thread = threading.Thread(target=self._run, args=(world, task), daemon=True)
+        self._thread.start()
+        self.go()
+
+    def go(self) -> None:
+        """Continue, until it stalls again or ends. Raises what its code raises."""
+        if self.done:
+            return
+        self._mine.release()
+        self._theirs.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def kill(self) -> None:
+        """It dies where it stands."""
+        self._killed = True
+        self.go()
+
+    def _run(self, world: "World", task: Task) -> None:
+        self._mine.acquire()
+        try:
+            work(world, task, self._stall)
+        except BaseException as error:  # noqa: BLE001 - `go` raises it in the schedule's thread
+            self.error = error
+        self.done = True
+        self._theirs.release()
+
+    def _stall(self) -> None:
+        if self._pauses and not self._killed:
+            self._pauses -= 1
+            self._theirs.release()
+            self._mine.acquire()
+        if self._killed:
+            raise Crash
