@@ -315,6 +315,15 @@ def test_a_stream_of_killers_halts(lanes: Lanes) -> None:
     outcome = _isolated(lanes, _original(0, "a"), attempt=TRY_FROM_ATTEMPT, dead_letters_max=0)
     assert outcome == Outcome.HALTED
     assert lanes._db.tables.dead == []
+    assert _row(lanes).tries > TRIES_MAX, "after a resume it would kill workers again"
+
+
+def test_a_halt_that_the_worker_survives_ends_the_count(lanes: Lanes) -> None:
+    _die_on(lanes, 1)
+    bad = _original(0, "a", BAD)
+    outcome = _isolated(lanes, bad, attempt=TRY_FROM_ATTEMPT, dead_letters_max=0)
+    assert outcome == Outcome.HALTED
+    assert _row(lanes) == LaneRow(-1)
 
 
 def test_an_outage_dead_letters_nothing(lanes: Lanes) -> None:
