@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Least
 
 from notify.domain.lanes import LANES_MAX
 from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason
@@ -197,6 +195,7 @@ def _retire(
         stream.token = _token()
         stream.halted = f"replaced by the topic {successor.name} ({successor.id})"
         stream.save(update_fields=["token", "halted"])
+        _renew_lanes(stream, top=stream.planned - 1)
     topic.active = False
     topic.save(update_fields=["active"])
     return lost
@@ -246,9 +245,26 @@ def _place(stream: Stream, position: Position) -> None:
         chunks = table.objects.filter(stream=stream.id)
         chunks.filter(first__gte=position.planned).delete()
         chunks.filter(next__gt=position.planned).update(next=position.planned)
-    top = position.planned - 1
-    Lane.objects.filter(stream=stream.id).update(
-        last=Least(F("last"), top), isolate=Least(F("isolate"), top)
+    _renew_lanes(stream, top=position.planned - 1)
+
+
+def _renew_lanes(stream: Stream, *, top: int) -> None:
+    """Put new lane rows in the place of a locked stream's, none standing above `top`.
+
+    New rows, since a worker's statement that waits for an old one took its snapshot of the stream
+    before: it would go on with the token that has ended. With its row gone it does nothing.
+    """
+    lanes = list(Lane.objects.select_for_update().filter(stream=stream.id).order_by("lane"))
+    Lane.objects.filter(stream=stream.id).delete()
+    Lane.objects.bulk_create(
+        Lane(
+            stream=stream.id,
+            lane=lane.lane,
+            last=min(lane.last, top),
+            isolate=min(lane.isolate, top),
+            tries=lane.tries,
+        )
+        for lane in lanes
     )
 
 

@@ -160,8 +160,7 @@ def apply_isolated(
     except _Refused:
         return Outcome.REFUSED
     except _TooManyDeadLetters:
-        if killer is None:  # or the count must go on to spare the workers it after a resume
-            _note_survival(lanes, lane, [segment], attempt)
+        _note_survival(lanes, lane, [segment], attempt)
         lanes.halt(
             segment,
             f"more than {dead_letters_max} dead letters in the window, the last in lane {lane} up to "

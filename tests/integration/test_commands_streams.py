@@ -1,11 +1,12 @@
 """Making, moving, resuming and widening streams: the Django side of rules 10 and 11."""
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from ingest.ledger import PostgresLedger
@@ -13,6 +14,8 @@ from notify import postgres, streams
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from notify.topic import Described, Extent
+from workers.apply import Segment
+from workers.lanes import PostgresLanes
 
 pytestmark = pytest.mark.django_db
 
@@ -286,3 +289,41 @@ def test_what_a_tick_plans_meanwhile_is_not_lost() -> None:
     waiting.join()
     assert [error.lost for error in refused] == [[Lost("first", 0, 0, 1), Lost("first", 1, 7, 8)]]
     assert streams.active_topic().name == "first"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("moves", [True, False], ids=["moved", "retired"])
+def test_a_worker_that_waited_for_a_lane_finds_its_token_ended(moves: bool) -> None:
+    """A statement that waits for a row keeps its old snapshot of all others, the stream's too."""
+    adopt(logs={0: (0, 100)}, lanes=1)
+    row = stream(0)
+    Stream.objects.filter(id=row.id).update(token=5, planned=20)
+    chunk(row, 0, 20)
+    lanes = PostgresLanes(lambda: postgres.connect(name="late", lock_timeout_ms=30_000))
+    applied: list[set[int]] = []
+    segment = Segment(row.id, 0, 5, -1, 9)
+    thread = threading.Thread(target=lambda: applied.append(lanes.apply(0, [segment], "[]")))
+    with transaction.atomic():
+        if moves:
+            adopt(logs={0: (3, 5)}, lanes=1, abandon=True)
+        else:
+            adopt("second", logs={0: (0, 0)}, abandon=True)
+        thread.start()
+        _wait_for_lock("late")
+    thread.join(30)
+    lanes.close()
+    assert applied == [set()]
+    assert lasts(row) == {0: -1}
+
+
+def _wait_for_lock(name: str) -> None:
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with postgres.connect(name="looks", lock_timeout_ms=1_000) as looking:
+            if looking.execute(waiting, (name,)).fetchone():
+                return
+        time.sleep(0.02)
+    pytest.fail(f"{name} waits for no lock")

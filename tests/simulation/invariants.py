@@ -19,6 +19,7 @@ class Invariants:
         self._plans: dict[tuple[int, int], bytes] = {}
         self._targets: dict[int, dict[int, list[Target]]] = {}
         self._frontiers: dict[int, int] = {}
+        self._halted: dict[int, tuple[int, int]] = {}
 
     def broken(self) -> list[str]:
         """What does not hold now."""
@@ -64,6 +65,11 @@ class Invariants:
             found.append(f"the frontier passed planned: {stream}")
         if stream.halted is not None and not self._world.may_halt:
             found.append(f"halted without a cause: {stream}")
+        stands = (stream.planned, stream.frontier)
+        if stream.halted is None:
+            self._halted.pop(stream.id, None)
+        elif self._halted.setdefault(stream.id, stands) != stands:
+            found.append(f"a halted stream moves: {stream}")
         before = self._frontiers.get(stream.id)
         if before != stream.frontier:
             self._frontiers[stream.id] = stream.frontier

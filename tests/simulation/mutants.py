@@ -18,6 +18,7 @@ from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
 from notify.domain import stream as streams
 from notify.domain.patch import compose
+from notify.domain.policy import Policy
 from notify.domain.stream import LaneRow, LogFacts, StreamRow
 from notify.domain.window import Batch, Lane, Window
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
@@ -372,3 +373,44 @@ def _generations_are_kept(patch: pytest.MonkeyPatch) -> None:
         write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
 
     patch.setattr(MemoryTick, "write", forgetful)
+
+
+@_mutant("halted-ignored", "a halted stream is not ticked", {"lose_messages": 3, "operate": 0.5})
+def _halted_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    check = streams.tick_surprise
+
+    def blind(stream: StreamRow | None, *rest: Any, **mine: Any) -> str | None:
+        return check(stream and replace(stream, halted=None), *rest, **mine)
+
+    patch.setattr("ingest.bridge.tick_surprise", blind)
+
+
+@_mutant("isolate-unseen", "the tick sees that a lane is to be isolated")
+def _isolate_is_not_seen(patch: pytest.MonkeyPatch) -> None:
+    check = streams.tick_surprise
+
+    def blind(
+        stream: StreamRow | None, lanes: Mapping[int, LaneRow], *rest: Any, **mine: Any
+    ) -> str | None:
+        return check(stream, {n: LaneRow(row.last) for n, row in lanes.items()}, *rest, **mine)
+
+    patch.setattr("ingest.bridge.tick_surprise", blind)
+
+
+@_mutant("plan-dropped-early", "plan rows are kept until the frontier is past them")
+def _plan_is_dropped_early(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        "tests.fakes._is_behind",
+        lambda key, plan, stream, frontier: key[0] == stream and key[1] < frontier,
+    )
+
+
+@_mutant("policy-of-before", "the policy is read in the tick", {"edit_policy": 8})
+def _policy_of_before(patch: pytest.MonkeyPatch) -> None:
+    policy = MemoryTick.policy
+
+    def before(self: MemoryTick) -> Policy:
+        now = policy(self)
+        return replace(self._db.policies[max(0, now.version - 1)], version=now.version)
+
+    patch.setattr(MemoryTick, "policy", before)
