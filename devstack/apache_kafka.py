@@ -141,7 +141,15 @@ def cluster(
         )
         source = f"Apache Kafka {VERSION}, broker {number} of {brokers}"
         services.append(
-            kafka_service(servers, source, launch, brokers=brokers, name=name, forgets=True)
+            kafka_service(
+                servers,
+                source,
+                launch,
+                brokers=brokers,
+                name=name,
+                own=f"127.0.0.1:{ports[name][0]}",
+                forgets=True,
+            )
         )
     return services
 

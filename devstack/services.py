@@ -162,16 +162,18 @@ def kafka_service(
     *,
     brokers: int = 1,
     name: str = "kafka",
+    own: str = "",
     forgets: bool = False,
 ) -> Service:
-    """A broker that is ready when it tells of that many brokers."""
+    """A broker that is ready when it tells of that many brokers, and its `own` address of several
+    listens: a cluster tells of one that went a moment ago too."""
     return Service(
         name=name,
         label="Kafka",
         variable="KAFKA_BOOTSTRAP_SERVERS",
         url=servers,
         source=source,
-        ready=lambda: _brokers(servers) >= brokers,
+        ready=lambda: (not own or _listens(own)) and _brokers(servers) >= brokers,
         launch=launch,
         forgets=forgets,
     )

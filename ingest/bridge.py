@@ -40,6 +40,9 @@ HOT_EVERY_MS: Final = 1_000
 TIDY_EVERY_MS: Final = 600_000
 #: A batch is not sent again while so many tasks wait in its queue: nobody is reading it.
 QUEUED_MAX: Final = 100
+#: A Redis that failed is not asked again before this: each failure may take as long as a timeout, and
+#: a bridge that spends one on every lane neither polls nor ticks.
+REDIS_AGAIN_MS: Final = 1_000
 
 
 class _Ticked(NamedTuple):
@@ -65,7 +68,7 @@ class Bridge:
         self._held: dict[int, Held] = {}
         self._draining = False
         self._hot: list[HotRow] = []
-        self._next_commit = self._next_hot = self._next_tidy = 0
+        self._next_commit = self._next_hot = self._next_tidy = self._next_redis = 0
 
     def step(self, poll_ms: int) -> None:
         """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
@@ -368,17 +371,25 @@ class Bridge:
                     self._send(number, [flight.part], attempt=flight.attempt)
 
     def _is_read(self, lane: int) -> bool:
+        if self._clock.now_ms() < self._next_redis:
+            return False
         try:
             return self._dispatcher.queued(lane) < QUEUED_MAX
         except DispatcherAway as error:
-            logs.get().warning("redis_away", lane=lane, error=str(error))
+            self._redis_away(lane, error)
             return False
 
     def _send(self, lane: int, task: list[Part], *, attempt: int) -> None:
+        if self._clock.now_ms() < self._next_redis:
+            return
         try:
             self._dispatcher.send(lane, task, attempt=attempt)
         except DispatcherAway as error:
-            logs.get().warning("redis_away", lane=lane, error=str(error))
+            self._redis_away(lane, error)
+
+    def _redis_away(self, lane: int, error: DispatcherAway) -> None:
+        self._next_redis = self._clock.now_ms() + REDIS_AGAIN_MS
+        logs.get().warning("redis_away", lane=lane, error=str(error))
 
     def housekeep(self) -> None:
         """What nothing depends on: Kafka's committed offsets, hot records, old rows."""

@@ -27,6 +27,8 @@ from notify.topic import TopicError, Topics
 
 POLL_MIN_MS: Final = 10
 FACTS_TIMEOUT_MS: Final = 5_000
+#: The longest wait between two tries to connect: kafka-python's 30 s would outlast Kafka's absence.
+RECONNECT_MAX_MS: Final = 1_000
 
 Partitions = Collection[TopicPartition]
 
@@ -109,6 +111,7 @@ class KafkaLog:
                 max_partition_fetch_bytes=fetch_bytes,
                 max_poll_records=max_poll,
                 fetch_max_wait_ms=100,
+                reconnect_backoff_max_ms=RECONNECT_MAX_MS,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )

@@ -6,11 +6,15 @@ from typing import Any, Final
 from amqp.exceptions import ChannelError
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from ingest.ports import DispatcherAway, Part
 from notify.celery import APPLY, ISOLATE
 from notify.domain import rows
 from notify.domain.lanes import queue_of
+
+#: A Redis that is full (OOM) or read-only answers with errors of redis-py, which kombu lets through.
+_AWAY: Final = (OperationalError, RedisError, OSError)
 
 
 class CeleryDispatcher:
@@ -60,7 +64,7 @@ class CeleryDispatcher:
                 argsrepr="()",
                 kwargsrepr=describe(lane, parts, attempt=attempt),
             )
-        except (OperationalError, OSError) as error:
+        except _AWAY as error:
             raise DispatcherAway(str(error)) from error
 
     def queued(self, lane: int) -> int:
@@ -71,7 +75,7 @@ class CeleryDispatcher:
                 return int(declared.message_count)
         except ChannelError:
             return 0  # the queue is empty: Redis keeps no empty list
-        except (OperationalError, OSError, *self._app.connection().connection_errors) as error:
+        except _AWAY as error:
             raise DispatcherAway(str(error)) from error
 
 

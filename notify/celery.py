@@ -5,6 +5,7 @@ lane check in the worker's statement makes all of it harmless.
 """
 
 import os
+import socket
 from typing import Any, Final
 
 from celery import Celery
@@ -22,6 +23,14 @@ from notify.domain.lanes import LANES_MAX, queue_of
 APPLY: Final = "workers.apply"
 ISOLATE: Final = "workers.isolate"
 
+#: In seconds and milliseconds: a Redis whose host is gone without a word is given up after about 10 s.
+#: Without these the kernel waits for hours, and a worker with it. Not every system has all of them.
+_KEEPALIVE: Final = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 10_000,
+}
 LANES: Final = Exchange("lanes", type="direct")
 
 app = Celery("notify")
@@ -34,9 +43,16 @@ app.conf.update(
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        "socket_keepalive_options": {
+            getattr(socket, name): value
+            for name, value in _KEEPALIVE.items()
+            if hasattr(socket, name)
+        },
     },
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A Redis that is full (OOM) refuses writes: without this, workers end at the first refusal.
+    broker_channel_error_retry=True,
     task_queues=[
         Queue(queue_of(lane), LANES, routing_key=queue_of(lane)) for lane in range(LANES_MAX)
     ],

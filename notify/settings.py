@@ -85,6 +85,16 @@ SECURE_REDIRECT_EXEMPT = [r"^healthz/", r"^metrics$"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NOTIFY_TLS
 
 
+#: A PostgreSQL whose host is gone without a word is given up after about 10 s: with the kernel's own
+#: times a session waits for its answer for hours. The URL may say otherwise.
+_KEEPALIVE = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+
 def _database(url: str) -> dict[str, Any]:
     try:
         parts = dict(conninfo_to_dict(url))
@@ -97,7 +107,7 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": parts,
+        "OPTIONS": _KEEPALIVE | parts,
         "CONN_MAX_AGE": 0,
     }
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from psycopg import Connection
 
 from devstack.oracle.policy_history import NotPlanned, PolicyHistory, read_chunks
-from devstack.oracle.serial import Serial
+from devstack.oracle.serial import Serial, Write
 from devstack.oracle.state import Dead, Dropped, State, differences
 from notify.topic import Topics
 
@@ -107,8 +107,12 @@ class Report:
             yield "  and perhaps more"
 
 
-def compare(dsn: str, bootstrap: str, topic: str) -> Report:
+def compare(
+    dsn: str, bootstrap: str, topic: str, *, poisoned: Collection[tuple[str, str]] = ()
+) -> Report:
     """Compare; everything must have drained, and nothing may be written meanwhile.
+
+    Of the `poisoned` records, by app and id, it is right that a write was dead-lettered, of no others.
 
     Raises NotComparable; psycopg.Error and KafkaError where a service is away.
     """
@@ -123,13 +127,17 @@ def compare(dsn: str, bootstrap: str, topic: str) -> Report:
     )
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            return _compare(connection, consumer, bootstrap, topic)
+            return _compare(connection, consumer, bootstrap, topic, poisoned)
     finally:
         consumer.close(autocommit=False)
 
 
 def _compare(
-    connection: Connection[Any], consumer: KafkaConsumer, bootstrap: str, topic: str
+    connection: Connection[Any],
+    consumer: KafkaConsumer,
+    bootstrap: str,
+    topic: str,
+    poisoned: Collection[tuple[str, str]],
 ) -> Report:
     rows = connection.execute(_STREAMS, (topic,)).fetchall()
     if not rows:
@@ -149,11 +157,13 @@ def _compare(
     if undrained:
         return Report(0, 0, 0, undrained[:NAMED])
     policy = PolicyHistory.read(connection)
+    found = read_state(connection, [stream.id for stream in streams])
     serials = {
         stream.partition: Serial(
             partition=stream.partition,
             partitions=rows[0][4],
             rules_at=policy.rules_at(read_chunks(connection, stream.id)),
+            refused=_refused(found.dead, stream.partition, poisoned),
         )
         for stream in streams
     }
@@ -161,7 +171,6 @@ def _compare(
     must = State()
     for serial in serials.values():
         must.add(serial.end())
-    found = read_state(connection, [stream.id for stream in streams])
     named = tuple(islice(differences(must, found), NAMED))
     return Report(messages, len(must.records), len(must.links), named)
 
@@ -186,6 +195,20 @@ def _replay(
                 f"Kafka brings nothing more of {sorted(at.partition for at in left)}"
             )
     return messages
+
+
+def _refused(
+    dead: Iterable[Dead], partition: int, poisoned: Collection[tuple[str, str]]
+) -> dict[Write, str]:
+    """Why each of the partition's writes of poisoned records was dead-lettered."""
+    return {
+        (letter.offset, letter.app, letter.record): letter.why
+        for letter in dead
+        if letter.partition == partition
+        and letter.app is not None
+        and letter.record is not None
+        and (letter.app, letter.record) in poisoned
+    }
 
 
 def _take(serial: Serial, partition: int, offset: int, value: bytes | None) -> None:

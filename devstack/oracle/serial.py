@@ -6,6 +6,7 @@ read, what it does is done to plain dicts, and the next one is read.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
@@ -19,6 +20,7 @@ MIRRORED_PROPERTIES: Final = ("language", "timezone", "timezone_id", "country", 
 
 Message = Mapping[str, Any]
 Place = tuple[str, str, str]  # app, parent, label
+Write = tuple[int, str, str]  # offset, app, record
 
 
 class Skip(NamedTuple):
@@ -40,20 +42,32 @@ class Rules(NamedTuple):
 
 
 class Serial:
-    """One partition, interpreted in log order. `rules_at` gives the policy for an offset."""
+    """One partition, interpreted in log order. `rules_at` gives the policy for an offset.
+
+    `refused` are writes that must not be done but dead-lettered, and why: of whose it is not known
+    from the log that PostgreSQL, or the worker, cannot do them.
+    """
 
     def __init__(
-        self, *, partition: int, partitions: int, rules_at: Callable[[int], Rules]
+        self,
+        *,
+        partition: int,
+        partitions: int,
+        rules_at: Callable[[int], Rules],
+        refused: Mapping[Write, str] = MappingProxyType({}),
     ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._rules_at = rules_at
+        self._refused = refused
+        self._taken = (-1, b"")
         self._state = State()
         self._children: defaultdict[Place, set[str]] = defaultdict(set)
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Do what the next message says."""
         message, body = wire.read(value), value or b""
+        self._taken = (offset, body)
         if message is None:
             self._state.dead[Dead(self._partition, offset, "malformed", None, None, body)] += 1
             return
@@ -107,6 +121,8 @@ class Serial:
 
     def _write_own(self, message: Message) -> None:
         app, record, _, _ = _head(message)
+        if self._is_refused(app, record):
+            return
         row = self._row(app, record, message["at"])
         _change(row, message.get("patch", {}))
         row["kind"] = message.get("kind") or row["kind"]
@@ -125,6 +141,8 @@ class Serial:
                 self._drop("mirror_limit", app, parent)
             else:
                 mirrored.add(parent)
+                if self._is_refused(app, parent):
+                    continue
                 row = self._row(app, parent, message["at"])
                 _change(row, _mirrored(message.get("patch", {})))
                 row["mirrored_updates"] += 1
@@ -135,6 +153,8 @@ class Serial:
             for label in LABELS:
                 self._leave(app, record, label)
             self._detach(app, record)
+        if self._is_refused(app, record):
+            return
         tombstone = {"kind": message.get("kind"), "deleted": True}
         self._state.records[app, record] = _new_row(message["at"]) | tombstone
 
@@ -152,6 +172,15 @@ class Serial:
         self._state.dropped[Dropped(app, record, reason, rule)] += 1
         if rule is not None:
             self._state.hits[rule] += 1
+
+    def _is_refused(self, app: str, record: str) -> bool:
+        """Whether the write is one that is dead-lettered, and then lists it."""
+        offset, body = self._taken
+        why = self._refused.get((offset, app, record))
+        if why is None:
+            return False
+        self._state.dead[Dead(self._partition, offset, why, app, record, body)] += 1
+        return True
 
     def _row(self, app: str, record: str, at: int) -> Row:
         """The record's row, new if need be, touched at `at`."""

@@ -1,7 +1,7 @@
 """What must hold after every fault: from the calls, the topic, and PostgreSQL."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -88,8 +88,9 @@ def judge(
     servers: str,
     topic: str,
     bounds: Bounds,
+    poisoned: Collection[tuple[str, str]] = (),
 ) -> Verdict:
-    """The verdict on a drained stack."""
+    """The verdict on a drained stack. Writes of the `poisoned` records may be dead-lettered."""
     by_outcome: dict[Outcome, list[Sent]] = defaultdict(list)
     for call in calls:
         by_outcome[call.outcome] += call.sent
@@ -115,7 +116,7 @@ def judge(
     verdict.problems += _out_of_order(acked, places)[:NAMED]
     verdict.problems += _too_early(looks, messages)[:NAMED]
     verdict.problems += [problem for look in looks for problem in look.beyond(bounds)][:NAMED]
-    report = compare(dsn, servers, topic)
+    report = compare(dsn, servers, topic, poisoned=poisoned)
     if not report.equal:
         verdict.problems.append(str(report))
     return verdict

@@ -10,7 +10,8 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -50,12 +51,17 @@ class Call:
 
 
 class Load:
-    """Senders in threads, from `start` to `stop`. `urls` are used in turn, each by its senders."""
+    """Senders in threads, from `start` to `stop`. `urls` are used in turn, each by its senders.
 
-    def __init__(self, urls: Sequence[str], apps: Sequence[DemoApp]) -> None:
+    `earlier` are the calls of a load that this one follows.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], apps: Sequence[DemoApp], *, earlier: Sequence[Call] = ()
+    ) -> None:
         self._urls = urls
         self._apps = apps
-        self._calls: list[Call] = []
+        self._calls: list[Call] = list(earlier)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -92,6 +98,29 @@ class Load:
             several = records[first : first + BATCH] if turn % 4 else [records[first]]
             sent = [(app.app_id, record, turn) for record in several]
             self._calls.append(line.call(app, sent))
+        line.close()
+
+
+def told(calls: Iterable[Call]) -> str:
+    """How many of the calls ended in which way."""
+    counted = Counter(call.outcome for call in calls)
+    return ", ".join(f"{counted[outcome]} calls {outcome}" for outcome in Outcome)
+
+
+def slowest_s(calls: Iterable[Call]) -> float:
+    """How long the slowest of the calls took."""
+    return max((call.ended - call.began for call in calls), default=0.0)
+
+
+def send_once(url: str, app: DemoApp, updates: Sequence[Mapping[str, Any]]) -> int:
+    """The status that answers one batch outside the load, whose updates carry no numbers."""
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
+    try:
+        headers = {"Content-Type": "application/json", "Authorization": f"Key {app.key}"}
+        body = json.dumps({"updates": updates})
+        line.request("POST", f"/apps/{app.app_id}/batch", body, headers)
+        return line.getresponse().status
+    finally:
         line.close()
 
 

@@ -15,7 +15,8 @@ ROWS_A_SCENE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`act` injects the fault, checks what is particular to it, and heals; it returns a remark.
+    """`act` injects the fault, checks what is particular to it, and heals; it returns a remark,
+    whose text is taken once all is over.
 
     Recovery, from its return, must take no longer than `bound_s`. `fast` rows run in CI. `needs` says
     what this machine lacks for it, or nothing.
@@ -23,7 +24,7 @@ class Row:
 
     name: str
     fault: str
-    act: Callable[[Scene], str]
+    act: Callable[[Scene], object]
     bound_s: float
     kind: Kind = Kind.ONE
     fast: bool = False
@@ -58,10 +59,10 @@ class Result:
 ROWS: Final[dict[str, Row]] = {}
 
 
-def row(name: str, fault: str, **options: Any) -> Callable[[Callable[[Scene], str]], Row]:
+def row(name: str, fault: str, **options: Any) -> Callable[[Callable[[Scene], object]], Row]:
     """Adds the function as a row."""
 
-    def add(act: Callable[[Scene], str]) -> Row:
+    def add(act: Callable[[Scene], object]) -> Row:
         assert name not in ROWS, name
         ROWS[name] = Row(name, fault, act, **options)
         return ROWS[name]
@@ -119,7 +120,7 @@ def play(wanted: Row, scenes: Scenes) -> Result:
             doubled=verdict.doubled,
             recovered_s=round(recovered_s, 1),
             bound_s=wanted.bound_s,
-            remark=remark,
+            remark=str(remark),
         )
     except BaseException:
         scene.abandon()

@@ -1,7 +1,6 @@
 """Processes of ours that die, stop, or come and go."""
 
 import contextlib
-import json
 import random
 import signal
 import time
@@ -9,6 +8,7 @@ import time
 import psutil
 
 from notify.domain.lanes import LANES_MAX, queue_of
+from tests.faults.load import send_once
 from tests.faults.matrix import row
 from tests.faults.scene import Scene
 
@@ -158,7 +158,9 @@ def _poison_constraint(scene: Scene) -> str:
     before = scene.sql("SELECT count(*) FROM dead_letter")[0][0]
     scene.sql("ALTER TABLE record ADD CONSTRAINT poison CHECK (identifier <> 'poison')")
     scene.later(lambda: (scene.sql("ALTER TABLE record DROP CONSTRAINT poison"), None)[1])
-    _send_poison(scene)
+    app = scene.apps[0]
+    update = {"record": scene.poison(app.app_id), "kind": "push", "identifier": "poison"}
+    assert send_once(scene.web_urls[0], app, [update]) == 202
     scene.wait(
         "one dead letter",
         lambda: scene.sql("SELECT count(*) FROM dead_letter")[0][0] == before + 1,
@@ -167,22 +169,3 @@ def _poison_constraint(scene: Scene) -> str:
     letter = scene.sql("SELECT error FROM dead_letter ORDER BY id DESC LIMIT 1")[0][0]
     assert letter.startswith("23514"), letter
     return "isolated: 1 dead letter, its lane goes on"
-
-
-def _send_poison(scene: Scene) -> None:
-    import http.client
-    import uuid
-    from urllib.parse import urlsplit
-
-    app = scene.apps[0]
-    line = http.client.HTTPConnection(urlsplit(scene.web_urls[0]).netloc, timeout=10)
-    body = {"updates": [{"record": str(uuid.uuid4()), "kind": "push", "identifier": "poison"}]}
-    line.request(
-        "POST",
-        f"/apps/{app.app_id}/batch",
-        json.dumps(body),
-        {"Content-Type": "application/json", "Authorization": f"Key {app.key}"},
-    )
-    answer = line.getresponse()
-    assert answer.status == 202, answer.read()
-    line.close()

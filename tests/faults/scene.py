@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -56,9 +57,11 @@ class Scene:
         self.rows_run = 0
         self.wires: dict[tuple[str, str], Wire] = {}
         self._calls: list[Call] = []
+        self._poisoned: set[tuple[str, str]] = set()
         self._load: Load | None = None
         self._watch: Watch | None = None
         self._undo: list[Callable[[], None]] = []
+        self._at_close: list[Callable[[], None]] = []
         self.directory = Path(tempfile.mkdtemp(prefix="notify-faults-"))
         self.directory.chmod(0o711)
         environ = {
@@ -139,6 +142,8 @@ class Scene:
         self.stack.stop()
         for wire in self.wires.values():
             wire.close()
+        while self._at_close:
+            self._at_close.pop()()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # -- what rows do ----------------------------------------------------------------------------
@@ -146,6 +151,10 @@ class Scene:
     def later(self, act: Callable[[], None]) -> None:
         """Do it when the row has ended, in whatever way."""
         self._undo.append(act)
+
+    def at_close(self, act: Callable[[], None]) -> None:
+        """Do it when nothing of the scene runs any more."""
+        self._at_close.append(act)
 
     def undo(self) -> None:
         """Do what was put off."""
@@ -187,6 +196,12 @@ class Scene:
         """A client of the scene's Redis."""
         return redis.Redis.from_url(self.redis_url, socket_timeout=5, socket_connect_timeout=5)
 
+    def poison(self, app: str) -> str:
+        """A new record of the app, whose writes may be dead-lettered."""
+        record = str(uuid.uuid4())
+        self._poisoned.add((app, record))
+        return record
+
     def logged(self, name: str, event: str) -> int:
         """How many lines of the process's log have this event."""
         return self.stack.log(name).read_text(errors="replace").count(f'"event": "{event}"')
@@ -195,6 +210,13 @@ class Scene:
         """The load's calls that began after that monotonic time and have ended."""
         assert self._load is not None
         return [call for call in self._load.calls if call.began >= began]
+
+    def send_to(self, urls: Sequence[str]) -> None:
+        """From now on the load sends to these."""
+        assert self._load is not None
+        self._load.stop()
+        self._load = Load(urls, self.apps, earlier=self._load.calls)
+        self._load.start()
 
     def wait(self, what: str, holds: Callable[[], bool], *, timeout_s: float) -> float:
         """Seconds until it holds. Raises AssertionError, with the logs' ends, where it does not."""
@@ -271,6 +293,7 @@ class Scene:
             servers=self.servers,
             topic=self.topic,
             bounds=Bounds(),
+            poisoned=self._poisoned,
         )
         return calls, verdict
 

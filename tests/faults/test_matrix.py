@@ -10,11 +10,32 @@ import pytest
 
 from devstack import apache_kafka
 from devstack.services import DevstackError
-from tests.faults import report, rows_processes
+from tests.faults import (
+    report,
+    rows_clocks,
+    rows_disk,
+    rows_edge,
+    rows_kafka,
+    rows_network,
+    rows_poison,
+    rows_postgres,
+    rows_processes,
+    rows_redis,
+)
 from tests.faults.matrix import ROWS, Row, Scenes, play
 
 IS_ALL = os.environ.get("NOTIFY_FAULTS") == "all"
-_MODULES = (rows_processes,)
+_MODULES = (
+    rows_processes,
+    rows_kafka,
+    rows_redis,
+    rows_postgres,
+    rows_network,
+    rows_disk,
+    rows_edge,
+    rows_poison,
+    rows_clocks,
+)
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 

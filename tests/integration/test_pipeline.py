@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -71,6 +72,26 @@ def test_a_lost_queue_is_sent_again(pipeline: Running) -> None:
     for name in ("worker-1", "worker-2"):
         pipeline.stack.restart(name)
     pipeline.wait("the record", lambda: _has(pipeline, record))
+
+
+def test_a_redis_that_is_full_ends_no_process(pipeline: Running) -> None:
+    import redis
+
+    record = _fresh()
+    with redis.Redis.from_url(pipeline.stack.env["REDIS_URL"]) as client:
+        refused = _refused(client)
+        client.config_set("maxmemory", 1)
+        try:
+            pipeline.produce([_update(pipeline, record, 1)])
+            pipeline.wait("a refusal", lambda: _refused(client) > refused + 3)
+        finally:
+            client.config_set("maxmemory", 0)
+    pipeline.wait("the record", lambda: _has(pipeline, record))
+    assert pipeline.stack.ended() == []
+
+
+def _refused(client: Any) -> int:
+    return int(client.info("errorstats").get("errorstat_OOM", {"count": 0})["count"])
 
 
 def _has(run: Running, record: str) -> bool:

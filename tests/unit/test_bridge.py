@@ -13,6 +13,7 @@ from ingest.bridge import (
     LOAD_RETRY_MAX_MS,
     LOAD_RETRY_MS,
     QUEUED_MAX,
+    REDIS_AGAIN_MS,
     TIDY_EVERY_MS,
     Bridge,
 )
@@ -123,16 +124,20 @@ class FakeDispatcher:
     sent: list[tuple[int, list[Part], int]] = field(default_factory=list)
     waiting: int = 0
     away: set[str] = field(default_factory=set)
+    failed: int = 0
 
     def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
-        if "send" in self.away:
-            raise DispatcherAway("refused")
+        self._fail("send")
         self.sent.append((lane, list(parts), attempt))
 
     def queued(self, lane: int) -> int:
-        if "queued" in self.away:
-            raise DispatcherAway("refused")
+        self._fail("queued")
         return self.waiting
+
+    def _fail(self, what: str) -> None:
+        if what in self.away:
+            self.failed += 1
+            raise DispatcherAway("refused")
 
 
 class FakeLedger(MemoryLedger):
@@ -394,6 +399,17 @@ def test_without_redis_the_batch_is_sent_when_redis_is_back(what: str) -> None:
     world.work()
     world.step()
     assert world.counts() == {RECORDS[0]: 1}
+
+
+@pytest.mark.parametrize("what", ["send", "queued"])
+def test_a_redis_that_is_away_is_asked_once_a_while_and_not_for_every_lane(what: str) -> None:
+    world = World(lanes=4)
+    world.step(2)
+    world.dispatcher.away = {"send", what}
+    world.produce(*RECORDS[:4])
+    world.step(REDIS_AGAIN_MS // 100 * 5, pass_ms=100)
+    assert world.bridge.in_flight > 1
+    assert 1 < world.dispatcher.failed <= 5
 
 
 # -- surprises -----------------------------------------------------------------------------------------

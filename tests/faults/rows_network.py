@@ -1,0 +1,76 @@
+"""Partitions of the network between two parts, which heal: silence both ways, and nothing closed."""
+
+from typing import Final
+
+from tests.faults.load import Outcome
+from tests.faults.matrix import row
+from tests.faults.scene import Kind, Scene
+from tests.faults.seen import Seen
+
+#: Longer than the socket timeouts (10 s) of Celery and the acks' (NOTIFY_ACK_TIMEOUT_MS, 10 s).
+CUT_S: Final = 12.0
+
+
+@row("web-kafka", "web cut off from Kafka for 12 s", bound_s=20, kind=Kind.WIRED)
+def _web_kafka(scene: Scene) -> Seen:
+    seen = _cut(scene, "web", "kafka")
+    calls = seen.calls()
+    acked = [call for call in calls if call.outcome is Outcome.OK]
+    assert not acked, f"acked by a Kafka that was away: {acked[0]}"
+    refused = sum(call.status == 503 for call in calls)
+    assert refused, "no call ended with 503"
+    return seen.saying(f"0 of {len(calls)} calls acked, {refused} answered 503")
+
+
+@row("bridge-kafka", "both bridges cut off from Kafka for 12 s", bound_s=20, kind=Kind.WIRED)
+def _bridge_kafka(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "bridge", "kafka"))
+
+
+@row(
+    "bridge-postgres", "both bridges cut off from PostgreSQL for 12 s", bound_s=20, kind=Kind.WIRED
+)
+def _bridge_postgres(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "bridge", "postgres"))
+
+
+@row(
+    "worker-postgres",
+    "both workers cut off from PostgreSQL for 12 s",
+    bound_s=20,
+    kind=Kind.WIRED,
+    fast=True,
+)
+def _worker_postgres(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "worker", "postgres"))
+
+
+@row("bridge-redis", "both bridges cut off from Redis for 12 s", bound_s=20, kind=Kind.WIRED)
+def _bridge_redis(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "bridge", "redis"))
+
+
+@row("worker-redis", "both workers cut off from Redis for 12 s", bound_s=20, kind=Kind.WIRED)
+def _worker_redis(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "worker", "redis"))
+
+
+@row("web-postgres", "web cut off from PostgreSQL for 12 s", bound_s=20, kind=Kind.WIRED)
+def _web_postgres(scene: Scene) -> Seen:
+    return _all_acked(_cut(scene, "web", "postgres"))
+
+
+def _cut(scene: Scene, part: str, service: str) -> Seen:
+    """Cut, let the traffic go on, heal. What ended before the healing is in `calls`."""
+    wire = scene.wires[part, service]
+    scene.later(wire.heal)
+    wire.cut()
+    seen = Seen(scene)
+    scene.flow(CUT_S)
+    seen.until_now()
+    wire.heal()
+    return seen
+
+
+def _all_acked(seen: Seen) -> Seen:
+    return seen.saying(f"{seen.all_acked()} meanwhile")
