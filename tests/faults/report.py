@@ -27,9 +27,14 @@ def add(result: Result) -> None:
     results = read() | {result.name: result.as_json()}
     known = {name: results[name] for name in ROWS if name in results}
     RESULTS.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(page())
+
+
+def page() -> str:
+    """The page with the results that are in the file."""
     head, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, tail = rest.partition(END)
-    PAGE.write_text(head + BEGIN + "\n".join(table(list(known.values()))) + "\n" + END + tail)
+    return head + BEGIN + "\n".join(table(list(read().values()))) + "\n" + END + tail
 
 
 def table(results: Sequence[dict[str, Any]]) -> list[str]:

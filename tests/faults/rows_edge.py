@@ -173,7 +173,7 @@ class _Slow:
 @row(
     "rolling-restart",
     "each web (drained), bridge and worker, Redis, PostgreSQL and each broker restarted in turn",
-    bound_s=30,
+    bound_s=15,
     kind=Kind.THREE,
     alone=True,
     needs=proxy.needs,

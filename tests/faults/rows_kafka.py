@@ -21,7 +21,7 @@ BROKERS = {1: "kafka", 2: "kafka-2", 3: "kafka-3"}
 @row(
     "kafka-one-of-three-killed",
     "one of three brokers killed (SIGKILL) while it led partitions, started again after 13 s",
-    bound_s=30,
+    bound_s=15,
     kind=Kind.THREE,
 )
 def _one_of_three_killed(scene: Scene) -> str:
@@ -44,7 +44,7 @@ def _one_of_three_killed(scene: Scene) -> str:
 @row(
     "kafka-all-restarted-in-turn",
     "all three brokers restarted (SIGTERM), one after the other",
-    bound_s=30,
+    bound_s=15,
     kind=Kind.THREE,
 )
 def _all_restarted_in_turn(scene: Scene) -> str:
@@ -59,7 +59,7 @@ def _all_restarted_in_turn(scene: Scene) -> str:
 @row(
     "kafka-all-killed",
     "all three brokers killed (SIGKILL) at once, started again after 3 s",
-    bound_s=60,
+    bound_s=20,
     kind=Kind.THREE,
 )
 def _all_killed(scene: Scene) -> str:
@@ -76,7 +76,7 @@ def _all_killed(scene: Scene) -> str:
 @row(
     "kafka-only-broker-killed",
     "the only broker killed (SIGKILL), started again after 5 s",
-    bound_s=30,
+    bound_s=15,
     fast=True,
 )
 def _only_broker_killed(scene: Scene) -> str:
@@ -92,7 +92,7 @@ def _only_broker_killed(scene: Scene) -> str:
 @row(
     "kafka-only-broker-restarted",
     "the only broker restarted (SIGTERM), 3 times",
-    bound_s=30,
+    bound_s=15,
 )
 def _only_broker_restarted(scene: Scene) -> str:
     began = time.monotonic()

@@ -23,7 +23,6 @@ from notify.domain.stream import LaneRow, LogFacts, StreamRow
 from notify.domain.window import Batch, Lane, Window
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
 from tests.simulation.kafka import SimLog
-from tests.simulation.schedule import FAULTS
 from tests.simulation.workers import SimLanes
 from workers.apply import NO_ROWS, Segment
 
@@ -46,18 +45,6 @@ MUTANTS: Final[dict[str, Mutant]] = {}
 LOSING: Final[Weights] = {"lose_commits": 8, "rebalance": 4, "start_bridge": 3}
 #: And decide the same offsets differently: policy that ends meanwhile.
 CHANGING: Final[Weights] = {**LOSING, "edit_policy": 15, "pass_time": 20}
-#: And have a bridge that was replaced tick in between: rare even in schedules of little else.
-ZOMBIES: Final[Weights] = {
-    **{name: 0 for name in FAULTS if name not in ("operate", "restore_messages")},
-    "lose_commits": 15,
-    "rebalance": 10,
-    "start_bridge": 4,
-    "lose_tasks": 1,
-    "edit_policy": 20,
-    "pass_time": 25,
-    "work": 5,
-    "produce": 15,
-}
 
 
 def _mutant(name: str, guard: str, weights: Weights | None = None) -> Callable[[Patch], Patch]:
@@ -181,7 +168,7 @@ def _blind(patch: pytest.MonkeyPatch, **seen: Callable[..., Any]) -> None:
     patch.setattr("ingest.bridge.tick_surprise", blind)
 
 
-@_mutant("tick-without-token", "the tick's check of the token", ZOMBIES)
+@_mutant("tick-without-token", "the tick's check of the token")
 def _no_token_check(patch: pytest.MonkeyPatch) -> None:
     _blind(patch, token=int)
 

@@ -7,11 +7,16 @@ import subprocess
 from typing import Final
 
 import pytest
+from django.conf import settings
 
 from devstack import ROOT, apache_kafka
+from notify.producer import CONNECT_TIMEOUT_MS
 
 DOCKER: Final = ROOT / "docker"
 COMPOSE: Final = (DOCKER / "compose.yaml").read_text()
+PROXY: Final = (DOCKER / "haproxy.cfg").read_text()
+#: Bytes of a request before its body.
+HEADERS_MAX: Final = 32 * 1024
 IMAGE: Final = (DOCKER / "Dockerfile").read_text()
 EXAMPLE: Final = (DOCKER / "env.example").read_text()
 SECRETS: Final = (
@@ -67,6 +72,32 @@ def test_every_variable_is_in_the_example() -> None:
     given = dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
     assert used == given.keys()
     assert {name for name, value in given.items() if not value} == set(SECRETS)
+
+
+def test_the_proxy_takes_its_file() -> None:
+    haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if haproxy is None:
+        pytest.skip("there is no haproxy")
+    addresses = dict.fromkeys(("BIND", "WEB_1", "WEB_2"), "127.0.0.1:1") | {"ADMIN": "/x.sock"}
+    done = subprocess.run(
+        [haproxy, "-c", "-f", DOCKER / "haproxy.cfg"],
+        env=os.environ | addresses,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_proxy_holds_a_whole_batch_and_outwaits_web() -> None:
+    held = int(re.findall(r"tune.bufsize (\d+)$", PROXY, re.MULTILINE)[0])
+    assert held >= settings.NOTIFY_BATCH_BYTES + HEADERS_MAX
+    waits_ms = int(re.findall(r"timeout server (\d+)s$", PROXY, re.MULTILINE)[0]) * 1000
+    assert waits_ms > settings.NOTIFY_ACK_TIMEOUT_MS + CONNECT_TIMEOUT_MS
+
+
+def test_the_proxy_sends_again_only_what_web_never_got() -> None:
+    assert re.findall(r"retry-on (.*)$", PROXY, re.MULTILINE) == ["conn-failure"]
 
 
 def test_no_secret_has_a_default() -> None:
