@@ -66,10 +66,15 @@ def test_bodies_with_and_without_a_length(server: tuple[Running, str]) -> None:
 
 
 def test_too_large_bodies(server: tuple[Running, str]) -> None:
+    """Refused, or cut off: web answers and closes while the client may still be sending."""
     _, address = server
-    assert call(address, "POST", "/players", b"x" * 100_000)[0] == 413
     endless = (b" " * 1024 for _ in range(100))
-    assert call(address, "POST", "/players", endless, {"Transfer-Encoding": "chunked"})[0] == 413
+    for body, headers in ((b"x" * 100_000, {}), (endless, {"Transfer-Encoding": "chunked"})):
+        try:
+            assert call(address, "POST", "/players", body, headers)[0] == 413
+        except (BrokenPipeError, ConnectionResetError):
+            continue
+    assert call(address, "GET", "/healthz/live")[0] == 200
 
 
 def test_many_clients_at_once_are_all_acked(server: tuple[Running, str]) -> None:
