@@ -5,7 +5,7 @@ Everything it knows of a stream is memory that may be dropped at any moment; for
 so the simulation runs it as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
@@ -24,9 +24,12 @@ from ingest.ports import (
 )
 from notify import logs, metrics
 from notify.domain import links as linking
+from notify.domain import repeats
 from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import partition_of
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LogFacts, StreamRow, halt_reason, tick_surprise
+from notify.domain.update import Unreadable, Update
 
 #: Milliseconds between a failed Load and the next, the first and the most.
 LOAD_RETRY_MS: Final = 100
@@ -300,15 +303,21 @@ class Bridge:
         messages, end = memory.next_chunk(self._limits)
         if end == memory.stream.planned:
             return None
-        children, parents = linking.named(message.content for message in messages)
+        contents = [message.content for message in messages]
         return plan_chunk(
             messages,
             first=memory.stream.planned,
             end=end,
-            links=tick.links(children, parents),
+            links=linking.gather(tick.links, *linking.named(contents)),
             policy=tick.policy(),
+            seen=self._seen(tick, contents),
             is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,
         )
+
+    @staticmethod
+    def _seen(tick: Tick, contents: Sequence[Update | Unreadable]) -> set[SeenKey]:
+        keys = repeats.keys_of(contents)
+        return tick.seen(keys) if keys else set()
 
     def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:
         name = str(held.partition)

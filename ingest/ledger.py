@@ -12,6 +12,7 @@ from ingest.ports import Chunk, DeadMessage, HotRow, LedgerAway, Loaded, Skipped
 from notify import postgres, queries
 from notify.domain.links import CountKey, Links, ParentKey
 from notify.domain.policy import Limit, Policy, Skip
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, PlanRow, StreamRow
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
@@ -97,6 +98,7 @@ class PostgresLedger:
         with self._transaction() as connection:
             _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
             _run(connection, "tidy_hot", hours=settings.NOTIFY_HOT_HOURS)
+            _run(connection, "tidy_seen", hours=settings.NOTIFY_SEEN_HOURS)
 
     def close(self) -> None:
         """Drop the session; the next transaction opens another."""
@@ -175,6 +177,14 @@ class PostgresTick:
             found.counts[app, parent, label, gen] = n
         return found
 
+    def seen(self, keys: Collection[SeenKey]) -> set[SeenKey]:
+        """Tick.seen."""
+        hours = settings.NOTIFY_SEEN_HOURS
+        if not hours:
+            return set()
+        rows = _all(self._connection, "seen", **_columns(keys), hours=hours)
+        return {SeenKey(*row) for row in rows}
+
     def _keyed(self, name: str, keys: Collection[ParentKey], column: str) -> list[Row]:
         if not keys:
             return []
@@ -201,6 +211,8 @@ class PostgresTick:
                 self._write_links(chunk.links)
                 self._write_skipped(stream, chunk.skipped)
                 self._write_dead(stream, chunk.dead)
+                if chunk.seen and settings.NOTIFY_SEEN_HOURS:
+                    run("write_seen", **_columns(chunk.seen))
 
     def _write_links(self, links: Links) -> None:
         put = [key for key in links.new_parents if key in links.parents]
@@ -287,6 +299,10 @@ def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int
 
 def _all(connection: Connection, name: str, **parameters: object) -> list[Row]:
     return connection.execute(_QUERIES[name], parameters).fetchall()
+
+
+def _columns(keys: Collection[SeenKey]) -> dict[str, list[str]]:
+    return {"apps": [key.app for key in keys], "digests": [key.digest for key in keys]}
 
 
 def _one(connection: Connection, name: str, **parameters: object) -> Row | None:

@@ -10,6 +10,7 @@ from notify.domain import plan as plans
 from notify.domain.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
 from notify.domain.links import Links
 from notify.domain.policy import Policy
+from notify.domain.repeats import SeenKey, key_of
 from notify.domain.stream import PlanRow
 from notify.domain.update import Unreadable, Update
 
@@ -39,12 +40,14 @@ def plan_chunk(
     end: int,
     links: Links,
     policy: Policy,
+    seen: set[SeenKey],
     is_routed: Callable[[str], bool],
 ) -> Planned:
     """Decide offsets first..end-1, of which `messages` are those that exist.
 
-    `links` must hold what `links.named` asks for; it is changed in place. `policy` must be the one in
-    force now. `is_routed` says whether an app's updates belong into this partition.
+    `links` must hold what `links.gather` finds for them, and `seen` which of `repeats.keys_of` were
+    seen before; both are changed in place. `policy` must be the one in force now. `is_routed` says
+    whether an app's updates belong into this partition.
     """
     decisions: dict[int, Decision] = {}
     dropped: dict[tuple[str | None, str | None, str, int | None], SkippedRow] = {}
@@ -52,10 +55,15 @@ def plan_chunk(
     written: list[tuple[int, bytes, list[Write]]] = []
     direct: Counter[tuple[str, str]] = Counter()
     mirrored: Counter[tuple[str, str]] = Counter()
+    counted: list[SeenKey] = []
     for offset, body, content in messages:
         routed = isinstance(content, Unreadable) or is_routed(content.app)
-        decision, changes = decide(content, links, policy, routed=routed)
+        key = key_of(content)
+        decision, changes = decide(content, links, policy, routed=routed, repeated=key in seen)
         links.put(changes)
+        if key is not None and decision.own and not decision.repeated:
+            seen.add(key)
+            counted.append(key)
         decisions[offset] = decision
         for reason, record, rule in decision.reasons:
             if reason in (MALFORMED, MISROUTED):
@@ -72,6 +80,7 @@ def plan_chunk(
         links=links,
         skipped=list(dropped.values()),
         dead=dead,
+        seen=counted,
     )
     return Planned(chunk, written, direct, mirrored)
 

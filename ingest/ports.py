@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from notify.domain.links import Links, ParentKey
 from notify.domain.policy import Policy
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
 from notify.domain.window import Batch
 
@@ -110,6 +111,8 @@ class Chunk:
     links: Links
     skipped: Sequence[SkippedRow]
     dead: Sequence[DeadMessage]
+    #: To be remembered: the client's message ids of what was counted.
+    seen: Sequence[SeenKey] = ()
 
 
 class HotRow(NamedTuple):
@@ -159,6 +162,10 @@ class Tick(Protocol):
         """The links of `children`; generations and counts of their parents and of `parents`."""
         ...
 
+    def seen(self, keys: Collection[SeenKey]) -> set[SeenKey]:
+        """Those of `keys` that were counted less than NOTIFY_SEEN_HOURS ago."""
+        ...
+
     def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
         """Record the stream's progress, and the chunk that moved `planned` if there is one."""
         ...
@@ -189,7 +196,7 @@ class Ledger(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Delete what is past its time: plan_log and hot."""
+        """Delete what is past its time (plan_log, hot, seen), and make room for what comes."""
         ...
 
 

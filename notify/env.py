@@ -1,6 +1,7 @@
 """The only reader of the environment. Each reader names the variable and what it must be."""
 
 import os
+from pathlib import Path
 from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,20 +15,41 @@ def text(name: str, default: str) -> str:
     return os.environ.get(name, default)
 
 
+def secret(name: str, default: str) -> str:
+    """As `text`; or what the file named by the variable NAME_FILE holds, without its last line end.
+
+    Raises ImproperlyConfigured, never with the secret in it, where both are set, or the file cannot
+    be read.
+    """
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return text(name, default)
+    if os.environ.get(name):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: keep one of them")
+    try:
+        return Path(path).read_text().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(
+            f"{name}_FILE={path}: it cannot be read as text ({type(error).__name__}): mount it, or let "
+            "this account read it"
+        ) from None
+
+
 def texts(name: str, default: str) -> list[str]:
     """A comma-separated list; empty items are dropped."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
-def integer(name: str, default: int, *, least: int = 0) -> int:
-    """A whole number of at least `least`. Raises ImproperlyConfigured for anything else."""
+def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """A whole number from `least` to `most`, None being no end. Raises ImproperlyConfigured for anything else."""
     raw = text(name, str(default))
     try:
         value = int(raw)
     except ValueError:
         value = least - 1
-    if value < least:
-        raise ImproperlyConfigured(f"{name}={raw!r}: set it to a whole number of at least {least}")
+    if value < least or (most is not None and value > most):
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ImproperlyConfigured(f"{name}={raw!r}: set it to a whole number {wanted}")
     return value
 
 

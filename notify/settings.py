@@ -11,14 +11,14 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from notify import env
+from notify import env, kafka_security
 from notify.domain import window
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 NOTIFY_DEBUG = DEBUG = env.flag("NOTIFY_DEBUG", default=False)
 #: An insecure default for development; `check --deploy` (notify.E001) refuses it.
-SECRET_KEY = env.text("NOTIFY_SECRET_KEY", "insecure-development-key")
+SECRET_KEY = env.secret("NOTIFY_SECRET_KEY", "insecure-development-key")
 ALLOWED_HOSTS = env.texts("NOTIFY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.texts("NOTIFY_CSRF_TRUSTED_ORIGINS", "")
 ROOT_URLCONF = "notify.web.urls"
@@ -112,9 +112,23 @@ def _database(url: str) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _database(env.text("DATABASE_URL", "postgresql://localhost/notify"))}
-REDIS_URL = env.text("REDIS_URL", "redis://localhost:6379/0")
+DATABASES = {"default": _database(env.secret("DATABASE_URL", "postgresql://localhost/notify"))}
+REDIS_URL = env.secret("REDIS_URL", "redis://localhost:6379/0")
 KAFKA_BOOTSTRAP_SERVERS = env.texts("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
+#: What every client of Kafka gets beside the servers; contradictory settings end the process here.
+KAFKA_SECURITY = kafka_security.arguments(
+    kafka_security.Security(
+        protocol=env.text("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
+        mechanism=env.text("KAFKA_SASL_MECHANISM", ""),
+        username=env.text("KAFKA_SASL_USERNAME", ""),
+        password=env.secret("KAFKA_SASL_PASSWORD", ""),
+        cafile=env.text("KAFKA_SSL_CAFILE", ""),
+        certfile=env.text("KAFKA_SSL_CERTFILE", ""),
+        keyfile=env.text("KAFKA_SSL_KEYFILE", ""),
+        key_password=env.secret("KAFKA_SSL_KEY_PASSWORD", ""),
+        check_hostname=env.flag("KAFKA_SSL_CHECK_HOSTNAME", default=True),
+    )
+)
 
 #: Prefix of the topic, the consumer group and the Redis keys, so that stacks can share services.
 NOTIFY_NAMESPACE = env.text("NOTIFY_NAMESPACE", "notify")
@@ -145,6 +159,8 @@ NOTIFY_HEARTBEAT_MS = env.integer("NOTIFY_HEARTBEAT_MS", 1_000, least=1)
 #: Records that the bridge counts, a partition and 10-second bucket (space-saving).
 NOTIFY_HOT_RECORDS = env.integer("NOTIFY_HOT_RECORDS", 200, least=1)
 NOTIFY_PLAN_LOG_DAYS = env.integer("NOTIFY_PLAN_LOG_DAYS", 30, least=1)
+#: How long a client's message id is remembered, so that its retry adds to no counter; 0 is off.
+NOTIFY_SEEN_HOURS = env.integer("NOTIFY_SEEN_HOURS", 1, most=24)
 NOTIFY_HOT_HOURS = env.integer("NOTIFY_HOT_HOURS", 24, least=1)
 
 # The workers.
@@ -152,7 +168,7 @@ NOTIFY_LOCK_TIMEOUT_MS = env.integer("NOTIFY_LOCK_TIMEOUT_MS", 2_000, least=1)
 
 # The web edge.
 #: HMAC key of app keys at rest; `check --deploy` (notify.E002) refuses an empty one.
-NOTIFY_KEY_PEPPER = env.text("NOTIFY_KEY_PEPPER", "")
+NOTIFY_KEY_PEPPER = env.secret("NOTIFY_KEY_PEPPER", "")
 NOTIFY_APPS_REFRESH_MS = env.integer("NOTIFY_APPS_REFRESH_MS", 1_000, least=10)
 NOTIFY_BODY_BYTES = env.integer("NOTIFY_BODY_BYTES", 32 * 1024, least=1)
 NOTIFY_BATCH_BYTES = env.integer("NOTIFY_BATCH_BYTES", 500 * 1024, least=1)

@@ -15,6 +15,7 @@ from notify.domain import rows as wire
 from notify.domain.links import Links, ParentKey
 from notify.domain.patch import COUNTERS, Value, apply
 from notify.domain.policy import Policy
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, PlanRow, StreamRow
 from notify.domain.window import ONE_AT_A_TIME
 from workers.apply import BadData, Original, Segment
@@ -37,6 +38,8 @@ class Tables:
     records: dict[tuple[str, str], State] = field(default_factory=dict)
     dead: list[tuple[int, int, str | None, str | None]] = field(default_factory=list)
     skipped: list[tuple[int, SkippedRow]] = field(default_factory=list)
+    #: When it was counted, by client's message id.
+    seen: dict[SeenKey, int] = field(default_factory=dict)
 
     def snapshot(self) -> "Tables":
         """A copy that later changes do not reach."""
@@ -54,6 +57,8 @@ class MemoryDatabase:
     policies: list[Policy] = field(default_factory=lambda: [Policy()])
     now: int = 1_000
     partitions: int = 1
+    #: How long a client's message id is remembered.
+    seen_ms: int = 3_600_000
     #: The active topic; None if there was never another.
     topic_id: str | None = None
     without: frozenset[str] = frozenset()
@@ -192,6 +197,10 @@ class MemoryTick:
                 found.counts[app, parent, label, gen] = n
         return found
 
+    def seen(self, keys: Collection[SeenKey]) -> set[SeenKey]:
+        tables, since = self._db.tables, self.now - self._db.seen_ms
+        return {key for key in keys if key in tables.seen and tables.seen[key] > since}
+
     def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
         tables = self._db.tables
         row = tables.streams[stream]
@@ -217,6 +226,7 @@ class MemoryTick:
             tables.counts[count] = links.counts[count]
         tables.skipped += [(stream, skipped) for skipped in chunk.skipped]
         tables.dead += [(stream, *_dead_key(dead)) for dead in chunk.dead]
+        tables.seen |= dict.fromkeys(chunk.seen, self.now)
 
 
 def _is_behind(key: tuple[int, int], plan: PlanRow, stream: int, frontier: int) -> bool:

@@ -77,7 +77,7 @@ class PolicyHistory:
 
     def rules(self, version: int, at: int) -> Rules:
         """The policy of a version as of a moment."""
-        return Rules(_in_force(self._skips, version, at), _in_force(self._limits, version, at))
+        return Rules(_in_force(self._skips, version, at), _in_force(self._limits, version, at), at)
 
     def rules_at(self, chunks: list[Chunk]) -> Callable[[int], Rules]:
         """The policy by offset, for a stream with these chunks, in order. It raises NotPlanned."""

@@ -6,15 +6,17 @@ read, what it does is done to plain dicts, and the next one is read.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 from zlib import crc32
 
 from devstack.oracle import wire
 from devstack.oracle.state import Dead, Dropped, Row, State
 
-LABELS: Final = ("email", "sms", "user")
+LINK_LABELS: Final = ("email", "sms", "user")
+LABELS: Final = (*LINK_LABELS, "alias", "merged")
 MIRROR_LABELS: Final = ("email", "sms")
 MIRRORED_PROPERTIES: Final = ("language", "timezone", "timezone_id", "country", "last_active")
 
@@ -31,21 +33,26 @@ class Skip(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The policy in force: skip rules by (app, record), limits by (app or None for all, label)."""
+    """The policy in force: skip rules by (app, record), limits by (app or None for all, label); and
+    the moment, in milliseconds."""
 
     skips: Mapping[tuple[str, str], Skip]
     limits: Mapping[tuple[str | None, str], int]
+    at: int = 0
 
     def limit(self, app: str, label: str) -> int:
-        """The most children of a parent by the label: the app's own, else everyone's, else 100."""
-        return self.limits.get((app, label), self.limits.get((None, label), 100))
+        """The most children of a parent by the label: the app's own, else everyone's, else 100, of
+        users that logged in as one 1,000."""
+        default = 1_000 if label == "merged" else 100
+        return self.limits.get((app, label), self.limits.get((None, label), default))
 
 
 class Serial:
     """One partition, interpreted in log order. `rules_at` gives the policy for an offset.
 
-    `refused` are writes that must not be done but dead-lettered, and why: of whose it is not known
-    from the log that PostgreSQL, or the worker, cannot do them.
+    A client's message id is remembered for `seen_ms`. `refused` are writes that must not be done but
+    dead-lettered, and why: of whose it is not known from the log that PostgreSQL, or the worker,
+    cannot do them.
     """
 
     def __init__(
@@ -55,7 +62,10 @@ class Serial:
         partitions: int,
         rules_at: Callable[[int], Rules],
         refused: Mapping[Write, str] = MappingProxyType({}),
+        seen_ms: int = 3_600_000,
     ) -> None:
+        self._seen_ms = seen_ms
+        self._seen: dict[tuple[str, str], int] = {}
         self._partition = partition
         self._partitions = partitions
         self._rules_at = rules_at
@@ -79,7 +89,7 @@ class Serial:
         elif op == "delete":
             self._delete(message)
         elif not only:
-            self._detach(app, record)
+            self._detach(app, self._meant(message))
 
     def end(self) -> State:
         """What the messages came to."""
@@ -90,46 +100,160 @@ class Serial:
 
     def _update(self, message: Message, rules: Rules) -> None:
         app, record, _, only = _head(message)
+        names = message.get("aliases", {})
         if not only:
-            self._link(message, rules)
+            record = self._meant(message)
+            record, names = self._name(message, record, rules)
+            self._link(message, record, rules)
         skip = rules.skips.get((app, record))
         if skip is not None and skip.scope == "all":
             self._drop("skip_rule", app, record, skip.rule)
             return
-        self._write_own(message)
+        is_new = self._count_once(message, rules.at)
+        self._write_own(message, record, names, is_new=is_new)
         if not only:
-            self._mirror(message, rules)
+            self._mirror(message, record, rules)
 
-    def _link(self, message: Message, rules: Rules) -> None:
-        app, child, _, _ = _head(message)
-        for label, parent in message.get("links", {}).items():
+    # -- names -------------------------------------------------------------------------------------
+
+    def _meant(self, message: Message) -> str:
+        """The record that the message is about."""
+        app, record, _, _ = _head(message)
+        token = message.get("aliases", {}).get("token")
+        kind = message.get("kind")
+        if _is_alias(record) and kind != "user" and token is not None:
+            owner = self._state.links.get((app, record, "alias"))
+            if owner is None:
+                return _home(app, kind, token)
+        return self._named(app, record)
+
+    def _named(self, app: str, record: str) -> str:
+        if _is_alias(record):
+            owner = self._state.links.get((app, record, "alias"))
+            generation = self._state.generations.get((app, record), 0)
+            record = owner or str(uuid5(UUID(app), f"user:{record}:{generation}"))
+        return self._state.links.get((app, record, "merged"), record)
+
+    def _name(
+        self, message: Message, record: str, rules: Rules
+    ) -> tuple[str, dict[str, str | None]]:
+        """Give and take aliases: the record that it is then about, and those that it has got."""
+        app, kind = message["app"], message.get("kind")
+        wanted = dict(message.get("aliases", {}))
+        if kind == "user":
+            record = self._log_in(app, record, wanted, rules)
+        for label, name in list(wanted.items()):
+            if name is None:
+                self._nameless(app, record, label)
+                continue
+            alias = _alias(app, kind, label, name)
+            owner = self._state.links.get((app, alias, "alias"))
+            if owner == record:
+                continue
+            if kind == "user":
+                others = self._children[app, record, "alias"] - {self._bears(app, record, label)}
+                if owner is not None:
+                    self._drop("alias_taken", app, record)
+                    del wanted[label]
+                    continue
+                if len(others) >= rules.limit(app, "alias"):
+                    self._drop("alias_limit", app, record)
+                    del wanted[label]
+                    continue
+            self._nameless(app, record, label)
+            if owner is not None:
+                self._nameless(app, owner, label)
+            if kind == "user" or record != _home(app, kind, name):
+                self._leave(app, alias, "alias")
+                self._join(app, alias, "alias", record)
+                self._state.links[app, record, self._bearing(app, record, label)] = alias
+        return record, wanted
+
+    def _log_in(self, app: str, record: str, wanted: Mapping[str, str | None], rules: Rules) -> str:
+        """A user without a name that asks for another's is that other one."""
+        if self._children[app, record, "alias"] or self._children[app, record, "merged"]:
+            return record
+        for label, name in wanted.items():
+            if name is None:
+                continue
+            owner = self._state.links.get((app, _alias(app, "user", label, name), "alias"))
+            if owner is None or owner == record:
+                continue
+            if len(self._children[app, owner, "merged"]) >= rules.limit(app, "merged"):
+                return record
+            self._join(app, record, "merged", owner)
+            return owner
+        return record
+
+    def _bearing(self, app: str, record: str, label: str) -> str:
+        return f"is:{self._state.generations.get((app, record), 0)}:{label}"
+
+    def _bears(self, app: str, record: str, label: str) -> str | None:
+        return self._state.links.get((app, record, self._bearing(app, record, label)))
+
+    def _nameless(self, app: str, record: str, label: str) -> None:
+        """Take the alias from the record; nobody has it, and who has it next is somebody else."""
+        alias = self._bears(app, record, label)
+        if alias is not None:
+            self._leave(app, alias, "alias")
+            self._detach(app, alias)
+
+    def _count_once(self, message: Message, at: int) -> bool:
+        """Whether the message's counters are to be added: not when its client sent them before."""
+        if not message.get("once") or not message.get("patch", {}).get("+"):
+            return True
+        key = (message["app"], message["message_id"])
+        if key in self._seen and at - self._seen[key] < self._seen_ms:
+            return False
+        self._seen[key] = at
+        return True
+
+    # -- links, and what is written ------------------------------------------------------------------
+
+    def _join(self, app: str, child: str, label: str, parent: str) -> None:
+        self._state.links[app, child, label] = parent
+        self._children[app, parent, label].add(child)
+
+    def _link(self, message: Message, child: str, rules: Rules) -> None:
+        app = message["app"]
+        for label, named in message.get("links", {}).items():
+            parent = None if named is None else self._named(app, named)
             if parent is None:
                 self._leave(app, child, label)
-            elif parent == self._state.links.get((app, child, label)):
+            elif parent in (child, self._state.links.get((app, child, label))):
                 pass
             elif len(self._children[app, parent, label]) >= rules.limit(app, label):
                 self._drop("link_limit", app, parent)
             else:
                 self._leave(app, child, label)
-                self._state.links[app, child, label] = parent
-                self._children[app, parent, label].add(child)
+                self._join(app, child, label, parent)
 
     def _leave(self, app: str, child: str, label: str) -> None:
         parent = self._state.links.pop((app, child, label), None)
         if parent is not None:
             self._children[app, parent, label].remove(child)
 
-    def _write_own(self, message: Message) -> None:
-        app, record, _, _ = _head(message)
+    def _write_own(
+        self, message: Message, record: str, names: Mapping[str, str | None], *, is_new: bool
+    ) -> None:
+        app = message["app"]
         if self._is_refused(app, record):
             return
         row = self._row(app, record, message["at"])
-        _change(row, message.get("patch", {}))
+        patch = dict(message.get("patch", {}))
+        if not is_new:
+            del patch["+"]
+        _change(row, patch)
+        for label, name in names.items() if message.get("kind") == "user" else ():
+            if name is None:
+                row["properties"].pop(f"alias:{label}", None)
+            else:
+                row["properties"][f"alias:{label}"] = name
         row["kind"] = message.get("kind") or row["kind"]
         row["deleted"] = False
 
-    def _mirror(self, message: Message, rules: Rules) -> None:
-        app, child, _, _ = _head(message)
+    def _mirror(self, message: Message, child: str, rules: Rules) -> None:
+        app = message["app"]
         mirrored = set()
         for label in MIRROR_LABELS:
             parent = self._state.links.get((app, child, label))
@@ -150,7 +274,8 @@ class Serial:
     def _delete(self, message: Message) -> None:
         app, record, _, only = _head(message)
         if not only:
-            for label in LABELS:
+            record = self._meant(message)
+            for label in LINK_LABELS:
                 self._leave(app, record, label)
             self._detach(app, record)
         if self._is_refused(app, record):
@@ -166,6 +291,9 @@ class Serial:
             self._state.counts[app, parent, label, generation] = len(children)
             for child in children:
                 del self._state.links[app, child, label]
+        for key, alias in list(self._state.links.items()):
+            if alias == parent and key[0] == app and key[2].startswith("is:"):
+                del self._state.links[key]
         self._state.generations[app, parent] = generation + 1
 
     def _drop(self, reason: str, app: str, record: str, rule: int | None = None) -> None:
@@ -191,6 +319,31 @@ class Serial:
 
 def _head(message: Message) -> tuple[str, str, str, bool]:
     return message["app"], message["record"], message["op"], message.get("only", False)
+
+
+def _is_alias(record: str) -> bool:
+    return UUID(record).int >> 76 & 0xF == 8
+
+
+def _alias(app: str, kind: str | None, label: str, name: str) -> str:
+    """The id of an alias: UUID version 8, whose bits are those of version 5 for its words."""
+    digits = str(uuid5(UUID(app), f"alias:{kind}:{label}:{name}"))
+    return f"{digits[:14]}8{digits[15:]}"
+
+
+def _home(app: str, kind: str | None, token: str) -> str:
+    """The subscription that a token is of while no other has claimed it."""
+    if kind == "email":
+        token = token.strip().lower()
+    elif kind == "sms":
+        token = "+" + "".join(char for char in token.strip() if char not in " \t\u00a0-().").lstrip(
+            "+"
+        )
+    else:
+        token = token.strip()
+        with suppress(ValueError):
+            token = str(UUID(token)) if len(token) == 36 else token
+    return str(uuid5(UUID(app), f"{kind}:{token}"))
 
 
 def _new_row(at: int) -> Row:

@@ -34,11 +34,14 @@ def _is_update(message: Mapping[str, Any]) -> bool:
         and message["record"] not in message.get("links", {}).values()
         and (message["op"] == "update" or not _changes_something(message))
         and not (message["op"] == "detach" and message.get("only"))
+        and ("aliases" not in message or _may_have(message.get("kind"), message["aliases"]))
     )
 
 
 def _changes_something(message: Mapping[str, Any]) -> bool:
-    return bool(message.get("links")) or any(message.get("patch", {}).values())
+    return bool(message.get("links") or message.get("aliases")) or any(
+        message.get("patch", {}).values()
+    )
 
 
 def _is_uuid(it: object) -> bool:
@@ -71,6 +74,23 @@ def _are_links(links: object) -> bool:
     )
 
 
+def _are_aliases(aliases: object) -> bool:
+    return (
+        isinstance(aliases, dict)
+        and len(aliases) <= 20
+        and all(
+            _is_text(label, least=1, most=128)
+            and (name is None or _is_text(name, least=1, most=1024))
+            for label, name in aliases.items()
+        )
+    )
+
+
+def _may_have(kind: object, aliases: Mapping[str, Any]) -> bool:
+    """A user may have any alias, a subscription its token."""
+    return kind == "user" or (kind is not None and not aliases.keys() - {"token"})
+
+
 def _is_patch(patch: object) -> bool:
     if not isinstance(patch, dict) or not patch.keys() <= {"=", "?", "+", "-"}:
         return False
@@ -101,6 +121,8 @@ def _may_set(key: str) -> bool:
 
 def _is_named(key: str) -> bool:
     family, _, name = key.partition(".")
+    if family == "properties" and name.startswith("alias:"):
+        return False
     return family in ("tags", "properties") and _is_text(name, least=1, most=128)
 
 
@@ -114,5 +136,7 @@ _FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "at": lambda it: type(it) is int and 0 <= it <= _YEAR_2200_MS,
     "patch": _is_patch,
     "links": _are_links,
+    "aliases": _are_aliases,
+    "once": lambda it: isinstance(it, bool),
     "only": lambda it: isinstance(it, bool),
 }

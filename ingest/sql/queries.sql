@@ -81,6 +81,12 @@ FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[], %(gens)s::bigint[]) AS wanted
 JOIN link_count AS counted
     ON counted.app = wanted.app AND counted.parent = wanted.parent AND counted.gen = wanted.gen
 
+-- :seen
+SELECT seen.app::text, seen.message::text
+FROM unnest(%(apps)s::uuid[], %(digests)s::uuid[]) AS wanted (app, message)
+JOIN seen ON seen.app = wanted.app AND seen.message = wanted.message
+WHERE seen.at > now() - %(hours)s * interval '1 hour'
+
 -- :progress
 UPDATE stream
 SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now()
@@ -139,6 +145,10 @@ SELECT %(stream)s, * FROM unnest(
     %(offsets)s::bigint[], %(apps)s::uuid[], %(records)s::uuid[], %(errors)s::text[], %(messages)s::bytea[]
 )
 
+-- :write_seen
+INSERT INTO seen (at, app, message)
+SELECT now(), * FROM unnest(%(apps)s::uuid[], %(digests)s::uuid[])
+
 -- :write_hot
 INSERT INTO hot (bucket, stream, app, record, direct, mirrored, error)
 SELECT to_timestamp(bucket / 1000.0), stream, app, record, direct, mirrored, error
@@ -153,6 +163,9 @@ ON CONFLICT (bucket, stream, app, record) DO UPDATE SET
 
 -- :tidy_plan_log
 DELETE FROM plan_log WHERE at < now() - %(days)s * interval '1 day'
+
+-- :tidy_seen
+SELECT seen_tidy(%(hours)s)
 
 -- :tidy_hot
 DELETE FROM hot WHERE bucket < now() - %(hours)s * interval '1 hour'

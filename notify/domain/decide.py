@@ -9,12 +9,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from notify.domain import aliases
 from notify.domain import links as linking
 from notify.domain.errors import ReplayDisagrees
-from notify.domain.links import Change, Links
-from notify.domain.patch import ADD, DEFAULT, MIRRORED_UPDATES, PROPERTIES, SET, TAGS, Op, Patch
+from notify.domain.links import Change, Links, Trial
+from notify.domain.patch import (
+    ADD,
+    ALIASES,
+    DEFAULT,
+    MIRRORED_UPDATES,
+    PROPERTIES,
+    REMOVE,
+    SET,
+    TAGS,
+    Op,
+    Patch,
+)
 from notify.domain.policy import SCOPE_ALL, Policy, Skip
-from notify.domain.update import DELETE, DETACH, MIRROR_LABELS, Unreadable, Update
+from notify.domain.update import (
+    DELETE,
+    DETACH,
+    LINK_LABELS,
+    MIRROR_LABELS,
+    USER,
+    Unreadable,
+    Update,
+)
 
 #: Why an update, or a part of it, was not applied.
 SKIPPED: Final = "skip_rule"
@@ -41,14 +61,19 @@ class Reason(NamedTuple):
 class Decision:
     """The targets of one update: its own record or not, and the parents it is mirrored to.
 
-    `prior` names the parents that it left, by label. The default decision (own record only, no
-    reason) is what most updates get; it is not recorded.
+    `prior` names the parents that it left, by label. `target` is its own record where that is not
+    the one that the message names; `refused` are the labels of aliases that it did not get.
+    `repeated`: it was counted before, and adds to no counter. The default decision (own record
+    only, no reason) is what most updates get; it is not recorded.
     """
 
     own: bool = True
     mirrors: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
     prior: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
+    refused: tuple[str, ...] = ()
+    repeated: bool = False
 
 
 OWN_ONLY: Final = Decision()
@@ -63,62 +88,71 @@ class Write(NamedTuple):
 
 
 def decide(
-    message: Update | Unreadable, links: Links, policy: Policy, *, routed: bool = True
+    message: Update | Unreadable,
+    links: Links,
+    policy: Policy,
+    *,
+    routed: bool = True,
+    repeated: bool = False,
 ) -> tuple[Decision, Sequence[Change]]:
     """The decision on `message`, and the link changes that it makes.
 
-    `links` must hold what `links.named` asks for, as of the offset before; it is not changed.
+    `links` must hold what `links.gather` finds for it, as of the offset before; it is not changed.
     `policy` must be the one in force now (`Policy.at`). `routed` says that the message stands in
-    the partition of its app.
+    the partition of its app, `repeated` that an update with its message id was counted before.
     """
     if isinstance(message, Unreadable):
         return Decision(own=False, reasons=(Reason(MALFORMED, ""),)), ()
     if not routed:
         return Decision(own=False, reasons=(Reason(MISROUTED, message.record),)), ()
     if message.only:
-        return _decide_own(message, policy), ()
+        return _decide_own(message, message.record, policy, repeated=repeated), ()
+    record = aliases.target(links, message)
     if message.op == DETACH:
-        return OWN_ONLY, linking.detach(links, message.app, message.record)
+        return OWN_ONLY, linking.detach(links, message.app, record)
     if message.op == DELETE:
         changes = [
-            *linking.leave_all(links, message.app, message.record),
-            *linking.detach(links, message.app, message.record),
+            *linking.leave_all(links, message.app, record),
+            *linking.detach(links, message.app, record),
         ]
-        return _with_prior(OWN_ONLY, message, links, changes), changes
-    return _decide_update(message, links, policy)
+        prior = _prior(message.app, record, links, changes)
+        if record == message.record:
+            return (Decision(prior=prior) if prior else OWN_ONLY), changes
+        return Decision(prior=prior, target=record), changes
+    return _decide_update(message, record, links, policy, repeated=repeated)
 
 
-def _decide_own(message: Update, policy: Policy) -> Decision:
-    skip = policy.skips.get((message.app, message.record))
+def _decide_own(message: Update, record: str, policy: Policy, *, repeated: bool) -> Decision:
+    skip = policy.skips.get((message.app, record))
     if message.op == DELETE or skip is None or skip.scope != SCOPE_ALL:
-        return OWN_ONLY
-    return Decision(own=False, reasons=(Reason(SKIPPED, message.record, skip.rule),))
+        return Decision(repeated=True) if repeated else OWN_ONLY
+    return Decision(own=False, reasons=(Reason(SKIPPED, record, skip.rule),))
 
 
 def _decide_update(
-    message: Update, links: Links, policy: Policy
+    message: Update, record: str, links: Links, policy: Policy, *, repeated: bool
 ) -> tuple[Decision, Sequence[Change]]:
-    app, child = message.app, message.record
+    app = message.app
     changes: list[Change] = []
     reasons: list[Reason] = []
-    for label, parent in message.links.items():
-        if parent is None:
-            changes += linking.leave(links, app, child, label)
-        elif parent == links.parent(app, child, label):
-            continue
-        elif links.count(app, parent, label) >= policy.limit(app, label):
-            reasons.append(Reason(LINK_REFUSED, parent))
-        else:
-            changes += linking.join(links, app, child, label, parent)
-    own = _decide_own(message, policy)
+    refused: dict[str, str] = {}
+    if message.aliases:
+        links = trial = Trial(links)
+        record, refused = aliases.claim(trial, message, record, policy)
+        changes += trial.changes
+        reasons += [Reason(why, record) for why in refused.values()]
+    changes += _linked(message, record, links, policy, reasons)
+    own = _decide_own(message, record, policy, repeated=repeated)
     reasons += own.reasons
     mirrors: list[str] = []
     if own.own:
         moved = {
-            change.label: change.parent for change in changes if isinstance(change, linking.Linked)
+            change.label: change.parent
+            for change in changes
+            if isinstance(change, linking.Linked) and change.child == record
         }
         for label in MIRROR_LABELS:
-            parent = moved[label] if label in moved else links.parent(app, child, label)
+            parent = moved[label] if label in moved else links.parent(app, record, label)
             if parent is None or parent in mirrors:
                 continue
             children = links.count(app, parent, label)
@@ -127,10 +161,38 @@ def _decide_update(
                 mirrors.append(parent)
             else:
                 reasons.append(stop)
-    if not changes and not mirrors and not reasons:
-        return OWN_ONLY, ()
-    decision = Decision(own.own, tuple(mirrors), tuple(reasons))
-    return _with_prior(decision, message, links, changes), changes
+    target = None if record == message.record else record
+    if target is None and not changes and not mirrors and not reasons:
+        return own, ()
+    decision = Decision(
+        own.own,
+        tuple(mirrors),
+        tuple(reasons),
+        _prior(app, record, links, changes),
+        target,
+        tuple(refused),
+        own.repeated,
+    )
+    return decision, changes
+
+
+def _linked(
+    message: Update, record: str, links: Links, policy: Policy, reasons: list[Reason]
+) -> list[Change]:
+    """The changes of the update's own links; the reasons for those it does not get are appended."""
+    app = message.app
+    changes: list[Change] = []
+    for label, named in message.links.items():
+        parent = None if named is None else aliases.resolve(links, app, named)
+        if parent is None:
+            changes += linking.leave(links, app, record, label)
+        elif parent in (record, links.parent(app, record, label)):
+            continue
+        elif links.count(app, parent, label) >= policy.limit(app, label):
+            reasons.append(Reason(LINK_REFUSED, parent))
+        else:
+            changes += linking.join(links, app, record, label, parent)
+    return changes
 
 
 def _mirror_stop(policy: Policy, app: str, parent: str, label: str, children: int) -> Reason | None:
@@ -142,18 +204,18 @@ def _mirror_stop(policy: Policy, app: str, parent: str, label: str, children: in
     return None
 
 
-def _with_prior(
-    decision: Decision, message: Update, links: Links, changes: Sequence[Change]
-) -> Decision:
-    prior = tuple(
+def _prior(
+    app: str, record: str, links: Links, changes: Sequence[Change]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(
         (change.label, parent)
         for change in changes
-        if isinstance(change, linking.Linked) and change.parent is None
-        if (parent := links.parent(message.app, message.record, change.label)) is not None
+        if isinstance(change, linking.Linked)
+        and change.parent is None
+        and change.child == record
+        and change.label in LINK_LABELS
+        if (parent := links.parent(app, record, change.label)) is not None
     )
-    if not prior:
-        return decision
-    return Decision(decision.own, decision.mirrors, decision.reasons, prior)
 
 
 def writes(message: Update | Unreadable, decision: Decision) -> list[Write]:
@@ -170,17 +232,24 @@ def writes(message: Update | Unreadable, decision: Decision) -> list[Write]:
         return []
     written = []
     if decision.own:
-        written.append(Write(message.app, message.record, _own_patch(message)))
+        record = decision.target or message.record
+        written.append(Write(message.app, record, _own_patch(message, decision)))
     if decision.mirrors:
         mirrored = _mirrored_patch(message)
         written += [Write(message.app, parent, mirrored) for parent in decision.mirrors]
     return written
 
 
-def _own_patch(message: Update) -> Patch:
+def _own_patch(message: Update, decision: Decision) -> Patch:
     ops: dict[str, Op] = dict(message.patch.ops)
+    if decision.repeated:
+        ops = {key: op for key, op in ops.items() if op[0] != ADD}
     if message.kind is not None:
         ops["kind"] = (SET, message.kind)
+    if message.kind == USER:
+        for label, name in message.aliases.items():
+            if label not in decision.refused:
+                ops[ALIASES + label] = (REMOVE, None) if name is None else (SET, name)
     ops["deleted"] = (SET, message.op == DELETE)
     ops["created_at"] = (DEFAULT, message.at)
     ops["updated_at"] = (SET, message.at)

@@ -10,6 +10,8 @@ from typing import Final
 
 #: Kinds of tokens that are not a record's kind; no kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
+_NO_VERSION: Final = ~(0xF << 76)
+_VERSION_8: Final = 8 << 76
 _NOT_IN_NUMBERS: Final = str.maketrans("", "", " \t\u00a0-().")
 
 
@@ -39,6 +41,23 @@ def record_id(app: str, kind: str, token: str) -> str:
 def keyed_id(app: str, key: str) -> str:
     """The id for a request without any token, from its Idempotency-Key: a retry gets it again."""
     return str(uuid.uuid5(_namespace(app), f"{_IDEMPOTENCY_KEY}:{key}"))
+
+
+def alias_id(app: str, kind: str, label: str, name: str) -> str:
+    """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`."""
+    made = uuid.uuid5(_namespace(app), f"alias:{kind}:{label}:{name}")
+    return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
+
+
+def is_alias(record: str) -> bool:
+    """Whether this id is an alias's: they have UUID version 8, which no other id of ours has."""
+    return record[14:15] == "8"
+
+
+def named_user(app: str, alias: str, generation: int) -> str:
+    """The id of the user that an alias names that was given to nobody: a new one each time that it
+    was taken from somebody, which makes its generation higher."""
+    return str(uuid.uuid5(_namespace(app), f"user:{alias}:{generation}"))
 
 
 def random_id() -> str:

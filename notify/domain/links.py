@@ -1,14 +1,16 @@
-"""The links between records, as of one offset of the log.
+"""The links between records, and from aliases to records, as of one offset of the log.
 
 A link counts only while the generation it was made in is the parent's: raising the generation
 detaches every child at once, whether there are three or 4.8 million.
 """
 
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from notify.domain.update import LABELS, Unreadable, Update
+from notify.domain import ids
+from notify.domain.update import ALIAS, LINK_LABELS, MERGED, TOKEN, USER, Unreadable, Update
 
 
 class Linked(NamedTuple):
@@ -45,6 +47,10 @@ ChildKey = tuple[str, str, str]  # app, child, label
 ParentKey = tuple[str, str]  # app, parent
 CountKey = tuple[str, str, str, int]  # app, parent, label, generation
 
+#: Links that a look-up follows, beside those from a record to its aliases (`bearing`).
+_FOLLOWED: Final = (ALIAS, MERGED)
+_BEARING: Final = "is:"
+
 
 @dataclass(slots=True)
 class Links:
@@ -54,9 +60,9 @@ class Links:
     what changed in the `new_*` sets, for the tick to write.
     """
 
-    parents: dict[ChildKey, tuple[str, int]] = field(default_factory=dict)
-    generations: dict[ParentKey, int] = field(default_factory=dict)
-    counts: dict[CountKey, int] = field(default_factory=dict)
+    parents: MutableMapping[ChildKey, tuple[str, int]] = field(default_factory=dict)
+    generations: MutableMapping[ParentKey, int] = field(default_factory=dict)
+    counts: MutableMapping[CountKey, int] = field(default_factory=dict)
     new_parents: set[ChildKey] = field(default_factory=set)
     new_generations: set[ParentKey] = field(default_factory=set)
     new_counts: set[CountKey] = field(default_factory=set)
@@ -95,21 +101,96 @@ class Links:
                 self.new_generations.add((change.app, change.parent))
 
 
+class Trial(Links):
+    """What `links` become by changes that are only being thought of; `links` stay as they are."""
+
+    def __init__(self, links: Links) -> None:
+        super().__init__(
+            ChainMap({}, links.parents), ChainMap({}, links.generations), ChainMap({}, links.counts)
+        )
+        self.changes: list[Change] = []
+
+    def put(self, changes: Iterable[Change]) -> None:
+        """Apply, and remember in `changes`."""
+        for change in changes:
+            self.changes.append(change)
+            if isinstance(change, Linked) and change.parent is None:
+                # No generation is negative: this link counts for nobody, and hides the one below.
+                self.parents[change.app, change.child, change.label] = (change.child, -1)
+            else:
+                super().put((change,))
+
+
 def named(updates: Iterable[Update | Unreadable]) -> tuple[set[ParentKey], set[ParentKey]]:
     """The (app, record) pairs whose own links, and the pairs whose generation and counts, must be
-    known to decide `updates`; parents of the former are needed too, and are read from their links."""
+    known to decide `updates`, as far as the updates name them: `gather` finds the others."""
     children: set[ParentKey] = set()
     parents: set[ParentKey] = set()
     for update in updates:
         if isinstance(update, Unreadable):
             continue
-        children.add((update.app, update.record))
-        if update.op != "update":
-            parents.add((update.app, update.record))
+        app, record = update.app, update.record
+        children.add((app, record))
+        if update.op != "update" or ids.is_alias(record):
+            parents.add((app, record))
         for parent in update.links.values():
             if parent is not None:
-                parents.add((update.app, parent))
+                parents.add((app, parent))
+                children.add((app, parent))
+        if update.aliases:
+            also = {(app, record), *((app, each) for each in _named_by(update))}
+            children |= also
+            parents |= also
     return children, parents
+
+
+def _named_by(update: Update) -> Iterable[str]:
+    """The aliases of an update, and the subscription that a token stands for by itself."""
+    assert update.kind is not None
+    for label, name in update.aliases.items():
+        if name is not None:
+            yield ids.alias_id(update.app, update.kind, label, name)
+            if update.kind != USER and label == TOKEN:
+                yield ids.record_id(update.app, update.kind, name)
+
+
+def gather(
+    load: Callable[[set[ParentKey], set[ParentKey]], Links],
+    children: set[ParentKey],
+    parents: set[ParentKey],
+) -> Links:
+    """All that must be known to decide updates that name these (see `named`).
+
+    `load` returns the links of its first, and the generations and counts of their parents and of
+    its second argument. It is called again for what aliases lead to: once where there is no alias.
+    """
+    found = load(children, parents)
+    seen = set(children)
+    while more := _led_to(found, seen):
+        seen |= more
+        also = load(more, more)
+        found.parents.update(also.parents)
+        found.generations.update(also.generations)
+        found.counts.update(also.counts)
+    return found
+
+
+def _led_to(found: Links, seen: set[ParentKey]) -> set[ParentKey]:
+    to = {
+        (app, parent)
+        for (app, _, label), (parent, _) in found.parents.items()
+        if label in _FOLLOWED or label.startswith(_BEARING)
+    }
+    for app, record in seen:
+        if ids.is_alias(record):
+            to.add((app, ids.named_user(app, record, found.generation(app, record))))
+    return to - seen
+
+
+def bearing(links: Links, app: str, record: str, label: str) -> str:
+    """The label of the record's link to its alias by `label`: a deleted record bears none, so its
+    generation is part of it."""
+    return f"{_BEARING}{links.generation(app, record)}:{label}"
 
 
 def leave(links: Links, app: str, child: str, label: str) -> list[Change]:
@@ -140,4 +221,4 @@ def detach(links: Links, app: str, parent: str) -> list[Change]:
 
 def leave_all(links: Links, app: str, child: str) -> list[Change]:
     """The changes that take `child` from all its parents."""
-    return [change for label in LABELS for change in leave(links, app, child, label)]
+    return [change for label in LINK_LABELS for change in leave(links, app, child, label)]

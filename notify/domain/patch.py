@@ -29,6 +29,8 @@ Op = tuple[str, Value | None]
 
 TAGS: Final = "tags."
 PROPERTIES: Final = "properties."
+#: Where a record keeps the aliases that name it, by label; only decide and writes put them there.
+ALIASES: Final = f"{PROPERTIES}alias:"
 
 #: Counters a client may add to. Money is in micros of the app's currency.
 CLIENT_COUNTERS: Final = (

@@ -5,13 +5,17 @@ The first byte is the format's version: a reader that does not know it must not 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from notify.domain.decide import OWN_ONLY, Decision, Reason
 from notify.domain.errors import PlanUnreadable
 
-FORMAT: Final = 1
+#: The second has what few decisions have (`_rare`) and is written only for a chunk that needs it, so
+#: that a bridge of the version before reads most of what is written during an upgrade.
+FORMATS: Final = (1, 2)
+#: Fields of every entry.
+_ALWAYS: Final = 5
 
 
 def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
@@ -28,12 +32,21 @@ def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
             [index(parent) for parent in decision.mirrors],
             [[reason.reason, index(reason.record), reason.rule] for reason in decision.reasons],
             [[label, index(parent)] for label, parent in decision.prior],
+            *_rare(decision, index),
         ]
         for offset, decision in decisions.items()
         if decision != OWN_ONLY
     ]
     body = json.dumps([list(ids), entries], separators=(",", ":")) if entries else ""
-    return bytes([FORMAT]) + body.encode()
+    return bytes([FORMATS[any(len(entry) > _ALWAYS for entry in entries)]]) + body.encode()
+
+
+def _rare(decision: Decision, index: Callable[[str], int]) -> list[Any]:
+    """What few decisions have; nothing where this one has none of it."""
+    target = None if decision.target is None else index(decision.target)
+    if target is None and not decision.refused and not decision.repeated:
+        return []
+    return [target, list(decision.refused), int(decision.repeated)]
 
 
 def decode(first: int, encoded: bytes) -> dict[int, Decision]:
@@ -41,8 +54,10 @@ def decode(first: int, encoded: bytes) -> dict[int, Decision]:
 
     Raises PlanUnreadable for another format, and for bytes that are none.
     """
-    if encoded[:1] != bytes([FORMAT]):
-        raise PlanUnreadable(f"format {encoded[:1].hex() or 'none'}, this version reads {FORMAT}")
+    if not encoded or encoded[0] not in FORMATS:
+        raise PlanUnreadable(
+            f"format {encoded[:1].hex() or 'none'}, this version reads {FORMATS[0]} to {FORMATS[-1]}"
+        )
     if len(encoded) == 1:
         return {}
     try:
@@ -53,10 +68,14 @@ def decode(first: int, encoded: bytes) -> dict[int, Decision]:
 
 
 def _decision(ids: list[str], entry: list[Any]) -> Decision:
-    _, own, mirrors, reasons, prior = entry
+    _, own, mirrors, reasons, prior, *rare = entry
+    target, refused, repeated = rare or (None, (), 0)
     return Decision(
         own=bool(own),
         mirrors=tuple(ids[parent] for parent in mirrors),
         reasons=tuple(Reason(reason, ids[record], rule) for reason, record, rule in reasons),
         prior=tuple((label, ids[parent]) for label, parent in prior),
+        target=None if target is None else ids[target],
+        refused=tuple(refused),
+        repeated=bool(repeated),
     )

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from notify.domain.update import MERGED
+
 #: Children of one parent by one label, where neither app nor default says otherwise.
 LINK_LIMIT_DEFAULT: Final = 100
+#: Anonymous users that logged in as one user: each new installation, and each login after a logout.
+MERGED_LIMIT_DEFAULT: Final = 1_000
 
 SCOPE_ALL: Final = "all"
 SCOPE_MIRRORED: Final = "mirrored"
@@ -51,7 +55,12 @@ class Policy:
     def limit(self, app: str, label: str) -> int:
         """How many children by `label` may count for one parent of `app`."""
         limit = self.limits.get((app, label)) or self.limits.get((None, label))
-        return LINK_LIMIT_DEFAULT if limit is None else limit.children
+        return limit_default(label) if limit is None else limit.children
+
+
+def limit_default(label: str) -> int:
+    """The limit of a label where neither app nor default says otherwise."""
+    return MERGED_LIMIT_DEFAULT if label == MERGED else LINK_LIMIT_DEFAULT
 
 
 def _alive(expires_at: int | None, now: int) -> bool:

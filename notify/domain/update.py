@@ -23,14 +23,24 @@ DELETE: Final = "delete"
 DETACH: Final = "detach"
 OPS: Final = (UPDATE, DELETE, DETACH)
 
-KINDS: Final = ("push", "email", "sms", "user")
-#: The labels a link may have, and those of them that mirror.
-LABELS: Final = ("email", "sms", "user")
+USER: Final = "user"
+KINDS: Final = ("push", "email", "sms", USER)
+#: The labels of links that updates ask for, and those of them that mirror.
+LINK_LABELS: Final = ("email", "sms", "user")
 MIRROR_LABELS: Final = ("email", "sms")
+#: Links that decide makes for names: an alias to what it names, and an anonymous user to the user
+#: that it turned out to be.
+ALIAS: Final = "alias"
+MERGED: Final = "merged"
+#: Every label that has a limit.
+LABELS: Final = (*LINK_LABELS, ALIAS, MERGED)
+#: The alias of a subscription: its push token, address or number.
+TOKEN: Final = "token"  # noqa: S105 - a label, no secret
 
 #: Limits of one update; docs/protocol.md lists them.
 UPDATE_BYTES_MAX: Final = 32 * 1024
 TAGS_MAX: Final = 100
+ALIASES_MAX: Final = 20
 KEY_CHARS_MAX: Final = 128
 VALUE_CHARS_MAX: Final = 1024
 DEPTH_MAX: Final = 8
@@ -42,7 +52,10 @@ SPENT_MICROS_MAX: Final = 2**40
 AT_MAX: Final = 7_258_118_400_000
 
 _FIELDS: Final = frozenset(
-    ("v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "only")
+    (
+        *("v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "aliases"),
+        *("once", "only"),
+    )
 )
 
 
@@ -58,8 +71,11 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 class Update:
     """A valid update. `record` is the child in `links`; a link to None unlinks.
 
-    `at` is milliseconds since 1970, stamped once by web. `only` keeps the update from being
-    mirrored and from changing links: a replayed dead letter reaches one record.
+    `record` may be an alias's id (`ids.is_alias`): the update is then one of what the alias names.
+    `aliases` are names that it gets, by label; None takes the label's name away. `once` says that
+    the message id is the client's own: repeated, the update adds to no counter. `at` is
+    milliseconds since 1970, stamped once by web. `only` keeps the update from being mirrored, from
+    being resolved and from changing links: a replayed dead letter reaches one record.
     """
 
     app: str
@@ -70,6 +86,8 @@ class Update:
     kind: str | None = None
     patch: Patch = patches.EMPTY
     links: Mapping[str, str | None] = field(default_factory=dict)
+    aliases: Mapping[str, str | None] = field(default_factory=dict)
+    once: bool = False
     only: bool = False
 
 
@@ -96,6 +114,10 @@ def encode(update: Update) -> bytes:
         message["patch"] = _patch_to_wire(update.patch)
     if update.links:
         message["links"] = dict(update.links)
+    if update.aliases:
+        message["aliases"] = dict(update.aliases)
+    if update.once:
+        message["once"] = True
     if update.only:
         message["only"] = True
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
@@ -149,13 +171,12 @@ def check(fields: Mapping[str, Any]) -> Update:
     kind = fields.get("kind")
     if kind is not None and kind not in KINDS:
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
-    only = fields.get("only", False)
-    if only is not True and only is not False:
-        raise Malformed("only must be true or absent")
+    once, only = _flag(fields, "once"), _flag(fields, "only")
     patch = _patch_from_wire(fields["patch"]) if "patch" in fields else patches.EMPTY
     links = _check_links(fields["links"], fields["record"]) if "links" in fields else {}
-    if op != UPDATE and (patch.ops or links):
-        raise Malformed(f"a {op} has neither patch nor links")
+    aliases = _check_aliases(fields["aliases"], kind) if "aliases" in fields else {}
+    if op != UPDATE and (patch.ops or links or aliases):
+        raise Malformed(f"a {op} has neither patch nor links nor aliases")
     if op == DETACH and only:
         raise Malformed("a detach changes links and nothing else: it cannot be only")
     return Update(
@@ -167,6 +188,8 @@ def check(fields: Mapping[str, Any]) -> Update:
         kind=kind,
         patch=patch,
         links=links,
+        aliases=aliases,
+        once=once,
         only=only,
     )
 
@@ -203,12 +226,38 @@ def _check_text(text: str, name: str) -> None:
             raise Malformed(f"{name} contains a lone surrogate, which is not text") from None
 
 
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    flag = fields.get(name, False)
+    if flag is not True and flag is not False:
+        raise Malformed(f"{name} must be true or absent")
+    return flag
+
+
+def _check_aliases(aliases: object, kind: str | None) -> dict[str, str | None]:
+    if not isinstance(aliases, dict):
+        raise Malformed("aliases must be an object of label to name or null")
+    if kind is None or (kind != USER and aliases.keys() - {TOKEN}):
+        raise Malformed("a user has aliases, and a subscription only its token; say the kind")
+    if len(aliases) > ALIASES_MAX:
+        raise Malformed(f"an update may change at most {ALIASES_MAX} aliases")
+    for label, name in aliases.items():
+        if not isinstance(label, str) or not 0 < len(label) <= KEY_CHARS_MAX:
+            raise Malformed(f"an alias's label has 1 to {KEY_CHARS_MAX} characters")
+        _check_text(label, "an alias's label")
+        if name is None:
+            continue
+        if not isinstance(name, str) or not 0 < len(name) <= VALUE_CHARS_MAX:
+            raise Malformed(f"an alias must be a string of 1 to {VALUE_CHARS_MAX} characters")
+        _check_text(name, "an alias")
+    return aliases
+
+
 def _check_links(links: object, record: str) -> dict[str, str | None]:
     if not isinstance(links, dict):
         raise Malformed("links must be an object of label to record id or null")
     for label, parent in links.items():
-        if label not in LABELS:
-            raise Malformed(f"a link's label must be one of {', '.join(LABELS)}")
+        if label not in LINK_LABELS:
+            raise Malformed(f"a link's label must be one of {', '.join(LINK_LABELS)}")
         if parent is not None and not is_uuid(parent):
             raise Malformed(f"links.{label} must be a lower-case UUID or null")
         if parent == record:
@@ -254,6 +303,8 @@ def _check_op(op: str, key: str, value: object) -> Value:
         if op == ADD:
             raise Malformed(f"{key!r:.50} is not a counter")
         name = key.partition(".")[2]
+        if key.startswith(patches.ALIASES):
+            raise Malformed("an alias is not a property: it has a place of its own, aliases")
         if not 0 < len(name) <= KEY_CHARS_MAX:
             raise Malformed(f"a tag's or property's name has 1 to {KEY_CHARS_MAX} characters")
         _check_text(name, "a key")

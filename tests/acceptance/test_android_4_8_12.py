@@ -256,7 +256,7 @@ def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
     def send(
         method: str, path: str, body: Any, headers: dict[str, str]
     ) -> tuple[int, dict[str, Any]]:
-        answered = (0, {})
+        answered: tuple[int, dict[str, Any]] = (0, {})
 
         def applied() -> bool:
             nonlocal answered

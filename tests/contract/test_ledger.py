@@ -24,8 +24,12 @@ from ingest.ports import Chunk, HotRow, LedgerAway, Tick
 from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
+from notify.domain import repeats
+from notify.domain.ids import alias_id
 from notify.domain.links import Links
+from notify.domain.patch import ADD, Patch
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, PlanRow, StreamRow
 from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
 from notify.models import LinkLimit, SkipRule, Topic
@@ -39,10 +43,16 @@ RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(4)]
 TOPIC, OLD_TOPIC = (f"00000000-0000-0000-0000-0000000000c{n}" for n in range(2))
 STREAMS, GONE, OF_OLD_TOPIC, PARTITIONS = (1, 2), 9, 7, 2
 SEEDS, STEPS = 12, 50
+NAMES = [
+    *(("user", "external_id", name) for name in ("x", "y")),
+    ("user", "crm", "x"),
+    ("push", "token", "t"),
+]
 #: What every seed starts without.
 TABLES = (
     *("stream", "lane", "plan", "plan_log", "link", "parent", "link_count"),
     *("dead_letter", "skipped", "skip_count", "skip_rule", "link_limit", "policy_head", "topic"),
+    "seen",
 )
 
 
@@ -188,11 +198,14 @@ class Pair:
             Message(offset, body, read(body)) for offset, body in enumerate(bodies, start=first)
         ]
         routed = self.rng.choice([APPS, APPS, APPS[:1]])
-        children, parents = linking.named(message.content for message in messages)
+        contents = [message.content for message in messages]
+        named = linking.named(contents)
         theirs, mine = ticks
-        links, policy = mine.links(children, parents), mine.policy()
-        assert theirs.links(children, parents) == links
+        links, policy = linking.gather(mine.links, *named), mine.policy()
+        assert linking.gather(theirs.links, *named) == links
         assert theirs.policy() == policy
+        seen = mine.seen(repeats.keys_of(contents))
+        assert theirs.seen(repeats.keys_of(contents)) == seen
 
         def plan(links: Links) -> Chunk:
             return plan_chunk(
@@ -201,6 +214,7 @@ class Pair:
                 end=first + len(bodies) + 1,
                 links=links,
                 policy=policy,
+                seen=set(seen),
                 is_routed=lambda app: app in routed,
             ).chunk
 
@@ -211,13 +225,33 @@ class Pair:
         if rng.random() < 0.05:
             return b"{"
         app, record = rng.choice([APPS[0], *APPS]), rng.choice(RECORDS)
+        kind, aliases = None, {}
+        if rng.random() < 0.4:
+            kind, label, name = rng.choice(NAMES)
+            record = rng.choice([record, alias_id(app, kind, label, name)])
+            aliases = {label: rng.choice([name, name, None])}
         op = rng.choices([UPDATE, DELETE, DETACH], [12, 1, 2])[0]
         links: dict[str, str | None] = {}
         if op == UPDATE and rng.random() < 0.7:
             parents = [other for other in RECORDS if other != record]
             for label in rng.sample(["email", "sms"], rng.randint(1, 2)):
                 links[label] = rng.choice([None, *parents])
-        return encode(Update(app, record, 1_000, "m", op=op, links=links))
+        if op != UPDATE:
+            return encode(Update(app, record, 1_000, "m", op=op))
+        message_id, once = rng.choice("mno"), rng.random() < 0.5
+        return encode(
+            Update(
+                app,
+                record,
+                1_000,
+                message_id,
+                kind=kind,
+                patch=Patch(False, {"session_count": (ADD, 1)}),
+                links=links,
+                aliases=aliases,
+                once=once,
+            )
+        )
 
     # -- what there is then ------------------------------------------------------------------------
 
@@ -258,6 +292,10 @@ class Pair:
             "stream, app::text, record::text, reason, rule, first, last, n", "skipped ORDER BY id"
         )
         assert skipped == [(stream, *row) for stream, row in tables.skipped]
+        seen = self._rows(
+            "app::text, message::text, (extract(epoch FROM at) * 1000)::bigint", "seen"
+        )
+        assert {SeenKey(*row[:2]): row[2] for row in seen} == tables.seen
         dead = self._rows('stream, "offset", app::text, record::text', "dead_letter ORDER BY id")
         assert dead == tables.dead
         hits: Counter[tuple[int, int]] = Counter()
@@ -330,6 +368,8 @@ _CONDITIONS = [
     ("link_limits", "WHERE children IS NOT NULL", "WHERE children > 0"),
     ("links", "link.app = wanted.app AND", ""),
     ("links", "AND link.child = wanted.child", ""),
+    ("seen", "seen.app = wanted.app AND", ""),
+    ("seen", "AND seen.message = wanted.message", ""),
     ("link_counts", "AND counted.gen = wanted.gen", ""),
     ("progress", "WHERE id = %(stream)s", "WHERE %(stream)s > 0"),
     ("drop_plan", "stream = %(stream)s AND", "%(stream)s > 0 AND"),
@@ -449,3 +489,83 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
     ledger.tidy()
     assert sql.execute("SELECT first FROM plan_log").fetchall() == [(0,)]
     assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]
+
+
+SEEN = SeenKey(APPS[0], RECORDS[0])
+
+
+def test_a_message_id_is_remembered_for_so_long(
+    ledger: PostgresLedger, sql: Connection, settings: Any
+) -> None:
+    settings.NOTIFY_SEEN_HOURS = 2
+    with ledger.tick([1]) as tick:
+        assert tick.seen({SEEN}) == set()
+        tick.write(1, frontier=5, planned=7, chunk=replace(_chunk(5, 7), seen=[SEEN]))
+    for minutes, found in ((0, {SEEN}), (119, {SEEN}), (121, set())):
+        sql.execute("UPDATE seen SET at = now() - %s * interval '1 minute'", [minutes])
+        with ledger.tick([1]) as tick:
+            assert tick.seen({SEEN, SEEN._replace(app=APPS[1])}) == found
+
+
+def test_no_message_id_is_remembered_where_that_is_off(
+    ledger: PostgresLedger, sql: Connection, settings: Any
+) -> None:
+    settings.NOTIFY_SEEN_HOURS = 0
+    with ledger.tick([1]) as tick:
+        tick.write(1, frontier=5, planned=7, chunk=replace(_chunk(5, 7), seen=[SEEN]))
+    assert sql.execute("SELECT count(*) FROM seen").fetchall() == [(0,)]
+
+
+def _partitions(sql: Connection) -> list[str]:
+    rows = sql.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'seen'::regclass ORDER BY 1"
+    )
+    return [name for (name,) in rows]
+
+
+def test_message_ids_are_kept_by_the_hour_and_dropped_whole(
+    ledger: PostgresLedger, sql: Connection, settings: Any
+) -> None:
+    settings.NOTIFY_SEEN_HOURS = 2
+    ledger.tidy()
+    ledger.tidy()
+    kept = _partitions(sql)
+    assert len(kept) == 4
+    old = sql.execute(
+        "SELECT 'seen_' || to_char((now() - n * interval '1 hour') AT TIME ZONE 'UTC', "
+        "'YYYYMMDDHH24') FROM generate_series(2, 4) AS n"
+    ).fetchall()
+    for (name,) in old:
+        start = datetime.strptime(name, "seen_%Y%m%d%H").replace(tzinfo=UTC)
+        end = start + timedelta(hours=1)
+        sql.execute(
+            f"CREATE TABLE {name} PARTITION OF seen FOR VALUES FROM ('{start}') TO ('{end}')"
+        )
+    with ledger.tick([1]) as tick:
+        tick.write(1, frontier=5, planned=7, chunk=replace(_chunk(5, 7), seen=[SEEN]))
+    ((where,),) = sql.execute("SELECT tableoid::regclass::text FROM seen").fetchall()
+    assert where in kept
+    assert where != "seen_rest"
+    ledger.tidy()
+    # An hour that began two hours ago may still hold what is less than two hours old.
+    assert _partitions(sql) == sorted([*kept, old[0][0]])
+
+
+def test_an_hour_without_a_partition_is_kept_apart(
+    ledger: PostgresLedger, sql: Connection, settings: Any
+) -> None:
+    """No bridge ran in the hours before: no tick fails, and nothing stays for ever."""
+    settings.NOTIFY_SEEN_HOURS = 1
+    sql.execute("INSERT INTO seen_rest SELECT now() - interval '30 hours', %s, %s", SEEN)
+    with sql.transaction(force_rollback=True):
+        for name in _partitions(sql):
+            if name != "seen_rest":
+                sql.execute(f"DROP TABLE {name}")
+        sql.execute("INSERT INTO seen SELECT now(), %s, %s", SEEN)
+        sql.execute("SELECT seen_tidy(1)")
+        rows = sql.execute(
+            "SELECT tableoid::regclass::text, at > now() - interval '1 hour' FROM seen"
+        )
+        assert rows.fetchall() == [("seen_rest", True)]
+    ledger.tidy()
+    assert sql.execute("SELECT count(*) FROM seen").fetchall() == [(0,)]

@@ -11,15 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from notify.domain import ids
+
 PARTITIONS = 2
 LANES = 3
 #: One in each partition.
 APPS = [str(uuid.UUID(int=n)) for n in (1, 4)]
 RECORDS = [str(uuid.UUID(int=0xB0 + n)) for n in range(4)]
 LABELS = ["email", "sms", "user"]
+LIMITED = [*LABELS, "alias", "merged"]
 
 _VALUES = ["", "x", "Ω 'é\\", 0, 1, 1.0, -2.5, True, False, 2**53, 1e23, 1e-300]
 _KEYS = ["tags.a", "tags.b", "tags.c.d", "properties.language", "properties.model"]
+#: Names that users and devices have; ids that stand for them.
+NAMES = {
+    "user": [(label, name) for label in ("external_id", "crm") for name in ("x", "y")],
+    "push": [("token", name) for name in ("t", "u")],
+}
+ALIASES = [
+    ids.alias_id(app, kind, label, name)
+    for app in APPS
+    for kind, names in NAMES.items()
+    for label, name in names
+]
 _COUNTERS = ["session_count", "session_time_s", "purchase_count", "spent_micros"]
 
 Fields = dict[str, Any]
@@ -105,7 +119,7 @@ def _edit_skip(rng: random.Random) -> EditSkip:
 
 def _edit_limit(rng: random.Random) -> EditLimit:
     app, children = rng.choice([None, *APPS]), rng.choice([None, 0, 1, 2, 3])
-    return EditLimit(app, rng.choice(LABELS), children, _lives(rng))
+    return EditLimit(app, rng.choice(LIMITED), children, _lives(rng))
 
 
 def _lives(rng: random.Random) -> int | None:
@@ -122,11 +136,11 @@ def _produce(rng: random.Random) -> Produce:
 
 def _fields(rng: random.Random) -> Fields:
     """The fields of a valid message."""
-    record = rng.choice(RECORDS)
+    record = rng.choice(ALIASES if rng.random() < 0.2 else RECORDS)
     fields: Fields = {
         "v": 1,
         "op": rng.choice(["update"] * 10 + ["delete", "detach"]),
-        "message_id": "m",
+        "message_id": rng.choice("mno"),
         "app": rng.choice(APPS),
         "record": record,
         "at": rng.randrange(20),
@@ -138,10 +152,19 @@ def _fields(rng: random.Random) -> Fields:
     if fields["op"] == "update" and rng.random() < 0.7:
         fields["patch"] = _patch(rng)
     if fields["op"] == "update" and rng.random() < 0.4:
-        parents = [None, *(each for each in RECORDS if each != record)]
+        parents = [None, *(each for each in (*RECORDS, *RECORDS, *ALIASES) if each != record)]
         fields["links"] = {
             label: rng.choice(parents) for label in rng.sample(LABELS, rng.randint(1, 3))
         }
+    if fields["op"] == "update" and rng.random() < 0.35:
+        fields["kind"] = kind = rng.choice(["user", "user", "user", "push", "email"])
+        names = NAMES["user" if kind == "user" else "push"]
+        fields["aliases"] = {
+            label: rng.choice([name, name, name, None])
+            for label, name in rng.sample(names, rng.randint(1, 2))
+        }
+    if rng.random() < 0.3:
+        fields["once"] = True
     return fields
 
 

@@ -10,7 +10,7 @@ from devstack.oracle.state import Dead, Dropped, Row, State
 from ingest.planner import Message, plan_chunk
 from notify.domain import links as linking
 from notify.domain import plan as plans
-from notify.domain import rows
+from notify.domain import repeats, rows
 from notify.domain.decide import OWN_ONLY, writes
 from notify.domain.lanes import partition_of
 from notify.domain.patch import apply
@@ -32,6 +32,9 @@ from tests.property.histories import (
     Produce,
 )
 
+#: Short, so that histories outlast it.
+SEEN_MS = 3
+
 
 @dataclass
 class Partition:
@@ -48,7 +51,7 @@ class Product:
     """Planner, windows and workers on an in-memory PostgreSQL; and the log of what it was told."""
 
     def __init__(self) -> None:
-        self.db = fakes.MemoryDatabase(now=0)
+        self.db = fakes.MemoryDatabase(now=0, seen_ms=SEEN_MS)
         self.partitions = [
             Partition(number, Window(number, {lane: Lane(-1) for lane in range(LANES)}))
             for number in range(PARTITIONS)
@@ -104,12 +107,14 @@ class Product:
         if partition.end == first:
             return
         tick = fakes.MemoryTick(self.db, [partition.stream])
+        contents = [message.content for message in partition.fetched]
         planned = plan_chunk(
             partition.fetched,
             first=first,
             end=partition.end,
-            links=tick.links(*linking.named(message.content for message in partition.fetched)),
+            links=linking.gather(tick.links, *linking.named(contents)),
             policy=tick.policy(),
+            seen=tick.seen(repeats.keys_of(contents)),
             is_routed=lambda app: partition_of(app, PARTITIONS) == partition.stream,
         )
         tick.write(partition.stream, frontier=0, planned=partition.end, chunk=planned.chunk)
@@ -211,6 +216,7 @@ def replay(product: Product) -> State:
             if stream == partition.stream
         ]
         serial = Serial(
+            seen_ms=SEEN_MS,
             partition=partition.stream,
             partitions=PARTITIONS,
             rules_at=history.rules_at(chunks),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.domain.errors import Malformed
+from notify.domain.ids import alias_id
 from notify.domain.patch import ADD, CLIENT_COUNTERS, DEFAULT, REMOVE, SET, Patch
 from notify.domain.update import (
     AT_MAX,
@@ -16,8 +17,10 @@ from notify.domain.update import (
     DETACH,
     INTEGER_MAX,
     KINDS,
-    LABELS,
+    LINK_LABELS,
+    TOKEN,
     UPDATE,
+    USER,
     Unreadable,
     Update,
     check,
@@ -28,6 +31,13 @@ from notify.domain.update import (
 
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(2)]
 RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(5)]
+#: Names, and the ids that stand for them.
+USER_LABELS = ("external_id", "crm")
+NAMES = ("x", "y")
+ALIASES = [
+    *(alias_id(APPS[0], USER, label, name) for label in USER_LABELS for name in NAMES),
+    *(alias_id(APPS[0], "push", TOKEN, name) for name in NAMES),
+]
 
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _VALUES = st.one_of(
@@ -69,21 +79,30 @@ _PATCHES = st.builds(
 def updates(draw: st.DrawFn, patches: st.SearchStrategy[Patch] = _PATCHES) -> Update:
     """Any valid update of a few records of two apps."""
     op = draw(st.sampled_from([UPDATE, UPDATE, UPDATE, UPDATE, DELETE, DETACH]))
-    record = draw(st.sampled_from(RECORDS))
-    parents = st.one_of(st.none(), st.sampled_from([r for r in RECORDS if r != record]))
-    patch, links = Patch(False, {}), {}
+    record = draw(st.sampled_from([*RECORDS, *RECORDS, *ALIASES]))
+    parents = st.one_of(
+        st.none(), st.sampled_from([r for r in (*RECORDS, *ALIASES) if r != record])
+    )
+    patch, links, aliases = Patch(False, {}), {}, {}
+    kind = draw(st.sampled_from([None, *KINDS]))
     if op == UPDATE:
         patch = draw(patches)
-        links = draw(st.dictionaries(st.sampled_from(LABELS), parents, max_size=3))
+        links = draw(st.dictionaries(st.sampled_from(LINK_LABELS), parents, max_size=3))
+        if kind is not None and draw(st.booleans()):
+            labels = USER_LABELS if kind == USER else (TOKEN,)
+            names = st.sampled_from([*NAMES, None])
+            aliases = draw(st.dictionaries(st.sampled_from(labels), names, max_size=2))
     return Update(
         app=draw(st.sampled_from(APPS)),
         record=record,
         at=draw(st.integers(0, AT_MAX)),
         message_id=draw(st.text(_CHARACTERS, min_size=1, max_size=5)),
         op=op,
-        kind=draw(st.sampled_from([None, *KINDS])),
+        kind=kind,
         patch=patch,
         links=links,
+        aliases=aliases,
+        once=draw(st.booleans()),
         only=op != DETACH and draw(st.sampled_from([False, False, True])),
     )
 
@@ -127,6 +146,7 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _FIELDS = ["v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "only", "x"]
+_FIELDS += ["aliases", "once"]
 
 
 @given(updates(), st.dictionaries(st.sampled_from(_FIELDS), _JSON, min_size=1, max_size=3))

@@ -16,9 +16,12 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
+from notify.domain import plan as plans
 from notify.domain import stream as streams
+from notify.domain.decide import Decision
 from notify.domain.patch import compose
 from notify.domain.policy import Policy
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, LogFacts, StreamRow
 from notify.domain.window import Batch, Lane, Window
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
@@ -401,3 +404,40 @@ def _policy_of_before(patch: pytest.MonkeyPatch) -> None:
         return replace(self._db.policies[max(0, now.version - 1)], version=now.version)
 
     patch.setattr(MemoryTick, "policy", before)
+
+
+@_mutant("retries-counted", "the tick looks whether a client's update was counted before")
+def _retries_are_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryTick, "seen", lambda self, keys: set())
+
+
+@_mutant("seen-outside-the-tick", "what was counted is remembered in the tick's transaction")
+def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
+    write = MemoryTick.write
+    kept: dict[int, dict[SeenKey, int]] = {}
+
+    def also_apart(
+        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+    ) -> None:
+        apart = kept.setdefault(id(self._db), {})
+        self._db.tables.seen |= apart
+        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+        if chunk is not None:
+            apart |= dict.fromkeys(chunk.seen, self.now)
+
+    patch.setattr(MemoryTick, "write", also_apart)
+
+
+@_mutant("names-not-followed", "the tick reads the links of what aliases lead to")
+def _names_are_not_followed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("notify.domain.links._led_to", lambda found, seen: set())
+
+
+@_mutant("targets-not-recorded", "what an alias led to is recorded, not looked up again")
+def _targets_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
+    encode = plans.encode
+
+    def forgetful(first: int, decisions: Mapping[int, Decision]) -> bytes:
+        return encode(first, {at: replace(each, target=None) for at, each in decisions.items()})
+
+    patch.setattr("ingest.planner.plans.encode", forgetful)

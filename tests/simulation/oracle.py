@@ -17,6 +17,7 @@ from notify.domain.lanes import lane_of, partition_of
 from notify.domain.links import Links
 from notify.domain.patch import apply
 from notify.domain.policy import Policy
+from notify.domain.repeats import SeenKey, key_of
 from notify.domain.stream import StreamRow
 from notify.domain.update import Update, read
 from tests.fakes import State, Tables
@@ -34,6 +35,8 @@ class Replay:
     links: Links = field(default_factory=Links)
     dead: Counter[tuple[int, int]] = field(default_factory=Counter)
     dropped: Counter[Dropped] = field(default_factory=Counter)
+    #: When a client's message id was counted.
+    seen: dict[SeenKey, int] = field(default_factory=dict)
 
     def take(
         self,
@@ -41,13 +44,19 @@ class Replay:
         message: Fetched,
         policy: Policy,
         *,
+        now: int,
+        seen_ms: int,
         routed: Callable[[str], bool],
         given_up: Callable[[str, str], bool],
     ) -> None:
         """Decide one message, and apply at once those of its writes that were not given up."""
         update = read(message.value)
         is_routed = not isinstance(update, Update) or routed(update.app)
-        decision, changes = decide(update, self.links, policy, routed=is_routed)
+        counted = key_of(update)
+        repeated = counted in self.seen and self.seen[counted] > now - seen_ms
+        decision, changes = decide(update, self.links, policy, routed=is_routed, repeated=repeated)
+        if counted is not None and decision.own and not decision.repeated:
+            self.seen[counted] = now
         self.links.put(changes)
         for reason, record, rule in decision.reasons:
             if reason in (MALFORMED, MISROUTED):
@@ -90,6 +99,8 @@ def violations(world: World) -> list[str]:
                 stream.id,
                 message,
                 policies[version].at(now),
+                now=now,
+                seen_ms=world.db.seen_ms,
                 routed=lambda app, stream=stream: (  # type: ignore[misc]
                     partition_of(app, len(world.topic.partitions)) == stream.partition
                 ),
@@ -153,6 +164,7 @@ def _differences(tables: Tables, replay: Replay) -> list[str]:
         ("counts", +Counter(replay.links.counts), +Counter(tables.counts)),
         ("dead letters", replay.dead, dead),
         ("skipped", replay.dropped, listed),
+        ("seen", replay.seen, tables.seen),
     ):
         if mine != theirs:
             found.append(f"{name}: are {theirs}, must be {mine}")

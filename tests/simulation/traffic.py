@@ -2,12 +2,27 @@
 
 import random
 
+from notify.domain.ids import alias_id
 from notify.domain.lanes import partition_of
 from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
-from notify.domain.update import DELETE, DETACH, LABELS, UPDATE, Update, encode
+from notify.domain.update import (
+    DELETE,
+    DETACH,
+    LINK_LABELS,
+    TOKEN,
+    UPDATE,
+    USER,
+    Update,
+    encode,
+)
 from tests.simulation.workers import KILLER, POISON
 
 APPS = [f"00000000-0000-0000-0000-00000000a00{n}" for n in range(3)]
+#: Kinds, labels and names of aliases.
+NAMES = [
+    *((USER, label, name) for label in ("external_id", "crm") for name in ("x", "y")),
+    ("push", TOKEN, "t"),
+]
 RECORDS = [f"00000000-0000-0000-0000-00000000b00{n}" for n in range(9)]
 
 
@@ -43,6 +58,23 @@ def _update(rng: random.Random, at: int, *, poison: bool) -> Update:
     if rng.random() < 0.25:
         parent = rng.choice([None, *RECORDS[:3]])
         if parent != record:
-            links[rng.choice(LABELS)] = parent
+            links[rng.choice(LINK_LABELS)] = parent
     only = rng.random() < 0.02
-    return Update(app, record, at, "m", patch=Patch(False, ops), links=links, only=only)
+    kind, aliases = None, {}
+    if POISON not in ops and rng.random() < 0.2:
+        kind, label, name = rng.choice(NAMES)
+        if rng.random() < 0.5:
+            record = alias_id(app, kind, label, name)
+        aliases = {label: rng.choice([name, name, None])}
+    return Update(
+        app,
+        record,
+        at,
+        rng.choice(["m", str(at)]),
+        kind=kind,
+        patch=Patch(False, ops),
+        links=links,
+        aliases=aliases,
+        once=rng.random() < 0.3,
+        only=only,
+    )

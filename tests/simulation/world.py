@@ -37,6 +37,8 @@ BRIDGES_MAX = 3
 LANES = 3
 #: Commits that PostgreSQL may lose at once.
 LOST_COMMITS_MAX = 6
+#: How long a client's message id is remembered: part of a schedule.
+SEEN_MS = 2_000
 
 
 class GivenUp(NamedTuple):
@@ -77,7 +79,7 @@ class World:
         #: before it is lost; an end is how decisions that were lost come back different.
         self.expiring = self.rng.choice((0.1, 0.3, 0.9))
         self.clock = SimClock(self)
-        self.db = MemoryDatabase(partitions=partitions, without=without)
+        self.db = MemoryDatabase(partitions=partitions, seen_ms=SEEN_MS, without=without)
         self.topics: dict[str, list[Partition]] = {}
         self.topic = self._new_topic(partitions)
         self._make_streams()

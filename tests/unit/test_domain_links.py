@@ -64,6 +64,6 @@ def test_named_are_the_records_of_a_chunk_and_the_parents_that_it_names() -> Non
         Update(A, "4", 0, "m", op=DETACH),
     ]
     assert named(updates) == (
-        {(A, "1"), (B, "1"), (A, "3"), (A, "4")},
+        {(A, "1"), (A, "2"), (B, "1"), (A, "3"), (A, "4")},
         {(A, "2"), (A, "3"), (A, "4")},
     )

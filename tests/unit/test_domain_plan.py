@@ -11,10 +11,23 @@ DECISIONS = {
     9: Decision(False, reasons=(Reason(SKIPPED, "r", 3), Reason(MISROUTED, "p"))),
     12: Decision(prior=(("email", "p"), ("sms", "")), mirrors=("q",)),
 }
+RARE = {
+    8: Decision(target="t"),
+    10: Decision(False, ("q",), target="q", refused=("external_id", "crm")),
+    11: Decision(repeated=True),
+}
 
 
 def test_decisions_are_read_back_by_offset() -> None:
     assert decode(7, encode(7, DECISIONS)) == DECISIONS
+
+
+def test_the_second_format_is_for_what_the_first_has_no_place_for() -> None:
+    encoded = encode(7, DECISIONS | RARE)
+    assert encoded[:1] == b"\x02"
+    assert decode(7, encoded) == DECISIONS | RARE
+    assert encode(8, {8: Decision(target="t")}) == b'\x02[["t"],[[0,1,[],[],[],0,[],0]]]'
+    assert encode(7, DECISIONS)[:1] == b"\x01"
 
 
 def test_the_default_decision_takes_no_bytes() -> None:
@@ -34,8 +47,8 @@ def test_the_format_is_written_down() -> None:
 @pytest.mark.parametrize(
     ("encoded", "words"),
     [
-        (b"", "format none, this version reads 1"),
-        (b"\x02[[],[]]", "format 02, this version reads 1"),
+        (b"", "format none, this version reads 1 to 2"),
+        (b"\x03[[],[]]", "format 03, this version reads 1 to 2"),
         (b"\x01{", "chunk at offset 7"),
         (b"\x01\xff", "chunk at offset 7"),
         (b"\x01[[]]", "chunk at offset 7"),

@@ -59,6 +59,7 @@ def _plan_next(memory: Memory) -> Planned:
         end=end,
         links=Links(),
         policy=Policy(),
+        seen=set(),
         is_routed=lambda app: True,
     )
 

@@ -7,7 +7,9 @@ from ingest.ports import DeadMessage, SkippedRow
 from notify.domain import plan as plans
 from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason
 from notify.domain.links import Links
+from notify.domain.patch import ADD, SET, Patch
 from notify.domain.policy import Limit, Policy, Skip
+from notify.domain.repeats import SeenKey, key_of
 from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
 
 APP = "00000000-0000-0000-0000-0000000000a0"
@@ -25,6 +27,7 @@ def _plan(
     links: Links | None = None,
     policy: Policy | None = None,
     routed: bool = True,
+    seen: set[SeenKey] | None = None,
 ) -> Planned:
     return plan_chunk(
         [Message(first + place, body, read(body)) for place, body in enumerate(bodies)],
@@ -32,6 +35,7 @@ def _plan(
         end=first + len(bodies) if end is None else end,
         links=links or Links(),
         policy=policy or Policy(),
+        seen=set() if seen is None else seen,
         is_routed=lambda app: routed and app == APP,
     )
 
@@ -108,3 +112,33 @@ def test_what_is_in_the_wrong_partition_is_a_dead_message() -> None:
     assert dead.error.startswith("misrouted: ")
     assert planned.written == [(10, body, [])]
     assert links == Links()
+
+
+def _counted(message_id: str, record: str = A, *, once: bool = True) -> bytes:
+    patch = Patch(False, {"session_count": (ADD, 1), "tags.a": (SET, "b")})
+    return encode(Update(APP, record, 1_000, message_id, patch=patch, once=once))
+
+
+def test_an_update_that_a_client_repeats_adds_to_no_counter() -> None:
+    seen: set[SeenKey] = set()
+    planned = _plan(_counted("m"), _counted("m"), _counted("n"), seen=seen)
+    assert _decisions(planned) == {11: Decision(repeated=True)}
+    added = ["session_count" in writes[0].patch.ops for _, _, writes in planned.written]
+    assert added == [True, False, True]
+    assert all("tags.a" in writes[0].patch.ops for _, _, writes in planned.written)
+    assert len(planned.chunk.seen) == 2
+    assert set(planned.chunk.seen) == seen
+    assert _decisions(_plan(_counted("n", B), seen=seen)) == {10: Decision(repeated=True)}
+
+
+def test_only_a_clients_own_message_id_is_remembered() -> None:
+    planned = _plan(_counted("m", once=False), _counted("m", once=False))
+    assert (_decisions(planned), planned.chunk.seen) == ({}, [])
+    nothing_added = encode(Update(APP, A, 1_000, "m", once=True))
+    assert _plan(nothing_added, nothing_added).chunk.seen == []
+
+
+def test_what_was_skipped_was_not_counted() -> None:
+    policy = Policy(1, {(APP, A): Skip(7)})
+    assert _plan(_counted("m"), policy=policy).chunk.seen == []
+    assert key_of(read(_counted("m"))) is not None

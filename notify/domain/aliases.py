@@ -1,0 +1,142 @@
+"""Names: which record an update is one of, and who gets an alias.
+
+An alias is a record id of its own kind (`ids.is_alias`) and a child like any other, linked to what it
+names; so names are resolved, given and taken in log order, by the links as of the update's offset.
+
+* An alias that nobody was given stands for a user of its own (`ids.named_user`), and a token for the
+  subscription with that token's id: what is sent under a name that was never seen is not lost.
+* A user's alias is its own until it gives it up or is deleted. A token belongs to the subscription
+  that said so last.
+* An anonymous user that asks for another user's alias logs in: it is merged, and its updates are
+  that user's from then on.
+"""
+
+from typing import Final
+
+from notify.domain import ids
+from notify.domain import links as linking
+from notify.domain.links import Detached, Linked, Links, Trial
+from notify.domain.policy import Policy
+from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Update
+
+#: Why an alias was not given.
+ALIAS_TAKEN: Final = "alias_taken"
+ALIAS_LIMIT: Final = "alias_limit"
+
+
+def resolve(links: Links, app: str, record: str, *, token: str | None = None) -> str:
+    """The record that is meant by the id `record`. `token` is what an alias that is a token's
+    stands for by itself."""
+    if ids.is_alias(record):
+        owner = links.parent(app, record, ALIAS)
+        if owner is None and token is not None:
+            return token
+        record = owner or ids.named_user(app, record, links.generation(app, record))
+    return links.parent(app, record, MERGED) or record
+
+
+def target(links: Links, update: Update) -> str:
+    """The record that the update is one of, before it gets aliases itself."""
+    name = update.aliases.get(TOKEN) if update.kind != USER else None
+    token = None
+    if name is not None and update.kind is not None:
+        token = ids.record_id(update.app, update.kind, name)
+    return resolve(links, update.app, update.record, token=token)
+
+
+def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[str, dict[str, str]]:
+    """Put into `trial` what becomes of the update's aliases, `record` being its target.
+
+    Returns the target, which is another one if `record` is merged, and why by label for those
+    aliases that it does not get.
+    """
+    app, kind = update.app, update.kind
+    assert kind is not None
+    wanted = {
+        label: None if name is None else ids.alias_id(app, kind, label, name)
+        for label, name in update.aliases.items()
+    }
+    if kind == USER:
+        record = _merged(trial, app, record, wanted, policy)
+    refused: dict[str, str] = {}
+    for label, alias in wanted.items():
+        if alias is None:
+            _release(trial, app, record, label)
+            continue
+        if kind != USER:
+            why = _take_token(trial, update, record, alias)
+        else:
+            why = _take(trial, app, record, label, alias, policy)
+        if why is not None:
+            refused[label] = why
+    return record, refused
+
+
+def _merged(
+    trial: Trial, app: str, record: str, wanted: dict[str, str | None], policy: Policy
+) -> str:
+    """The user that `record` is from now on: its own, or the one whose alias it asks for."""
+    if trial.count(app, record, ALIAS) or trial.count(app, record, MERGED):
+        return record
+    for alias in wanted.values():
+        owner = None if alias is None else trial.parent(app, alias, ALIAS)
+        if owner is not None and owner != record:
+            if trial.count(app, owner, MERGED) >= policy.limit(app, MERGED):
+                return record
+            trial.put(linking.join(trial, app, record, MERGED, owner))
+            return owner
+    return record
+
+
+def _take(
+    trial: Trial, app: str, record: str, label: str, alias: str, policy: Policy
+) -> str | None:
+    """Give the user `record` the alias; or why not."""
+    owner = trial.parent(app, alias, ALIAS)
+    if owner == record:
+        return None
+    if owner is not None:
+        return ALIAS_TAKEN
+    before = _borne(trial, app, record, label)
+    if trial.count(app, record, ALIAS) - (before is not None) >= policy.limit(app, ALIAS):
+        return ALIAS_LIMIT
+    _release(trial, app, record, label)
+    _give(trial, app, record, label, alias)
+    return None
+
+
+def _take_token(trial: Trial, update: Update, record: str, alias: str) -> str | None:
+    """Give the subscription `record` the token, whoever had it."""
+    app, name = update.app, update.aliases[TOKEN]
+    assert name is not None
+    assert update.kind is not None
+    owner = trial.parent(app, alias, ALIAS)
+    if owner == record:
+        return None
+    _release(trial, app, record, TOKEN)
+    if owner is not None:
+        _release(trial, app, owner, TOKEN)
+    if record != ids.record_id(app, update.kind, name):
+        _give(trial, app, record, TOKEN, alias)
+    return None
+
+
+def _borne(links: Links, app: str, record: str, label: str) -> str | None:
+    return links.parent(app, record, linking.bearing(links, app, record, label))
+
+
+def _give(trial: Trial, app: str, record: str, label: str, alias: str) -> None:
+    bearing = linking.bearing(trial, app, record, label)
+    trial.put(linking.join(trial, app, alias, ALIAS, record))
+    trial.put([Linked(app, record, bearing, alias, trial.generation(app, alias))])
+
+
+def _release(trial: Trial, app: str, record: str, label: str) -> None:
+    """Take from `record` its alias by `label`, if it has one. A user's next use is another user's."""
+    alias = _borne(trial, app, record, label)
+    if alias is None:
+        return
+    bearing = linking.bearing(trial, app, record, label)
+    trial.put([Linked(app, record, bearing, None, 0)])
+    trial.put(linking.leave(trial, app, alias, ALIAS))
+    trial.put([Detached(app, alias, trial.generation(app, alias) + 1)])

@@ -1,0 +1,256 @@
+"""Names by example: who is meant, who gets an alias, who logs in as whom."""
+
+import pytest
+
+from notify.domain import ids
+from notify.domain import links as linking
+from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN, resolve
+from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason, decide, writes
+from notify.domain.ids import alias_id, named_user, record_id
+from notify.domain.links import Links
+from notify.domain.patch import ADD, REMOVE, SET, Patch
+from notify.domain.policy import MERGED_LIMIT_DEFAULT, Limit, Policy, Skip
+from notify.domain.update import ALIAS, DELETE, DETACH, MERGED, TOKEN, USER, Update
+
+APP = "00000000-0000-0000-0000-0000000000a0"
+ANN, BOB = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))
+DEVICE, OTHER_DEVICE = (f"00000000-0000-0000-0000-0000000000d{n}" for n in range(2))
+E1, E2, CRM = (
+    alias_id(APP, USER, label, name)
+    for label, name in (("external_id", "e1"), ("external_id", "e2"), ("crm", "c"))
+)
+T = alias_id(APP, "push", TOKEN, "t")
+#: The user that the alias stands for while nobody has it, and the subscription of the token.
+OF_E1, HOME = named_user(APP, E1, 0), record_id(APP, "push", "t")
+NO_POLICY = Policy()
+
+
+def user(record: str, **names: str | None) -> Update:
+    return Update(APP, record, 1, "m", kind=USER, aliases=names)
+
+
+def device(record: str, token: str | None = None, *, owner: str | None = None) -> Update:
+    return Update(
+        APP,
+        record,
+        1,
+        "m",
+        kind="push",
+        aliases={TOKEN: token} if token else {},
+        links={USER: owner} if owner else {},
+    )
+
+
+class Serial:
+    """Decides one update after the other, each with no more than what it must know."""
+
+    def __init__(self) -> None:
+        self.links = Links()
+
+    def take(self, message: Update, policy: Policy = NO_POLICY) -> Decision:
+        self.update = message
+        known = linking.gather(self._read, *linking.named([message]))
+        decision, changes = decide(message, known, policy)
+        self.links.put(changes)
+        return decision
+
+    def _read(
+        self, children: set[linking.ParentKey], parents: set[linking.ParentKey]
+    ) -> linking.Links:
+        found = {key: it for key, it in self.links.parents.items() if key[:2] in children}
+        asked = parents | {(key[0], it[0]) for key, it in found.items()}
+        return Links(
+            found,
+            {key: gen for key, gen in self.links.generations.items() if key in asked},
+            {key: n for key, n in self.links.counts.items() if key[:2] in asked},
+        )
+
+    def meant(self, record: str) -> str:
+        return resolve(self.links, APP, record)
+
+    def count(self, record: str, label: str) -> int:
+        return self.links.count(APP, record, label)
+
+
+@pytest.fixture
+def serial() -> Serial:
+    return Serial()
+
+
+def test_the_ids_of_aliases_are_told_from_all_others() -> None:
+    assert all(ids.is_alias(alias) for alias in (E1, E2, CRM, T))
+    others = (
+        ids.random_id(),
+        HOME,
+        OF_E1,
+        ids.keyed_id(APP, "k"),
+        record_id(APP, "email", "a@b.c"),
+    )
+    assert not any(ids.is_alias(other) for other in others)
+    assert len({E1, E2, CRM, T, alias_id(APP, "push", "external_id", "e1")}) == 5
+
+
+def test_an_update_by_an_unknown_alias_makes_its_user(serial: Serial) -> None:
+    decision = serial.take(user(E1, external_id="e1"))
+    assert decision == Decision(target=OF_E1)
+    (write,) = writes(serial.update, decision)
+    assert write.record == OF_E1
+    assert write.patch.ops["properties.alias:external_id"] == (SET, "e1")
+    assert serial.take(user(E1)) == Decision(target=OF_E1)
+    assert serial.count(OF_E1, ALIAS) == 1
+
+
+def test_an_alias_leads_to_whom_it_was_given(serial: Serial) -> None:
+    assert serial.take(user(ANN, external_id="e1")) == Decision()
+    assert serial.take(user(E1)) == Decision(target=ANN)
+    assert serial.take(user(E1, crm="c")) == Decision(target=ANN)
+    assert serial.meant(CRM) == ANN
+    assert serial.count(ANN, ALIAS) == 2
+
+
+def test_an_alias_that_another_has_is_not_given(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    serial.take(user(BOB, crm="c"))
+    decision = serial.take(user(BOB, external_id="e1"))
+    assert decision == Decision(reasons=(Reason(ALIAS_TAKEN, BOB),), refused=("external_id",))
+    (write,) = writes(serial.update, decision)
+    assert "properties.alias:external_id" not in write.patch.ops
+    assert serial.meant(E1) == ANN
+
+
+def test_an_anonymous_user_that_asks_for_a_users_alias_is_that_user(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    assert serial.take(user(BOB, external_id="e1")) == Decision(target=ANN)
+    assert serial.take(user(BOB)) == Decision(target=ANN)
+    assert serial.take(device(DEVICE, owner=BOB)) == Decision()
+    assert serial.links.parent(APP, DEVICE, USER) == ANN
+    assert serial.count(ANN, MERGED) == 1
+
+
+def test_a_user_with_users_of_its_own_does_not_become_another(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    serial.take(user(BOB, external_id="e1"))  # BOB is ANN
+    serial.take(user(ANN, external_id=None))  # ANN has no alias, but BOB
+    serial.take(user(DEVICE, external_id="e2"))
+    decision = serial.take(user(ANN, external_id="e2"))
+    assert decision.reasons == (Reason(ALIAS_TAKEN, ANN),)
+    assert serial.meant(BOB) == ANN
+
+
+def test_logins_have_a_limit_of_their_own(serial: Serial) -> None:
+    assert NO_POLICY.limit(APP, MERGED) == MERGED_LIMIT_DEFAULT == 1_000
+    serial.take(user(ANN, external_id="e1"))
+    policy = Policy(limits={(APP, MERGED): Limit(0)})
+    decision = serial.take(user(BOB, external_id="e1"), policy)
+    assert decision == Decision(reasons=(Reason(ALIAS_TAKEN, BOB),), refused=("external_id",))
+    assert serial.meant(BOB) == BOB
+
+
+def test_a_new_name_by_a_label_takes_the_place_of_the_old_one(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    serial.take(user(ANN, external_id="e2"))
+    assert serial.meant(E2) == ANN
+    assert serial.count(ANN, ALIAS) == 1
+    assert serial.meant(E1) == named_user(APP, E1, 1)
+
+
+def test_an_alias_that_was_taken_away_is_nobodys(serial: Serial) -> None:
+    serial.take(user(E1, external_id="e1"))
+    serial.take(user(E1, crm="c"))
+    decision = serial.take(user(CRM, external_id=None))
+    assert decision == Decision(target=OF_E1)
+    (write,) = writes(serial.update, decision)
+    assert write.patch.ops["properties.alias:external_id"] == (REMOVE, None)
+    assert serial.meant(CRM) == OF_E1
+    # Whoever comes by that name next is not let in to the user that it was of.
+    assert serial.take(user(E1, external_id="e1")) == Decision(target=named_user(APP, E1, 1))
+    assert serial.take(user(BOB, external_id=None)) == Decision()
+
+
+def test_a_users_aliases_have_a_limit(serial: Serial) -> None:
+    policy = Policy(limits={(None, ALIAS): Limit(1)})
+    serial.take(user(ANN, external_id="e1"), policy)
+    decision = serial.take(user(ANN, crm="c"), policy)
+    assert decision == Decision(reasons=(Reason(ALIAS_LIMIT, ANN),), refused=("crm",))
+    assert serial.take(user(ANN, external_id="e2"), policy) == Decision()
+    assert (serial.meant(E2), serial.count(ANN, ALIAS)) == (ANN, 1)
+
+
+def test_a_deleted_user_has_no_name_and_a_revived_one_none_of_its_old_ones(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    assert serial.take(Update(APP, E1, 1, "m", op=DELETE)) == Decision(target=ANN)
+    assert serial.meant(E1) == OF_E1
+    serial.take(user(BOB, external_id="e1"))
+    serial.take(user(ANN, external_id="e2"))  # e1 is not ANN's to give up any more
+    assert (serial.meant(E1), serial.meant(E2)) == (BOB, ANN)
+
+
+def test_a_detach_by_an_alias_takes_the_users_children(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    serial.take(device(DEVICE, owner=E1))
+    assert serial.links.parent(APP, DEVICE, USER) == ANN
+    serial.take(Update(APP, E1, 1, "m", op=DETACH))
+    assert serial.links.parent(APP, DEVICE, USER) is None
+
+
+def test_a_subscription_of_an_unknown_alias_is_of_the_user_that_it_will_make(
+    serial: Serial,
+) -> None:
+    serial.take(device(DEVICE, owner=E1))
+    assert serial.links.parent(APP, DEVICE, USER) == OF_E1
+    assert serial.take(user(E1, external_id="e1")) == Decision(target=OF_E1)
+
+
+def test_a_users_subscriptions_have_a_limit_and_may_be_transferred(serial: Serial) -> None:
+    policy = Policy(limits={(APP, USER): Limit(1)})
+    serial.take(device(DEVICE, owner=ANN), policy)
+    refused = serial.take(device(OTHER_DEVICE, owner=ANN), policy)
+    assert refused == Decision(reasons=(Reason(LINK_REFUSED, ANN),))
+    moved = serial.take(device(DEVICE, owner=BOB), policy)
+    assert moved.prior == (("user", ANN),)
+    assert serial.take(device(OTHER_DEVICE, owner=ANN), policy) == Decision()
+
+
+def test_a_token_is_of_the_subscription_with_its_id_until_another_has_it(serial: Serial) -> None:
+    by_token = device(T, "t")
+    assert serial.take(by_token) == Decision(target=HOME)
+    assert serial.take(device(HOME, "t")) == Decision()
+    assert not serial.links.parents
+    assert serial.take(device(DEVICE, "t")) == Decision()
+    assert serial.take(by_token) == Decision(target=DEVICE)
+
+
+def test_a_token_is_of_whom_said_so_last(serial: Serial) -> None:
+    by_token = device(T, "t")
+    serial.take(device(DEVICE, "t"))
+    serial.take(device(OTHER_DEVICE, "t"))
+    assert serial.take(by_token) == Decision(target=OTHER_DEVICE)
+    serial.take(device(OTHER_DEVICE, "another"))
+    assert serial.take(by_token) == Decision(target=HOME)
+    serial.take(device(DEVICE, "t"))
+    serial.take(device(HOME, "t"))
+    assert serial.take(by_token) == Decision(target=HOME)
+
+
+def test_a_skip_rule_is_for_whom_an_alias_names(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    policy = Policy(skips={(APP, ANN): Skip(7)})
+    decision = serial.take(user(E1), policy)
+    assert decision == Decision(own=False, reasons=(Reason(SKIPPED, ANN, 7),), target=ANN)
+    assert writes(serial.update, decision) == []
+
+
+def test_a_replayed_dead_letter_is_not_resolved(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    assert serial.take(Update(APP, E1, 1, "m", kind=USER, only=True)) == Decision()
+
+
+def test_a_repeated_update_adds_nothing_and_still_sets() -> None:
+    patch = Patch(False, {"session_count": (ADD, 1), "tags.a": (SET, 1)})
+    decision, _ = decide(
+        Update(APP, ANN, 1, "m", patch=patch, once=True), Links(), NO_POLICY, repeated=True
+    )
+    assert decision == Decision(repeated=True)
+    (write,) = writes(Update(APP, ANN, 1, "m", patch=patch, once=True), decision)
+    assert "session_count" not in write.patch.ops
+    assert write.patch.ops["tags.a"] == (SET, 1)
