@@ -308,7 +308,7 @@ class Bridge:
             messages,
             first=memory.stream.planned,
             end=end,
-            links=linking.gather(tick.links, *linking.named(contents)),
+            links=linking.gather(tick.links, linking.named(contents)),
             policy=tick.policy(),
             seen=self._seen(tick, contents),
             is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,

@@ -119,6 +119,15 @@ class Serial:
     def _meant(self, message: Message) -> str:
         """The record that the message is about."""
         app, record, _, _ = _head(message)
+        if message.get("owner"):
+            owner = self._state.links.get((app, record, "user"))
+            if owner is not None:
+                return self._named(app, owner)
+            generation = self._state.generations.get((app, record), 0)
+            owner = self._named(app, str(uuid5(UUID(app), f"user:{record}:{generation}")))
+            if owner != record:
+                self._join(app, record, "user", owner)
+            return owner
         token = message.get("aliases", {}).get("token")
         kind = message.get("kind")
         if _is_alias(record) and kind != "user" and token is not None:
@@ -163,7 +172,8 @@ class Serial:
             self._nameless(app, record, label)
             if owner is not None:
                 self._nameless(app, owner, label)
-            if kind == "user" or record != _home(app, kind, name):
+            by_token = message["record"] == alias
+            if kind == "user" or by_token or record != _home(app, kind, name):
                 self._leave(app, alias, "alias")
                 self._join(app, alias, "alias", record)
                 self._state.links[app, record, self._bearing(app, record, label)] = alias

@@ -34,7 +34,16 @@ def _is_update(message: Mapping[str, Any]) -> bool:
         and message["record"] not in message.get("links", {}).values()
         and (message["op"] == "update" or not _changes_something(message))
         and not (message["op"] == "detach" and message.get("only"))
+        and (not message.get("owner") or _is_owners(message))
         and ("aliases" not in message or _may_have(message.get("kind"), message["aliases"]))
+    )
+
+
+def _is_owners(message: Mapping[str, Any]) -> bool:
+    return (
+        (message["op"], message.get("kind")) == ("update", "user")
+        and not message.get("links")
+        and message["record"][14] != "8"
     )
 
 
@@ -137,6 +146,7 @@ _FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "patch": _is_patch,
     "links": _are_links,
     "aliases": _are_aliases,
+    "owner": lambda it: isinstance(it, bool),
     "once": lambda it: isinstance(it, bool),
     "only": lambda it: isinstance(it, bool),
 }

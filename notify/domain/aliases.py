@@ -15,7 +15,7 @@ from typing import Final
 
 from notify.domain import ids
 from notify.domain import links as linking
-from notify.domain.links import Detached, Linked, Links, Trial
+from notify.domain.links import Change, Detached, Linked, Links, Trial
 from notify.domain.policy import Policy
 from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Update
 
@@ -37,11 +37,25 @@ def resolve(links: Links, app: str, record: str, *, token: str | None = None) ->
 
 def target(links: Links, update: Update) -> str:
     """The record that the update is one of, before it gets aliases itself."""
+    if update.owner:
+        record = update.record
+        owner = links.parent(update.app, record, USER)
+        if owner is None:
+            owner = ids.named_user(update.app, record, links.generation(update.app, record))
+        return resolve(links, update.app, owner)
     name = update.aliases.get(TOKEN) if update.kind != USER else None
     token = None
     if name is not None and update.kind is not None:
         token = ids.record_id(update.app, update.kind, name)
     return resolve(links, update.app, update.record, token=token)
+
+
+def owned(links: Links, update: Update, record: str) -> list[Change]:
+    """The change that gives what the update names to its owner `record`, if it has none."""
+    app, child = update.app, update.record
+    if links.parent(app, child, USER) is not None or child == record:
+        return []
+    return linking.join(links, app, child, USER, record)
 
 
 def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[str, dict[str, str]]:
@@ -116,7 +130,7 @@ def _take_token(trial: Trial, update: Update, record: str, alias: str) -> str | 
     _release(trial, app, record, TOKEN)
     if owner is not None:
         _release(trial, app, owner, TOKEN)
-    if record != ids.record_id(app, update.kind, name):
+    if record != ids.record_id(app, update.kind, name) or update.record == alias:
         _give(trial, app, record, TOKEN, alias)
     return None
 

@@ -136,6 +136,8 @@ def _decide_update(
     changes: list[Change] = []
     reasons: list[Reason] = []
     refused: dict[str, str] = {}
+    if message.owner:
+        changes += aliases.owned(links, message, record)
     if message.aliases:
         links = trial = Trial(links)
         record, refused = aliases.claim(trial, message, record, policy)

@@ -121,18 +121,29 @@ class Trial(Links):
                 super().put((change,))
 
 
-def named(updates: Iterable[Update | Unreadable]) -> tuple[set[ParentKey], set[ParentKey]]:
-    """The (app, record) pairs whose own links, and the pairs whose generation and counts, must be
-    known to decide `updates`, as far as the updates name them: `gather` finds the others."""
+class Named(NamedTuple):
+    """The (app, record) pairs whose own links must be known, those whose generation and counts must,
+    and those whose owner's must."""
+
+    children: set[ParentKey]
+    parents: set[ParentKey]
+    owned: set[ParentKey]
+
+
+def named(updates: Iterable[Update | Unreadable]) -> Named:
+    """What must be known to decide `updates`, as far as they name it: `gather` finds the rest."""
     children: set[ParentKey] = set()
     parents: set[ParentKey] = set()
+    owned: set[ParentKey] = set()
     for update in updates:
         if isinstance(update, Unreadable):
             continue
         app, record = update.app, update.record
         children.add((app, record))
-        if update.op != "update" or ids.is_alias(record):
+        if update.op != "update" or update.owner or ids.is_alias(record):
             parents.add((app, record))
+        if update.owner:
+            owned.add((app, record))
         for parent in update.links.values():
             if parent is not None:
                 parents.add((app, parent))
@@ -141,7 +152,7 @@ def named(updates: Iterable[Update | Unreadable]) -> tuple[set[ParentKey], set[P
             also = {(app, record), *((app, each) for each in _named_by(update))}
             children |= also
             parents |= also
-    return children, parents
+    return Named(children, parents, owned)
 
 
 def _named_by(update: Update) -> Iterable[str]:
@@ -154,19 +165,15 @@ def _named_by(update: Update) -> Iterable[str]:
                 yield ids.record_id(update.app, update.kind, name)
 
 
-def gather(
-    load: Callable[[set[ParentKey], set[ParentKey]], Links],
-    children: set[ParentKey],
-    parents: set[ParentKey],
-) -> Links:
-    """All that must be known to decide updates that name these (see `named`).
+def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named) -> Links:
+    """All that must be known to decide updates that name these.
 
     `load` returns the links of its first, and the generations and counts of their parents and of
     its second argument. It is called again for what aliases lead to: once where there is no alias.
     """
-    found = load(children, parents)
-    seen = set(children)
-    while more := _led_to(found, seen):
+    found = load(names.children, names.parents)
+    seen = set(names.children)
+    while more := _led_to(found, seen, names.owned):
         seen |= more
         also = load(more, more)
         found.parents.update(also.parents)
@@ -175,14 +182,18 @@ def gather(
     return found
 
 
-def _led_to(found: Links, seen: set[ParentKey]) -> set[ParentKey]:
+def _led_to(found: Links, seen: set[ParentKey], owned: set[ParentKey]) -> set[ParentKey]:
+    """What `seen` leads to and is not among it."""
     to = {
         (app, parent)
         for (app, _, label), (parent, _) in found.parents.items()
         if label in _FOLLOWED or label.startswith(_BEARING)
     }
+    for app, record in owned:
+        if (app, record, USER) in found.parents:
+            to.add((app, found.parents[app, record, USER][0]))
     for app, record in seen:
-        if ids.is_alias(record):
+        if ids.is_alias(record) or (app, record) in owned:
             to.add((app, ids.named_user(app, record, found.generation(app, record))))
     return to - seen
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from notify.domain import patch as patches
 from notify.domain.errors import Malformed
+from notify.domain.ids import is_alias
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value
 
@@ -54,7 +55,7 @@ AT_MAX: Final = 7_258_118_400_000
 _FIELDS: Final = frozenset(
     (
         *("v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "aliases"),
-        *("once", "only"),
+        *("owner", "once", "only"),
     )
 )
 
@@ -72,6 +73,8 @@ class Update:
     """A valid update. `record` is the child in `links`; a link to None unlinks.
 
     `record` may be an alias's id (`ids.is_alias`): the update is then one of what the alias names.
+    With `owner` it is one of the user that the record belongs to by its link `user`, of a new one
+    if there is none; the record is then no alias.
     `aliases` are names that it gets, by label; None takes the label's name away. `once` says that
     the message id is the client's own: repeated, the update adds to no counter. `at` is
     milliseconds since 1970, stamped once by web. `only` keeps the update from being mirrored, from
@@ -87,6 +90,7 @@ class Update:
     patch: Patch = patches.EMPTY
     links: Mapping[str, str | None] = field(default_factory=dict)
     aliases: Mapping[str, str | None] = field(default_factory=dict)
+    owner: bool = False
     once: bool = False
     only: bool = False
 
@@ -116,6 +120,8 @@ def encode(update: Update) -> bytes:
         message["links"] = dict(update.links)
     if update.aliases:
         message["aliases"] = dict(update.aliases)
+    if update.owner:
+        message["owner"] = True
     if update.once:
         message["once"] = True
     if update.only:
@@ -171,7 +177,13 @@ def check(fields: Mapping[str, Any]) -> Update:
     kind = fields.get("kind")
     if kind is not None and kind not in KINDS:
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
-    once, only = _flag(fields, "once"), _flag(fields, "only")
+    owner, once, only = (_flag(fields, name) for name in ("owner", "once", "only"))
+    if owner and (
+        op != UPDATE or kind != USER or fields.get("links") or is_alias(fields["record"])
+    ):
+        raise Malformed(
+            "an owner's update names a record, no alias, says that its kind is user, and links nothing"
+        )
     patch = _patch_from_wire(fields["patch"]) if "patch" in fields else patches.EMPTY
     links = _check_links(fields["links"], fields["record"]) if "links" in fields else {}
     aliases = _check_aliases(fields["aliases"], kind) if "aliases" in fields else {}
@@ -189,6 +201,7 @@ def check(fields: Mapping[str, Any]) -> Update:
         patch=patch,
         links=links,
         aliases=aliases,
+        owner=owner,
         once=once,
         only=only,
     )

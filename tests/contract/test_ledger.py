@@ -201,8 +201,8 @@ class Pair:
         contents = [message.content for message in messages]
         named = linking.named(contents)
         theirs, mine = ticks
-        links, policy = linking.gather(mine.links, *named), mine.policy()
-        assert linking.gather(theirs.links, *named) == links
+        links, policy = linking.gather(mine.links, named), mine.policy()
+        assert linking.gather(theirs.links, named) == links
         assert theirs.policy() == policy
         seen = mine.seen(repeats.keys_of(contents))
         assert theirs.seen(repeats.keys_of(contents)) == seen

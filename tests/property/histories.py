@@ -163,6 +163,13 @@ def _fields(rng: random.Random) -> Fields:
             label: rng.choice([name, name, name, None])
             for label, name in rng.sample(names, rng.randint(1, 2))
         }
+        if (
+            kind == "user"
+            and "links" not in fields
+            and record not in ALIASES
+            and rng.random() < 0.3
+        ):
+            fields["owner"] = True
     if rng.random() < 0.3:
         fields["once"] = True
     return fields

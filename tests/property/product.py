@@ -112,7 +112,7 @@ class Product:
             partition.fetched,
             first=first,
             end=partition.end,
-            links=linking.gather(tick.links, *linking.named(contents)),
+            links=linking.gather(tick.links, linking.named(contents)),
             policy=tick.policy(),
             seen=tick.seen(repeats.keys_of(contents)),
             is_routed=lambda app: partition_of(app, PARTITIONS) == partition.stream,

@@ -148,7 +148,7 @@ def test_what_named_asks_for_is_enough_to_decide(
     """A tick reads only the links of a chunk's records, as `Tick.links` promises."""
     whole = _after(history[:at], policy)
     chunk = history[at:]
-    some = linking.gather(_reader(whole), *linking.named(chunk))
+    some = linking.gather(_reader(whole), linking.named(chunk))
     for update in chunk:
         decision, changes = decide(update, whole, policy)
         assert decide(update, some, policy) == (decision, changes)

@@ -102,6 +102,7 @@ def updates(draw: st.DrawFn, patches: st.SearchStrategy[Patch] = _PATCHES) -> Up
         patch=patch,
         links=links,
         aliases=aliases,
+        owner=(op, kind, links) == (UPDATE, USER, {}) and record in RECORDS and draw(st.booleans()),
         once=draw(st.booleans()),
         only=op != DETACH and draw(st.sampled_from([False, False, True])),
     )
@@ -146,7 +147,7 @@ _JSON = st.recursive(
     max_leaves=6,
 )
 _FIELDS = ["v", "op", "message_id", "app", "record", "kind", "at", "patch", "links", "only", "x"]
-_FIELDS += ["aliases", "once"]
+_FIELDS += ["aliases", "once", "owner"]
 
 
 @given(updates(), st.dictionaries(st.sampled_from(_FIELDS), _JSON, min_size=1, max_size=3))

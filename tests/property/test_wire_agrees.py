@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from devstack.oracle import wire
 from notify.domain.update import Unreadable, read
-from tests.property.histories import APPS, LABELS, RECORDS, Fields
+from tests.property.histories import ALIASES, APPS, LABELS, RECORDS, Fields
 
 
 def _message(**fields: Any) -> Fields:
@@ -69,6 +69,8 @@ ODD: dict[str, list[Any]] = {
     "at": VALUES,
     "kind": [*VALUES, "push", "email", "sms", "user", "web"],
     "only": VALUES,
+    "once": VALUES,
+    "owner": VALUES,
     "links": [
         *VALUES,
         *({label: parent} for label in (*LABELS, "phone") for parent in (*VALUES, *RECORDS)),
@@ -87,6 +89,34 @@ def test_both_readers_take_the_same_messages_for_updates(name: str, op: str) -> 
         for escaped in (True, False):
             text = json.dumps(fields, ensure_ascii=escaped)
             _assert_read_alike(text.encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize("kind", [None, "user", "push", "email"])
+@pytest.mark.parametrize("op", ["update", "delete"])
+def test_both_readers_take_the_same_aliases(kind: str | None, op: str) -> None:
+    labels = ["token", "external_id", "k" * 128, "k" * 129, "", "\0", "\udfff"]
+    odd: list[Any] = [
+        *VALUES,
+        *({label: name} for label in labels for name in VALUES),
+        *({f"l{n}": "x" for n in range(many)} for many in (20, 21)),
+    ]
+    for aliases in odd:
+        fields = _message(op=op, kind=kind, aliases=aliases)
+        _assert_read_alike(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize("kind", [None, "user", "push"])
+@pytest.mark.parametrize("op", ["update", "delete"])
+@pytest.mark.parametrize("links", [{}, {"email": RECORDS[1]}])
+@pytest.mark.parametrize("record", [RECORDS[0], ALIASES[0]])
+def test_both_readers_take_the_same_owners_updates(
+    kind: str | None, op: str, links: Fields, record: str
+) -> None:
+    fields = _message(op=op, kind=kind, links=links, record=record, owner=True)
+    _assert_read_alike(json.dumps(fields).encode())
+    for key in ("properties.alias:x", "properties.alias", "tags.alias:x"):
+        patch = {"=": {key: "v"}}
+        _assert_read_alike(json.dumps(_message(patch=patch)).encode())
 
 
 @pytest.mark.parametrize("size", [32 * 1024, 32 * 1024 + 1])

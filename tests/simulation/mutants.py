@@ -430,7 +430,7 @@ def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("names-not-followed", "the tick reads the links of what aliases lead to")
 def _names_are_not_followed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("notify.domain.links._led_to", lambda found, seen: set())
+    patch.setattr("notify.domain.links._led_to", lambda found, seen, owned: set())
 
 
 @_mutant("targets-not-recorded", "what an alias led to is recorded, not looked up again")

@@ -75,6 +75,7 @@ def _update(rng: random.Random, at: int, *, poison: bool) -> Update:
         patch=Patch(False, ops),
         links=links,
         aliases=aliases,
+        owner=kind == USER and record in RECORDS and not links and not only and rng.random() < 0.3,
         once=rng.random() < 0.3,
         only=only,
     )

@@ -49,7 +49,7 @@ class Serial:
 
     def take(self, message: Update, policy: Policy = NO_POLICY) -> Decision:
         self.update = message
-        known = linking.gather(self._read, *linking.named([message]))
+        known = linking.gather(self._read, linking.named([message]))
         decision, changes = decide(message, known, policy)
         self.links.put(changes)
         return decision
@@ -213,9 +213,9 @@ def test_a_users_subscriptions_have_a_limit_and_may_be_transferred(serial: Seria
 
 def test_a_token_is_of_the_subscription_with_its_id_until_another_has_it(serial: Serial) -> None:
     by_token = device(T, "t")
-    assert serial.take(by_token) == Decision(target=HOME)
     assert serial.take(device(HOME, "t")) == Decision()
     assert not serial.links.parents
+    assert serial.take(by_token) == Decision(target=HOME)
     assert serial.take(device(DEVICE, "t")) == Decision()
     assert serial.take(by_token) == Decision(target=DEVICE)
 
@@ -230,6 +230,38 @@ def test_a_token_is_of_whom_said_so_last(serial: Serial) -> None:
     serial.take(device(DEVICE, "t"))
     serial.take(device(HOME, "t"))
     assert serial.take(by_token) == Decision(target=HOME)
+
+
+def by_device(record: str, **names: str | None) -> Update:
+    return Update(APP, record, 1, "m", kind=USER, aliases=names, owner=True)
+
+
+def test_an_update_of_a_subscriptions_owner(serial: Serial) -> None:
+    serial.take(device(DEVICE, owner=ANN))
+    assert serial.take(by_device(DEVICE, external_id="e1")) == Decision(target=ANN)
+    assert serial.meant(E1) == ANN
+    serial.take(user(BOB, external_id="e2"))
+    serial.take(device(DEVICE, owner=BOB))
+    assert serial.take(by_device(DEVICE)) == Decision(target=BOB, prior=())
+
+
+def test_the_owner_of_a_subscription_that_logged_in(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    serial.take(device(DEVICE, owner=BOB))
+    assert serial.take(by_device(DEVICE, external_id="e1")) == Decision(target=ANN)
+    assert serial.take(by_device(DEVICE)) == Decision(target=ANN)
+
+
+def test_a_subscription_without_an_owner_gets_one(serial: Serial) -> None:
+    first = serial.take(by_device(DEVICE, external_id="e1"))
+    assert first.target == named_user(APP, DEVICE, 0)
+    assert serial.links.parent(APP, DEVICE, USER) == first.target == serial.meant(E1)
+    assert serial.take(by_device(DEVICE)) == Decision(target=first.target)
+
+
+def test_a_token_that_is_named_and_changed_in_two_steps(serial: Serial) -> None:
+    serial.take(device(T, "t"))
+    assert serial.take(device(T, "another")) == Decision(target=HOME)
 
 
 def test_a_skip_rule_is_for_whom_an_alias_names(serial: Serial) -> None:

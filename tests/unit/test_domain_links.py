@@ -66,4 +66,5 @@ def test_named_are_the_records_of_a_chunk_and_the_parents_that_it_names() -> Non
     assert named(updates) == (
         {(A, "1"), (A, "2"), (B, "1"), (A, "3"), (A, "4")},
         {(A, "2"), (A, "3"), (A, "4")},
+        set(),
     )
