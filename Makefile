@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench faults simulate lock
+.PHONY: help demo up down test check bench faults simulate fuzz lock
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -41,6 +41,12 @@ faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; 
 
 simulate: $(INSTALLED) ## SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
 	@$(RUN) -m tests.simulation $(or $(SEEDS),10000) $(if $(STEPS),--steps $(STEPS))
+
+fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of each route; SEED=S INPUT=N replays one
+	@$(RUN) -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
+	@$(if $(INPUT),:,NOTIFY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20) NOTIFY_FUZZ_SEED=$(SEED) \
+		$(DEVSTACK) run -- $(RUN) -m pytest tests/fuzz/test_http.py -q -s -p no:randomly)
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import environ as process_environ
 from pathlib import Path
 from types import MappingProxyType
@@ -48,10 +48,15 @@ logger.server.level = INFO
 
 
 class Door(NamedTuple):
-    """A listener's port, and the port that clients who come in by it are told to use."""
+    """A listener's port, the port that clients who come in by it are told to use, and how they do.
+
+    `options` are the broker's of this listener alone.
+    """
 
     port: int
     advertised: int
+    protocol: str = "PLAINTEXT"
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 def jars(environ: Mapping[str, str]) -> Path:
@@ -102,10 +107,12 @@ def cluster(
     *,
     brokers: int,
     doors: Mapping[str, Door] = MappingProxyType({}),
+    scram: Sequence[str] = (),
 ) -> list[Service]:
     """Brokers kafka, kafka-2, ... that are controllers too, formatted and ready to be launched.
 
-    `doors`, by a name in capitals, are more listeners of the first broker.
+    `doors`, by a name in capitals, are more listeners of the first broker; `scram` are users, as
+    Kafka's storage tool takes them: "SCRAM-SHA-512=[name=...,password=...]".
 
     Each one's URL names them all. With three, one can be killed while a topic of replication
     factor 3 stays writable. Their logs last for as long as the directory.
@@ -133,7 +140,8 @@ def cluster(
         )
         java = _java(home, environ)
         storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
-        _format([*java, *storage, "--initial-controllers", voters], environ)
+        users = [word for user in scram for word in ("--add-scram", user)]
+        _format([*java, *storage, "--initial-controllers", voters, *users], environ)
         launch = Launch(
             [*java, "-Xmx512m", "kafka.Kafka", str(config)],
             environ,
@@ -174,7 +182,9 @@ def _configured(
         "advertised.listeners": ",".join(
             f"{name}://127.0.0.1:{door.advertised}" for name, door in own.items()
         ),
-        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in own),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:{door.protocol}" for name, door in own.items()
+        ),
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROL",
         "controller.quorum.bootstrap.servers": addresses,
@@ -191,6 +201,10 @@ def _configured(
         "min.insync.replicas": min(brokers, 2),
         "group.initial.rebalance.delay.ms": 0,
     }
+    for name, door in doors.items():
+        options |= {
+            f"listener.name.{name.lower()}.{key}": text for key, text in door.options.items()
+        }
     config = home / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
     (home / "log4j2.properties").write_text(LOGGING)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
+from notify import kafka_client
 from notify.domain.lanes import LANES_MAX
 
 
@@ -31,6 +34,61 @@ def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Chec
             )
         )
     return found
+
+
+@register(Tags.security, deploy=True)
+def passwords_on_the_wire(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """No password is sent in the clear, or to a server that nobody checked."""
+    found: list[CheckMessage] = []
+    kafka = settings.KAFKA_SECURITY
+    if kafka.get("security_protocol") == "SASL_PLAINTEXT" and kafka["sasl_mechanism"] == "PLAIN":
+        found.append(
+            Error(
+                "Kafka's password goes over the wire as it is.",
+                hint="Set KAFKA_SECURITY_PROTOCOL=SASL_SSL, or a KAFKA_SASL_MECHANISM of SCRAM.",
+                id="notify.E005",
+            )
+        )
+    if kafka.get("ssl_check_hostname") is False:
+        found.append(
+            Error(
+                "Whoever has any certificate of the CA may be Kafka.",
+                hint="Unset KAFKA_SSL_CHECK_HOSTNAME, and name in KAFKA_BOOTSTRAP_SERVERS (and in the "
+                "brokers' advertised.listeners) the hosts of their certificates.",
+                id="notify.E006",
+            )
+        )
+    if _unchecked(settings.REDIS_URL):
+        found.append(
+            Error(
+                "Redis's certificate is not checked.",
+                hint="In REDIS_URL take ssl_cert_reqs and ssl_check_hostname away; ssl_ca_certs=FILE "
+                "names the CA.",
+                id="notify.E007",
+            )
+        )
+    return found
+
+
+def _unchecked(url: str) -> bool:
+    given = parse_qs(urlsplit(url).query)
+    wanted = given.get("ssl_cert_reqs", ["required"])[-1].lower().removeprefix("cert_")
+    is_named = given.get("ssl_check_hostname", ["true"])[-1].lower() != "false"
+    return wanted != "required" or not is_named
+
+
+@register(Tags.security)
+def kafka_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The certificates that the settings name can be used."""
+    if not settings.KAFKA_SECURITY.get("security_protocol", "").endswith("SSL"):
+        return []
+    try:
+        kafka_client.context(settings.KAFKA_SECURITY)
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="Mount the file, as PEM.", id="notify.E008")]
+    return []
 
 
 @register()

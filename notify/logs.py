@@ -13,6 +13,8 @@ import structlog
 from django.conf import settings
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from notify.redaction import redacted
+
 #: What a line may have. app, record: whose update. trace_id: from the client's traceparent on.
 FIELDS: Final = frozenset(
     {
@@ -24,6 +26,10 @@ FIELDS: Final = frozenset(
 )  # fmt: skip
 #: Characters of a text field, and of a library's line.
 TEXT_MAX: Final = 500
+#: Text fields that are ours alone: names and ids.
+_PLAIN: Final = frozenset(
+    {"level", "timestamp", "process", "logger", "app", "record", "trace_id", "method", "route"}
+)
 #: Loggers whose DEBUG lines would hold bodies or secrets.
 _NEVER_DEBUG: Final = ("kafka", "kombu", "celery", "urllib3", "django.db.backends", "psycopg")
 
@@ -56,6 +62,7 @@ def configure(process: str) -> None:
                         structlog.processors.format_exc_info,
                         _Stamp(process),
                         only_known_fields,
+                        without_secrets,
                         structlog.processors.JSONRenderer(),
                     ],
                 }
@@ -98,4 +105,12 @@ def only_known_fields(logger: WrappedLogger, name: str, event: EventDict) -> dic
         key: value[:TEXT_MAX] if isinstance(value, str) and key != "exception" else value
         for key, value in event.items()
         if key in FIELDS and value is not None
+    }
+
+
+def without_secrets(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """The line with its texts redacted, an exception's too."""
+    return {
+        key: redacted(value) if isinstance(value, str) and key not in _PLAIN else value
+        for key, value in event.items()
     }

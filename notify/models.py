@@ -24,12 +24,26 @@ class App(models.Model):
         default=False,
         help_text="SDK calls, too, must carry a key. Old SDKs cannot: they send none.",
     )
+    requires_identity = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="SDK calls that name a user, an email address or a number must carry a token of "
+        "the app's server. Old SDKs (4.x) have no tokens: they can then name nobody.",
+    )
     enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         db_table = "app"
         ordering = ("name",)
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(requires_key=False) | models.Q(requires_identity=False),
+                name="app_key_or_identity",
+                violation_error_message="Choose one: where every call carries a key, there is none "
+                "that a token could verify.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -50,6 +64,28 @@ class AppKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}…"
+
+
+class IdentityKey(models.Model):
+    """A public key that an app's tokens are verified with; the private one stays on its server."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="identity_keys")
+    pem = models.TextField()
+    #: SHA-256 of the key's DER form, 64 hexadecimal digits.
+    fingerprint = models.CharField(max_length=64)
+    added_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "identity_key"
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=["app", "fingerprint"], name="identity_key_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint[:16]}…"
 
 
 class Topic(models.Model):
@@ -149,6 +185,14 @@ class Link(models.Model):
 
     class Meta:
         db_table = "link"
+        # Only labels by which users are read: an email record may have millions of children.
+        indexes = [
+            models.Index(
+                fields=["app", "parent"],
+                name="link_of_user",
+                condition=models.Q(label__in=["user", "merged", "alias"]),
+            )
+        ]
 
 
 class Parent(models.Model):

@@ -18,10 +18,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
+from django.core.exceptions import ImproperlyConfigured
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from notify import logs, metrics
+from notify import kafka_client, logs, metrics
 from notify.domain.lanes import partition_of
 from notify.domain.update import VERSION
 
@@ -65,7 +66,7 @@ class TopicProducer:
     """The `Producer` of one topic on kafka-python. Connects at its first use; thread-safe.
 
     After a timeout, a partition counts as away until a message gets through: meanwhile one request
-    at a time finds out, and the others fail at once. `security` is passed on to kafka-python.
+    at a time finds out, and the others fail at once. `security` is by default the settings'.
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class TopicProducer:
             "reconnect_backoff_max_ms": 1_000,
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
-            **(security or {}),
         }
+        self._security = security
         self._state = threading.Lock()
         self._bytes = 0
         self._waiting: Counter[int] = Counter()
@@ -214,11 +215,12 @@ class TopicProducer:
     def _connect(self) -> KafkaProducer:
         forbid_bodies_in_logs()
         try:
-            return KafkaProducer(**self._options)
-        except (KafkaError, OSError) as error:
+            return kafka_client.connected(KafkaProducer, security=self._security, **self._options)
+        except (KafkaError, OSError, ImproperlyConfigured) as error:
             self._connect_after = time.monotonic() + CONNECT_AGAIN_S
-            logs.get().warning("kafka_away", error=type(error).__name__)
-            raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+            reason = _reason(error)
+            logs.get().warning("kafka_away", error=reason)
+            raise Unavailable(f"Kafka does not answer: {reason}") from error
 
     @contextmanager
     def _replacing(self, client: KafkaProducer) -> Iterator[None]:
@@ -234,6 +236,12 @@ class TopicProducer:
                 ending = {"timeout_s": _GRACE_S}
                 threading.Thread(target=_end, args=(client,), kwargs=ending, daemon=True).start()
             raise
+
+
+def _reason(error: Exception) -> str:
+    """What to do next, where that is known; else the error's name alone."""
+    clear = isinstance(error, kafka_client.KafkaRefuses | ImproperlyConfigured)
+    return str(error) if clear else type(error).__name__
 
 
 def forbid_bodies_in_logs() -> None:

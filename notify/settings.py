@@ -4,6 +4,7 @@ A setting of ours starts with NOTIFY_ and is read from the environment variable 
 docs/settings.md lists them.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
+    "csp",
     "notify.apps.NotifyConfig",
     "ingest",
     "workers",
@@ -44,6 +47,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "notify.web.edge.ApiFirst",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -51,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 #: Static files of the admin are served without `collectstatic` in development and demo.
 WHITENOISE_USE_FINDERS = True
@@ -83,6 +88,48 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = NOTIFY_TLS
 #: Probes and scrapers inside the cluster speak plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz/", r"^metrics$"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = NOTIFY_TLS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+#: Lax, so that a link from a chat or a ticket opens a page of the admin without another login.
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Strict"
+#: A login ends with the browser, and after so long at most, used or not.
+SESSION_COOKIE_AGE = NOTIFY_SESSION_S = env.integer("NOTIFY_SESSION_S", 43_200, least=60)
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+#: Of the admin's pages. Inline scripts are refused; inline styles are not: its templates have some.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "frame-src": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+    }
+}
+
+# Failed logins to the admin are counted for each client address, in PostgreSQL.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+#: Failed logins after which an address gets 429, and how long after the last of them.
+AXES_FAILURE_LIMIT = NOTIFY_LOGIN_FAILURES = env.integer("NOTIFY_LOGIN_FAILURES", 5, least=1)
+NOTIFY_LOGIN_COOLOFF_S = env.integer("NOTIFY_LOGIN_COOLOFF_S", 900, least=1)
+AXES_COOLOFF_TIME = timedelta(seconds=NOTIFY_LOGIN_COOLOFF_S)
+#: Proxies in front of web that add to X-Forwarded-For. Where TLS ends in front of us there is one.
+NOTIFY_PROXIES = env.integer("NOTIFY_PROXIES", int(NOTIFY_TLS))
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_CLIENT_IP_CALLABLE = "notify.admin.login.client_address"
+AXES_LOCKOUT_CALLABLE = "notify.admin.login.locked_out"
+AXES_RESET_ON_SUCCESS = True
+#: What is tried while it is locked is not written down: the table stays small, and the lock ends.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 
 #: A PostgreSQL whose host is gone without a word is given up after about 10 s: with the kernel's own
@@ -177,6 +224,12 @@ NOTIFY_BATCH_UPDATES = env.integer("NOTIFY_BATCH_UPDATES", 500, least=1)
 NOTIFY_PRODUCER_BYTES = env.integer("NOTIFY_PRODUCER_BYTES", 32 * 1024 * 1024, least=1)
 NOTIFY_ACK_TIMEOUT_MS = env.integer("NOTIFY_ACK_TIMEOUT_MS", 10_000, least=1)
 NOTIFY_RETRY_AFTER_S = env.integer("NOTIFY_RETRY_AFTER_S", 5, least=1)
+#: Seconds by which the clock of an app's server may be off, and that a token may live.
+NOTIFY_IDENTITY_LEEWAY_S = env.integer("NOTIFY_IDENTITY_LEEWAY_S", 30)
+NOTIFY_IDENTITY_LIFETIME_S = env.integer("NOTIFY_IDENTITY_LIFETIME_S", 86_400, least=1)
+#: Characters of a token, and verified tokens that a process remembers.
+NOTIFY_IDENTITY_TOKEN_CHARS = env.integer("NOTIFY_IDENTITY_TOKEN_CHARS", 4_096, least=1)
+NOTIFY_IDENTITY_TOKENS = env.integer("NOTIFY_IDENTITY_TOKENS", 10_000)
 #: How old a tick may be before /healthz/pipeline says that the stream does not move.
 NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 10_000, least=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import (
@@ -20,7 +21,8 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from kafka.net.compat import KafkaNetClient
+
+from notify import kafka_client
 
 #: Milliseconds in which Kafka must answer, and at least one message of a partition must come.
 TIMEOUT_MS: Final = 5_000
@@ -77,7 +79,7 @@ class Head(NamedTuple):
 class Topics:
     """A connection to Kafka's admin side, closed at the end of its `with` block.
 
-    Every method raises KafkaAway. `security` is passed on to kafka-python's clients.
+    Every method raises KafkaAway. `security` is by default the settings'.
     """
 
     def __init__(
@@ -89,27 +91,15 @@ class Topics:
     ) -> None:
         self._servers = list(servers)
         self._timeout_ms = timeout_ms
-        self._security = dict(security or {})
-        nets: list[KafkaNetClient] = []
-
-        def connect(**config: Any) -> KafkaNetClient:
-            nets.append(KafkaNetClient(**config))
-            return nets[-1]
-
+        self._security = security
         with self._away():
-            try:
-                self._admin = KafkaAdminClient(
-                    bootstrap_servers=self._servers,
-                    bootstrap_timeout_ms=timeout_ms,
-                    request_timeout_ms=timeout_ms,
-                    kafka_client=connect,
-                    **self._security,
-                )
-            except KafkaError:
-                # A client that cannot connect raises from its constructor and leaves its thread.
-                for net in nets:
-                    net.close()
-                raise
+            self._admin = kafka_client.connected(
+                KafkaAdminClient,
+                security=security,
+                bootstrap_servers=self._servers,
+                bootstrap_timeout_ms=timeout_ms,
+                request_timeout_ms=timeout_ms,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -236,7 +226,9 @@ class Topics:
 
     def _reader(self) -> KafkaConsumer:
         """A consumer that joins no group and commits nothing."""
-        return KafkaConsumer(
+        reader: KafkaConsumer = kafka_client.connected(
+            KafkaConsumer,
+            security=self._security,
             bootstrap_servers=self._servers,
             bootstrap_timeout_ms=self._timeout_ms,
             group_id=None,
@@ -245,13 +237,15 @@ class Topics:
             allow_auto_create_topics=False,
             max_partition_fetch_bytes=_FETCH_BYTES,
             metrics_enabled=False,
-            **self._security,
         )
+        return reader
 
     @contextmanager
     def _away(self) -> Iterator[None]:
         try:
             yield
+        except (kafka_client.KafkaRefuses, ImproperlyConfigured) as error:
+            raise KafkaAway(f"{', '.join(self._servers)}: {error}") from error
         except (KafkaError, OSError) as error:
             servers = ", ".join(self._servers)
             raise KafkaAway(f"Kafka at {servers} does not answer: {_kind(error)}") from error

@@ -7,14 +7,17 @@ from typing import Any
 
 from notify.domain import patch as patches
 from notify.domain import update as updates
-from notify.domain.decide import OWN_ONLY, writes
+from notify.domain.aliases import resolve
+from notify.domain.decide import decide, writes
 from notify.domain.lanes import partition_of
+from notify.domain.links import Links
 from notify.domain.patch import COUNTERS, PROPERTIES, TAGS, Value
-from notify.domain.update import Update
+from notify.domain.policy import Policy
+from notify.domain.update import USER, Update
 from notify.producer import Unavailable
 from notify.web.apps_cache import AppsCache, Known, KnownApp
 from notify.web.pipeline import Pipeline
-from notify.web.reads import ReadsAway, RecordRow, StreamRow
+from notify.web.reads import ReadsAway, RecordRow, StreamRow, SubscriptionRow, UserRow
 from notify.web.wiring import Services
 
 
@@ -59,7 +62,7 @@ class FakeProducer:
 
 @dataclass
 class FakeReads:
-    """`Reads` in memory. Records are what `producer` was sent, links left out."""
+    """`Reads` in memory: what `producer` was sent, decided and applied one after the other."""
 
     producer: FakeProducer
     rows: Sequence[StreamRow] = ()
@@ -67,14 +70,50 @@ class FakeReads:
 
     def record(self, app: str, record: str) -> RecordRow | None:
         """Reads.record."""
+        states, _ = self._applied()
+        state = states.get((app, record), {})
+        return None if state.get("deleted", True) else _row(state)
+
+    def user(self, app: str, record: str, *, owner: bool) -> UserRow | None:
+        """Reads.user."""
+        states, links = self._applied()
+        if owner:
+            user = links.parent(app, record, USER)
+            if user is None:
+                return None
+            record = user
+        found = resolve(links, app, record)
+        row = self.record(app, found)
+        if row is None:
+            return None
+        children = sorted(child for of, child, label in links.parents if (of, label) == (app, USER))
+        owned = [
+            SubscriptionRow(child, state.kind, state.identifier, state.properties)
+            for child in children
+            if (parent := links.parent(app, child, USER)) is not None
+            and resolve(links, app, parent) == found
+            and (app, child) in states
+            and (state := self.record(app, child)) is not None
+        ]
+        return UserRow(found, row, owned)
+
+    def generation(self, app: str, record: str) -> int:
+        """Reads.generation."""
+        _, links = self._applied()
+        return links.generation(app, record)
+
+    def _applied(self) -> tuple[dict[tuple[str, str], dict[str, Value]], Links]:
         if self.away:
             raise ReadsAway("PostgreSQL does not answer")
-        state: dict[str, Value] = {}
+        states: dict[tuple[str, str], dict[str, Value]] = {}
+        links = Links()
         for update in self.producer.sent():
-            if (update.app, update.record) == (app, record):
-                for write in writes(update, OWN_ONLY):
-                    state = patches.apply(state, write.patch)
-        return None if state.get("deleted", True) else _row(state)
+            decision, changes = decide(update, links, Policy())
+            links.put(changes)
+            for write in writes(update, decision):
+                key = (write.app, write.record)
+                states[key] = patches.apply(states.get(key, {}), write.patch)
+        return states, links
 
     def streams(self) -> Sequence[StreamRow]:
         """Reads.streams."""

@@ -337,7 +337,7 @@ def _is_alias(record: str) -> bool:
 
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:
     """The id of an alias: UUID version 8, whose bits are those of version 5 for its words."""
-    digits = str(uuid5(UUID(app), f"alias:{kind}:{label}:{name}"))
+    digits = str(uuid5(UUID(app), f"alias:{kind}:{len(label)}:{label}:{name}"))
     return f"{digits[:14]}8{digits[15:]}"
 
 
@@ -353,7 +353,8 @@ def _home(app: str, kind: str | None, token: str) -> str:
         token = token.strip()
         with suppress(ValueError):
             token = str(UUID(token)) if len(token) == 36 else token
-    return str(uuid5(UUID(app), f"{kind}:{token}"))
+    digits = str(uuid5(UUID(app), f"{kind}:{token}"))
+    return digits if kind in ("email", "sms") else f"{digits[:14]}4{digits[15:]}"
 
 
 def _new_row(at: int) -> Row:

@@ -1,7 +1,10 @@
-"""Apps and their keys. A key's secret is shown once, when it is made."""
+"""Apps and their keys. A key's secret is shown once, when it is made.
+
+Of the keys that verify tokens only the public half is ever here; it is added by pasting it.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -9,42 +12,106 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 
-from notify import app_keys
+from notify import app_keys, identity_keys
 from notify.admin.listing import ListAdmin, moment
 from notify.app_keys import NewKey
-from notify.models import App, AppKey
+from notify.identity_keys import Added
+from notify.models import App, AppKey, IdentityKey
+from notify.public_keys import KeyRefused
 
 _MAKE_KEY: Final = "_make_key"
+_PUBLIC_KEY: Final = "public_key"
 
 
-class KeyForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
+class PemInput(forms.Textarea):
+    """Shows nothing of what was sent: it may have been a private key."""
+
+    def format_value(self, value: Any) -> None:
+        """Django calls this."""
+
+
+class AppForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
+    """An app, and a public key to add to it."""
+
+    public_key = forms.CharField(
+        required=False,
+        strip=False,
+        label="Add a public key",
+        widget=PemInput(attrs={"rows": 5, "cols": 66, "spellcheck": "false"}),
+        help_text="PEM, on the curve P-256, of the pair that the app's server signs its tokens with. "
+        "Two live at a time: another one revokes the oldest. Never paste the private key.",
+    )
+
+    def clean_public_key(self) -> str:
+        """The PEM as it is stored; empty where none is added."""
+        text: str = self.cleaned_data[_PUBLIC_KEY]
+        if not text.strip():
+            return ""
+        try:
+            return identity_keys.check_new(self.instance, text)[0]
+        except KeyRefused as refused:
+            raise forms.ValidationError(str(refused)) from None
+
+    def clean(self) -> dict[str, Any]:
+        """Tokens can be required where there is a key to verify them with."""
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        if found.get("requires_identity") and not (
+            found.get(_PUBLIC_KEY)
+            or self.instance.requires_identity
+            or identity_keys.live(self.instance)
+        ):
+            self.add_error("requires_identity", identity_keys.KEY_FIRST)
+        return found
+
+
+class RevokeForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
     """All that can be done to a key is to revoke it."""
 
     revoke = forms.BooleanField(required=False)
-
-    class Meta:
-        model = AppKey
-        fields = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["revoke"].disabled = self.instance.revoked_at is not None
 
-    def save(self, commit: bool = True) -> AppKey:  # noqa: FBT001, FBT002 - Django's signature
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         """Revoke the key if that was ticked."""
-        key: AppKey = self.instance
         if commit and self.cleaned_data["revoke"]:
-            app_keys.revoke(key)
-        return key
+            self.end(self.instance)
+        return self.instance
+
+    def end(self, key: Any) -> None:
+        """Revoke it."""
+        raise NotImplementedError
 
 
-class KeyInline(admin.TabularInline):  # type: ignore[type-arg] # TabularInline[...] fails at run time
-    """The app's keys, newest first, by their first characters."""
+class KeyForm(RevokeForm):
+    """For an app's secret."""
 
-    model = AppKey
-    form = KeyForm
-    fields = readonly_fields = ("key", "created_at", "revoked_at")
-    verbose_name_plural = "keys (two live at a time: another one revokes the oldest)"
+    class Meta:
+        model = AppKey
+        fields = ()
+
+    def end(self, key: Any) -> None:
+        """Revoke it."""
+        app_keys.revoke(key)
+
+
+class IdentityKeyForm(RevokeForm):
+    """For a public key."""
+
+    class Meta:
+        model = IdentityKey
+        fields = ()
+
+    def end(self, key: Any) -> None:
+        """Revoke it."""
+        identity_keys.revoke(key)
+
+
+class KeysInline(admin.TabularInline):  # type: ignore[type-arg] # TabularInline[...] fails at run time
+    """Keys of an app, newest first: all that can be done here is to revoke them."""
+
+    readonly_fields: ClassVar[tuple[str, ...]] = ()
     extra = 0
     can_delete = False
 
@@ -53,12 +120,21 @@ class KeyInline(admin.TabularInline):  # type: ignore[type-arg] # TabularInline[
         return (
             (*self.readonly_fields, "revoke")
             if self.has_change_permission(request)
-            else self.fields
+            else self.readonly_fields
         )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keys are made by the button below."""
+        """Keys are made by the button below, or pasted above."""
         return False
+
+
+class KeyInline(KeysInline):
+    """The app's keys, by their first characters."""
+
+    model = AppKey
+    form = KeyForm
+    readonly_fields = ("key", "created_at", "revoked_at")
+    verbose_name_plural = "app keys (two live at a time: another one revokes the oldest)"
 
     @admin.display(description="starts with")
     def key(self, key: AppKey) -> str:
@@ -66,14 +142,28 @@ class KeyInline(admin.TabularInline):  # type: ignore[type-arg] # TabularInline[
         return str(key)
 
 
+class IdentityKeyInline(KeysInline):
+    """The public keys that the app's tokens are verified with."""
+
+    model = IdentityKey
+    form = IdentityKeyForm
+    readonly_fields = ("sha_256", "added_by", "created_at", "revoked_at")
+    verbose_name_plural = "public keys of identity verification (two live at a time)"
+
+    @admin.display(description="fingerprint (SHA-256)")
+    def sha_256(self, key: IdentityKey) -> str:
+        """As `openssl pkey -pubin -outform DER | sha256sum` prints it."""
+        return format_html('<code class="id">{}</code>', key.fingerprint)
+
+
 @admin.register(App)
 class AppAdmin(ListAdmin):
     """Customers: made here with their first key, disabled here, never deleted."""
 
-    list_display = ("name", "app_id", "enabled", "requires_key", "live_keys", "made")
-    list_filter = ("enabled", "requires_key")
-    fields = ("name", "enabled", "requires_key")
-    inlines = (KeyInline,)
+    form = AppForm
+    list_display = ("name", "app_id", "enabled", "requires", "live_keys", "made")
+    list_filter = ("enabled", "requires_key", "requires_identity")
+    inlines = (KeyInline, IdentityKeyInline)
     change_form_template = "admin/notify/app_change_form.html"
     search_fields = ("name",)
     search_uuids = ("id",)
@@ -82,10 +172,25 @@ class AppAdmin(ListAdmin):
     note = "To stop an app, disable it: its records stay, so apps are never deleted."
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """A new app has no id yet."""
-        return (
-            self.fields if obj is None else ("name", "id", "enabled", "requires_key", "created_at")
-        )
+        """A new app has no id yet, and no key to verify tokens with."""
+        if obj is None:
+            return ("name", "enabled", "requires_key")
+        shown = ("name", "id", "enabled", "requires_key", "requires_identity", "created_at")
+        may_add = self.has_change_permission(request, obj) and _may_add_public_keys(request)
+        return (*shown, _PUBLIC_KEY) if may_add else shown
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Any = None,
+        change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        **kwargs: Any,
+    ) -> Any:
+        """A declared field is in every form, shown or not: what is not shown is not taken."""
+        made: Any = super().get_form(request, obj, change=change, **kwargs)
+        if _PUBLIC_KEY not in self.get_fields(request, obj):
+            made.base_fields.pop(_PUBLIC_KEY, None)
+        return made
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What never changes."""
@@ -110,6 +215,13 @@ class AppAdmin(ListAdmin):
     def app_id(self, app: App) -> str:
         """In one line."""
         return format_html('<code class="id">{}</code>', app.id)
+
+    @admin.display(description="SDKs need")
+    def requires(self, app: App) -> str:
+        """A key, or tokens where they name somebody; never both."""
+        if app.requires_key:
+            return "a key"
+        return "tokens" if app.requires_identity else "nothing"
 
     @admin.display(description="created")
     def made(self, app: App) -> str:
@@ -140,6 +252,9 @@ class AppAdmin(ListAdmin):
         if not change or (_MAKE_KEY in request.POST and _may_make_keys(request)):
             obj.new_key = app_keys.rotate(obj)
             _show(request, obj, obj.new_key)
+        if pem := form.cleaned_data.get(_PUBLIC_KEY):
+            obj.added_key = identity_keys.add(obj, pem, by=request.user.get_username())
+            _tell(request, obj.added_key)
 
     def construct_change_message(
         self,
@@ -148,22 +263,39 @@ class AppAdmin(ListAdmin):
         formsets: Any,
         add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> Any:
-        """The history names a new key by its first characters, never the secret."""
+        """The history names a new key by its first characters, never the secret, and a public one
+        by its fingerprint."""
         said: Any = super().construct_change_message(request, form, formsets, add)
         key: NewKey | None = getattr(form.instance, "new_key", None)
         if key is not None:
             said.append({"added": {"name": "app key", "object": f"{key.prefix}…"}})
+        added: Added | None = getattr(form.instance, "added_key", None)
+        if added is not None:
+            said.append({"added": {"name": "public key", "object": added.key.fingerprint}})
         return said
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """Stay on the page that lists the new key."""
-        if hasattr(obj, "new_key"):
+        if hasattr(obj, "new_key") or hasattr(obj, "added_key"):
             return HttpResponseRedirect(request.path)
         return super().response_change(request, obj)
 
 
 def _may_make_keys(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("notify.add_appkey"))
+
+
+def _may_add_public_keys(request: HttpRequest) -> bool:
+    return bool(request.user.has_perm("notify.add_identitykey"))
+
+
+def _tell(request: HttpRequest, added: Added) -> None:
+    ended = ", ".join(added.revoked)
+    messages.info(
+        request,
+        f"Added the public key {added.key.fingerprint}."
+        + (f" Revoked, and every token that it signed: {ended}" if ended else ""),
+    )
 
 
 def _show(request: HttpRequest, app: App, key: NewKey) -> None:

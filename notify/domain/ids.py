@@ -12,6 +12,7 @@ from typing import Final
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 _NO_VERSION: Final = ~(0xF << 76)
 _VERSION_8: Final = 8 << 76
+_VERSION_4: Final = 4 << 76
 _NOT_IN_NUMBERS: Final = str.maketrans("", "", " \t\u00a0-().")
 
 
@@ -34,24 +35,33 @@ def normalised(kind: str, token: str) -> str:
 
 
 def record_id(app: str, kind: str, token: str) -> str:
-    """The id of the record of this kind that `token` identifies. `token` must not be blank."""
-    return str(uuid.uuid5(_namespace(app), f"{kind}:{normalised(kind, token)}"))
+    """The id of the record of this kind that `token` identifies. `token` must not be blank.
+
+    A push token is a secret of its device, so its id looks like a random one.
+    """
+    made = uuid.uuid5(_namespace(app), f"{kind}:{normalised(kind, token)}")
+    return _as_if_random(made) if kind == "push" else str(made)
 
 
 def keyed_id(app: str, key: str) -> str:
     """The id for a request without any token, from its Idempotency-Key: a retry gets it again."""
-    return str(uuid.uuid5(_namespace(app), f"{_IDEMPOTENCY_KEY}:{key}"))
+    return _as_if_random(uuid.uuid5(_namespace(app), f"{_IDEMPOTENCY_KEY}:{key}"))
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
     """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`."""
-    made = uuid.uuid5(_namespace(app), f"alias:{kind}:{label}:{name}")
+    made = uuid.uuid5(_namespace(app), f"alias:{kind}:{len(label)}:{label}:{name}")
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
 
 
 def is_alias(record: str) -> bool:
     """Whether this id is an alias's: they have UUID version 8, which no other id of ours has."""
     return record[14:15] == "8"
+
+
+def follows_from_a_name(record: str) -> bool:
+    """Whether who knows an alias, an address or a number can work this id out."""
+    return record[14:15] in ("5", "8")
 
 
 def named_user(app: str, alias: str, generation: int) -> str:
@@ -63,6 +73,10 @@ def named_user(app: str, alias: str, generation: int) -> str:
 def random_id() -> str:
     """An id for a request that carries nothing that identifies the record."""
     return str(uuid.uuid4())
+
+
+def _as_if_random(made: uuid.UUID) -> str:
+    return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_4))
 
 
 @lru_cache(maxsize=4096)

@@ -5,11 +5,7 @@ by every bridge every ten minutes. Rows of an hour whose partition does not exis
 hours before) go to `seen_rest`, so no tick ever fails for want of a partition.
 """
 
-from pathlib import Path
-
 from django.db import migrations
-
-_BEFORE = "0003_identity" if Path(__file__).with_name("0003_identity.py").exists() else "0002_storage"
 
 SEEN = """
 CREATE TABLE seen (at timestamptz NOT NULL, app uuid NOT NULL, message uuid NOT NULL)
@@ -23,7 +19,8 @@ DECLARE
     old text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('notify.seen'));
-    FOR starts IN SELECT date_trunc('hour', now(), 'UTC') + n * interval '1 hour' FROM generate_series(0, 2) AS n
+    FOR starts IN
+        SELECT date_trunc('hour', now(), 'UTC') + n * interval '1 hour' FROM generate_series(0, 2) AS n
     LOOP
         BEGIN
             EXECUTE format(
@@ -52,5 +49,5 @@ NOT_SEEN = "DROP FUNCTION seen_tidy(int); DROP TABLE seen;"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("notify", _BEFORE)]
+    dependencies = [("notify", "0003_identity")]
     operations = [migrations.RunSQL(SEEN, reverse_sql=NOT_SEEN)]

@@ -12,6 +12,7 @@ from typing import Any
 from django.http import HttpResponse
 
 _CONTENT_TYPE = "application/json"
+_ALWAYS = {"X-Content-Type-Options": "nosniff"}
 
 
 class Refused(Exception):
@@ -38,14 +39,17 @@ def busy(reason: str, *, retry_after_s: int) -> Refused:
 
 def ok(body: Mapping[str, Any], status: int = 200) -> HttpResponse:
     """The answer to a request that did what it asked."""
-    return HttpResponse(_encoded(body), status=status, content_type=_CONTENT_TYPE)
+    return HttpResponse(_encoded(body), status=status, content_type=_CONTENT_TYPE, headers=_ALWAYS)
 
 
 def refusal(refused: Refused, request_id: str) -> HttpResponse:
     """The answer to a refused request."""
     body = {"errors": list(refused.errors), "request_id": request_id, **refused.details}
     return HttpResponse(
-        _encoded(body), status=refused.status, content_type=_CONTENT_TYPE, headers=refused.headers
+        _encoded(body),
+        status=refused.status,
+        content_type=_CONTENT_TYPE,
+        headers=_ALWAYS | dict(refused.headers),
     )
 
 

@@ -8,7 +8,7 @@ PostgreSQL is away the last good read is served for as long as it takes. The pri
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from notify import logs, metrics
@@ -31,20 +31,24 @@ class ReadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KnownApp:
-    """An app. `digests` are those of its live keys."""
+    """An app. `digests` are those of its live keys, `identity_keys` its live public keys (PEM)."""
 
     id: str
     enabled: bool = True
     requires_key: bool = False
     digests: tuple[str, ...] = ()
+    requires_identity: bool = False
+    identity_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One read: all apps by id, and the stored partition count of the topic."""
+    """One read: all apps by id, the stored partition count of the topic, and why updates are dropped,
+    by (app, record)."""
 
     apps: Mapping[str, KnownApp]
     partitions: int
+    dropping: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 class AppsCache:

@@ -14,6 +14,7 @@ from notify.web.answers import Refused
 from notify.web.apps_cache import Known, KnownApp
 
 _SCHEMES: Final = ("key", "basic")
+_BEARER: Final = "bearer"
 _CHALLENGE: Final = {"WWW-Authenticate": 'Key realm="notify"'}
 
 
@@ -30,7 +31,7 @@ def authenticate(
 ) -> tuple[KnownApp, bool]:
     """The app that the request may act for, and whether it carried one of the app's keys.
 
-    SDKs carry none. Raises Refused: 400
+    SDKs carry none. A token (`bearer`) is no key. Raises Refused: 400
     without an app id, 403 for an unknown or disabled app or a wrong key, 401 for a missing key.
     """
     if not isinstance(app_id, str) or not app_id:
@@ -50,9 +51,22 @@ def authenticate(
     return app, False
 
 
+def bearer(meta: Mapping[str, Any]) -> str:
+    """The token that the request carries, as it is; empty without one."""
+    scheme, credential = _split(meta.get("HTTP_AUTHORIZATION", ""))
+    return credential if scheme == _BEARER else ""
+
+
 def _secret(header: str) -> str:
-    """The credential in an Authorization header. A client without a key may send a bare scheme."""
-    scheme, _, secret = header.strip().partition(" ")
-    if scheme and scheme.lower() not in _SCHEMES:
+    """The key in an Authorization header. A client without a key may send a bare scheme."""
+    scheme, credential = _split(header)
+    if scheme == _BEARER and not credential.startswith(keys.PREFIX):
+        return ""
+    if scheme and scheme not in _SCHEMES:
         raise Refused(401, "send Authorization: Key ... (or Basic ...)", headers=_CHALLENGE)
-    return secret.strip()
+    return credential
+
+
+def _split(header: str) -> tuple[str, str]:
+    scheme, _, credential = header.strip().partition(" ")
+    return scheme.lower(), credential.strip()

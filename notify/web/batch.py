@@ -36,8 +36,9 @@ from notify.web.draft import Draft, encoded, update_of
 from notify.web.endpoint import Call
 from notify.web.sending import send
 
-_SUBJECT: Final = frozenset(("op", "record", "kind", "identifier", "message_id"))
-_CHANGES: Final = frozenset(("tags", "properties", "counters", "links"))
+#: The fields of an item: of every one, and of one that is an update.
+SUBJECT: Final = frozenset(("op", "record", "kind", "identifier", "message_id"))
+CHANGES: Final = frozenset(("tags", "properties", "counters", "links"))
 
 
 def accept(call: Call, app_id: str) -> HttpResponse:
@@ -83,7 +84,7 @@ def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[
     op = item.get("op", UPDATE)
     if op not in OPS:
         raise Malformed(f"op must be one of {', '.join(OPS)}")
-    allowed = _SUBJECT | _CHANGES if op == UPDATE else _SUBJECT
+    allowed = SUBJECT | CHANGES if op == UPDATE else SUBJECT
     for key in item:
         if key not in allowed:
             raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
@@ -93,13 +94,23 @@ def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[
         app,
         record,
         at=at,
-        message_id=item.get("message_id", message_id),
+        message_id=_message_id(item, message_id),
         op=op,
         kind=kind if op == UPDATE else None,
         draft=_draft(item, identifier) if op == UPDATE else None,
         links=_links(item),
     )
     return record, encoded(made)
+
+
+def _message_id(item: Mapping[str, Any], otherwise: str | None) -> Any:
+    """What the item says, `check`ed later; what follows from the request where it says nothing."""
+    given = item.get("message_id")
+    if given is None:
+        return otherwise
+    if not given:
+        raise Malformed("message_id must not be empty: leave it out, and one is made")
+    return given
 
 
 def _described(item: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -11,12 +11,14 @@ from notify.domain.errors import Malformed
 from notify.domain.ids import normalised
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
+from notify.domain.update import check_value
 from notify.web.draft import Draft
 
 PUSH: Final = "push"
 EMAIL: Final = "email"
 SMS: Final = "sms"
-_KINDS: Final = {11: EMAIL, 14: SMS}
+#: Device types of what is no device.
+ADDRESSED: Final = {11: EMAIL, 14: SMS}
 
 #: Stored under their own names.
 PROPERTY_KEYS: Final = (
@@ -35,7 +37,7 @@ def kind_in(body: Mapping[str, Any]) -> str | None:
     if type(device_type) is not int:
         # Not "... is not a valid device_type": that text makes an old SDK register again.
         raise Malformed("device_type must be an integer")
-    return _KINDS.get(device_type, PUSH)
+    return ADDRESSED.get(device_type, PUSH)
 
 
 def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
@@ -45,6 +47,7 @@ def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
         return ""
     if not isinstance(identifier, str):
         raise Malformed("identifier must be a string")
+    check_value(identifier, "identifier")  # here too: an id is made of it
     return normalised(kind, identifier) if kind == EMAIL else identifier.strip()
 
 
@@ -65,8 +68,9 @@ def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]
     """
     if "parent_player_id" not in body or kind in (EMAIL, SMS):
         return {}
-    parent = body["parent_player_id"] or None
-    return {EMAIL: None if parent is None else player_id(parent, "parent_player_id")}
+    parent = body["parent_player_id"]
+    is_none = parent is None or parent == ""
+    return {EMAIL: None if is_none else player_id(parent, "parent_player_id")}
 
 
 def player_id(value: object, name: str) -> str:

@@ -42,6 +42,11 @@ class Draft:
         """Add to a counter. Once a counter."""
         self._added[counter] = n
 
+    @property
+    def adds(self) -> bool:
+        """Whether it adds to a counter."""
+        return bool(self._added)
+
     def _put_all(self, prefix: str, values: object, name: str) -> None:
         if values is None:
             return
@@ -66,8 +71,11 @@ def update_of(
     kind: str | None = None,
     draft: Draft | None = None,
     links: Mapping[str, Any] | None = None,
+    aliases: Mapping[str, Any] | None = None,
+    owner: bool = False,
 ) -> Update:
-    """The checked update; a message id is made where none is given. Raises Malformed."""
+    """The checked update. A message id that is given is the client's own, which is counted once; one
+    is made where none is given. Raises Malformed."""
     fields: dict[str, Any] = {
         "v": VERSION,
         "op": op,
@@ -82,6 +90,12 @@ def update_of(
         fields["patch"] = wire
     if links:
         fields["links"] = links
+    if aliases:
+        fields["aliases"] = aliases
+    if owner:
+        fields["owner"] = True
+    if message_id and draft is not None and draft.adds:
+        fields["once"] = True
     return updates.check(fields)
 
 

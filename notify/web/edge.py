@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
-from notify.web import answers
+from notify.web import answers, cors
 from notify.web.answers import Refused
 from notify.web.endpoint import endpoint
 
@@ -60,12 +60,14 @@ def answer(request: HttpRequest) -> HttpResponse:
     path = request.path_info
     if settings.SECURE_SSL_REDIRECT and not request.is_secure() and not path.startswith(_PLAIN):
         return answers.refusal(Refused(403, "use https"), "")
+    may_call = cors.preflight(request)
+    if may_call is not None:
+        return may_call
     try:
         match = resolve(path)
     except Resolver404:
-        return _nothing(request)
-    response: HttpResponse = match.func(request, **match.kwargs)
-    return response
+        return cors.allow(request, _nothing(request))
+    return cors.allow(request, match.func(request, **match.kwargs))
 
 
 def _is_page(path: str) -> bool:

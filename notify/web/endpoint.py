@@ -15,10 +15,11 @@ from django.http import HttpRequest, HttpResponse
 
 from notify import logs, metrics
 from notify.domain.errors import Malformed
-from notify.web import answers, auth, bodies, wiring
+from notify.web import answers, auth, bodies, identity, sdks, wiring
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp, NotKnownYet
 from notify.web.auth import KeyNeeded
+from notify.web.identity import Identity
 from notify.web.reads import ReadsAway
 from notify.web.traces import Trace, trace_of
 from notify.web.wiring import Services
@@ -50,6 +51,23 @@ class Call:
         """The same, and whether the request carried a key of the app."""
         known = self.services.apps.known()
         return auth.authenticate(known, app_id, self.request.META, key=key)
+
+    def identity(
+        self,
+        app: KnownApp,
+        *,
+        has_key: bool,
+        absent: Callable[[], Refused] = identity.token_needed,
+    ) -> Identity:
+        """Whom the request may name; see `identity.of_call`."""
+        return identity.of_call(
+            app,
+            self.request.META,
+            has_key=has_key,
+            verifier=self.services.verifier,
+            now_s=self.services.now_ms() / 1000,
+            absent=absent,
+        )
 
     def message_id(self, place: int = 0) -> str | None:
         """The id of the request's update number `place`, from its Idempotency-Key; None without one.
@@ -85,7 +103,8 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         try:
             response = handler(Call(request, trace, wiring.services()), **path)
         except Refused as refused:
-            response = answers.refusal(refused, trace.id)
+            suited = sdks.suited(refused, route, method, request.META)
+            response = answers.refusal(suited, trace.id)
         except (Malformed, SuspiciousOperation) as error:
             response = answers.refusal(Refused(400, str(error)), trace.id)
         except (NotKnownYet, ReadsAway) as error:
@@ -113,6 +132,7 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         return response
 
     view.csrf_exempt = True  # type: ignore[attr-defined] # as Django's own decorator does
+    view.route, view.methods = route, tuple(by_method)  # type: ignore[attr-defined] # for openapi
     return view
 
 

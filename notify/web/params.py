@@ -27,16 +27,32 @@ PARAMS: Final[dict[str, Any]] = {
     "chnl_lst": [],
     "outcomes": {"v2_enabled": False, "direct": _OFF, "indirect": _OFF, "unattributed": _OFF},
 }
-ETAG: Final = f'"{hashlib.sha256(json.dumps(PARAMS).encode()).hexdigest()[:16]}"'
+#: For an app that verifies identities. Old SDKs have no tokens; they then ask for auth hashes.
+VERIFIED_PARAMS: Final[dict[str, Any]] = PARAMS | {
+    "require_email_auth": True,
+    "require_user_id_auth": True,
+    "jwt_required": True,
+}
+
+_BY_REQUIRED: Final = {False: PARAMS, True: VERIFIED_PARAMS}
+
+
+def etag_of(params: dict[str, Any]) -> str:
+    """The ETag of these parameters."""
+    return f'"{hashlib.sha256(json.dumps(params).encode()).hexdigest()[:16]}"'
+
+
+_ETAGS: Final = {required: etag_of(params) for required, params in _BY_REQUIRED.items()}
 
 
 def show(call: Call, app_id: str) -> HttpResponse:
     """GET /apps/{app}/android_params.js: 200, or 304 to If-None-Match with the same ETag."""
-    call.app(app_id, key=KeyNeeded.NEVER)
-    if call.request.META.get("HTTP_IF_NONE_MATCH") == ETAG:
+    app = call.app(app_id, key=KeyNeeded.NEVER)
+    etag = _ETAGS[app.requires_identity]
+    if call.request.META.get("HTTP_IF_NONE_MATCH") == etag:
         answer = HttpResponse(status=304)
         del answer["Content-Type"]
     else:
-        answer = ok(PARAMS)
-    answer["ETag"] = ETAG
+        answer = ok(_BY_REQUIRED[app.requires_identity])
+    answer["ETag"] = etag
     return answer

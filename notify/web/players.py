@@ -14,13 +14,13 @@ from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX
-from notify.web import device, purchases
+from notify.web import changes, device, purchases
 from notify.web.answers import Refused, ok
 from notify.web.device import EMAIL, PUSH, SMS
-from notify.web.draft import Draft, encoded, update_of
+from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
+from notify.web.identity import hash_unusable
 from notify.web.reads import RecordRow
-from notify.web.sending import send
 
 #: An old SDK drops its id and registers anew for 400 with this text to a PUT, and for nothing else.
 NO_SUCH_PLAYER = "No user with this id found"
@@ -38,7 +38,8 @@ def create(call: Call) -> HttpResponse:
     linked to its device here, because no later request does it; an email player by the device's PUT.
     """
     body = call.body()
-    app = call.app(body.get("app_id"))
+    app, has_key = call.app_and_key(body.get("app_id"))
+    who = call.identity(app, has_key=has_key, absent=hash_unusable)
     kind = device.kind_in(body) or PUSH
     identifier = device.identifier_in(body, kind)
     if not identifier and kind != PUSH:
@@ -64,8 +65,8 @@ def create(call: Call) -> HttpResponse:
         made.append(
             update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
         )
-    send(call, app, [encoded(update) for update in made])
-    return ok({"success": True, "id": record})
+    warnings = changes.send_all(call, app, who, made)
+    return ok({"success": True, "id": record, **warnings})
 
 
 def update(call: Call, player: str) -> HttpResponse:
@@ -109,6 +110,7 @@ def show(call: Call, player: str) -> HttpResponse:
     """
     app, has_key = call.app_and_key(call.request.GET.get("app_id"))
     record = player.lower()
+    call.identity(app, has_key=has_key, absent=hash_unusable).must_reach(record)
     row = call.services.reads.record(app.id, record) if is_uuid(record) else None
     if row is None or not (has_key or row.kind in (None, PUSH)):
         raise Refused(404, NO_SUCH_PLAYER)
@@ -122,11 +124,13 @@ def _accept(
 ) -> HttpResponse:
     """Send the one update that `change` makes of the body, if it makes one."""
     body = call.body()
-    app = call.app(body.get("app_id"))
+    app, has_key = call.app_and_key(body.get("app_id"))
+    who = call.identity(app, has_key=has_key, absent=hash_unusable)
     record = player.lower()
     if not is_uuid(record):
         raise Refused(400, NO_SUCH_PLAYER)
     changed = change(call, body)
+    warnings: Mapping[str, Any] = {}
     if changed is not None:
         kind, (draft, links) = changed
         made = update_of(
@@ -138,8 +142,8 @@ def _accept(
             draft=draft,
             links=links,
         )
-        send(call, app, [encoded(made)])
-    return ok({"success": True})
+        warnings = changes.send_all(call, app, who, [made])
+    return ok({"success": True, **warnings})
 
 
 def _described(call: Call, body: Body) -> tuple[str | None, Change]:

@@ -33,7 +33,8 @@ def counted(purchases: object) -> tuple[int, int]:
 
 
 def micros(amount: Any) -> int | None:
-    """The amount in millionths of its currency, rounded half to even; None if it is no amount."""
+    """The amount in millionths of its currency, rounded half to even. None if it is no amount, is
+    negative, or is more than one update may add."""
     if isinstance(amount, bool) or not isinstance(amount, (str, int, float)):
         return None
     text = str(amount).strip()
@@ -45,4 +46,5 @@ def micros(amount: Any) -> int | None:
         return None
     if not value.is_finite() or not 0 <= value <= SPENT_MICROS_MAX:
         return None
-    return round(value * _MICROS)
+    in_micros = round(value * _MICROS)
+    return in_micros if in_micros <= SPENT_MICROS_MAX else None

@@ -5,6 +5,7 @@ holds that many of the process's threads and no more.
 """
 
 import queue
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,10 +15,19 @@ from typing import Any, Final, Protocol
 import psycopg
 
 from notify import postgres, queries
+from notify.domain import ids
+from notify.domain.patch import ALIASES, PROPERTIES
+from notify.domain.update import ALIAS, MERGED, USER
+from notify.web import warned
 from notify.web.apps_cache import Known, KnownApp, ReadFailed, TopicUnusable
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql")
 _LOCK_TIMEOUT_MS: Final = 2_000
+#: How old what is known of dropped updates may be.
+DROPPING_S: Final = 5.0
+#: Of one user, oldest first.
+SUBSCRIPTIONS_SHOWN: Final = 100
+_ALIAS: Final = ALIASES.removeprefix(PROPERTIES)
 
 Row = tuple[Any, ...]
 
@@ -42,6 +52,33 @@ class RecordRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionRow:
+    """A subscription of a user, as far as it has been applied."""
+
+    id: str
+    kind: str | None
+    identifier: str | None
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A user with its own id, and at most SUBSCRIPTIONS_SHOWN of its subscriptions."""
+
+    id: str
+    record: RecordRow
+    subscriptions: Sequence[SubscriptionRow]
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Its aliases by label."""
+        found = self.record.properties.items()
+        return {
+            key.removeprefix(_ALIAS): str(value) for key, value in found if key.startswith(_ALIAS)
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRow:
     """How far a partition is planned and applied; `ticked_s` is the age of its last tick."""
 
@@ -59,6 +96,15 @@ class Reads(Protocol):
         """The record, or None where there is none yet or it is deleted."""
         ...
 
+    def user(self, app: str, record: str, *, owner: bool) -> "UserRow | None":
+        """The user that the id means now, or with `owner` the one that the record belongs to; None
+        where there is none yet or it is deleted."""
+        ...
+
+    def generation(self, app: str, record: str) -> int:
+        """The record's generation, 0 where it never had another."""
+        ...
+
     def streams(self) -> Sequence[StreamRow]:
         """The streams of the active topic by partition; none before a topic is made."""
         ...
@@ -71,11 +117,43 @@ class PostgresReads:
         self._free: queue.LifoQueue[_Session] = queue.LifoQueue()
         for _ in range(sessions):
             self._free.put(_Session())
+        self._dropped: Mapping[tuple[str, str], tuple[str, ...]] = {}
+        self._dropping_due = 0.0
 
     def record(self, app: str, record: str) -> RecordRow | None:
         """Reads.record."""
         rows = self._rows("record", {"app": app, "id": record})
         return RecordRow(*rows[0]) if rows else None
+
+    def user(self, app: str, record: str, *, owner: bool) -> UserRow | None:
+        """Reads.user."""
+        found = self._meant(app, record, owner=owner)
+        row = None if found is None else self.record(app, found)
+        if found is None or row is None:
+            return None
+        rows = self._rows("subscriptions", {"app": app, "id": found, "most": SUBSCRIPTIONS_SHOWN})
+        return UserRow(found, row, [SubscriptionRow(*each) for each in rows])
+
+    def _meant(self, app: str, record: str, *, owner: bool) -> str | None:
+        """As `aliases.target` has it, of the links that are written."""
+        if owner:
+            user = self._parent(app, record, USER)
+            return None if user is None else self._parent(app, user, MERGED) or user
+        if ids.is_alias(record):
+            named = self._parent(app, record, ALIAS)
+            if named is None:
+                named = ids.named_user(app, record, self.generation(app, record))
+            record = named
+        return self._parent(app, record, MERGED) or record
+
+    def generation(self, app: str, record: str) -> int:
+        """Reads.generation."""
+        rows = self._rows("generation", {"app": app, "id": record})
+        return int(rows[0][0]) if rows else 0
+
+    def _parent(self, app: str, child: str, label: str) -> str | None:
+        rows = self._rows("parent", {"app": app, "child": child, "label": label})
+        return rows[0][0] if rows else None
 
     def streams(self) -> Sequence[StreamRow]:
         """Reads.streams."""
@@ -91,10 +169,28 @@ class PostgresReads:
         if name != topic:
             raise TopicUnusable(f"the active topic is {name}, NOTIFY_TOPIC says {topic}")
         apps = {
-            id_: KnownApp(id_, enabled=enabled, requires_key=requires_key, digests=tuple(digests))
-            for id_, enabled, requires_key, digests in self._rows("apps")
+            id_: KnownApp(
+                id_,
+                enabled=enabled,
+                requires_key=requires_key,
+                digests=tuple(digests),
+                requires_identity=requires_identity,
+                identity_keys=tuple(pems),
+            )
+            for id_, enabled, requires_key, digests, requires_identity, pems in self._rows("apps")
         }
-        return Known(apps, partitions)
+        return Known(apps, partitions, self._dropping())
+
+    def _dropping(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """Why updates are dropped, by (app, record); read anew every DROPPING_S seconds."""
+        now = time.monotonic()
+        if now >= self._dropping_due:
+            found: dict[tuple[str, str], tuple[str, ...]] = {}
+            bounds = {"minutes": warned.WARNED_MINUTES, "most": warned.WARNED_MAX}
+            for app, record, reason in self._rows("dropping", bounds):
+                found[app, record] = (*found.get((app, record), ()), reason)
+            self._dropped, self._dropping_due = found, now + DROPPING_S
+        return self._dropped
 
     def close(self) -> None:
         """Close the sessions that are not in use."""

@@ -1,22 +1,25 @@
-"""Subscriptions of the user model (SDKs of version 5.x and server clients), by id.
+"""Subscriptions of the user model (SDKs of version 5.x and server clients).
 
 A subscription's id is the player's id of version 4.x: they are the same record.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.http import HttpResponse
 
+from notify.domain import ids
 from notify.domain.errors import Malformed
-from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import DELETE
-from notify.web.answers import Refused, ok
+from notify.domain.update import DELETE, TOKEN, USER, Update
+from notify.web import changes, device, sdks, subjects
+from notify.web.answers import ok
 from notify.web.device import EMAIL, PUSH, SMS
-from notify.web.draft import Draft, encoded, update_of
+from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
-from notify.web.sending import send
+from notify.web.readable import readable
+from notify.web.reads import SubscriptionRow
+from notify.web.subjects import Subject
 
 #: In the clients' spelling, which is stored; they are compared without regard to case.
 TYPES: Final = (
@@ -25,12 +28,152 @@ TYPES: Final = (
 )  # fmt: skip
 _BY_LOWER: Final = {name.lower(): name for name in TYPES}
 _KINDS: Final = {"Email": EMAIL, "SMS": SMS}
+#: By the device type of a player that an SDK of version 4.x made.
+_OF_DEVICE: Final = {
+    0: "iOSPush", 1: "AndroidPush", 2: "FireOSPush", 4: "ChromeExtensionPush", 5: "ChromePush",
+    6: "WindowsPush", 7: "SafariLegacyPush", 8: "FirefoxPush", 9: "macOSPush", 13: "HuaweiPush",
+    17: "SafariPush",
+}  # fmt: skip
+_OF_KIND: Final = {EMAIL: "Email", SMS: "SMS"}
 
 #: Stored under their own names. The counts and times of sessions come as deltas of the user.
 PROPERTY_KEYS: Final = (
     "enabled", "notification_types", "sdk", "device_model", "device_os", "rooted", "net_type",
     "carrier", "app_version", "test_type", "web_auth", "web_p256",
 )  # fmt: skip
+
+
+class New(NamedTuple):
+    """A subscription to be: its update, and what the answer shows of it."""
+
+    update: Update
+    shown: dict[str, Any]
+
+
+def new(
+    call: Call, app: str, fields: Mapping[str, Any], *, owner: Subject, at: int, place: int
+) -> New:
+    """The subscription of a body, update number `place` of the request. Its id is the one it has, or
+    follows from its token, or from the Idempotency-Key; or it is random. Raises Malformed."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    kind, draft = _described(known)
+    if kind is None and "id" in known:
+        return _moved(call, app, known, draft, owner=owner, at=at, place=place)
+    if kind is None:
+        raise Malformed(f"a subscription's type is missing: one of {', '.join(TYPES)}")
+    record = _new_id(call, app, kind, known, place)
+    made = update_of(
+        app,
+        record,
+        at=at,
+        message_id=call.message_id(place),
+        kind=kind,
+        draft=draft,
+        links={USER: owner.record},
+        aliases=_token(kind, known),
+    )
+    shown = {"id": record, "type": _type(known["type"])}
+    shown |= {key: known[key] for key in ("token", *PROPERTY_KEYS) if key in known}
+    return New(made, readable(shown))
+
+
+def _moved(
+    call: Call,
+    app: str,
+    fields: Mapping[str, Any],
+    draft: Draft,
+    *,
+    owner: Subject,
+    at: int,
+    place: int,
+) -> New:
+    """One that there is already, of which only the id is said: it moves to the user. SDKs do not
+    read an answer with a subscription without type, so the caller's own is shown."""
+    record = device.player_id(fields["id"], "id")
+    made = update_of(
+        app,
+        record,
+        at=at,
+        message_id=call.message_id(place),
+        draft=draft,
+        links={USER: owner.record},
+    )
+    type_ = "AndroidPush" if sdks.is_android(call.request.META) else "ChromePush"
+    return New(made, {"id": record, "type": type_})
+
+
+def type_of(row: SubscriptionRow) -> str:
+    """The type that is shown of a subscription: SDKs do not read one without."""
+    said = row.properties.get("subscription_type")
+    if said in TYPES:
+        return str(said)
+    if row.kind in _OF_KIND:
+        return _OF_KIND[row.kind]
+    return _OF_DEVICE.get(row.properties.get("device_type", 1), "AndroidPush")
+
+
+def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """POST /apps/{app}/users/by/{label}/{alias}/subscriptions with `{"subscription": {...}}`."""
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    subject = subjects.user(app.id, label, name)
+    at = call.services.now_ms()
+    made = new(call, app.id, _fields(body), owner=subject, at=at, place=1)
+    warnings = changes.send_all(call, app, who, [subject.update(call, at=at), made.update])
+    return ok({"subscription": made.shown, **warnings}, status=202)
+
+
+def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
+    """PATCH /apps/{app}/subscriptions/{id}/owner: the subscription is from now on of the user that
+    `identity` names by one alias."""
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    identity = subjects.identity_in(body)
+    if len(identity) != 1:
+        raise Malformed("identity must name the new owner by one alias")
+    ((label, name),) = identity.items()
+    record = subjects.subscription_id(subscription)
+    subject = subjects.user(app.id, label, name)
+    at = call.services.now_ms()
+    moved = update_of(
+        app.id, record, at=at, message_id=call.message_id(1), links={USER: subject.record}
+    )
+    warnings = changes.send_all(call, app, who, [subject.update(call, at=at), moved])
+    return ok({"identity": subject.identity, **warnings})
+
+
+def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResponse:
+    """PATCH /apps/{app}/subscriptions_by_token/{type}/{token} with `{"subscription": {...}}`: of the
+    subscription that has this token; answers 202 `{}`.
+
+    A new token is a second update, so that the first finds the subscription by the old one.
+    """
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    fields = {key: value for key, value in _fields(body).items() if value is not None}
+    name = _type(type_)
+    kind = _KINDS.get(name, PUSH)
+    now = subjects.token_of(kind, token)
+    described, draft = _described(fields)
+    if described not in (None, kind):
+        raise Malformed(f"type: a subscription that is {name} stays one")
+    at = call.services.now_ms()
+    steps: list[tuple[Draft | None, Mapping[str, str | None]]] = [(draft, {TOKEN: now})]
+    if fields.get("token"):
+        steps = [(None, {TOKEN: now}), (draft, _token(kind, fields))]
+    found = [
+        update_of(
+            app.id,
+            subjects.token_id(app.id, kind, now),
+            at=at,
+            message_id=call.message_id(place),
+            kind=kind,
+            draft=patch,
+            aliases=names,
+        )
+        for place, (patch, names) in enumerate(steps)
+    ]
+    return ok(changes.send_all(call, app, who, found), status=202)
 
 
 def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
@@ -40,12 +183,10 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     fields are ignored.
     """
     body = call.body()
-    app = call.app(app_id)
-    record = _id(subscription)
-    fields = body.get("subscription")
-    if not isinstance(fields, Mapping):
-        raise Malformed("subscription must be an object")
-    kind, draft = _described({key: value for key, value in fields.items() if value is not None})
+    app, who = changes.caller(call, app_id)
+    record = subjects.subscription_id(subscription)
+    fields = {key: value for key, value in _fields(body).items() if value is not None}
+    kind, draft = _described(fields)
     made = update_of(
         app.id,
         record,
@@ -53,40 +194,66 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
         message_id=call.message_id(),
         kind=kind,
         draft=draft,
+        aliases=None if kind is None else _token(kind, fields),
     )
-    send(call, app, [encoded(made)])
-    return ok({})
+    return ok(changes.send_all(call, app, who, [made]))
 
 
 def delete(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """DELETE /apps/{app}/subscriptions/{id}; answers 202 `{}`, also for one that is not there."""
-    app = call.app(app_id)
-    record = _id(subscription)
+    app, who = changes.caller(call, app_id)
+    record = subjects.subscription_id(subscription)
     at = call.services.now_ms()
     made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
-    send(call, app, [encoded(made)])
-    return ok({}, status=202)
+    return ok(changes.send_all(call, app, who, [made]), status=202)
 
 
-def _id(subscription: str) -> str:
-    record = subscription.lower()
-    if not is_uuid(record):
-        raise Refused(404, "there is no subscription with this id")
-    return record
+def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    fields = body.get("subscription")
+    if not isinstance(fields, Mapping):
+        raise Malformed("subscription must be an object")
+    return fields
+
+
+def _new_id(call: Call, app: str, kind: str, fields: Mapping[str, Any], place: int) -> str:
+    if "id" in fields:
+        return device.player_id(fields["id"], "id")
+    token = fields.get("token")
+    if token:
+        return ids.record_id(app, kind, token)
+    key = call.message_id(place)
+    return ids.random_id() if key is None else ids.keyed_id(app, key)
+
+
+def _token(kind: str, fields: Mapping[str, Any]) -> dict[str, str | None]:
+    """The alias that a token gives; an empty one takes it away."""
+    if "token" not in fields:
+        return {}
+    return {TOKEN: subjects.token_of(kind, fields["token"]) or None}
 
 
 def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:
+    """The kind, None where no type says it, and the patch."""
     draft = Draft()
     for key in PROPERTY_KEYS:
         if key in fields:
             draft.put(PROPERTIES + key, fields[key])
+    kind = None
+    if "type" in fields:
+        name = _type(fields["type"])
+        draft.put(f"{PROPERTIES}subscription_type", name)
+        kind = _KINDS.get(name, PUSH)
     if "token" in fields:
-        draft.put("identifier", fields["token"])
-    if "type" not in fields:
-        return None, draft
-    type_ = fields["type"]
+        if not isinstance(fields["token"], str):
+            raise Malformed("token must be a string")
+        # As it was given: SDKs compare what they read with it.
+        draft.put("identifier", fields["token"].strip())
+    return kind, draft
+
+
+def _type(type_: object) -> str:
+    """The type in the clients' spelling. Raises Malformed for another."""
     name = _BY_LOWER.get(type_.lower()) if isinstance(type_, str) else None
     if name is None:
         raise Malformed(f"type must be one of {', '.join(TYPES)}")
-    draft.put(f"{PROPERTIES}subscription_type", name)
-    return _KINDS.get(name, PUSH), draft
+    return name

@@ -3,7 +3,7 @@
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
@@ -11,6 +11,7 @@ from django.conf import settings
 
 from notify.producer import Producer, TopicProducer
 from notify.web.apps_cache import AppsCache
+from notify.web.identity import Verifier
 from notify.web.pipeline import Pipeline
 from notify.web.reads import PostgresReads, Reads
 
@@ -27,6 +28,7 @@ class Services:
     producer: Producer
     reads: Reads
     pipeline: Pipeline
+    verifier: Verifier = field(default_factory=Verifier)
 
     def now_ms(self) -> int:
         """The time that an update is stamped with, in milliseconds since 1970."""

@@ -4,13 +4,9 @@ Every sequence, variant and order of it is answered as that SDK needs it, agains
 one life of a device is also played through a real web, Kafka, bridge and worker into rows.
 """
 
-import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -20,81 +16,11 @@ from notify.domain.decide import decide, writes
 from notify.domain.links import Links
 from notify.domain.patch import Value
 from notify.domain.policy import Policy
+from tests.acceptance.devices import Device, Fixtures, http, to_views
 from tests.fake_web import APP, Web
 from tests.running import Running, running
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "android_4_8_12"
-SEQUENCES: dict[str, dict[str, Any]] = {
-    found["sequence"]: found
-    for found in (json.loads(path.read_text()) for path in sorted(FIXTURES.glob("*.json")))
-}
-
-Send = Callable[[str, str, Any, dict[str, str]], tuple[int, dict[str, Any]]]
-
-
-def parts() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every (sequence or sequence/variant, order of its steps)."""
-    for name, sequence in SEQUENCES.items():
-        for part in (sequence, *sequence.get("variants", ())):
-            path = name if part is sequence else f"{name}/{part['name']}"
-            written = tuple(step["name"] for step in part["steps"])
-            for order in {written, *map(tuple, part.get("orders", ()))}:
-                yield path, order
-
-
-class Device:
-    """An app with the SDK on one device: sends a sequence's requests, and reads the answers."""
-
-    def __init__(self, send: Send, app: str) -> None:
-        self._send = send
-        self.known: dict[str, str] = {"APP_ID": app}
-
-    def play(self, path: str, order: Sequence[str] = ()) -> None:
-        """One sequence or variant, after those that it comes after, its steps in `order`."""
-        name, _, variant = path.partition("/")
-        sequence = SEQUENCES[name]
-        part = sequence
-        if variant:
-            (part,) = (each for each in sequence["variants"] if each["name"] == variant)
-        for before in part["after"]:
-            self.play(before)
-        self.play_only(path, order)
-
-    def play_only(self, path: str, order: Sequence[str] = ()) -> None:
-        """The same without what it comes after."""
-        name, _, variant = path.partition("/")
-        sequence = SEQUENCES[name]
-        found = [sequence, *sequence.get("variants", ())]
-        part = next(each for each in found if each.get("name", "") == variant)
-        self.known |= sequence.get("given", {}) | part.get("given", {})
-        steps = {step["name"]: step for step in part["steps"]}
-        for step in order or steps:
-            self._step(steps[step], f"{path}: {step}")
-
-    def _step(self, step: dict[str, Any], where: str) -> None:
-        status, answer = self._send(
-            step["method"], self._filled(step["path"]), self._filled(step["body"]), step["headers"]
-        )
-        must = step["answer_must"]
-        assert status in must["status"], (where, status, answer)
-        assert status != 201
-        for field in must["fields"]:
-            field_name = field if isinstance(field, str) else field["name"]
-            optional = not isinstance(field, str) and field.get("optional")
-            assert optional or answer[field_name] is not None, (where, field_name, answer)
-        for placeholder, field_name in step.get("saves", {}).items():
-            self.known[placeholder] = answer[field_name]
-
-    def _filled(self, value: Any) -> Any:
-        if isinstance(value, str):
-            for name, text in self.known.items():
-                value = value.replace(f"{{{name}}}", text)
-            return value
-        if isinstance(value, dict):
-            return {key: self._filled(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [self._filled(each) for each in value]
-        return value
+FIXTURES = Fixtures("android_4_8_12")
 
 
 @pytest.fixture
@@ -105,18 +31,10 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Web:
 
 def device_on(web: Web) -> Device:
     """A device that talks to the views."""
-
-    def send(
-        method: str, path: str, body: Any, headers: dict[str, str]
-    ) -> tuple[int, dict[str, Any]]:
-        answer = web.call(method, path, body, headers=headers)
-        assert answer.headers["Content-Type"] == "application/json"
-        return answer.status, answer.body
-
-    return Device(send, APP)
+    return Device(FIXTURES, to_views(web), APP)
 
 
-@pytest.mark.parametrize(("path", "order"), sorted(parts()))
+@pytest.mark.parametrize(("path", "order"), sorted(FIXTURES.parts()))
 def test_every_request_is_answered_as_the_sdk_needs(
     web: Web, path: str, order: tuple[str, ...]
 ) -> None:
@@ -232,22 +150,6 @@ def stack(
         yield run, url
 
 
-def http(
-    url: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of one request to a server; 0 where nobody listens yet."""
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(url + path, data, dict(headers or {}), method=method)
-    try:
-        with urlopen(request, timeout=30) as answer:
-            return answer.status, json.loads(answer.read())
-    except HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-    except OSError:
-        return 0, {}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
@@ -267,7 +169,7 @@ def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
         run.wait(f"{method} {path} is of what was sent", applied)
         return answered
 
-    device = Device(send, run.app.app_id)
+    device = Device(FIXTURES, send, run.app.app_id)
     for path in LIFE:
         device.play_only(path)
     run.wait("all rows", lambda: stored(run) == expected(device))

@@ -11,9 +11,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from notify import app_keys
 from notify.keys import digest_of
 from notify.models import App, AppKey
+from tests.app_page import APPS as LIST
+from tests.app_page import form, page
 
 pytestmark = pytest.mark.django_db
-LIST = "/admin/notify/app/"
 
 
 @pytest.fixture(autouse=True)
@@ -31,24 +32,6 @@ def staff(*permissions: str) -> Client:
     client = Client()
     client.force_login(user)
     return client
-
-
-def page(app: App) -> str:
-    return f"{LIST}{app.id}/change/"
-
-
-def form(app: App, **fields: str) -> dict[str, str]:
-    """The change form as it is, but for `fields`."""
-    keys = list(app.keys.all())
-    filled = {
-        "name": app.name,
-        "enabled": "on",
-        "keys-TOTAL_FORMS": str(len(keys)),
-        "keys-INITIAL_FORMS": str(len(keys)),
-    }
-    for number, key in enumerate(keys):
-        filled |= {f"keys-{number}-id": str(key.pk), f"keys-{number}-app": str(app.id)}
-    return filled | fields
 
 
 def shown_secret(text: str) -> str:

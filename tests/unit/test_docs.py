@@ -18,7 +18,7 @@ from workers.apply import Outcome
 DOCS: Final = ROOT / "docs"
 STAGES: Final = ("notify", "ingest", "workers")
 TEXTS: Final = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-READERS: Final = ("text", "texts", "integer", "flag")
+READERS: Final = ("text", "secret", "texts", "integer", "flag")
 LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 Cells = list[str]
 
@@ -68,7 +68,7 @@ def _defaults(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, object]:
     def texts(name: str, default: str) -> list[str]:
         return text(name, default).split(",")
 
-    def integer(name: str, default: int, *, least: int = 0) -> int:
+    def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
         asked[name] = default
         return default
 

@@ -1,5 +1,9 @@
 """App keys."""
 
+import hashlib
+import hmac
+import secrets
+
 import pytest
 from pytest_django import Settings
 
@@ -22,6 +26,44 @@ def test_a_key_has_256_random_bits_after_its_prefix() -> None:
     random = secret.removeprefix(prefix).removeprefix("_")
     assert len(random) == 43
     assert len({keys.make_key()[0] for _ in range(50)}) == 50
+
+
+def test_the_random_bits_are_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def token_urlsafe(n: int) -> str:
+        asked.append(n)
+        return "x" * 43
+
+    monkeypatch.setattr(secrets, "token_urlsafe", token_urlsafe)
+    assert keys.make_key()[0].endswith("_" + "x" * 43)
+    assert [8 * n for n in asked] == [256]
+
+
+def test_what_is_kept_is_hmac_sha256_under_the_pepper(settings: Settings) -> None:
+    settings.NOTIFY_KEY_PEPPER = "pepper"
+    secret, _, digest = keys.make_key()
+    assert digest == hmac.new(b"pepper", secret.encode(), hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_each_digest_is_compared_in_constant_time(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the right one stands: all are compared, by the function that takes as long for any."""
+    secret, _, digest = keys.make_key()
+    digests = [keys.digest_of(str(n)) for n in range(2)]
+    digests.insert(place, digest)
+    compared: list[str] = []
+    real = hmac.compare_digest
+
+    def compare_digest(mine: str, theirs: str) -> bool:
+        compared.append(theirs)
+        return real(mine, theirs)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    assert keys.matches_any(secret, digests)
+    assert compared == digests
 
 
 def test_the_secret_cannot_be_read_off_what_is_kept() -> None:

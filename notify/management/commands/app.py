@@ -10,15 +10,17 @@ from django.db.models import Count, Q
 
 from notify import app_keys
 from notify.app_keys import NewKey
+from notify.management import identity
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
 from notify.management.table import table
 from notify.models import App
+from notify.public_keys import KeyRefused
 
 
 class Command(AnsweringCommand):
     """Create apps, list them, give them keys."""
 
-    help = "Create an app, list the apps, or give an app a new key."
+    help = "Create an app, list the apps, give an app a key, or verify identities with its keys."
 
     def arguments(self, parser: CommandParser) -> None:
         """One parser an action."""
@@ -33,17 +35,22 @@ class Command(AnsweringCommand):
             "rotate-key", help="make a new key; two live at a time, the oldest is revoked"
         )
         rotate.add_argument("app", help="the app's id or its name")
-        for action in (create, listed, rotate):
+        for action in (create, listed, rotate, *identity.arguments(actions)):
             takes_json(action)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """One of the three actions."""
+        """One of the actions."""
         if options["action"] == "create":
             return _create(options["name"], requires_key=options["requires_key"])
         if options["action"] == "list":
             return _list()
         app = _find(options["app"])
-        return _with_secret(app, app_keys.rotate(app))
+        if options["action"] == "rotate-key":
+            return _with_secret(app, app_keys.rotate(app))
+        try:
+            return identity.answer(app, options)
+        except KeyRefused as refused:
+            raise CommandError(str(refused)) from None
 
 
 def _create(name: str, *, requires_key: bool) -> Answer:
@@ -93,7 +100,14 @@ def _list() -> Answer:
     live = Count("keys", filter=Q(keys__revoked_at=None))
     apps = App.objects.annotate(live=live).order_by("name")
     rows = [
-        (str(app.id), str(app.live), "yes" if app.requires_key else "no", _state(app), app.name)
+        (
+            str(app.id),
+            str(app.live),
+            _yes(said=app.requires_key),
+            _yes(said=app.requires_identity),
+            _state(app),
+            app.name,
+        )
         for app in apps
     ]
     data = {
@@ -102,6 +116,7 @@ def _list() -> Answer:
                 "id": str(app.id),
                 "name": app.name,
                 "requires_key": app.requires_key,
+                "requires_identity": app.requires_identity,
                 "enabled": app.enabled,
                 "live_keys": app.live,
                 "created_at": app.created_at.isoformat(),
@@ -111,7 +126,12 @@ def _list() -> Answer:
     }
     if not rows:
         return Answer("There is no app yet: run `manage.py app create NAME`.", data)
-    return Answer(table(("ID", "KEYS", "NEEDS KEY", "STATE", "NAME"), rows, right=(1,)), data)
+    head = ("ID", "KEYS", "NEEDS KEY", "NEEDS TOKEN", "STATE", "NAME")
+    return Answer(table(head, rows, right=(1,)), data)
+
+
+def _yes(*, said: bool) -> str:
+    return "yes" if said else "no"
 
 
 def _state(app: App) -> str:

@@ -3,18 +3,73 @@
 SELECT name, partitions FROM topic WHERE active
 
 -- :apps
--- Every app with the digests of its keys that are not revoked.
-SELECT app.id::text, app.enabled, app.requires_key,
-       coalesce(array_agg(app_key.digest) FILTER (WHERE app_key.revoked_at IS NULL
-                                                    AND app_key.id IS NOT NULL), '{}')
-FROM app LEFT JOIN app_key ON app_key.app_id = app.id
-GROUP BY app.id
+-- Every app with the digests of its keys and with its public keys, those that are not revoked.
+SELECT app.id::text, app.enabled, app.requires_key, coalesce(secret.digests, '{}'),
+       app.requires_identity, coalesce(public.pems, '{}')
+FROM app
+LEFT JOIN (
+    SELECT app_id, array_agg(digest) AS digests FROM app_key WHERE revoked_at IS NULL GROUP BY app_id
+) AS secret ON secret.app_id = app.id
+LEFT JOIN (
+    SELECT app_id, array_agg(pem ORDER BY created_at DESC, id DESC) AS pems
+    FROM identity_key WHERE revoked_at IS NULL GROUP BY app_id
+) AS public ON public.app_id = app.id
+
+-- :dropping
+-- Records that a rule skips now, and those of which something was refused lately; each also by the ids
+-- of the aliases that lead to it.
+WITH dropped AS (
+    SELECT app, record, 'skip_rule' AS reason
+    FROM (
+        SELECT DISTINCT ON (app_id, record) app_id AS app, record, expires_at, active
+        FROM skip_rule ORDER BY app_id, record, version DESC
+    ) AS newest
+    WHERE active AND (expires_at IS NULL OR expires_at > now())
+    UNION
+    SELECT app, record, reason FROM skipped
+    WHERE at > now() - %(minutes)s * interval '1 minute' AND reason <> 'skip_rule'
+        AND app IS NOT NULL AND record IS NOT NULL
+    LIMIT %(most)s
+)
+SELECT app::text, record::text, reason FROM dropped
+UNION
+SELECT link.app::text, link.child::text, dropped.reason
+FROM dropped JOIN link ON link.app = dropped.app AND link.parent = dropped.record AND link.label = 'alias'
 
 -- :record
 -- One record that is not deleted; times in whole seconds.
 SELECT kind, identifier, tags, properties, session_count, session_time_s, purchase_count,
        spent_micros, floor(extract(epoch FROM created_at))::bigint
 FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
+
+-- :parent
+-- The parent that the child's link by this label counts for.
+SELECT link.parent::text
+FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = %(label)s
+    AND link.parent_gen = coalesce(parent.gen, 0)
+
+-- :generation
+SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s
+
+-- :subscriptions
+-- Those of the user, and of the anonymous users that logged in as it.
+WITH user_ids AS (
+    SELECT %(id)s::uuid AS id
+    UNION ALL
+    SELECT link.child
+    FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+    WHERE link.app = %(app)s AND link.parent = %(id)s AND link.label = 'merged'
+        AND link.parent_gen = coalesce(parent.gen, 0)
+)
+SELECT record.id::text, record.kind, record.identifier, record.properties
+FROM user_ids
+JOIN link ON link.app = %(app)s AND link.parent = user_ids.id AND link.label = 'user'
+LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+JOIN record ON record.app = link.app AND record.id = link.child AND NOT record.deleted
+WHERE link.parent_gen = coalesce(parent.gen, 0)
+ORDER BY record.created_at, record.id
+LIMIT %(most)s
 
 -- :streams
 -- Every stream of the active topic; the age of its last tick by PostgreSQL's own clock.

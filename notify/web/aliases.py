@@ -1,0 +1,77 @@
+"""The aliases of users: `identity` in the words of the clients.
+
+An alias that another user has is not given; but an anonymous user that asks for one logs in as that
+user (decision 0014). Either is decided in log order, so the answer is what was asked for.
+"""
+
+from django.http import HttpResponse
+
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.web import changes, sdks, subjects, users
+from notify.web.answers import ok
+from notify.web.endpoint import Call
+from notify.web.subjects import ONESIGNAL_ID, Subject
+
+
+def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """GET /apps/{app}/users/by/{label}/{alias}/identity: as far as they have been applied."""
+    app, who = changes.caller(call, app_id)
+    row = users.read(call, who, subjects.user(app.id, label, name))
+    return ok({"identity": users.identity_of(row)})
+
+
+def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """PATCH /apps/{app}/users/by/{label}/{alias}/identity: give the user the aliases in `identity`."""
+    app, _ = changes.caller(call, app_id)
+    return _give(call, app_id, subjects.user(app.id, label, name))
+
+
+def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResponse:
+    """DELETE .../identity/{alias}: take the user's alias by this label away. Who comes by it next
+    is another user."""
+    app, who = changes.caller(call, app_id)
+    if alias == ONESIGNAL_ID:
+        raise Malformed("onesignal_id is the user's id and no alias: delete the user instead")
+    subject = subjects.user(app.id, label, name)
+    made = subject.update(call, at=call.services.now_ms(), aliases={alias: None})
+    warnings = changes.send_all(call, app, who, [made])
+    left = {key: value for key, value in subject.identity.items() if key != alias}
+    return ok({"identity": left, **warnings})
+
+
+def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
+    """GET /apps/{app}/subscriptions/{id}/user/identity: the aliases of the user that has it.
+
+    An SDK asks so once, when it was updated from version 4.x, for a user that its player never had,
+    and loses the device for a 404: it is answered the user that the subscription gets, by this.
+    """
+    app, who = changes.caller(call, app_id)
+    subject = subjects.owner(app.id, subscription)
+    if not sdks.is_sdk(call.request.META):
+        return ok({"identity": users.identity_of(users.read(call, who, subject))})
+    found = call.services.reads.user(app.id, subject.record, owner=True)
+    if found is not None:
+        return ok({"identity": users.identity_of(found)})
+    generation = call.services.reads.generation(app.id, subject.record)
+    made = subject.update(call, at=call.services.now_ms())
+    changes.send_all(call, app, who, [made])
+    record = ids.named_user(app.id, subject.record, generation)
+    return ok({"identity": {ONESIGNAL_ID: record}})
+
+
+def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:
+    """PATCH /apps/{app}/subscriptions/{id}/user/identity: give that user the aliases in `identity`."""
+    app, _ = changes.caller(call, app_id)
+    return _give(call, app_id, subjects.owner(app.id, subscription))
+
+
+def _give(call: Call, app_id: str, subject: Subject) -> HttpResponse:
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    names = subjects.identity_in(body)
+    if ONESIGNAL_ID in names:
+        raise Malformed("onesignal_id is the user's id: it cannot be given")
+    made = subject.update(call, at=call.services.now_ms(), aliases=names)
+    warnings = changes.send_all(call, app, who, [made])
+    return ok({"identity": {**subject.identity, **names}, **warnings})

@@ -1,0 +1,29 @@
+"""The two ends of a change in the user model: who makes it, and that it is in Kafka."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from notify.domain.update import Update
+from notify.web import warned
+from notify.web.apps_cache import KnownApp
+from notify.web.draft import encoded
+from notify.web.endpoint import Call
+from notify.web.identity import Identity
+from notify.web.sending import send
+
+
+def caller(call: Call, app_id: str) -> tuple[KnownApp, Identity]:
+    """The app of the path, and whom the call may name. Raises Refused."""
+    app, has_key = call.app_and_key(app_id)
+    return app, call.identity(app, has_key=has_key)
+
+
+def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]) -> dict[str, Any]:
+    """Returns once Kafka has acked all of them, in this order: what the answer must warn of.
+
+    Raises Refused: what the caller may not name, or a 503.
+    """
+    for update in updates:
+        who.must_allow(update)
+    send(call, app, [encoded(update) for update in updates])
+    return warned.of(call.services.apps.known(), updates)

@@ -1,0 +1,349 @@
+"""Identity verification: whom an SDK's call may name, by a token that the app's server signed.
+
+The token is a JWT in `Authorization: Bearer`, ES256 whatever its header says, with the claims that
+clients' servers make already: `iss` (the app's id), `exp`, `identity` (an object of label to name)
+and `subscriptions` (a list of `{"type": "Email"|"SMS", "token": ...}`). docs/identity.md has all.
+
+Nothing is asked of a call with a key, nor of an app that does not require tokens: there, one that
+is sent is not looked at.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
+
+import jwt
+from django.conf import settings
+
+from notify import public_keys
+from notify.domain import ids
+from notify.domain.lanes import is_uuid
+from notify.domain.patch import PROPERTIES, SET
+from notify.domain.update import INTEGER_MAX, MIRROR_LABELS, TOKEN, USER, Update
+from notify.web import auth
+from notify.web.answers import Refused
+from notify.web.apps_cache import KnownApp
+
+_ALGORITHM: Final = "ES256"
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="notify"'}
+_INVALID: Final = {"WWW-Authenticate": 'Bearer realm="notify", error="invalid_token"'}
+#: Labels whose names are addresses: they identify a subscription, by its kind.
+_ADDRESSES: Final = ("email", "sms")
+_ONESIGNAL_ID: Final = "onesignal_id"
+#: Properties of the players API that name somebody, and as what.
+_NAMING: Final = {"external_user_id": "external_id", "email": "email", "sms_number": "sms"}
+#: Our own checks follow: with PyJWT's, a test could not say what time it is.
+_SIGNATURE_ONLY: Final[Any] = {
+    f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a token may be, and how many verified ones a process keeps; times in seconds."""
+
+    leeway_s: int
+    lifetime_s: int
+    chars_max: int
+    kept_max: int
+
+    @classmethod
+    def of_settings(cls) -> "Limits":
+        """As NOTIFY_IDENTITY_... say."""
+        return cls(
+            leeway_s=settings.NOTIFY_IDENTITY_LEEWAY_S,
+            lifetime_s=settings.NOTIFY_IDENTITY_LIFETIME_S,
+            chars_max=settings.NOTIFY_IDENTITY_TOKEN_CHARS,
+            kept_max=settings.NOTIFY_IDENTITY_TOKENS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a good token says: its names, by label, and the ids of the records that they name.
+
+    It holds until `ends_s`, and while `pem` is one of its app's keys.
+    """
+
+    names: frozenset[tuple[str, str]]
+    records: frozenset[str]
+    ends_s: float
+    pem: str
+
+
+class Verifier:
+    """Verifies tokens and remembers the last good ones, at most `limits.kept_max`. Thread-safe.
+
+    What is remembered holds no token: a digest of it leads to its claims.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = Limits.of_settings() if limits is None else limits
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def verify(self, app: KnownApp, token: str, *, now_s: float) -> Claims:
+        """What the token says. Raises Refused 401 for one that is not good for this app now."""
+        if len(token) > self._limits.chars_max:
+            raise _bad(f"it is longer than {self._limits.chars_max} characters")
+        digest = hashlib.sha256(f"{app.id} {token}".encode(errors="surrogatepass")).digest()
+        claims = self._recalled(digest)
+        if claims is None or claims.pem not in app.identity_keys:
+            claims = _claims(app, token, self._limits, now_s)
+            self._keep(digest, claims)
+        elif claims.ends_s <= now_s:
+            raise _expired()
+        return claims
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _recalled(self, digest: bytes) -> Claims | None:
+        with self._lock:
+            claims = self._kept.get(digest)
+            if claims is not None:
+                self._kept.move_to_end(digest)
+            return claims
+
+    def _keep(self, digest: bytes, claims: Claims) -> None:
+        with self._lock:
+            self._kept[digest] = claims
+            while len(self._kept) > self._limits.kept_max:
+                self._kept.popitem(last=False)
+
+
+def token_needed() -> Refused:
+    """The answer to a call without a token that needs one."""
+    return Refused(
+        401,
+        "this app verifies identities: a call that names a user, an email address or a number "
+        "needs Authorization: Bearer <a JWT of the app's server>, or the app's key",
+        headers=_CHALLENGE,
+    )
+
+
+def hash_unusable() -> Refused:
+    """The same for SDKs of version 4.x, which have no tokens. 403: they repeat a 401."""
+    return Refused(
+        403,
+        "this app verifies identities, by a JWT that SDKs of version 4.x cannot send; their "
+        "..._auth_hash cannot be checked here. Update the SDK to 5.x and log in with a JWT, or "
+        "send this call from the app's server with its key",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a call may name. `claims` are its token's; `absent` makes the refusal without one."""
+
+    app: str
+    needed: bool
+    claims: Claims | None = None
+    absent: Callable[[], Refused] = token_needed
+
+    def must_name(self, label: str, name: object) -> None:
+        """The user's alias, or the address (labels `email` and `sms`), is the token's.
+
+        Raises Refused: without a token what `absent` makes, else 403.
+        """
+        if not self.needed:
+            return
+        claims = self._claims()
+        if not isinstance(name, str) or not _is_named(claims, label, name):
+            raise Refused(403, _other(label))
+
+    def must_own(self, record: str) -> None:
+        """The record is a user or an address that the token names. Raises as `must_name`."""
+        if self.needed and record not in self._claims().records:
+            raise Refused(403, "the token does not name the user or the address with this id")
+
+    def must_reach(self, record: str) -> None:
+        """The record is the token's, or its id follows from no name: who knows such an id has it
+        from the device itself. Raises as `must_name`."""
+        if ids.follows_from_a_name(record):
+            self.must_own(record)
+
+    def must_see(self, aliases: Mapping[str, str]) -> None:
+        """The user with these aliases is the token's, or has none: then it is anonymous, and who
+        knows its id has it from the device itself. Raises as `must_name`."""
+        if self.needed and aliases and self._claims().names.isdisjoint(aliases.items()):
+            raise Refused(403, "the token does not name this user")
+
+    def must_allow(self, update: Update) -> None:
+        """All that the update names is the token's. Raises as `must_name`."""
+        if not self.needed:
+            return
+        self.must_reach(update.record)
+        for label, name in _named_by(update):
+            if name is None:
+                self.must_own(update.record)
+            else:
+                self.must_name(label, name)
+        for label, parent in update.links.items():
+            if parent is not None:
+                (self.must_own if label in MIRROR_LABELS else self.must_reach)(parent)
+
+    def _claims(self) -> Claims:
+        if self.claims is None:
+            raise self.absent()
+        return self.claims
+
+
+def of_call(
+    app: KnownApp,
+    meta: Mapping[str, Any],
+    *,
+    has_key: bool,
+    verifier: Verifier,
+    now_s: float,
+    absent: Callable[[], Refused] = token_needed,
+) -> Identity:
+    """Whom the call may name. Raises Refused 401 for a token that is not good; a missing one is
+    refused only where something is named."""
+    if has_key or not app.requires_identity:
+        return Identity(app.id, needed=False)
+    token = auth.bearer(meta)
+    claims = verifier.verify(app, token, now_s=now_s) if token else None
+    return Identity(app.id, needed=True, claims=claims, absent=absent)
+
+
+def _named_by(update: Update) -> Iterator[tuple[str, object]]:
+    """Each (label, name) that the update says, gives, or (None) takes away."""
+    for key, label in _NAMING.items():
+        op, value = update.patch.ops.get(PROPERTIES + key, (None, None))
+        if op == SET:
+            yield label, value
+    if update.kind in _ADDRESSES:
+        op, value = update.patch.ops.get("identifier", (None, None))
+        if op == SET:
+            yield update.kind, value
+    for label, name in update.aliases.items():
+        if label != TOKEN:
+            yield label, name
+        elif update.kind in _ADDRESSES:
+            yield update.kind, name
+
+
+def _is_named(claims: Claims, label: str, name: str) -> bool:
+    if label == _ONESIGNAL_ID:
+        return name.lower() in claims.records
+    return (label, _normal(label, name)) in claims.names
+
+
+def _claims(app: KnownApp, token: str, limits: Limits, now_s: float) -> Claims:
+    if not app.identity_keys:
+        raise Refused(401, "this app requires tokens and has no public key to verify them with")
+    pem, says = _signed(app, token)
+    if str(says.get("iss")).lower() != app.id:
+        raise _bad("iss is not this app's id")
+    ends_s = _time(says, "exp") + limits.leeway_s
+    if ends_s <= now_s:
+        raise _expired()
+    if ends_s > now_s + limits.lifetime_s + 2 * limits.leeway_s:
+        raise _bad(f"exp is more than {limits.lifetime_s} s ahead")
+    if "nbf" in says and _time(says, "nbf") > now_s + limits.leeway_s:
+        raise _bad("nbf is in the future: it is not valid yet")
+    names = frozenset(_names(says))
+    records = frozenset(_records(app.id, names))
+    return Claims(names, records, ends_s, pem)
+
+
+def _signed(app: KnownApp, token: str) -> tuple[str, Mapping[str, Any]]:
+    """The key that signed the token, and what it says."""
+    for pem in app.identity_keys:
+        try:
+            says = jwt.decode(
+                token, public_keys.parsed(pem), algorithms=[_ALGORITHM], options=_SIGNATURE_ONLY
+            )
+        except jwt.InvalidSignatureError:
+            continue
+        except jwt.InvalidAlgorithmError:
+            raise _bad(f"its alg is not {_ALGORITHM}") from None
+        except (jwt.InvalidTokenError, UnicodeError, RecursionError):
+            raise _bad("it is no JWT that can be read") from None
+        return pem, says
+    raise _bad("no key of this app signed it")
+
+
+def _time(says: Mapping[str, Any], claim: str) -> float:
+    at = says.get(claim)
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 <= at <= INTEGER_MAX:
+        raise _bad(f"{claim} must be a number of seconds since 1970")
+    return at
+
+
+def _names(says: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    identity = says.get("identity")
+    if not isinstance(identity, Mapping) or not identity:
+        raise _bad('identity must be an object such as {"external_id": "..."}')
+    for label, name in identity.items():
+        if not _is_text(label) or not _is_text(name):
+            raise _bad("a name in identity must be a string, not empty")
+        yield label, _normal(label, name)
+    subscriptions = says.get("subscriptions", [])
+    if not isinstance(subscriptions, list):
+        raise _bad("subscriptions must be a list")
+    for each in subscriptions:
+        yield from _address(each)
+
+
+def _address(subscription: object) -> Iterator[tuple[str, str]]:
+    """Push subscriptions may be listed; they name nobody."""
+    if not isinstance(subscription, Mapping):
+        raise _bad("each of subscriptions must be an object with type and token")
+    type_, token = subscription.get("type"), subscription.get("token")
+    if not isinstance(type_, str) or not _is_text(token):
+        raise _bad("each of subscriptions must have a type and a token, both strings")
+    if type_.lower() in _ADDRESSES:
+        yield type_.lower(), ids.normalised(type_.lower(), token)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """A string that is not blank, and that has no half of a character in it."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return value.encode(errors="ignore") == value.encode(errors="surrogatepass")
+
+
+def _records(app: str, names: frozenset[tuple[str, str]]) -> Iterator[str]:
+    for label, name in names:
+        yield ids.alias_id(app, USER, label, name)
+        if label == _ONESIGNAL_ID and is_uuid(name):
+            yield name
+        if label in _ADDRESSES:
+            yield ids.record_id(app, label, name)
+            yield ids.alias_id(app, label, TOKEN, name)
+
+
+def _normal(label: str, name: str) -> str:
+    if label == _ONESIGNAL_ID:
+        return name.lower()
+    return ids.normalised(label, name) if label in _ADDRESSES else name
+
+
+def _bad(what: str) -> Refused:
+    return Refused(
+        401,
+        f"the token is not accepted: {what}. Get a new one from the app's server",
+        headers=_INVALID,
+    )
+
+
+def _expired() -> Refused:
+    return _bad("it has expired")
+
+
+def _other(label: str) -> str:
+    if label in _ADDRESSES:
+        type_ = "Email" if label == "email" else "SMS"
+        return (
+            f"the token does not name this {label}: the app's server must put it into the token's "
+            f'subscriptions, as {{"type": "{type_}", "token": ...}}'
+        )
+    return (
+        f"the token does not name this {label:.50}: the app's server must put it into the token's "
+        "identity"
+    )

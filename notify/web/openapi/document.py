@@ -1,0 +1,197 @@
+"""/openapi.json: what this API takes and answers, in OpenAPI 3.1.
+
+Paths and methods are those of notify.web.urls, fields and bounds those of the parsers; only what
+the routes are for is written by hand, in `operations`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from django.http import HttpResponse
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from notify.web.answers import ok
+from notify.web.auth import KeyNeeded
+from notify.web.endpoint import Call
+from notify.web.openapi import requests
+from notify.web.openapi.operations import (
+    ERROR,
+    ERROR_MEANINGS,
+    JSON,
+    LATER,
+    OPERATIONS,
+    PARAMETERS,
+    Operation,
+)
+from notify.web.openapi.schemas import COMPONENTS, Schema, ref
+
+Patterns = Sequence[URLPattern | URLResolver]
+
+#: Pages, which are for people.
+_PAGES: Final = "admin/"
+_CONVERTED: Final = re.compile(r"<(?:\w+:)?(\w+)>")
+_KEY: Final = "appKey"
+_TOKEN: Final = "identityToken"  # noqa: S105 - a name
+
+
+class Route(NamedTuple):
+    """One path: below which prefixes it is reached, its name, its methods, and `{name}`s in it."""
+
+    path: str
+    name: str
+    methods: tuple[str, ...]
+    prefixes: tuple[str, ...]
+
+
+def show(call: Call) -> HttpResponse:
+    """GET /openapi.json: 200. There is nothing secret in it."""
+    return ok(_served())
+
+
+@cache
+def _served() -> Schema:
+    return document(get_resolver().url_patterns)
+
+
+def document(patterns: Patterns) -> Schema:
+    """The OpenAPI document of the routes in `patterns` that `OPERATIONS` describes."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Notify",
+            "version": "1",
+            "description": "Updates of devices, from SDKs and servers. An update is in Kafka when "
+            "it is answered; it is applied later. Every answer but that of /metrics is a JSON "
+            "object; keys of an object that are not described may be added.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {route.path: _path_item(route) for route in routes(patterns)},
+        "components": {
+            "schemas": {**COMPONENTS, **requests.bodies(), "Error": ERROR},
+            "responses": {str(status): _error(status) for status in ERROR_MEANINGS},
+            "securitySchemes": {
+                _KEY: {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "Key and the app's key, with a space between; or Basic and it.",
+                },
+                _TOKEN: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "From SDKs of an app that verifies identities.",
+                },
+            },
+        },
+    }
+
+
+def routes(patterns: Patterns) -> list[Route]:
+    """Every route but pages, in the order of urls, each path once."""
+    found: dict[str, Route] = {}
+    for prefix, pattern in _leaves(patterns, ""):
+        path = "/" + _CONVERTED.sub(r"{\1}", str(pattern.pattern))
+        view: Any = pattern.callback
+        before = found[path].prefixes if path in found else ()
+        found[path] = Route(path, view.route, view.methods, (*before, "/" + prefix.rstrip("/")))
+    return list(found.values())
+
+
+def _leaves(patterns: Patterns, prefix: str) -> Iterator[tuple[str, URLPattern]]:
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            yield prefix, pattern
+        elif str(pattern.pattern) != _PAGES:
+            yield from _leaves(pattern.url_patterns, prefix + str(pattern.pattern))
+
+
+def _path_item(route: Route) -> Schema:
+    described = OPERATIONS.get(route.name, {})
+    names = re.findall(r"{(\w+)}", route.path)
+    item: Schema = {
+        method.lower(): _operation(route, method, described[method])
+        for method in route.methods
+        if method in described
+    }
+    if names:
+        item["parameters"] = [_parameter(name) for name in names]
+    if route.prefixes != ("/",):
+        item["servers"] = [{"url": prefix} for prefix in route.prefixes]
+    return item
+
+
+def _operation(route: Route, method: str, operation: Operation) -> Schema:
+    made: Schema = {
+        "operationId": f"{route.name}_{method.lower()}",
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "responses": {
+            **{
+                str(status): _answer(status, schema, operation)
+                for status, schema in operation.answers.items()
+            },
+            **{
+                str(status): {"$ref": f"#/components/responses/{status}"}
+                for status in sorted(operation.errors)
+            },
+        },
+        "security": _security(operation.key),
+    }
+    if operation.parameters:
+        made["parameters"] = [_parameter(name) for name in operation.parameters]
+    if operation.body is not None:
+        example = requests.EXAMPLES[operation.body]
+        made["requestBody"] = {
+            "required": True,
+            "content": {JSON: {"schema": ref(operation.body), "example": example}},
+        }
+    return made
+
+
+def _parameter(name: str) -> Schema:
+    """A parameter of a path that has no line in `PARAMETERS` is any text."""
+    known = PARAMETERS.get(name)
+    if known is None:
+        return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "name": known.name,
+        "in": known.place,
+        "required": known.required,
+        "schema": known.schema,
+        **({"description": known.description} if known.description else {}),
+    }
+
+
+def _answer(status: int, schema: Schema | None, operation: Operation) -> Schema:
+    phrase = HTTPStatus(status).phrase
+    if schema is None:
+        return {"description": phrase}
+    return {"description": phrase, "content": {operation.media_type: {"schema": schema}}}
+
+
+def _error(status: int) -> Schema:
+    made: Schema = {
+        "description": ERROR_MEANINGS[status],
+        "content": {JSON: {"schema": ref("Error")}},
+    }
+    if status in LATER:
+        made["headers"] = {
+            "Retry-After": {
+                "required": True,
+                "schema": {"type": "integer", "minimum": 0},
+                "description": "Seconds.",
+            }
+        }
+    return made
+
+
+def _security(key: KeyNeeded) -> list[dict[str, list[str]]]:
+    with_key: dict[str, list[str]] = {_KEY: []}
+    if key is KeyNeeded.ALWAYS:
+        return [with_key]
+    return [{}] if key is KeyNeeded.NEVER else [{}, with_key, {_TOKEN: []}]

@@ -1,0 +1,283 @@
+"""What each route does with each method, by the route's name in notify.web.urls.
+
+A route that is added there needs a line here: a test is red until it has one. A line for a route
+that is not in urls is not in the document.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from notify.domain.update import KEY_CHARS_MAX
+from notify.web import subscriptions
+from notify.web.auth import KeyNeeded
+from notify.web.endpoint import IDEMPOTENCY_KEY_CHARS_MAX
+from notify.web.openapi.schemas import Schema, any_case, opened, ref, some_text, text
+
+JSON: Final = "application/json"
+#: Errors of every route for apps, and of those with a body.
+ERRORS: Final = (400, 401, 403, 404, 429, 503)
+BODY_ERRORS: Final = (*ERRORS, 413)
+#: Errors of what is for operators.
+PROBE_ERRORS: Final = (403, 503)
+
+_OBJECT: Final[Schema] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of a route. `answers` are the successes by status, `errors` the statuses of the
+    others. `body` names a component; `key` says when a request must carry the app's key."""
+
+    summary: str
+    answers: Mapping[int, Schema | None]
+    body: str | None = None
+    key: KeyNeeded = KeyNeeded.BY_APP
+    errors: tuple[int, ...] = ()
+    parameters: tuple[str, ...] = ()
+    media_type: str = JSON
+    tag: str = "user model"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter: those in paths by the name that urls gives them, others by our own."""
+
+    name: str
+    place: str
+    schema: Schema
+    description: str = ""
+    required: bool = False
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+
+PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "app_id": Parameter("app_id", "path", ref("AppId"), required=True),
+    "player": Parameter("player", "path", ref("Id"), required=True),
+    "subscription": Parameter("subscription", "path", ref("Id"), required=True),
+    "label": Parameter(
+        "label",
+        "path",
+        some_text(KEY_CHARS_MAX),
+        "What the alias is called: external_id, onesignal_id or a name of yours.",
+        required=True,
+    ),
+    "name": Parameter("name", "path", some_text(), "The alias.", required=True),
+    "alias": Parameter(
+        "alias", "path", some_text(KEY_CHARS_MAX), "The label of the alias.", required=True
+    ),
+    "type_": Parameter(
+        "type_", "path", any_case(subscriptions.TYPES), "A subscription's type.", required=True
+    ),
+    "token": Parameter("token", "path", some_text(), "The subscription's token.", required=True),
+    "app_id_in_query": Parameter("app_id", "query", ref("AppId"), required=True),
+    "idempotency_key": Parameter(
+        "Idempotency-Key",
+        "header",
+        {"type": "string", "pattern": f"^[!-~]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"},
+        "The ids of the request's updates follow from it: the same for a request sent again.",
+    ),
+    "if_none_match": Parameter("If-None-Match", "header", text(), "The ETag of the last answer."),
+}
+
+_WARNINGS: Final[Mapping[str, Schema]] = {
+    "warnings": {"type": "array", "items": {"type": "string"}}
+}
+_SUCCESS: Final = opened(
+    {"success": {"type": "boolean", "enum": [True]}, **_WARNINGS}, required=["success"]
+)
+_CREATED: Final = opened(
+    {"success": {"type": "boolean", "enum": [True]}, "id": ref("StoredId"), **_WARNINGS},
+    required=["success", "id"],
+)
+_IDENTITY: Final = opened(
+    {"identity": {"type": "object", "additionalProperties": {"type": "string"}}, **_WARNINGS},
+    required=["identity"],
+)
+_SUBSCRIPTION: Final = opened({"id": ref("StoredId"), "type": {"type": "string"}}, required=["id"])
+_USER: Final = opened(
+    {
+        **_IDENTITY["properties"],
+        "properties": _OBJECT,
+        "subscriptions": {"type": "array", "items": _SUBSCRIPTION},
+    },
+    required=["identity"],
+)
+_STATUS: Final = opened({"status": {"type": "string", "enum": ["ok"]}}, required=["status"])
+_PLAYER: Final = opened(
+    {
+        "id": ref("StoredId"),
+        "tags": _OBJECT,
+        "identifier": {"type": "string"},
+        "session_count": {"type": "integer"},
+        "playtime": {"type": "integer", "description": "Seconds."},
+        "amount_spent": {"type": "number"},
+        "created_at": {"type": "integer", "description": "Seconds since 1970."},
+    },
+    required=["id", "tags"],
+)
+_RESULT: Final[Schema] = {
+    "anyOf": [
+        opened({"id": ref("StoredId")}, required=["id"]),
+        opened({"errors": {"type": "array", "items": {"type": "string"}}}, required=["errors"]),
+    ]
+}
+_BATCH: Final = opened(
+    {
+        "accepted": {"type": "integer", "minimum": 1},
+        "rejected": {"type": "integer", "minimum": 0},
+        "results": {"type": "array", "items": _RESULT},
+    },
+    required=["accepted", "rejected", "results"],
+)
+_PARAMS: Final = opened(
+    {
+        "outcomes": {"type": "object"},
+        "jwt_required": {"type": "boolean"},
+        "chnl_lst": {"type": "array"},
+    },
+    required=["outcomes", "jwt_required"],
+)
+#: Every error answer. A batch of which no item is good has its results here too.
+ERROR: Final = opened(
+    {
+        "errors": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+            "description": "What is wrong, and what to do next.",
+        },
+        "request_id": {"type": "string", "description": "It is in our logs too."},
+        "results": {"type": "array", "items": _RESULT},
+    },
+    required=["errors", "request_id"],
+)
+ERROR_MEANINGS: Final[Mapping[int, str]] = {
+    400: "The request cannot be accepted as it is: do not send it again.",
+    401: "A key is needed.",
+    403: "The app is unknown or disabled, the key is not its key, or the request is not over TLS.",
+    404: "There is no such thing, or no such route.",
+    409: "The alias belongs to somebody else.",
+    413: "The body, or the update as stored, is too large.",
+    429: "Too many requests: send it again after Retry-After seconds.",
+    503: "Nothing is wrong with the request: send it again after Retry-After seconds.",
+}
+#: Those that say when to send the request again.
+LATER: Final = (429, 503)
+
+
+def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
+    return Operation(
+        summary,
+        {200: answer},
+        body,
+        errors=BODY_ERRORS,
+        parameters=("idempotency_key",),
+        tag="players",
+    )
+
+
+def _change(summary: str, body: str | None, answers: Mapping[int, Schema]) -> Operation:
+    errors = ERRORS if body is None else BODY_ERRORS
+    return Operation(summary, answers, body, errors=errors, parameters=("idempotency_key",))
+
+
+def _read(summary: str, answer: Schema) -> Operation:
+    return Operation(summary, {200: answer}, errors=ERRORS)
+
+
+def _probe(summary: str, answer: Schema = _STATUS, media_type: str = JSON) -> Operation:
+    return Operation(
+        summary,
+        {200: answer},
+        key=KeyNeeded.NEVER,
+        errors=PROBE_ERRORS,
+        media_type=media_type,
+        tag="operations",
+    )
+
+
+_PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
+    "players": {"POST": _players("Register a push, email or SMS player.", "NewPlayer", _CREATED)},
+    "player": {
+        "PUT": _players("Say what changed.", "Player"),
+        "GET": Operation(
+            "The player, as far as its updates have been applied; with a key all of it.",
+            {200: _PLAYER},
+            errors=ERRORS,
+            parameters=("app_id_in_query",),
+            tag="players",
+        ),
+    },
+    "on_session": {"POST": _players("A session began; and what changed.", "Player")},
+    "on_focus": {"POST": _players("Seconds in the foreground.", "Focus")},
+    "on_purchase": {"POST": _players("Purchases and money.", "Purchases")},
+    "email_logout": {"POST": _players("Unlink the device's email player.", "EmailLogout")},
+    "android_params": {
+        "GET": Operation(
+            "What an Android SDK asks for before anything else.",
+            {200: _PARAMS, 304: None},
+            key=KeyNeeded.NEVER,
+            errors=ERRORS,
+            parameters=("if_none_match",),
+            tag="players",
+        )
+    },
+}
+_USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
+    "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
+    "user": {
+        "GET": _read("The user, as far as updates have been applied.", _USER),
+        "PATCH": _change("Change the user.", "UserChange", {202: _OBJECT}),
+        "DELETE": _change("Delete the user.", None, {200: _OBJECT}),
+    },
+    "user_identity": {
+        "GET": _read("The user's aliases.", _IDENTITY),
+        "PATCH": _change("Give the user aliases.", "IdentityChange", {200: _IDENTITY}),
+    },
+    "user_alias": {"DELETE": _change("Take an alias away.", None, {200: _IDENTITY})},
+    "user_subscriptions": {
+        "POST": _change(
+            "Give the user a subscription.",
+            "NewSubscription",
+            dict.fromkeys((200, 202), opened({"subscription": _SUBSCRIPTION, **_WARNINGS})),
+        )
+    },
+    "subscription": {
+        "PATCH": _change("Change a subscription.", "SubscriptionChange", {200: _OBJECT}),
+        "DELETE": _change("Delete a subscription.", None, {202: _OBJECT}),
+    },
+    "subscription_owner": {
+        "PATCH": _change("Give the subscription to a user.", "Owner", {200: _IDENTITY})
+    },
+    "subscription_identity": {
+        "GET": _read("The aliases of the subscription's user.", _IDENTITY),
+        "PATCH": _change("Give its user aliases.", "IdentityChange", {200: _IDENTITY}),
+    },
+    "subscription_by_token": {
+        "PATCH": _change(
+            "Change the subscription with this token.", "SubscriptionChange", {202: _OBJECT}
+        )
+    },
+}
+_OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
+    "batch": {
+        "POST": Operation(
+            "Many updates of one app.",
+            {202: _BATCH},
+            "Batch",
+            key=KeyNeeded.ALWAYS,
+            errors=BODY_ERRORS,
+            parameters=("idempotency_key",),
+            tag="batch",
+        )
+    },
+    "live": {"GET": _probe("Does the process answer at all.")},
+    "ready": {"GET": _probe("Can this process accept updates.")},
+    "pipeline": {"GET": _probe("Do accepted updates become rows.")},
+    "metrics": {"GET": _probe("Metrics, for Prometheus.", {"type": "string"}, "text/plain")},
+    "openapi": {"GET": _probe("This document.", opened({"openapi": {"type": "string"}}))},
+}
+
+#: By the route's name, then by method.
+OPERATIONS: Final[Mapping[str, Mapping[str, Operation]]] = {**_PLAYERS, **_USERS, **_OURS}

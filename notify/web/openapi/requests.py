@@ -1,0 +1,301 @@
+"""The bodies of requests, as component schemas: every field that a view reads, and no other.
+
+The names of fields are the parsers' own tables where those are tables; a test compares the rest
+with the keys that the views ask a body for.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+
+from notify.domain.update import (
+    COUNTER_MAX,
+    DELETE,
+    DETACH,
+    INTEGER_MAX,
+    KEY_CHARS_MAX,
+    KINDS,
+    UPDATE,
+)
+from notify.web import batch, device, purchases, subscriptions, users
+from notify.web.openapi.schemas import (
+    Schema,
+    any_case,
+    closed,
+    integer,
+    one_of,
+    opened,
+    or_null,
+    ref,
+    some_text,
+    text,
+)
+
+_OPTIONAL_ID: Final[Schema] = {
+    "anyOf": [ref("Id"), {"type": "null"}, {"type": "string", "enum": [""]}]
+}
+#: Device types of what is no device; they need their address or number.
+_ADDRESSED: Final = sorted(device.ADDRESSED)
+_DEVICE: Final[Mapping[str, Schema]] = {
+    **{key: ref("Value") for key in device.PROPERTY_KEYS},
+    "device_type": or_null(
+        integer(-INTEGER_MAX, INTEGER_MAX),
+        "11 is an email player, 14 an SMS player, any other number a device.",
+    ),
+    "identifier": or_null(text(), "Push token, address or number; null and empty remove it."),
+    "tags": or_null(ref("Tags")),
+    "parent_player_id": {
+        **_OPTIONAL_ID,
+        "description": "The email player that a device is linked to; null and empty unlink.",
+    },
+}
+_APP: Final[Mapping[str, Schema]] = {"app_id": ref("AppId")}
+_NEW: Final[Mapping[str, Schema]] = {
+    **_APP,
+    **_DEVICE,
+    "device_player_id": {
+        **_OPTIONAL_ID,
+        "description": "The device of an SMS player, which is linked to it.",
+    },
+}
+
+#: The purchases of players and users: what is written in an entry is never refused, because an SDK
+#: would report all of them again; an amount that is none counts as nothing.
+_PURCHASES: Final[Schema] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": purchases.PURCHASES_MAX,
+    "items": {
+        "type": "object",
+        "properties": {
+            "sku": {"description": "not stored"},
+            "iso": {"description": "not stored: amounts are of the app's currency"},
+            "amount": {"description": 'a decimal number as a string: "4.99"'},
+        },
+    },
+}
+
+_SUBSCRIPTION: Final[Mapping[str, Schema]] = {
+    **{key: ref("Value") for key in subscriptions.PROPERTY_KEYS},
+    "type": or_null(any_case(subscriptions.TYPES)),
+    "token": or_null(text(), "Push token, address or number. Empty removes it."),
+}
+
+#: A field of a batch's item by its name in the parser's tables.
+_ITEM: Final[Mapping[str, Schema]] = {
+    "record": ref("Id"),
+    "kind": or_null(one_of(KINDS)),
+    "identifier": or_null(text(), "Null and empty remove it."),
+    "message_id": or_null(text(KEY_CHARS_MAX, least=1)),
+    "tags": or_null(ref("Tags")),
+    "properties": or_null(ref("FreeProperties")),
+    "counters": ref("Counters"),
+    "links": or_null(ref("Links")),
+}
+_BY_NAME: Final[Mapping[str, Schema]] = {"kind": one_of(KINDS), "identifier": some_text()}
+
+
+def _items() -> list[Schema]:
+    """An item that updates, named by its id or by what it is; and the same that deletes, detaches."""
+    found: list[Schema] = []
+    for ops, keys in (
+        ((UPDATE,), batch.SUBJECT | batch.CHANGES),
+        ((DELETE, DETACH), batch.SUBJECT),
+    ):
+        fields = {key: _ITEM[key] for key in sorted(keys - {"op"})} | {"op": one_of(ops)}
+        op = [] if UPDATE in ops else ["op"]
+        without = {key: schema for key, schema in fields.items() if key != "record"}
+        found += [
+            closed(fields, required=[*op, "record"]),
+            closed({**without, **_BY_NAME}, required=[*op, *_BY_NAME]),
+        ]
+    return found
+
+
+_SECONDS: Final = dict.fromkeys(
+    ("first_active", "last_active"), or_null(integer(0, COUNTER_MAX), "Seconds since 1970.")
+)
+_USER_PROPERTIES: Final[Mapping[str, Schema]] = {
+    **{key: _SECONDS.get(key, ref("Value")) for key in users.PROPERTY_KEYS},
+    "tags": or_null(ref("Tags")),
+}
+_DELTAS: Final[Mapping[str, Schema]] = {
+    **dict.fromkeys(
+        ("session_count", "session_time"),
+        or_null(integer(0, COUNTER_MAX), "What to add; times in seconds."),
+    ),
+    "purchases": or_null(_PURCHASES),
+    "amount_spent": {"description": "a decimal number, or one as a string; else it is nothing"},
+}
+_NEW_SUBSCRIPTION: Final = opened(
+    {**_SUBSCRIPTION, "type": any_case(subscriptions.TYPES), "id": or_null(ref("Id"))},
+    required=["type"],
+    description="`id` is that of one there is already.",
+)
+_REFRESH: Final[Mapping[str, Schema]] = {"refresh_device_metadata": {"description": "not stored"}}
+
+
+def bodies() -> dict[str, Schema]:
+    """The components of request bodies, with the bounds that the settings say."""
+    return {
+        "Player": opened({**_APP, **_DEVICE}, required=["app_id"]),
+        "NewPlayer": {
+            "anyOf": [
+                opened(
+                    {
+                        **_NEW,
+                        "device_type": {
+                            "anyOf": [
+                                {**_DEVICE["device_type"]["anyOf"][0], "not": {"enum": _ADDRESSED}},
+                                {"type": "null"},
+                            ],
+                        },
+                    },
+                    required=["app_id"],
+                    title="a device",
+                ),
+                opened(
+                    {
+                        **_NEW,
+                        "device_type": {"type": "integer", "enum": _ADDRESSED},
+                        "identifier": some_text(),
+                    },
+                    required=["app_id", "device_type", "identifier"],
+                    title="an email or SMS player",
+                ),
+            ]
+        },
+        "Focus": {
+            "anyOf": [
+                opened(
+                    {
+                        **_APP,
+                        "state": one_of(["ping"]),
+                        "active_time": {
+                            **integer(0, COUNTER_MAX),
+                            "description": "Seconds in the foreground.",
+                        },
+                        "net_type": ref("Value"),
+                    },
+                    required=["app_id", "active_time"],
+                ),
+                opened(
+                    {**_APP, "state": {"not": {"enum": ["ping"]}}},
+                    required=["app_id", "state"],
+                    title="another state, which is not stored",
+                ),
+            ]
+        },
+        "Purchases": opened(
+            {
+                **_APP,
+                "purchases": _PURCHASES,
+                "existing": {"description": "true: made before, so they change no counter"},
+            },
+            required=["app_id", "purchases"],
+        ),
+        "EmailLogout": opened(_APP, required=["app_id"]),
+        "Batch": closed(
+            {
+                "updates": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": settings.NOTIFY_BATCH_UPDATES,
+                    "items": ref("BatchItem"),
+                }
+            },
+            required=["updates"],
+        ),
+        "BatchItem": {
+            "anyOf": _items(),
+            "description": "An item that is refused fails alone: see `results` in the answer.",
+        },
+        "SubscriptionChange": opened(
+            {"subscription": opened(_SUBSCRIPTION)}, required=["subscription"]
+        ),
+        "NewUser": opened(
+            {
+                "identity": or_null(ref("Identity")),
+                "properties": or_null(opened(_USER_PROPERTIES)),
+                "subscriptions": or_null(
+                    {
+                        "type": "array",
+                        "items": _NEW_SUBSCRIPTION,
+                        "maxItems": users.SUBSCRIPTIONS_MAX,
+                    }
+                ),
+                **_REFRESH,
+            }
+        ),
+        "UserChange": opened(
+            {
+                "properties": or_null(opened(_USER_PROPERTIES)),
+                "deltas": or_null(opened(_DELTAS)),
+                **_REFRESH,
+            }
+        ),
+        "IdentityChange": opened({"identity": or_null(ref("NewAliases"))}),
+        "Owner": opened({"identity": ref("OneAlias")}, required=["identity"]),
+        "NewSubscription": opened({"subscription": _NEW_SUBSCRIPTION}, required=["subscription"]),
+    }
+
+
+APP: Final = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
+PLAYER: Final = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b01"
+PARENT: Final = "5b2d7c84-1d2e-4f3a-9b6c-7a8d9e0f1a2b"
+_SHOP: Final = [{"sku": "pro", "iso": "EUR", "amount": "4.99"}]
+
+#: One body of each kind that is accepted.
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Player": {
+        "app_id": APP,
+        "device_type": 1,
+        "identifier": "push-token",
+        "language": "de",
+        "notification_types": 1,
+        "tags": {"level": "7", "old": ""},
+        "parent_player_id": PARENT,
+    },
+    "NewPlayer": {
+        "app_id": APP,
+        "device_type": 14,
+        "identifier": "+49 170 1234567",
+        "device_player_id": PLAYER,
+        "timezone": 3600,
+        "tags": {"plan": "pro"},
+    },
+    "Focus": {"app_id": APP, "state": "ping", "active_time": 60, "net_type": 0},
+    "Purchases": {"app_id": APP, "purchases": _SHOP},
+    "EmailLogout": {"app_id": APP},
+    "Batch": {
+        "updates": [
+            {
+                "record": PLAYER,
+                "tags": {"level": 8, "old": None},
+                "properties": {"language": "de", "rooted": False, "lat": 52.5},
+                "counters": {"session_count": 1, "spent_micros": 4_990_000},
+                "links": {"email": PARENT, "user": None},
+                "message_id": "order-17",
+            },
+            {"kind": "email", "identifier": "a@example.com"},
+            {"op": "delete", "record": PLAYER},
+            {"op": "detach", "kind": "sms", "identifier": "+49170123"},
+        ]
+    },
+    "SubscriptionChange": {
+        "subscription": {"type": "AndroidPush", "token": "t", "enabled": True, "app_version": "7"}
+    },
+    "NewUser": {
+        "identity": {"external_id": "u1"},
+        "properties": {"language": "de", "timezone_id": "Europe/Berlin", "tags": {"plan": "pro"}},
+        "subscriptions": [{"type": "Email", "token": "a@example.com"}],
+    },
+    "UserChange": {
+        "properties": {"tags": {"plan": "free", "old": None}, "country": "DE"},
+        "deltas": {"session_count": 1, "session_time": 60, "purchases": _SHOP},
+    },
+    "IdentityChange": {"identity": {"external_id": "u1"}},
+    "Owner": {"identity": {"external_id": "u2"}},
+    "NewSubscription": {"subscription": {"type": "Email", "token": "a@example.com"}},
+}

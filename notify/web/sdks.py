@@ -1,0 +1,58 @@
+"""Refusals as SDKs of the user model need them: some statuses make them repeat for ever, or lose the
+device. docs/sdks.md has what each does with each status. Server clients get the status as it is.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from notify.web.answers import Refused
+
+#: For a device that cannot be served now and would lose its user by any other refusal.
+HELD_RETRY_AFTER_S: Final = 600
+_UNAUTHORISED: Final = (401, 403)
+_USER_MODEL: Final = ("users", "user", "user_", "subscription")
+
+
+def suited(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -> Refused:
+    """The refusal for this caller.
+
+    * 413 is repeated for ever: SDKs get 400.
+    * 401 and 403 to the request that makes an anonymous user lose an Android device for good: 404,
+      which is kept until the next start. With identity verification they mean a new token, and stay.
+    * Anything that is not repeated loses a device that asks for the user it had in version 4.x: 503.
+    """
+    if not is_sdk(meta) or not route.startswith(_USER_MODEL):
+        return refused
+    if refused.status == 413:
+        return _with_status(refused, 400)
+    if refused.status not in _UNAUTHORISED or _has_token(meta):
+        return refused
+    if route == "users" and is_android(meta):
+        return _with_status(refused, 404)
+    if (route, method) == ("subscription_identity", "GET"):
+        return _with_status(refused, 503, {"Retry-After": str(HELD_RETRY_AFTER_S)})
+    return refused
+
+
+def is_sdk(meta: Mapping[str, Any]) -> bool:
+    """Whether an SDK on a device or a page sends the request, not a customer's server."""
+    return bool(_version(meta))
+
+
+def is_android(meta: Mapping[str, Any]) -> bool:
+    """Whether an Android SDK sends the request."""
+    return _version(meta).startswith("onesignal/android/")
+
+
+def _version(meta: Mapping[str, Any]) -> str:
+    return str(meta.get("HTTP_SDK_VERSION", ""))
+
+
+def _has_token(meta: Mapping[str, Any]) -> bool:
+    return str(meta.get("HTTP_AUTHORIZATION", "")).lower().startswith("bearer ")
+
+
+def _with_status(
+    refused: Refused, status: int, headers: Mapping[str, str] | None = None
+) -> Refused:
+    return Refused(status, *refused.errors, headers=headers, details=refused.details)

@@ -1,0 +1,131 @@
+"""Whom a path of the user model names, and the update of it.
+
+`onesignal_id` is the user's own id or the handle that creating it was answered with; any other label is
+an alias, whose id is resolved in log order. An update that names a user by an alias gives the alias to
+it too, so one of a user that is not known yet makes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.domain.lanes import is_uuid
+from notify.domain.update import (
+    KEY_CHARS_MAX,
+    TOKEN,
+    UPDATE,
+    USER,
+    VALUE_CHARS_MAX,
+    Update,
+)
+from notify.web.answers import Refused
+from notify.web.device import EMAIL
+from notify.web.draft import Draft, update_of
+from notify.web.endpoint import Call
+
+ONESIGNAL_ID: Final = "onesignal_id"
+EXTERNAL_ID: Final = "external_id"
+NO_SUCH_USER: Final = "there is no user with this id or alias, or nothing of it was applied yet"
+
+Names = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A user: the id to send to, and the alias that it was named by. `owner`: the user that the
+    record belongs to."""
+
+    app: str
+    record: str
+    named: Mapping[str, str] = field(default_factory=dict)
+    owner: bool = False
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """How clients may name it."""
+        return dict(self.named) if self.owner else {ONESIGNAL_ID: self.record, **self.named}
+
+    def update(
+        self,
+        call: Call,
+        *,
+        at: int,
+        place: int = 0,
+        op: str = UPDATE,
+        aliases: Names | None = None,
+        draft: Draft | None = None,
+    ) -> Update:
+        """An update of the user, number `place` of the request. Raises Malformed."""
+        is_update = op == UPDATE
+        return update_of(
+            self.app,
+            self.record,
+            at=at,
+            message_id=call.message_id(place),
+            op=op,
+            kind=USER if is_update else None,
+            draft=draft,
+            aliases={**self.named, **(aliases or {})} if is_update else None,
+            owner=self.owner and is_update,
+        )
+
+
+def user(app: str, label: str, name: str) -> Subject:
+    """The user of `/users/by/{label}/{name}`. Raises Malformed, and Refused 404 for an id that is
+    none."""
+    if label == ONESIGNAL_ID:
+        record = name.lower()
+        if not is_uuid(record):
+            raise Refused(404, NO_SUCH_USER)
+        return Subject(app, record)
+    check_name(label, name)
+    return Subject(app, ids.alias_id(app, USER, label, name), {label: name})
+
+
+def owner(app: str, subscription: str) -> Subject:
+    """The user that a subscription belongs to."""
+    return Subject(app, subscription_id(subscription), owner=True)
+
+
+def subscription_id(subscription: str) -> str:
+    """The id in a path. Raises Refused 404 for one that no subscription has."""
+    record = subscription.lower()
+    if not is_uuid(record) or ids.is_alias(record):
+        raise Refused(404, "there is no subscription with this id")
+    return record
+
+
+def token_of(kind: str, token: str) -> str:
+    """A token in its one spelling: of addresses and numbers it is the one that ids are made from."""
+    return ids.normalised(kind, token) if kind == EMAIL else token.strip()
+
+
+def token_id(app: str, kind: str, token: str) -> str:
+    """The id that stands for the subscription with this token."""
+    return ids.alias_id(app, kind, TOKEN, token)
+
+
+def identity_in(body: Mapping[str, Any]) -> dict[str, str]:
+    """The aliases in a body's `identity`; null is as if it were absent. Raises Malformed."""
+    identity = body.get("identity")
+    if identity is None:
+        return {}
+    if not isinstance(identity, Mapping):
+        raise Malformed("identity must be an object of label to alias")
+    found = {label: name for label, name in identity.items() if name is not None}
+    for label, name in found.items():
+        check_name(label, name)
+    return found
+
+
+def check_name(label: object, name: object) -> None:
+    """Raises Malformed unless they may be an alias."""
+    if not isinstance(label, str) or not 0 < len(label) <= KEY_CHARS_MAX:
+        raise Malformed(f"an alias's label has 1 to {KEY_CHARS_MAX} characters")
+    if not isinstance(name, str) or not 0 < len(name) <= VALUE_CHARS_MAX:
+        raise Malformed(f"{label:.50} must be a string of 1 to {VALUE_CHARS_MAX} characters")
+    if "/identity" in name or name.endswith("/subscriptions"):
+        # A path is decoded before it is read: no call could name this user.
+        raise Malformed(f"{label:.50} must not contain /identity or end in /subscriptions")

@@ -1,0 +1,201 @@
+"""Users of the user model (SDKs of version 5.x and server clients).
+
+Every change is answered from the request alone: 202 (or what a client must have) once it is in Kafka.
+Which user an alias is of is decided in log order, so there is no 404 or 409 for a change: one of a user
+that is not known makes it, and an alias that another user has is refused later, with a warning in the
+answers to the app's next requests. Reads are of what has been applied so far.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from django.http import HttpResponse
+
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.domain.lanes import is_uuid
+from notify.domain.patch import PROPERTIES
+from notify.domain.update import COUNTER_MAX, DELETE, USER
+from notify.web import changes, purchases, subjects, subscriptions
+from notify.web.answers import Refused, ok
+from notify.web.draft import Draft
+from notify.web.endpoint import Call
+from notify.web.identity import Identity
+from notify.web.readable import readable
+from notify.web.reads import SubscriptionRow, UserRow
+from notify.web.subjects import EXTERNAL_ID, NO_SUCH_USER, ONESIGNAL_ID, Subject
+
+#: Stored under their own names.
+PROPERTY_KEYS: Final = (
+    "language", "timezone_id", "country", "ip", "lat", "long", "first_active", "last_active",
+)  # fmt: skip
+_SECONDS: Final = ("first_active", "last_active")
+SUBSCRIPTIONS_MAX: Final = 20
+
+
+def create(call: Call, app_id: str) -> HttpResponse:
+    """POST /apps/{app}/users: a user and its subscriptions.
+
+    Its `onesignal_id` follows from `external_id`, else from another alias, so creating it again is
+    answered the same. Without any alias it is anonymous, with a random id, or one that follows
+    from the Idempotency-Key.
+    """
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    identity = subjects.identity_in(body)
+    subject = _new(call, app.id, identity)
+    names = {label: name for label, name in identity.items() if label != ONESIGNAL_ID}
+    at = call.services.now_ms()
+    draft, shown = _described(body.get("properties"))
+    made = [subject.update(call, at=at, aliases=names, draft=draft)]
+    owned = []
+    for place, fields in enumerate(_subscriptions(body), start=1):
+        new = subscriptions.new(call, app.id, fields, owner=subject, at=at, place=place)
+        made.append(new.update)
+        owned.append(new.shown)
+    warnings = changes.send_all(call, app, who, made)
+    identity = {ONESIGNAL_ID: subject.record, **names}
+    return ok(
+        {"identity": identity, "properties": shown, "subscriptions": owned, **warnings}, status=202
+    )
+
+
+def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """GET /apps/{app}/users/by/{label}/{alias}: the user as far as its updates have been applied."""
+    app, who = changes.caller(call, app_id)
+    row = read(call, who, subjects.user(app.id, label, name))
+    return ok(
+        {
+            "identity": identity_of(row),
+            "properties": _properties_of(row),
+            "subscriptions": [_shown(each) for each in row.subscriptions],
+        }
+    )
+
+
+def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """PATCH /apps/{app}/users/by/{label}/{alias}: `properties` to set, `deltas` to add."""
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    subject = subjects.user(app.id, label, name)
+    draft, shown = _described(body.get("properties"))
+    _add(draft, body.get("deltas"))
+    made = subject.update(call, at=call.services.now_ms(), draft=draft)
+    warnings = changes.send_all(call, app, who, [made])
+    return ok({"properties": shown, **warnings}, status=202)
+
+
+def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
+    """DELETE /apps/{app}/users/by/{label}/{alias}: the user is gone, its aliases are free, and its
+    subscriptions are nobody's."""
+    app, who = changes.caller(call, app_id)
+    subject = subjects.user(app.id, label, name)
+    made = subject.update(call, at=call.services.now_ms(), op=DELETE)
+    warnings = changes.send_all(call, app, who, [made])
+    return ok({"identity": subject.identity, **warnings})
+
+
+def read(call: Call, who: Identity, subject: Subject) -> UserRow:
+    """What has been applied of the user. Raises Refused 404 where nothing was."""
+    who.must_reach(subject.record)
+    row = call.services.reads.user(subject.app, subject.record, owner=subject.owner)
+    if row is None:
+        raise Refused(404, NO_SUCH_USER)
+    who.must_see(row.aliases)
+    return row
+
+
+def identity_of(row: UserRow) -> dict[str, str]:
+    """The aliases of a user that was read, with its id."""
+    return {ONESIGNAL_ID: row.id, **row.aliases}
+
+
+def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:
+    given = identity.get(ONESIGNAL_ID)
+    if given is not None:
+        record = given.lower()
+        if not is_uuid(record):
+            raise Malformed("identity.onesignal_id must be a UUID")
+        return Subject(app, record)
+    labels = sorted(identity, key=lambda label: (label != EXTERNAL_ID, label))
+    if labels:
+        return Subject(app, ids.alias_id(app, USER, labels[0], identity[labels[0]]))
+    key = call.message_id()
+    return Subject(app, ids.random_id() if key is None else ids.keyed_id(app, f"{USER}:{key}"))
+
+
+def _described(properties: object) -> tuple[Draft, dict[str, Any]]:
+    """The patch of an object of properties, and what of it is shown in the answer. Null is as if it
+    were absent, but for a tag, which it removes."""
+    draft = Draft()
+    if properties is None:
+        return draft, {}
+    if not isinstance(properties, Mapping):
+        raise Malformed("properties must be an object")
+    shown: dict[str, Any] = {}
+    for key in PROPERTY_KEYS:
+        value = properties.get(key)
+        if value is None:
+            continue
+        if key in _SECONDS and (type(value) is not int or not 0 <= value <= COUNTER_MAX):
+            raise Malformed(f"{key} must be an integer of seconds since 1970")
+        draft.put(PROPERTIES + key, value)
+        shown[key] = value
+    tags = properties.get("tags")
+    draft.put_tags(tags)
+    if tags:
+        shown["tags"] = {key: value for key, value in tags.items() if value not in (None, "")}
+    return draft, readable(shown)
+
+
+def _add(draft: Draft, deltas: object) -> None:
+    """What is to be added. `amount_spent` is the sum of `purchases` where both are there."""
+    if deltas is None:
+        return
+    if not isinstance(deltas, Mapping):
+        raise Malformed("deltas must be an object")
+    for key, counter in (("session_count", "session_count"), ("session_time", "session_time_s")):
+        n = deltas.get(key)
+        if n is None:
+            continue
+        if type(n) is not int or not 0 <= n <= COUNTER_MAX:
+            raise Malformed(f"{key} must be an integer from 0 to {COUNTER_MAX}")
+        draft.add(counter, n)
+    spent = None
+    if deltas.get("purchases") is not None:
+        count, spent = purchases.counted(deltas["purchases"])
+        draft.add("purchase_count", count)
+    if deltas.get("amount_spent") is not None:
+        spent = purchases.micros(deltas["amount_spent"]) or spent
+    if spent:
+        draft.add("spent_micros", spent)
+
+
+def _subscriptions(body: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    found = body.get("subscriptions")
+    if found is None:
+        return []
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
+        raise Malformed("subscriptions must be a list of objects")
+    if len(found) > SUBSCRIPTIONS_MAX:
+        raise Malformed(f"subscriptions has at most {SUBSCRIPTIONS_MAX} entries")
+    return found
+
+
+def _properties_of(row: UserRow) -> dict[str, Any]:
+    record = row.record
+    shown: dict[str, Any] = {"tags": dict(record.tags), "first_active": record.created_at_s}
+    shown |= {key: record.properties[key] for key in PROPERTY_KEYS if key in record.properties}
+    if record.spent_micros:
+        shown["amount_spent"] = float(record.spent_micros) / 1_000_000
+    return readable(shown)
+
+
+def _shown(row: SubscriptionRow) -> dict[str, Any]:
+    shown = {
+        key: row.properties[key] for key in subscriptions.PROPERTY_KEYS if key in row.properties
+    }
+    known: dict[str, Any] = {"id": row.id, "type": subscriptions.type_of(row)}
+    if row.identifier is not None:
+        known["token"] = row.identifier
+    return readable(known | shown)

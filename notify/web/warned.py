@@ -1,0 +1,39 @@
+"""What an answer says besides "accepted": that a part of what was sent will be, or was, dropped.
+
+Web learns of it when it reads the apps: a record that a rule skips, and what was refused in the last
+WARNED_MINUTES. So the first refusal warns the requests after it, not its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
+from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
+from notify.domain.update import Update
+from notify.web.apps_cache import Known
+
+WARNED_MINUTES: Final = 10
+#: Records that a process knows of; more are not warned of.
+WARNED_MAX: Final = 10_000
+#: Of one answer.
+WARNINGS_MAX: Final = 10
+
+_WORDS: Final[Mapping[str, str]] = {
+    SKIPPED: "updates of {} are skipped: a rule was set for it in the admin",
+    LINK_REFUSED: "links to {} are refused: it has as many as its limit allows",
+    MIRROR_STOPPED: "updates are not mirrored to {}: it has more links than its limit allows",
+    ALIAS_TAKEN: "an alias was not given to {}: another user has it",
+    ALIAS_LIMIT: "an alias was not given to {}: it has as many as its limit allows",
+}
+
+
+def of(known: Known, updates: Iterable[Update]) -> dict[str, Any]:
+    """`{"warnings": [...]}` about these updates of one app; nothing where there is nothing to say."""
+    if not known.dropping:
+        return {}
+    found: dict[str, None] = {}
+    for update in updates:
+        for record in (update.record, *update.links.values()):
+            for reason in known.dropping.get((update.app, record or ""), ()):
+                found[_WORDS.get(reason, "updates of {} are dropped").format(record)] = None
+    return {"warnings": list(found)[:WARNINGS_MAX]} if found else {}

@@ -1,0 +1,23 @@
+"""The admin's page of an app, as a browser sends it."""
+
+from typing import Final
+
+from notify.models import App
+
+APPS: Final = "/admin/notify/app/"
+
+
+def page(app: App) -> str:
+    """The app's page."""
+    return f"{APPS}{app.id}/change/"
+
+
+def form(app: App, **fields: str) -> dict[str, str]:
+    """The change form as it is, but for `fields`."""
+    filled = {"name": app.name, "enabled": "on"}
+    for name, keys in (("keys", app.keys.all()), ("identity_keys", app.identity_keys.all())):
+        filled[f"{name}-TOTAL_FORMS"] = filled[f"{name}-INITIAL_FORMS"] = str(len(keys))
+        for number, key in enumerate(keys):
+            filled[f"{name}-{number}-id"] = str(key.pk)
+            filled[f"{name}-{number}-app"] = str(app.id)
+    return filled | fields

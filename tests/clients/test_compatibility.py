@@ -1,0 +1,81 @@
+"""Each official client lives one customer's life on the running product.
+
+NOTIFY_COMPATIBILITY=write puts what came of it into docs/compatibility.md.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from devstack import apache_kafka, product
+from tests.clients import report
+from tests.clients.drivers import COMMANDS, VERSION, Driver
+from tests.clients.life import CHECKS, Life
+from tests.clients.operations import OPERATIONS
+from tests.running import Running, running
+
+
+@pytest.fixture(scope="module")
+def stack(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Running, str]]:
+    """One web, one bridge, one worker, and web's URL."""
+    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
+        url = product.start_web(run.stack)
+        product.start_bridge(run.stack)
+        product.start_worker(run.stack, "worker-1")
+        product.wait_ready(run.stack, url)
+        yield run, url
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_operation_has_its_effect(client: Driver, stack: tuple[Running, str]) -> None:
+    run, url = stack
+    life = Life(client, run, url, run.app.app_id, run.app.key)
+    operations: dict[str, str] = {}
+    try:
+        for check in CHECKS:
+            operations[check.operation] = "fails"
+            check.play(life)
+            operations[check.operation] = report.WORKS
+    finally:
+        if os.environ.get("NOTIFY_COMPATIBILITY") == "write":
+            report.add(
+                client.name,
+                {
+                    "version": client.version,
+                    "on": client.on,
+                    "services": services(run),
+                    "date": datetime.now(UTC).date().isoformat(),
+                    "operations": operations,
+                },
+            )
+    assert client.version == VERSION
+
+
+def services(run: Running) -> str:
+    """What the product ran on."""
+    (version,) = run.rows("SHOW server_version")[0]
+    is_apache = os.environ.get("NOTIFY_KAFKA") == "apache"
+    kafka = f"Apache Kafka {apache_kafka.VERSION}" if is_apache else "the embedded broker"
+    return f"{kafka}, PostgreSQL {version.split()[0]}"
+
+
+def test_every_operation_is_checked_once() -> None:
+    assert sorted(check.operation for check in CHECKS) == sorted(OPERATIONS)
+
+
+def test_the_page_shows_the_results() -> None:
+    assert report.PAGE.read_text() == report.page()
+
+
+def test_every_result_holds() -> None:
+    assert list(report.read()) == list(COMMANDS)
+    for name, result in report.read().items():
+        assert result["version"] == VERSION, name
+        assert result["operations"] == dict.fromkeys(result["operations"], report.WORKS), name
+        assert result["operations"].keys() == OPERATIONS.keys(), name

@@ -1,0 +1,184 @@
+"""The door of the admin: throttled logins, cookies, and what browsers are told to refuse."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from axes.models import AccessAttempt
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from notify.admin.login import client_address
+
+LOGIN = "/admin/login/?next=/admin/"
+RIGHT = {"username": "root", "password": "the right password"}
+WRONG = {"username": "root", "password": "a wrong password"}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def plain(settings: Settings) -> Settings:
+    """No redirect to https, one proxy, three tries."""
+    settings.SECURE_SSL_REDIRECT = False
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.STATIC_ROOT = None
+    settings.WHITENOISE_USE_FINDERS = False
+    settings.NOTIFY_PROXIES = 1
+    settings.AXES_FAILURE_LIMIT = settings.NOTIFY_LOGIN_FAILURES = 3
+    return settings
+
+
+@pytest.fixture
+def root() -> User:
+    """Who may log in."""
+    return User.objects.create_superuser(**RIGHT)
+
+
+def _try(credentials: dict[str, str], *, address: str = "192.0.2.1", **meta: Any) -> Any:
+    return Client().post(LOGIN, credentials, HTTP_X_FORWARDED_FOR=address, **meta)
+
+
+def test_an_address_with_too_many_failures_is_locked_out(plain: Settings, root: User) -> None:
+    assert [_try(WRONG).status_code for _ in range(3)] == [200, 200, 429]
+    page = _try(RIGHT)
+    assert page.status_code == 429
+    assert page["Retry-After"] == str(plain.NOTIFY_LOGIN_COOLOFF_S)
+    assert "Wait 15 minutes" in page.content.decode()
+    assert "Content-Security-Policy" in page
+    assert _try(RIGHT, address="192.0.2.2").status_code == 302
+
+
+def test_names_and_programs_that_change_do_not_help(plain: Settings, root: User) -> None:
+    for number in range(3):
+        page = _try(WRONG | {"username": f"name{number}"}, HTTP_USER_AGENT=f"program {number}")
+    assert page.status_code == 429
+
+
+def test_the_lock_ends_though_tries_go_on(plain: Settings, root: User) -> None:
+    for _ in range(3):
+        _try(WRONG)
+    rows = AccessAttempt.objects.count()
+    began = AccessAttempt.objects.latest("attempt_time").attempt_time
+    assert _try(WRONG, HTTP_USER_AGENT="another").status_code == 429
+    assert AccessAttempt.objects.count() == rows
+    assert AccessAttempt.objects.latest("attempt_time").attempt_time == began
+    AccessAttempt.objects.update(attempt_time=began - plain.AXES_COOLOFF_TIME)
+    assert _try(RIGHT).status_code == 302
+
+
+def test_a_login_that_succeeds_ends_the_count(plain: Settings, root: User) -> None:
+    for _ in range(2):
+        assert [_try(WRONG).status_code, _try(WRONG).status_code] == [200, 200]
+        assert _try(RIGHT).status_code == 302
+
+
+def test_a_password_is_not_written_down(plain: Settings, root: User) -> None:
+    _try(WRONG)
+    attempt = AccessAttempt.objects.get()
+    assert WRONG["password"] not in f"{attempt.post_data}{attempt.get_data}"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "192.0.2.1", "198.51.100.7"),  # no proxy of ours: the header is the client's own
+        (1, "192.0.2.1", "192.0.2.1"),
+        (1, "203.0.113.9, 192.0.2.1", "192.0.2.1"),  # what the client wrote is to the left
+        (2, "203.0.113.9, 192.0.2.1, 10.0.0.1", "192.0.2.1"),
+        (2, "192.0.2.1", "198.51.100.7"),  # not all proxies wrote: do not believe it
+        (1, "unknown", "198.51.100.7"),
+        (1, "", "198.51.100.7"),
+        (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),  # who has one address has the /64
+    ],
+)
+def test_the_address_that_counts(
+    settings: Settings, proxies: int, forwarded: str, address: str
+) -> None:
+    settings.NOTIFY_PROXIES = proxies
+    request = RequestFactory().get(
+        "/admin/", REMOTE_ADDR="198.51.100.7", HTTP_X_FORWARDED_FOR=forwarded
+    )
+    assert client_address(request) == address
+
+
+def test_requests_of_the_api_never_reach_the_throttle(
+    plain: Settings, root: User, django_assert_num_queries: Any
+) -> None:
+    for _ in range(3):
+        _try(WRONG)
+    with django_assert_num_queries(0):
+        answer = Client().post("/no/such/path", HTTP_X_FORWARDED_FOR="192.0.2.1")
+    assert answer.status_code == 404
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert "Content-Security-Policy" not in answer
+
+
+def test_cookies(plain: Settings, root: User) -> None:
+    client = Client()
+    client.get(LOGIN, secure=True)
+    page = client.post(LOGIN, RIGHT, secure=True)
+    assert page.status_code == 302
+    for name, same_site in (("sessionid", "Lax"), ("csrftoken", "Strict")):
+        cookie = client.cookies[name]
+        assert (cookie["httponly"], cookie["samesite"]) == (True, same_site), name
+        assert bool(cookie["secure"]) is plain.NOTIFY_TLS, name
+    assert client.cookies["sessionid"]["max-age"] == ""  # it ends with the browser
+    assert client.session.get_expiry_age() <= plain.NOTIFY_SESSION_S
+
+
+def test_the_headers_of_a_page(plain: Settings) -> None:
+    page = Client().get(LOGIN)
+    policy = dict(
+        directive.split(" ", 1) for directive in page["Content-Security-Policy"].split("; ")
+    )
+    assert policy["script-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["object-src"] == "'none'"
+    assert page["X-Content-Type-Options"] == "nosniff"
+    assert page["Referrer-Policy"] == "same-origin"
+    assert page["X-Frame-Options"] == "DENY"
+
+
+class _Inline(HTMLParser):
+    """Collects what the policy would stop: scripts without a source, and attributes that are scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        is_data = (given.get("type") or "").endswith("json")
+        if tag == "script" and "src" not in given and not is_data:
+            self.found.append(self.get_starttag_text() or tag)
+        for name, value in attrs:
+            if re.match(r"on[a-z]+$", name) or (value or "").startswith("javascript:"):
+                self.found.append(f"{tag} {name}={value}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/login/",
+        "/admin/",
+        "/admin/notify/app/",
+        "/admin/notify/app/add/",
+        "/admin/notify/skiprule/",
+        "/admin/notify/skiprule/add/",
+        "/admin/notify/linklimit/add/",
+        "/admin/notify/deadletter/",
+        "/admin/auth/user/add/",
+        "/admin/password_change/",
+    ],
+)
+def test_no_page_has_what_the_policy_refuses(plain: Settings, root: User, path: str) -> None:
+    client = Client()
+    if path != "/admin/login/":
+        client.force_login(root)
+    page = client.get(path)
+    assert page.status_code == 200
+    inline = _Inline()
+    inline.feed(page.content.decode())
+    assert not inline.found

@@ -1,0 +1,258 @@
+"""Redis behind a password, an ACL user of least privilege, and TLS: the whole way, and refusals."""
+
+import json
+import os
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+import redis
+from limits import RateLimitItemPerSecond, storage, strategies
+from redis.exceptions import NoPermissionError
+
+from devstack import ROOT, product
+from devstack.process import Launch
+from devstack.services import Service, _answers, _redis_binary, free_port
+from devstack.stack import Stack
+from tests.certificates import Authority
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+
+PASSWORD: Final = "a-password-of-redis"
+#: Of Redis; an older one does not start with a user who may do what it does not know.
+SETINFO_SINCE: Final = (7, 2)
+ACL: Final = (ROOT / "docker" / "redis.acl").read_text()
+#: Allowed and not seen in an ordinary run, with what needs them.
+RARE: Final = {
+    "hget": "a worker that died left a message, which is put back",
+    "rpush": "the same",
+    "exists": "within kombu's script that tidies old bindings",
+    "smembers": "kombu's table of queues, where it has not just read it",
+    "discard": "a transaction of redis-py that fails",
+    "eval": "redis-py, where a script was forgotten",
+    "info": "Flower's page of the broker",
+    "select": "a REDIS_URL with another database than 0",
+    "client|setinfo": "redis-py says its name, depending on its version",
+    "client|setname": "a name for the connection in REDIS_URL",
+    "incrby": "limits of requests",
+    "expire": "the same",
+    "ttl": "the same",
+    "punsubscribe": "a worker that ends",
+}
+
+
+class Guarded:
+    """A Redis of our own with the users of docker/redis.acl, and a stack that uses it."""
+
+    def __init__(self, stack: Stack, directory: Path, namespace: str) -> None:
+        self.stack = stack
+        self.namespace = namespace
+        self.port = free_port()
+        self.tls_port = free_port()
+        self.authority = Authority(directory)
+        self.other = Authority(directory, "other-ca")
+        certificate, key = self.authority.sign("redis", hosts=["127.0.0.1"])
+        users = directory / "users.acl"
+        binary, source = _redis_binary(stack.env)
+        filled = ACL.replace("PASSWORD", PASSWORD).replace("NAMESPACE", namespace)
+        if _version(binary) < SETINFO_SINCE:
+            filled = filled.replace(" +client|setinfo", "")
+        lines = [line for line in filled.splitlines() if not line.startswith("#")]
+        users.write_text("\n".join([*lines, "user root on >root ~* &* +@all", ""]))
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(directory),
+            "save": "",
+            "aclfile": str(users),
+        }
+        self.has_tls = os.environ.get("NOTIFY_EMBEDDED") != "1"
+        if self.has_tls:
+            options |= {
+                "tls-port": str(self.tls_port),
+                "tls-cert-file": str(certificate),
+                "tls-key-file": str(key),
+                "tls-ca-cert-file": str(self.authority.file),
+                "tls-auth-clients": "no",
+            }
+        argv = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
+        launch = Launch(argv, stack.env, directory / "redis.log")
+        url = self.url()
+        stack.add(
+            Service("redis", "Redis", "REDIS_URL", url, source, lambda: _answers(url), launch)
+        )
+
+    def url(self, *, user: str = "notify", password: str = PASSWORD) -> str:
+        """Without TLS."""
+        return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
+
+    def tls_url(self, ca: Path, *, more: str = "") -> str:
+        """With TLS."""
+        return f"rediss://notify:{PASSWORD}@127.0.0.1:{self.tls_port}/0?ssl_ca_certs={ca}{more}"
+
+    def root(self) -> "redis.Redis":
+        """A client that may do all."""
+        return redis.Redis.from_url(self.url(user="root", password="root"), decode_responses=True)
+
+    def log(self, name: str) -> str:
+        """What the process has logged."""
+        return self.stack.log(name).read_text(errors="replace")
+
+    def apply_one(self, web: str, app: product.DemoApp) -> None:
+        """Send an update; returns when it is a row."""
+        record = str(uuid.uuid4())
+        _update(web, app, record)
+        with psycopg.connect(self.stack.env["DATABASE_URL"], autocommit=True) as sql:
+            wait_for(
+                lambda: bool(sql.execute("SELECT 1 FROM record WHERE id = %s", [record]).fetchall())
+            )
+
+
+@contextmanager
+def _guarded(postgres: str, directory: Path) -> Iterator[Guarded]:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+    environ = {
+        **{key: text for key, text in os.environ.items() if key != "REDIS_URL"},
+        "DATABASE_URL": urlunsplit(urlsplit(postgres)._replace(path=f"/{name}")),
+        "NOTIFY_NAMESPACE": name,
+        "NOTIFY_PARTITIONS": "2",
+        "NOTIFY_STALLED_AFTER_MS": "3000",
+        "NOTIFY_RESEND_AFTER_MS": "500",
+        "DJANGO_SETTINGS_MODULE": "notify.settings",
+    }
+    try:
+        with Stack(directory / "stack", environ=environ, say=lambda line: None) as stack:
+            product.configure(stack)
+            made = Guarded(stack, directory, name)
+            stack.start_services()
+            assert stack.env["REDIS_URL"] == made.url()
+            yield made
+    finally:
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def guarded(postgres: str, redis_url: str, kafka: list[str], tmp_path: Path) -> Iterator[Guarded]:
+    """A stack for one test, with tables and topic."""
+    with _guarded(postgres, tmp_path) as made:
+        yield made
+
+
+def _update(web: str, app: product.DemoApp, record: str) -> None:
+    request = Request(
+        f"{web}/api/v1/players/{record}",
+        json.dumps({"app_id": app.app_id, "tags": {"by": "acl"}}).encode(),
+        {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
+        method="PUT",
+    )
+    urlopen(request, timeout=10).close()
+
+
+def _version(binary: str) -> tuple[int, int]:
+    told = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
+    (found,) = re.findall(r"v=(\d+)\.(\d+)", told.stdout)
+    return int(found[0]), int(found[1])
+
+
+def _allowed() -> set[str]:
+    (line,) = re.findall(r"^user notify (.*)$", ACL, re.MULTILINE)
+    return {word[1:] for word in line.split() if word.startswith("+")}
+
+
+def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> None:
+    stack = guarded.stack
+    app = product.prepare(stack)
+    guarded.root().config_resetstat()
+    web = product.start_web(stack)
+    product.start_bridge(stack)
+    product.start_worker(stack, "worker")
+    flower = product.start_flower(stack)
+    product.wait_ready(stack, web, flower_url=flower)
+    guarded.apply_one(web, app)
+    # A worker that is killed and one that ends in order; the next goes on.
+    stack.kill("worker")
+    stack.restart("worker")
+    guarded.apply_one(web, app)
+    stack.child("worker").stop()
+    stack.restart("worker")
+    guarded.apply_one(web, app)
+    counter = strategies.FixedWindowRateLimiter(
+        storage.RedisStorage(guarded.url(), key_prefix=f"{guarded.namespace}.limits")
+    )
+    assert [counter.hit(RateLimitItemPerSecond(1, 60), "app") for _ in range(2)] == [True, False]
+    root = guarded.root()
+    assert not root.acl_log()
+    seen = {name.removeprefix("cmdstat_").lower() for name in root.info("commandstats")}
+    own = {"auth", "config|resetstat", "acl|log"}  # of the test's root, and what needs no right
+    assert seen - own <= _allowed()
+    assert _allowed() - seen <= RARE.keys()
+    assert PASSWORD not in "".join(guarded.log(name) for name in ("web", "bridge", "worker"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("get", "another.key"),
+        ("set", "notify", "1"),
+        ("keys", "*"),
+        ("flushall",),
+        ("config", "get", "*"),
+        ("acl", "list"),
+        ("publish", "another./0.celery.pidbox", "x"),
+        ("script", "flush"),
+    ],
+)
+def test_what_the_user_may_not(guarded: Guarded, command: tuple[str, ...]) -> None:
+    with redis.Redis.from_url(guarded.url()) as client, pytest.raises(NoPermissionError):
+        client.execute_command(*command)
+
+
+def test_a_refused_password_is_said_and_right_later_needs_no_restart(guarded: Guarded) -> None:
+    stack, wrong = guarded.stack, "not-yet-the-password"
+    app = product.prepare(stack)
+    env = {"REDIS_URL": guarded.url(password=wrong)}
+    web = product.start_web(stack, env=env)
+    product.start_bridge(stack, env=env)
+    product.start_worker(stack, "worker", env=env)
+    wait_for(lambda: product.answers(f"{web}/healthz/ready"))
+    record = str(uuid.uuid4())
+    _update(web, app, record)
+    said = re.compile("invalid username-password pair")
+    for name in ("bridge", "worker"):
+        wait_for(lambda name=name: bool(said.search(guarded.log(name))))  # type: ignore[misc]
+    wait_for(lambda: product.answers(f"{web}/healthz/pipeline", status=503))
+    root: Any = guarded.root()
+    root.execute_command("ACL", "SETUSER", "notify", f">{wrong}")
+    wait_for(lambda: product.answers(f"{web}/healthz/pipeline"))
+    guarded.apply_one(web, app)
+    assert wrong not in "".join(guarded.log(name) for name in ("web", "bridge", "worker"))
+
+
+def test_tls_is_spoken_and_the_certificate_is_checked(guarded: Guarded) -> None:
+    if not guarded.has_tls:
+        pytest.skip("the wheel's Valkey has no TLS: unset NOTIFY_EMBEDDED")
+    stack = guarded.stack
+    app = product.prepare(stack)
+    wrong = {"REDIS_URL": guarded.tls_url(guarded.other.file)}
+    right: dict[str, Any] = {"REDIS_URL": guarded.tls_url(guarded.authority.file)}
+    web = product.start_web(stack, env=right)
+    product.start_bridge(stack, env=right)
+    product.start_worker(stack, "worker-wrong", env=wrong)
+    wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in guarded.log("worker-wrong"))
+    stack.child("worker-wrong").stop()
+    product.start_worker(stack, "worker", env=right)
+    wait_for(lambda: product.answers(f"{web}/healthz/pipeline"))
+    guarded.apply_one(web, app)
+    assert PASSWORD not in "".join(guarded.log(name) for name in ("bridge", "worker-wrong"))
