@@ -26,6 +26,11 @@ WEB_IN_FLIGHT_BYTES = Gauge(
     "notify_web_in_flight_bytes", "Handed to the producer, not acked.", multiprocess_mode="livesum"
 )
 WEB_REFUSED = Counter("notify_web_refused_total", "Requests answered 503.", ["reason"])
+WEB_LIMITED = Counter("notify_web_limited_total", "Requests answered 429.", ["limit"])
+WEB_LIMITS_ALONE = Counter(
+    "notify_web_limits_alone_total",
+    "Times that Redis could not count and the process counted alone for a second.",
+)
 WEB_APPS_READ_TIMESTAMP = Gauge(
     "notify_web_apps_read_timestamp_seconds",
     "When apps and keys were last read; time() minus it is how long a revoked key may live on.",

@@ -30,6 +30,12 @@ class App(models.Model):
         help_text="SDK calls that name a user, an email address or a number must carry a token of "
         "the app's server. Old SDKs (4.x) have no tokens: they can then name nobody.",
     )
+    requests_per_s = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        verbose_name="requests a second",
+        help_text="Past so many its calls get 429. Empty: everybody's limit holds. 0: no limit.",
+    )
     enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
     created_at = models.DateTimeField(auto_now_add=True)
 

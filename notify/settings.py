@@ -232,6 +232,16 @@ NOTIFY_IDENTITY_TOKEN_CHARS = env.integer("NOTIFY_IDENTITY_TOKEN_CHARS", 4_096, 
 NOTIFY_IDENTITY_TOKENS = env.integer("NOTIFY_IDENTITY_TOKENS", 10_000)
 #: How old a tick may be before /healthz/pipeline says that the stream does not move.
 NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 10_000, least=1)
+#: Limits a second, 0 for none: of an app, shared by all web processes; of a record.
+NOTIFY_LIMIT_REQUESTS_PER_S = env.integer("NOTIFY_LIMIT_REQUESTS_PER_S", 1_000)
+NOTIFY_LIMIT_UPDATES_PER_S = env.integer("NOTIFY_LIMIT_UPDATES_PER_S", 100_000)
+NOTIFY_LIMIT_RECORD_UPDATES_PER_S = env.integer("NOTIFY_LIMIT_RECORD_UPDATES_PER_S", 0)
+#: What of a limit one web process admits while Redis is away and it counts alone.
+NOTIFY_LIMIT_LOCAL_PERCENT = env.integer("NOTIFY_LIMIT_LOCAL_PERCENT", 50, least=1, most=100)
+#: How long a request may wait for Redis to count it; after a failure Redis is not asked for 1 s.
+NOTIFY_LIMIT_REDIS_TIMEOUT_MS = env.integer("NOTIFY_LIMIT_REDIS_TIMEOUT_MS", 50, least=1)
+#: Members of all objects and lists in one request body.
+NOTIFY_BODY_MEMBERS = env.integer("NOTIFY_BODY_MEMBERS", 100_000, least=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
 
 #: Port of /metrics in bridge and workers (web serves it itself); 0 is off.

@@ -175,7 +175,10 @@ class AppAdmin(ListAdmin):
         """A new app has no id yet, and no key to verify tokens with."""
         if obj is None:
             return ("name", "enabled", "requires_key")
-        shown = ("name", "id", "enabled", "requires_key", "requires_identity", "created_at")
+        shown = (
+            *("name", "id", "enabled", "requests_per_s", "requires_key", "requires_identity"),
+            "created_at",
+        )
         may_add = self.has_change_permission(request, obj) and _may_add_public_keys(request)
         return (*shown, _PUBLIC_KEY) if may_add else shown
 

@@ -10,7 +10,9 @@ from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.web import changes, sdks, subjects, users
 from notify.web.answers import ok
+from notify.web.apps_cache import KnownApp
 from notify.web.endpoint import Call
+from notify.web.identity import Identity
 from notify.web.subjects import ONESIGNAL_ID, Subject
 
 
@@ -23,8 +25,8 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
 
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}/identity: give the user the aliases in `identity`."""
-    app, _ = changes.caller(call, app_id)
-    return _give(call, app_id, subjects.user(app.id, label, name))
+    app, who = changes.caller(call, app_id)
+    return _give(call, app, who, subjects.user(app.id, label, name))
 
 
 def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResponse:
@@ -62,13 +64,12 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
 
 def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """PATCH /apps/{app}/subscriptions/{id}/user/identity: give that user the aliases in `identity`."""
-    app, _ = changes.caller(call, app_id)
-    return _give(call, app_id, subjects.owner(app.id, subscription))
-
-
-def _give(call: Call, app_id: str, subject: Subject) -> HttpResponse:
-    body = call.body()
     app, who = changes.caller(call, app_id)
+    return _give(call, app, who, subjects.owner(app.id, subscription))
+
+
+def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpResponse:
+    body = call.body()
     names = subjects.identity_in(body)
     if ONESIGNAL_ID in names:
         raise Malformed("onesignal_id is the user's id: it cannot be given")

@@ -38,6 +38,8 @@ class KnownApp:
     requires_key: bool = False
     digests: tuple[str, ...] = ()
     requires_identity: bool = False
+    #: Its own limit of requests; None is everybody's, 0 is none.
+    requests_per_s: int | None = None
     identity_keys: tuple[str, ...] = ()
 
 

@@ -28,8 +28,8 @@ from django.http import HttpResponse
 
 from notify.domain import ids
 from notify.domain.errors import Malformed
-from notify.domain.update import KINDS, OPS, UPDATE
-from notify.web import device
+from notify.domain.update import KINDS, OPS, UPDATE, Update
+from notify.web import device, warned
 from notify.web.answers import Refused, ok
 from notify.web.auth import KeyNeeded
 from notify.web.draft import Draft, encoded, update_of
@@ -47,22 +47,23 @@ def accept(call: Call, app_id: str) -> HttpResponse:
     body = call.body(bytes_max=settings.NOTIFY_BATCH_BYTES)
     items = _items(body)
     at = call.services.now_ms()
-    values: list[bytes] = []
+    made: list[tuple[Update, bytes]] = []
     results: list[dict[str, Any]] = []
     for place, item in enumerate(items):
         try:
-            record, value = _value(item, app.id, at=at, message_id=call.message_id(place))
+            update = _update(item, app.id, at=at, message_id=call.message_id(place))
+            made.append((update, encoded(update)))
         except (Malformed, Refused) as error:
             results.append({"errors": [str(error)]})
         else:
-            values.append(value)
-            results.append({"id": record})
-    if not values:
+            results.append({"id": update.record})
+    if not made:
         raise Refused(400, "no item is valid: see results", details={"results": results})
-    send(call, app, values)
-    rejected = len(items) - len(values)
-    answer = {"accepted": len(values), "rejected": rejected, "results": results}
-    return ok(answer, status=202)
+    updates = [update for update, _ in made]
+    call.services.limits.updates(app, [update.record for update in updates])
+    send(call, app, [value for _, value in made])
+    answer = {"accepted": len(made), "rejected": len(items) - len(made), "results": results}
+    return ok(answer | warned.of(call.services.apps.known(), updates), status=202)
 
 
 def _items(body: Mapping[str, Any]) -> list[Any]:
@@ -77,8 +78,8 @@ def _items(body: Mapping[str, Any]) -> list[Any]:
     return items
 
 
-def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[str, bytes]:
-    """The record's id and the message. Raises Malformed, or Refused for one that is too large."""
+def _update(item: object, app: str, *, at: int, message_id: str | None) -> Update:
+    """Raises Malformed."""
     if not isinstance(item, Mapping):
         raise Malformed("an item must be an object")
     op = item.get("op", UPDATE)
@@ -90,7 +91,7 @@ def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[
             raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
     kind, identifier = _described(item)
     record = _record(item, app, kind, identifier)
-    made = update_of(
+    return update_of(
         app,
         record,
         at=at,
@@ -100,7 +101,6 @@ def _value(item: object, app: str, *, at: int, message_id: str | None) -> tuple[
         draft=_draft(item, identifier) if op == UPDATE else None,
         links=_links(item),
     )
-    return record, encoded(made)
 
 
 def _message_id(item: Mapping[str, Any], otherwise: str | None) -> Any:

@@ -1,13 +1,18 @@
 """Request bodies: read within a bound, and parsed as the JSON that we accept."""
 
 import json
+import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from notify.domain.update import DEPTH_MAX
 from notify.web.answers import Refused
 
+#: zlib's way to say: with gzip's header, and no other.
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _CUT: Final = "the body ended before its announced length"
 
 
@@ -20,14 +25,40 @@ def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
         raise Refused(400, f"the body is not JSON: {_short(error)}") from None
     if not isinstance(fields, dict):
         raise Refused(400, "the body must be a JSON object")
-    if _depth_exceeds(fields, DEPTH_MAX):
-        raise Refused(400, f"the body is nested deeper than {DEPTH_MAX} levels")
+    _check_shape(fields)
     return fields
 
 
 def _read(request: HttpRequest, bytes_max: int) -> bytes:
-    if request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-        raise Refused(400, "Content-Encoding is not supported: send the body as it is")
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if encoding == "gzip":
+        return _inflated(_as_sent(request, bytes_max), bytes_max)
+    if encoding not in ("identity", ""):
+        raise Refused(400, "Content-Encoding must be gzip, or absent: send the body as it is")
+    return _as_sent(request, bytes_max)
+
+
+def _inflated(packed: bytes, bytes_max: int) -> bytes:
+    """What gzip packed, of one member or several. Never inflates more than one byte past the bound."""
+    parts: list[bytes] = []
+    room = bytes_max + 1
+    while packed:
+        member = zlib.decompressobj(wbits=_GZIP)
+        try:
+            part = member.decompress(packed, room)
+        except zlib.error:
+            raise Refused(400, "the body is not gzip, as its Content-Encoding says") from None
+        room -= len(part)
+        if room <= 0:
+            raise _too_large(bytes_max, " when it is inflated")
+        if not member.eof:
+            raise Refused(400, "the body's gzip ends too early")
+        parts.append(part)
+        packed = member.unused_data
+    return b"".join(parts)
+
+
+def _as_sent(request: HttpRequest, bytes_max: int) -> bytes:
     length = request.META.get("CONTENT_LENGTH") or ""
     if length and not (length.isascii() and length.isdecimal()):
         raise Refused(400, "Content-Length is not a number")
@@ -59,8 +90,8 @@ def _read_up_to(request: HttpRequest, wanted: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(bytes_max: int) -> Refused:
-    return Refused(413, f"the body is larger than {bytes_max} bytes")
+def _too_large(bytes_max: int, how: str = "") -> Refused:
+    return Refused(413, f"the body is larger than {bytes_max} bytes{how}")
 
 
 def _no_constant(name: str) -> None:
@@ -79,12 +110,24 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _depth_exceeds(value: dict[str, Any] | list[Any], most: int) -> bool:
-    """Whether objects and lists are nested more than `most` deep; stops there."""
-    if most == 0:
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return any(_depth_exceeds(each, most - 1) for each in inner if isinstance(each, (dict, list)))
+def _check_shape(fields: dict[str, Any]) -> None:
+    """Raises Refused 400 for what is too deep or too wide; looks no further then."""
+    most: int = settings.NOTIFY_BODY_MEMBERS
+    members = 0
+    level: list[dict[str, Any] | list[Any]] = [fields]
+    for _ in range(DEPTH_MAX):
+        members += sum(map(len, level))
+        if members > most:
+            raise Refused(400, f"the body has more than {most} members in its objects and lists")
+        inner = [each for outer in level for each in _values(outer)]
+        level = [each for each in inner if isinstance(each, (dict, list))]
+        if not level:
+            return
+    raise Refused(400, f"the body is nested deeper than {DEPTH_MAX} levels")
+
+
+def _values(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def _short(error: BaseException) -> str:

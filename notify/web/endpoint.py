@@ -48,9 +48,12 @@ class Call:
     def app_and_key(
         self, app_id: object, *, key: KeyNeeded = KeyNeeded.BY_APP
     ) -> tuple[KnownApp, bool]:
-        """The same, and whether the request carried a key of the app."""
+        """The same, and whether the request carried a key of the app. Once a request: it is
+        counted here. Raises Refused 429."""
         known = self.services.apps.known()
-        return auth.authenticate(known, app_id, self.request.META, key=key)
+        found, has_key = auth.authenticate(known, app_id, self.request.META, key=key)
+        self.services.limits.request(found)
+        return found, has_key
 
     def identity(
         self,
@@ -119,7 +122,8 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         seconds = time.perf_counter() - started
         metrics.WEB_REQUESTS.labels(route, str(response.status_code)).inc()
         metrics.WEB_SECONDS.labels(route).observe(seconds)
-        if response.status_code >= 400:
+        # A storm of refusals must not become one of log lines: 429 is logged where it is counted.
+        if response.status_code >= 400 and response.status_code != 429:
             logs.get().info(
                 "request_refused",
                 route=route,

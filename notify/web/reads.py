@@ -176,8 +176,17 @@ class PostgresReads:
                 digests=tuple(digests),
                 requires_identity=requires_identity,
                 identity_keys=tuple(pems),
+                requests_per_s=requests_per_s,
             )
-            for id_, enabled, requires_key, digests, requires_identity, pems in self._rows("apps")
+            for (
+                id_,
+                enabled,
+                requires_key,
+                digests,
+                requires_identity,
+                pems,
+                requests_per_s,
+            ) in self._rows("apps")
         }
         return Known(apps, partitions, self._dropping())
 

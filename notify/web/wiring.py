@@ -10,8 +10,10 @@ from typing import Final
 from django.conf import settings
 
 from notify.producer import Producer, TopicProducer
+from notify.web import limits
 from notify.web.apps_cache import AppsCache
 from notify.web.identity import Verifier
+from notify.web.limits import RateLimits
 from notify.web.pipeline import Pipeline
 from notify.web.reads import PostgresReads, Reads
 
@@ -28,6 +30,7 @@ class Services:
     producer: Producer
     reads: Reads
     pipeline: Pipeline
+    limits: RateLimits = field(default_factory=limits.none)
     verifier: Verifier = field(default_factory=Verifier)
 
     def now_ms(self) -> int:
@@ -61,4 +64,4 @@ def build(at_end: ExitStack) -> Services:
     for each in (cached, reads, producer, apps):
         at_end.callback(each.close)
     pipeline = Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000)
-    return Services(apps, producer, reads, pipeline)
+    return Services(apps, producer, reads, pipeline, limits.of_settings())

@@ -21,7 +21,7 @@ TELL_EVERY_S = 10.0
 #: From this number of inputs on, each operation must have been accepted once, or the fuzz is blind
 #: to what comes after its checks; and memory must have stayed flat.
 LONG = 8_000
-GROWTH_BYTES_MAX = 16 * 1024 * 1024
+GROWTH_BYTES_MAX = 4 * 1024 * 1024
 #: Sizes are compared after this share of the run, when caches are full.
 WARM = 0.1
 

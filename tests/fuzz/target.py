@@ -54,6 +54,7 @@ class Target:
         if isinstance(given, bytes):
             return self._message(given)
         self._producer.log.clear()
+        self._producer.traceparents.clear()
         status, headers, content = self._answer(given)
         self._check_answer(given, status, headers, content)
         for values in self._producer.log.values():

@@ -1,13 +1,16 @@
 """Granian itself, with the real services behind: what only a server shows."""
 
+import gzip
 import http.client
 import json
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from devstack import product
@@ -112,3 +115,61 @@ def test_metrics_and_health(server: tuple[Running, str]) -> None:
     assert "notify_web_ack_seconds_count" in text
     assert run.app.app_id not in text
     assert run.app.key not in "".join(path.read_text() for path in run.logs())
+
+
+def test_packed_bodies_and_bombs_do_not_fill_memory(server: tuple[Running, str]) -> None:
+    """Eight clients send nothing but bombs and large bodies: all are refused, and web stays as it is."""
+    run, address = server
+    web = psutil.Process(run.stack.child("web").pid)
+    bomb = gzip.compress(b" " * 20_000_000)
+    assert len(bomb) < 32 * 1024
+    sent: list[tuple[bytes | None, dict[str, str]]] = [
+        (bomb, {"Content-Encoding": "gzip"}),
+        (b"x" * 5_000_000, {}),
+        (None, {}),
+    ]
+    before = _rss(web)
+
+    def storm(_: int) -> list[int]:
+        found = []
+        for _ in range(5):
+            for body, headers in sent:
+                chunks = iter([b"x" * 65_536] * 100) if body is None else body
+                try:
+                    found.append(call(address, "POST", "/players", chunks, headers)[0])
+                except OSError:
+                    found.append(413)  # refused before all of it was sent
+        return found
+
+    with ThreadPoolExecutor(8) as clients:
+        statuses = Counter(status for found in clients.map(storm, range(8)) for status in found)
+    assert statuses == {413: 120}
+    assert _rss(web) - before < 64 * 1024 * 1024
+    assert call(address, "GET", "/healthz/ready")[0] == 200
+
+
+def _rss(process: psutil.Process) -> int:
+    members = [process, *process.children(recursive=True)]
+    return sum(each.memory_info().rss for each in members)
+
+
+def test_a_storm_of_one_app_is_refused_and_another_app_is_served(
+    server: tuple[Running, str],
+) -> None:
+    """By counts in Redis: the default limit is lowered for one app, as in the admin."""
+    run, address = server
+    run.sql.execute("UPDATE app SET requests_per_s = 5")
+    other = json.loads(product.manage(run.stack, "app", "create", "Calm", "--json"))
+    path = f"/apps/{run.app.app_id}/android_params.js"
+
+    def storm() -> Counter[int]:
+        return Counter(call(address, "GET", path)[0] for _ in range(40))
+
+    try:
+        run.wait("the limit is known", lambda: storm()[429] > 0)
+        calm = f"/apps/{other['id']}/android_params.js"
+        run.wait("the app is known", lambda: call(address, "GET", calm)[0] == 200)
+        assert Counter(call(address, "GET", calm)[0] for _ in range(20)) == {200: 20}
+    finally:
+        run.sql.execute("UPDATE app SET requests_per_s = NULL")
+    run.wait("the limit is gone", lambda: storm()[429] == 0)

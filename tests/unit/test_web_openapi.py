@@ -336,8 +336,9 @@ def test_a_field_inside_is_refused_exactly_where_its_schema_refuses_it(
 
 @cache
 def made_bodies(component: str) -> st.SearchStrategy[Any]:
-    """What the schema of a body makes."""
-    return FromSchema(described(), AppId=st.just(APP)).component(component)
+    """What the schema of a body makes. Parents are other records than children: none is its own."""
+    parents = st.uuids(version=4).map(str)
+    return FromSchema(described(), AppId=st.just(APP), StoredId=parents).component(component)
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=named)

@@ -1,6 +1,8 @@
 """What holds for every request: bodies, keys, errors, traces, routes."""
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -86,9 +88,98 @@ def test_an_update_that_grows_past_what_the_bridge_reads(web: Web, settings: Set
     assert web.sent() == []
 
 
-def test_a_compressed_body_is_refused(web: Web) -> None:
-    answer = web.call("PUT", PUT, {"app_id": APP}, headers={"Content-Encoding": "gzip"})
+GZIP = {"Content-Encoding": "gzip"}
+BODY = json.dumps({"app_id": APP, "tags": {"a": "1"}}).encode()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(BODY),
+        gzip.compress(BODY, 1),
+        gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]),
+        gzip.compress(b"") + gzip.compress(BODY),
+    ],
+)
+def test_a_body_may_be_packed(web: Web, packed: bytes) -> None:
+    assert web.call("PUT", PUT, raw=packed, headers=GZIP).status == 200
+    assert web.one().patch.ops == {"tags.a": ("=", "1")}
+
+
+@pytest.mark.parametrize(
+    ("packed", "words"),
+    [
+        (b"", "not JSON"),
+        (BODY, "is not gzip"),
+        (zlib.compress(BODY), "is not gzip"),
+        (gzip.compress(BODY)[:-9], "ends too early"),
+        (gzip.compress(BODY)[:5], "ends too early"),
+        (gzip.compress(BODY)[:-8] + b"12345678", "is not gzip"),
+        (gzip.compress(BODY) + b"x", "ends too early"),
+        (gzip.compress(BODY) + b"junk that is long enough", "is not gzip"),
+        (gzip.compress(BODY) * 2, "not JSON"),
+    ],
+)
+def test_a_body_that_is_badly_packed(web: Web, packed: bytes, words: str) -> None:
+    answer = web.call("PUT", PUT, raw=packed, headers=GZIP)
     assert answer.status == 400
+    assert words in answer.body["errors"][0]
+    assert web.sent() == []
+
+
+def test_a_body_is_never_inflated_past_its_bound(
+    web: Web, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inflated: list[int] = []
+    inflate = zlib.decompressobj
+
+    class Watched:
+        def __init__(self, wbits: int) -> None:
+            self._member = inflate(wbits)
+
+        def decompress(self, packed: bytes, most: int) -> bytes:
+            part: bytes = self._member.decompress(packed, most)
+            inflated.append(len(part))
+            return part
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._member, name)
+
+    monkeypatch.setattr("notify.web.bodies.zlib.decompressobj", Watched)
+    settings.NOTIFY_BODY_BYTES = 10_000
+    bomb = gzip.compress(b" " * 9_000_000)
+    many = gzip.compress(b" " * 3_000) * 20
+    for packed in (bomb, many):
+        inflated.clear()
+        answer = web.call("PUT", PUT, raw=packed, headers=GZIP)
+        assert answer.status == 413
+        assert "inflated" in answer.body["errors"][0]
+        assert sum(inflated) == 10_001
+    full = BODY[:-1] + b" " * (10_000 - len(BODY)) + b"}"
+    assert web.call("PUT", PUT, raw=gzip.compress(full), headers=GZIP).status == 200
+    assert web.call("PUT", PUT, raw=gzip.compress(full + b" "), headers=GZIP).status == 413
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "zstd", "x-gzip"])
+def test_a_body_is_packed_in_one_way_only(web: Web, encoding: str) -> None:
+    answer = web.call("PUT", PUT, raw=BODY, headers={"Content-Encoding": encoding})
+    assert answer.status == 400
+    assert "must be gzip" in answer.body["errors"][0]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "", " Identity "])
+def test_a_body_may_say_that_it_is_not_packed(web: Web, encoding: str) -> None:
+    assert web.call("PUT", PUT, raw=BODY, headers={"Content-Encoding": encoding}).status == 200
+
+
+def test_a_body_has_so_many_members(web: Web, settings: Settings) -> None:
+    settings.NOTIFY_BODY_MEMBERS = 10
+    ignored = {"app_id": APP, "x": [[1, 2], {"a": 1, "b": [3]}]}  # 2 + 2 + 2 + 2 + 1 members
+    assert web.call("PUT", PUT, ignored).status == 200
+    for more in ({**ignored, "y": 1, "z": 1}, {"app_id": APP, "x": [0] * 9}):
+        answer = web.call("PUT", PUT, more)
+        assert answer.status == 400
+        assert "more than 10 members" in answer.body["errors"][0]
 
 
 @pytest.mark.parametrize("app_id", [None, "", 5, ["x"], {}, True])

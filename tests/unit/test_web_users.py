@@ -359,5 +359,8 @@ def test_an_answer_warns_of_what_is_dropped(web: Web, monkeypatch: pytest.Monkey
     ]
     for path in (f"/players/{SUB}", f"/players/{record_id(APP, 'push', 't')}"):
         assert "warnings" not in web.call("PUT", path, {"app_id": APP}).body
+    items = {"updates": [{"record": ANN}, {"record": ANN}, {"record": SUB}]}
+    batch = web.call("POST", f"{BASE}/batch", items, key=web.secret)
+    assert len(batch.body["warnings"]) == 2
     other = web.call("PUT", f"/players/{ANN}", {"app_id": STRICT_APP}, key=web.secret)
     assert "warnings" not in other.body
