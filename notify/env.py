@@ -41,7 +41,8 @@ def texts(name: str, default: str) -> list[str]:
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
-    """A whole number from `least` to `most`, None being no end. Raises ImproperlyConfigured for anything else."""
+    """A whole number from `least` to `most`, None being no end. Raises ImproperlyConfigured for
+    anything else."""
     raw = text(name, str(default))
     try:
         value = int(raw)
