@@ -8,6 +8,8 @@ import uuid
 from functools import lru_cache
 from typing import Final
 
+from notify.domain.errors import Malformed
+
 #: Kinds of tokens that are not a record's kind; no kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 _NO_VERSION: Final = ~(0xF << 76)
@@ -39,18 +41,18 @@ def record_id(app: str, kind: str, token: str) -> str:
 
     A push token is a secret of its device, so its id looks like a random one.
     """
-    made = uuid.uuid5(_namespace(app), f"{kind}:{normalised(kind, token)}")
+    made = _hashed(app, f"{kind}:{normalised(kind, token)}")
     return _as_if_random(made) if kind == "push" else str(made)
 
 
 def keyed_id(app: str, key: str) -> str:
     """The id for a request without any token, from its Idempotency-Key: a retry gets it again."""
-    return _as_if_random(uuid.uuid5(_namespace(app), f"{_IDEMPOTENCY_KEY}:{key}"))
+    return _as_if_random(_hashed(app, f"{_IDEMPOTENCY_KEY}:{key}"))
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
     """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`."""
-    made = uuid.uuid5(_namespace(app), f"alias:{kind}:{len(label)}:{label}:{name}")
+    made = _hashed(app, f"alias:{kind}:{len(label)}:{label}:{name}")
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
 
 
@@ -67,7 +69,7 @@ def follows_from_a_name(record: str) -> bool:
 def named_user(app: str, alias: str, generation: int) -> str:
     """The id of the user that an alias names that was given to nobody: a new one each time that it
     was taken from somebody, which makes its generation higher."""
-    return str(uuid.uuid5(_namespace(app), f"user:{alias}:{generation}"))
+    return str(_hashed(app, f"user:{alias}:{generation}"))
 
 
 def random_id() -> str:
@@ -77,6 +79,14 @@ def random_id() -> str:
 
 def _as_if_random(made: uuid.UUID) -> str:
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_4))
+
+
+def _hashed(app: str, words: str) -> uuid.UUID:
+    """UUIDv5 of the words in the app's namespace. Raises Malformed for half a character."""
+    try:
+        return uuid.uuid5(_namespace(app), words)
+    except UnicodeEncodeError:
+        raise Malformed("a name or token contains a lone surrogate, which is not text") from None
 
 
 @lru_cache(maxsize=4096)

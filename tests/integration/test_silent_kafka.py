@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
-HEARTBEAT_MS: Final = 200
+HEARTBEAT_MS: Final = 1_000
 POLL_MS: Final = 20
 POLLS: Final = 50
 #: Looks for messages in one poll: a poll that spins takes about fifty.

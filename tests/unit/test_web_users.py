@@ -114,6 +114,8 @@ def test_a_subscription_that_there_is_already_keeps_its_id(web: Web) -> None:
         ({"identity": {"external_id": ""}}, "external_id must be a string of 1"),
         ({"identity": {"x" * 129: "a"}}, "label has 1 to 128"),
         ({"identity": {"onesignal_id": "x"}}, "onesignal_id must be a UUID"),
+        ({"identity": {"external_id": "\ud800"}}, "lone surrogate"),
+        ({"subscriptions": [{"type": "Email", "token": "\ud800"}]}, "lone surrogate"),
         ({"properties": "x"}, "properties must be an object"),
         ({"properties": {"tags": []}}, "tags must be an object"),
         ({"properties": {"first_active": 1.5}}, "first_active must be an integer"),
