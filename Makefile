@@ -33,8 +33,9 @@ test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
 check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
 	@$(RUN) -m devstack.check
 
-bench: $(INSTALLED) ## measure the drain of prepared updates, beside other ways to do it
-	@$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.drain $(ARGS)
+bench: $(INSTALLED) ## measure drain, edge and spike, beside other ways; BENCH=edge for one, with ARGS
+	@for each in $(or $(BENCH),drain edge spike); do \
+		$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.$$each $(ARGS) || exit 1; done
 
 faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
 	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)

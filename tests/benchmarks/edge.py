@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(run: Running, arguments: argparse.Namespace) -> None:
-    servers = {end: _serve(run.stack, end) for end in ENDS}
+    servers = {end: serve(run.stack, end) for end in ENDS}
     for address in servers.values():
-        _await(run, address)
-    single = _updates(run.app.app_id)
+        wait_for(run, address)
+    single = updates(run.app.app_id)
     found: dict[str, list[Load]] = {end: [] for end in ENDS}
     for number in range(arguments.rounds + 1):
         for end, address in servers.items():
@@ -94,7 +94,7 @@ def _measure(run: Running, arguments: argparse.Namespace) -> None:
         _stop_postgres(run, servers, single, arguments)
 
 
-def _serve(stack: Stack, end: str) -> tuple[str, int]:
+def serve(stack: Stack, end: str) -> tuple[str, int]:
     """A server on the first core."""
     port = free_port()
     child = stack.spawn(
@@ -110,7 +110,8 @@ def _serve(stack: Stack, end: str) -> tuple[str, int]:
     return "127.0.0.1", port
 
 
-def _await(run: Running, address: tuple[str, int]) -> None:
+def wait_for(run: Running, address: tuple[str, int]) -> None:
+    """Returns when it answers."""
     ask = [request("GET", f"/apps/{run.app.app_id}/android_params.js", b"")]
 
     def answers() -> bool:
@@ -122,7 +123,7 @@ def _await(run: Running, address: tuple[str, int]) -> None:
     run.wait(f"web on {address[1]}", answers)
 
 
-def _updates(app: str) -> list[bytes]:
+def updates(app: str) -> list[bytes]:
     """What a device says of itself, of many devices."""
     return [
         request(
