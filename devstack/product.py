@@ -108,6 +108,8 @@ def start_web(
             *(PYTHON, "-m", "granian", "--interface", "wsgi", "notify.wsgi:application"),
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--workers", "1", "--blocking-threads", "24"),
+            # docs/limits.md, "Slow senders"
+            *("--http", "1", "--no-ws", "--http1-header-read-timeout", "10000"),
         ],
         env=env,
     )

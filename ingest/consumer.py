@@ -32,6 +32,9 @@ POLL_MIN_MS: Final = 10
 FACTS_TIMEOUT_MS: Final = 5_000
 #: The longest wait between two tries to connect: kafka-python's 30 s would outlast Kafka's absence.
 RECONNECT_MAX_MS: Final = 1_000
+#: A leader that did not know the topic's partitions yet gives them to nobody, and asks again only when
+#: what it knows is so old. Kafka's own five minutes are five minutes without a bridge.
+METADATA_MAX_AGE_MS: Final = 5_000
 
 Partitions = Collection[TopicPartition]
 
@@ -116,11 +119,15 @@ class KafkaLog:
                 max_poll_records=max_poll,
                 fetch_max_wait_ms=100,
                 reconnect_backoff_max_ms=RECONNECT_MAX_MS,
+                metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
                 bootstrap_timeout_ms=FACTS_TIMEOUT_MS,
             )
             _let_polls_wait(self._consumer)
+            # Known before the group is joined: a leader without it gives the partitions to nobody, and
+            # what it hears while it does so it may take for what it gave.
+            self._consumer.partitions_for_topic(topic)
             self._consumer.subscribe([topic], listener=self._listener)
 
     def poll(self, timeout_ms: int) -> Polled:

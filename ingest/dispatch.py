@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from amqp.exceptions import ChannelError
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -71,10 +70,9 @@ class CeleryDispatcher:
         """Dispatcher.queued."""
         try:
             with self._app.pool.acquire(block=True) as connection:
-                declared = connection.default_channel.queue_declare(queue_of(lane), passive=True)
+                # Not passive: kombu 5.7 then looks for the queue without its namespace, and finds none.
+                declared = connection.default_channel.queue_declare(queue_of(lane))
                 return int(declared.message_count)
-        except ChannelError:
-            return 0  # the queue is empty: Redis keeps no empty list
         except _AWAY as error:
             raise DispatcherAway(str(error)) from error
 

@@ -118,10 +118,15 @@ class PostgresLedger:
                 yield self._connection
         except psycopg.Error as error:
             self.close()
-            raise LedgerAway(
-                f"{error.sqlstate or type(error).__name__} "
-                f"{error.diag.message_primary or str(error).partition(chr(10))[0]}"
-            ) from error
+            raise LedgerAway(_what(error)) from error
+
+
+def _what(error: psycopg.Error) -> str:
+    """What went wrong; in names only where PostgreSQL's own text may quote the data."""
+    if error.sqlstate is None:
+        return f"{type(error).__name__} {str(error).partition(chr(10))[0]}"
+    named = (error.sqlstate, type(error).__name__, error.diag.constraint_name)
+    return " ".join(filter(None, named))
 
 
 class PostgresTick:

@@ -13,6 +13,8 @@ from notify.web.answers import Refused
 
 #: zlib's way to say: with gzip's header, and no other.
 _GZIP: Final = 16 + zlib.MAX_WBITS
+#: Members of one gzip body. Each costs some µs and a copy of what follows, however little it holds.
+GZIP_MEMBERS_MAX: Final = 100
 _CUT: Final = "the body ended before its announced length"
 
 
@@ -43,6 +45,10 @@ def _inflated(packed: bytes, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     room = bytes_max + 1
     while packed:
+        if len(parts) == GZIP_MEMBERS_MAX:
+            raise Refused(
+                400, f"the body's gzip has more than {GZIP_MEMBERS_MAX} members: pack it once"
+            )
         member = zlib.decompressobj(wbits=_GZIP)
         try:
             part = member.decompress(packed, room)

@@ -2,11 +2,12 @@
 
 Counting is `limits`' fixed window of one second in Redis, shared by all web processes. A request must
 not wait for Redis, so a process leases a slice of an app's second at a time and counts that down in
-memory: one trip for LEASES_A_WINDOW-th of the limit. While Redis is away each process counts for
-itself, up to its share of the limit.
+memory: one trip for LEASES_A_WINDOW-th of the limit. The first slice after a second's silence is taken
+on credit, and counted with the next: an app that needs no second slice costs no trip. While Redis is away or slow each process counts
+for itself, up to its share of the limit, and one request a second tries whether Redis is back.
 
 What may be admitted too much: two windows meet in any second, and a process may still hold a slice of
-the window before. What may be admitted too little: slices that a process leased and did not use.
+the window before, and another on credit. What may be admitted too little: slices that a process leased and did not use.
 """
 
 import threading
@@ -19,7 +20,7 @@ import redis
 from django.conf import settings
 from limits import RateLimitItemPerSecond
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, RedisStorage, Storage
+from limits.storage import RedisStorage, Storage
 from limits.strategies import FixedWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -32,9 +33,10 @@ from notify.web.apps_cache import KnownApp
 LEASES_A_WINDOW: Final = 20
 #: A slice that was refused is not asked for again before this.
 REFUSED_S: Final = 0.05
-#: A Redis that failed is not asked before this.
+#: A Redis that failed or was slow is not asked before this, and then by one request.
 REDIS_AGAIN_S: Final = 1.0
-#: Keys that a process counts: past that it forgets them all, which admits a second's worth more.
+#: Keys that a process counts, and apps whose slices it keeps: past that it forgets them all, which
+#: admits a second's worth more.
 KEYS_MAX: Final = 20_000
 RETRY_AFTER_S: Final = 1
 #: As clients know it.
@@ -62,9 +64,38 @@ class Bounds:
         )
 
 
+class _Alone:
+    """Windows of one second in this process's memory, of at most KEYS_MAX keys. Thread-safe.
+
+    Not the library's MemoryStorage: that has a thread of its own, which now and then dies of keys that
+    others removed, and windows that one lock each guards and drops.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        self._second = 0
+        self._lock = threading.Lock()
+
+    def hit(self, key: tuple[str, str], limit: int, *, cost: int, now: float) -> bool:
+        """Whether the second has room for so many more, which are counted then."""
+        with self._lock:
+            if int(now) != self._second or len(self._counts) >= KEYS_MAX:
+                self._second, self._counts = int(now), {}
+            count = self._counts.get(key, 0) + cost
+            if count > limit:
+                return False
+            self._counts[key] = count
+            return True
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
 @dataclass(slots=True)
 class _Lease:
     left: int = 0
+    #: What `left` began with, where nobody has counted that yet.
+    credit: int = 0
     ends_s: float = 0.0
     refused_until_s: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -78,16 +109,19 @@ class RateLimits:
         bounds: Bounds,
         shared: Storage | None = None,
         *,
+        slow_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bounds = bounds
         self._clock = clock
+        self._slow_s = slow_s
         self._shared = None if shared is None else FixedWindowRateLimiter(shared)
-        self._memory = MemoryStorage()
-        self._alone = FixedWindowRateLimiter(self._memory)
+        self._alone = _Alone()
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._making = threading.Lock()
+        #: When Redis may be asked again; 0 while it answers.
         self._redis_again_s = 0.0
+        self._asking = threading.Lock()
         self._said: dict[str, float] = {}
 
     def request(self, app: KnownApp) -> None:
@@ -100,21 +134,26 @@ class RateLimits:
         self._count("app_updates", app.id, self._bounds.updates, len(records))
         if self._bounds.record_updates:
             for record in records:
-                if not self._hit("record_updates", record, self._bounds.record_updates, 1):
+                # Two apps may name the same id.
+                key = f"{app.id}/{record}"
+                if not self._grant("record_updates", key, self._bounds.record_updates, 1):
                     raise self._refused("record_updates", app.id, self._bounds.record_updates)
 
     def __len__(self) -> int:
         """How many keys are counted in memory."""
-        return len(self._leases) + len(self._memory.storage)
+        return len(self._leases) + len(self._alone)
 
     def _count(self, name: str, app: str, limit: int, cost: int) -> None:
         if not limit or not cost:
             return
+        # A batch larger than the limit takes a whole second, rather than never to fit.
+        cost = min(cost, limit)
         lease = self._lease(name, app)
         with lease.lock:
             now = self._clock()
             if now >= lease.ends_s:
-                lease.left = 0
+                lease.left = lease.credit = min(limit // LEASES_A_WINDOW, self._share(limit))
+                lease.ends_s = now + 1.0
             if lease.left < cost and now >= lease.refused_until_s:
                 self._extend(lease, name, app, limit, cost, now)
             if lease.left >= cost:
@@ -125,27 +164,69 @@ class RateLimits:
     def _extend(
         self, lease: _Lease, name: str, app: str, limit: int, cost: int, now: float
     ) -> None:
-        """Lease a slice; where none is left, just what this request needs."""
-        slice_ = max(1, limit // LEASES_A_WINDOW)
-        wanted = max(cost, slice_)
-        if self._hit(name, app, limit, wanted):
-            lease.left, lease.ends_s = lease.left + wanted, now + 1.0
+        used = lease.credit - lease.left if lease.credit else 0
+        kept = 0 if lease.credit else lease.left
+        granted = self._grant(
+            name, app, limit, cost, slice_=limit // LEASES_A_WINDOW, owed=max(0, used)
+        )
+        if granted:
+            lease.left, lease.credit, lease.ends_s = kept + granted, 0, now + 1.0
         else:
             lease.refused_until_s = now + REFUSED_S
 
-    def _hit(self, name: str, key: str, limit: int, cost: int) -> bool:
-        """Whether the window, wherever it is counted now, has room for so many more."""
-        if self._shared is not None and self._clock() >= self._redis_again_s:
+    def _grant(
+        self, name: str, key: str, limit: int, cost: int, *, slice_: int = 0, owed: int = 0
+    ) -> int:
+        """How much was taken from the window, wherever it is counted now: `cost` or more, or nothing.
+        What was used on credit is counted too.
+
+        From Redis it is a whole slice; a rest that is less is not given out, since the library counts
+        what it refuses, too.
+        """
+        if self._shared is not None and self._may_ask():
+            wanted = max(cost, slice_)
+            window = RateLimitItemPerSecond(limit)
+            asked_s = self._clock()
             try:
-                return self._shared.hit(RateLimitItemPerSecond(limit), name, key, cost=cost)
+                has_room = self._shared.hit(window, name, key, cost=wanted + owed)
             except (redis.RedisError, StorageError, OSError) as error:
-                self._redis_again_s = self._clock() + REDIS_AGAIN_S
-                metrics.WEB_LIMITS_ALONE.inc()
-                logs.get().warning("limits_alone", error=type(error).__name__)
-        if len(self._memory.storage) >= KEYS_MAX:
-            self._memory.reset()
-        share = max(1, limit * self._bounds.local_percent // 100)
-        return self._alone.hit(RateLimitItemPerSecond(share), name, key, cost=cost)
+                self._away(type(error).__name__)
+            else:
+                self._answered(self._clock() - asked_s)
+                return wanted if has_room else 0
+        share = self._share(limit)
+        counted = min(cost, share) + owed
+        has_room = self._alone.hit((name, key), share, cost=counted, now=self._clock())
+        return cost if has_room else 0
+
+    def _share(self, limit: int) -> int:
+        """What of a limit this process may admit alone."""
+        return max(1, limit * self._bounds.local_percent // 100)
+
+    def _may_ask(self) -> bool:
+        """Whether Redis answers, as far as is known; of many requests one is told to try again."""
+        if not self._redis_again_s:
+            return True
+        with self._asking:
+            now = self._clock()
+            if now < self._redis_again_s:
+                return False
+            self._redis_again_s = now + REDIS_AGAIN_S
+            return True
+
+    def _answered(self, took_s: float) -> None:
+        if took_s > self._slow_s:
+            self._away("slow")
+        else:
+            self._redis_again_s = 0.0
+
+    def _away(self, error: str) -> None:
+        with self._asking:
+            has_answered = not self._redis_again_s
+            self._redis_again_s = self._clock() + REDIS_AGAIN_S
+        metrics.WEB_LIMITS_ALONE.inc()
+        if has_answered:
+            logs.get().warning("limits_alone", error=error)
 
     def _lease(self, name: str, app: str) -> _Lease:
         key = (name, app)
@@ -184,7 +265,7 @@ def of_settings() -> RateLimits:
         # Its own retries sleep for seconds.
         retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type] # any option of the client is passed on
     )
-    return RateLimits(Bounds.of_settings(), shared)
+    return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s)
 
 
 def none() -> RateLimits:

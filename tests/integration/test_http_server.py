@@ -1,8 +1,10 @@
 """Granian itself, with the real services behind: what only a server shows."""
 
+import contextlib
 import gzip
 import http.client
 import json
+import socket
 import threading
 import uuid
 from collections import Counter
@@ -16,6 +18,8 @@ import pytest
 from devstack import product
 from tests.running import Running, running
 
+#: `product.start_web` gives web so many.
+THREADS = 24
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 
@@ -173,3 +177,90 @@ def test_a_storm_of_one_app_is_refused_and_another_app_is_served(
     finally:
         run.sql.execute("UPDATE app SET requests_per_s = NULL")
     run.wait("the limit is gone", lambda: storm()[429] == 0)
+
+
+# -- what is not a request, or is one very slowly --------------------------------------------------
+
+
+def dial(address: str, sent: bytes) -> socket.socket:
+    """A connection that has sent this."""
+    host, _, port = address.partition(":")
+    line = socket.create_connection((host, int(port)), timeout=30)
+    line.sendall(sent)
+    return line
+
+
+def rest(line: socket.socket) -> bytes:
+    """All that comes until the server closes. Fails where it does not within the socket's time limit."""
+    parts = []
+    with line, contextlib.suppress(ConnectionResetError):
+        while part := line.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+PUT = b"PUT /players/" + b"1" * 8 + b"-1111-4111-8111-" + b"1" * 12 + b" HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        PUT + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}    ",
+        PUT + b"Content-Length: -1\r\n\r\n{}",
+        PUT + b"Content-Length: 1e1\r\n\r\n{}",
+        PUT + b"Transfer-Encoding: gzip\r\n\r\n{}",
+        PUT + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
+        PUT + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + b"f" * 17 + b"\r\n",
+        PUT + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwrong\r\n0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(80),
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 2_000_000,
+    ],
+)
+def test_what_is_no_good_http_is_refused_and_the_connection_closed(
+    server: tuple[Running, str], sent: bytes
+) -> None:
+    _, address = server
+    try:
+        got = rest(dial(address, sent))
+    except (BrokenPipeError, ConnectionResetError):
+        got = b""
+    assert got[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 431")
+    assert call(address, "GET", "/healthz/live")[0] == 200
+
+
+def test_slow_heads_are_cut_off_and_hold_up_nobody(server: tuple[Running, str]) -> None:
+    """`start_web` gives a head 10 s; 100 of them take no thread meanwhile."""
+    run, address = server
+    lines = [dial(address, PUT) for _ in range(100)]
+    body = json.dumps({"app_id": run.app.app_id}).encode()
+    assert call(address, "PUT", f"/players/{uuid.uuid4()}", body)[0] == 200
+    for line in lines:
+        assert rest(line) == b""
+
+
+def test_slow_bodies_hold_their_threads_and_give_them_back(server: tuple[Running, str]) -> None:
+    """Why docs/limits.md wants a proxy in front: fewer of them than web has threads hold up nobody;
+    with more, others wait until they are gone."""
+    run, address = server
+    body = json.dumps({"app_id": run.app.app_id}).encode()
+    slow = PUT + b"Content-Length: 1000\r\n\r\n{"
+    for connections in (THREADS - 4, 3 * THREADS):
+        lines = [dial(address, slow) for _ in range(connections)]
+        if connections < THREADS:
+            assert call(address, "PUT", f"/players/{uuid.uuid4()}", body)[0] == 200
+        for line in lines:
+            line.close()
+        assert call(address, "PUT", f"/players/{uuid.uuid4()}", body)[0] == 200
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_chunked_body_whose_end_is_missing(server: tuple[Running, str], missing: int) -> None:
+    """Granian does not tell a cut from an end. Nothing but white space can follow a whole object, so
+    that is taken; part of one is not."""
+    run, address = server
+    whole = json.dumps({"app_id": run.app.app_id, "tags": {"cut": "1"}}).encode()
+    part = whole[: len(whole) - missing]
+    line = dial(address, PUT + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s" % (len(part), part))
+    line.shutdown(socket.SHUT_WR)
+    assert rest(line)[9:12] in (b"", b"400" if missing else b"200")

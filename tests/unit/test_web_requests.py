@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from notify import metrics
 from notify.producer import Overloaded, Unavailable
-from notify.web import endpoint
+from notify.web import bodies, endpoint
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Answer, Web
 
 PUT = f"/players/{PLAYER}"
@@ -158,6 +158,16 @@ def test_a_body_is_never_inflated_past_its_bound(
     full = BODY[:-1] + b" " * (10_000 - len(BODY)) + b"}"
     assert web.call("PUT", PUT, raw=gzip.compress(full), headers=GZIP).status == 200
     assert web.call("PUT", PUT, raw=gzip.compress(full + b" "), headers=GZIP).status == 413
+
+
+def test_a_body_has_so_many_gzip_members(web: Web) -> None:
+    """Each costs a copy of what follows it: 25,000 empty ones would fit into a batch."""
+    empty = gzip.compress(b"")
+    most = empty * (bodies.GZIP_MEMBERS_MAX - 1) + gzip.compress(BODY)
+    assert web.call("PUT", PUT, raw=most, headers=GZIP).status == 200
+    answer = web.call("PUT", PUT, raw=empty + most, headers=GZIP)
+    assert answer.status == 400
+    assert "pack it once" in answer.body["errors"][0]
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "gzip, gzip", "zstd", "x-gzip"])
