@@ -3,11 +3,13 @@
 Counting is `limits`' fixed window of one second in Redis, shared by all web processes. A request must
 not wait for Redis, so a process leases a slice of an app's second at a time and counts that down in
 memory: one trip for LEASES_A_WINDOW-th of the limit. The first slice after a second's silence is taken
-on credit, and counted with the next: an app that needs no second slice costs no trip. While Redis is away or slow each process counts
-for itself, up to its share of the limit, and one request a second tries whether Redis is back.
+on credit, and counted with the next: an app that needs no second slice costs no trip. While Redis is
+away or slow each process counts for itself, up to its share of the limit, and one request a second
+tries whether Redis is back.
 
 What may be admitted too much: two windows meet in any second, and a process may still hold a slice of
-the window before, and another on credit. What may be admitted too little: slices that a process leased and did not use.
+the window before, and another on credit. What may be admitted too little: slices that a process leased
+and did not use.
 """
 
 import threading
