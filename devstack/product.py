@@ -109,7 +109,7 @@ def start_web(
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--workers", "1", "--blocking-threads", "24"),
             # docs/limits.md, "Slow senders"
-            *("--http", "1", "--no-ws", "--http1-header-read-timeout", "10000"),
+            *("--http", "1", "--no-ws"),
         ],
         env=env,
     )

@@ -62,6 +62,26 @@ def test_what_is_not_plain_json(web: Web, text: str | bytes) -> None:
     assert web.sent() == []
 
 
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("1e999", 200),
+        ("9" * 400, 200),
+        ("9" * 4_300, 200),
+        ("9" * 4_301, 400),
+        ('"\\ud800"', 200),
+        ('"\\u0000"', 200),
+        ("NaN", 400),
+        ('{"a":1,"a":2}', 400),
+    ],
+)
+def test_what_a_key_that_is_not_read_may_hold(web: Web, value: str, status: int) -> None:
+    answer = put_raw(web, '{"app_id":"APP","tags":{"a":"1"},"unknown":' + value + "}")
+    assert answer.status == status
+    if status == 200:
+        assert web.one().patch.ops == {"tags.a": ("=", "1")}
+
+
 def test_depth(web: Web) -> None:
     def nested(levels: int) -> str:
         return '{"app_id":"APP","x":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
