@@ -26,6 +26,9 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
+#: A limit below 20 is leased in no slices: each request is counted in Redis.
+COUNTED = {"NOTIFY_LIMIT_REQUESTS_PER_S": "19"}
+
 PASSWORD: Final = "a-password-of-redis"
 #: Of Redis; an older one does not start with a user who may do what it does not know.
 SETINFO_SINCE: Final = (7, 2)
@@ -178,7 +181,7 @@ def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> 
     stack = guarded.stack
     app = product.prepare(stack)
     guarded.root().config_resetstat()
-    web = product.start_web(stack)
+    web = product.start_web(stack, env=COUNTED)
     product.start_bridge(stack)
     product.start_worker(stack, "worker")
     flower = product.start_flower(stack)
@@ -247,7 +250,7 @@ def test_tls_is_spoken_and_the_certificate_is_checked(guarded: Guarded) -> None:
     app = product.prepare(stack)
     wrong = {"REDIS_URL": guarded.tls_url(guarded.other.file)}
     right: dict[str, Any] = {"REDIS_URL": guarded.tls_url(guarded.authority.file)}
-    web = product.start_web(stack, env=right)
+    web = product.start_web(stack, env=right | COUNTED)
     product.start_bridge(stack, env=right)
     product.start_worker(stack, "worker-wrong", env=wrong)
     wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in guarded.log("worker-wrong"))
