@@ -8,18 +8,19 @@ so the simulation runs it as it is.
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from ingest import samples
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
 from ingest.planner import Planned, plan_chunk
 from ingest.ports import (
     Clock,
     Dispatcher,
     DispatcherAway,
-    HotRow,
     Ledger,
     LedgerAway,
     Log,
     LogAway,
     Part,
+    Samples,
     Tick,
 )
 from notify import logs, metrics
@@ -39,7 +40,7 @@ HALTED_RETRY_MS: Final = 2_000
 #: A stream with nothing to do ticks this often, to say that it is alive.
 IDLE_TICK_MS: Final = 1_000
 COMMIT_EVERY_MS: Final = 2_000
-HOT_EVERY_MS: Final = 1_000
+SAMPLE_EVERY_MS: Final = 1_000
 TIDY_EVERY_MS: Final = 600_000
 #: A batch is not sent again while so many tasks wait in its queue: nobody is reading it.
 QUEUED_MAX: Final = 100
@@ -70,8 +71,7 @@ class Bridge:
         self._limits = limits
         self._held: dict[int, Held] = {}
         self._draining = False
-        self._hot: list[HotRow] = []
-        self._next_commit = self._next_hot = self._next_tidy = self._next_redis = 0
+        self._next_commit = self._next_sample = self._next_tidy = self._next_redis = 0
 
     def step(self, poll_ms: int) -> None:
         """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
@@ -210,7 +210,7 @@ class Bridge:
         loaded = self._ledger.load(stream.id, self._clock.token())
         if loaded is None:
             return
-        held.memory = Memory.of(loaded, partitions=partitions, hot_records=self._limits.hot_records)
+        held.memory = Memory.of(loaded, partitions=partitions, limits=self._limits)
         self._log.seek(held.partition, loaded.stream.frontier)
         held.phase = Phase.LOADING
         self._pause(held, pause=False)
@@ -329,13 +329,25 @@ class Bridge:
         metrics.BRIDGE_WINDOW_OFFSETS.labels(partition=name).set(
             memory.stream.planned - memory.stream.frontier
         )
+        memory.counts.note(planned, now)
+        metrics.BRIDGE_PAUSED.labels(partition=name).set(held.paused)
         if planned is None:
             return
+        plan = planned.chunk.plan
+        logs.get().info(
+            "chunk_planned",
+            partition=held.partition,
+            first=plan.first,
+            next=plan.next,
+            messages=len(planned.written),
+            policy=planned.chunk.policy_version,
+        )
+        metrics.BRIDGE_POLICY_TIMESTAMP.set_to_current_time()
+        metrics.BRIDGE_WRITES.inc(planned.direct.total() + planned.mirrored.total())
         metrics.BRIDGE_CHUNK_MESSAGES.observe(len(planned.written))
         for row in planned.chunk.skipped:
             metrics.BRIDGE_SKIPPED.labels(reason=row.reason).inc(row.n)
         metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
-        self._hot += memory.hot.add(planned.direct, planned.mirrored, now)
 
     def _end(self, held: Held) -> int | None:
         """The log end, if it is known: the partition may have left a moment ago."""
@@ -395,28 +407,42 @@ class Bridge:
             self._dispatcher.send(lane, task, attempt=attempt)
         except DispatcherAway as error:
             self._redis_away(lane, error)
+            return
+        say = logs.get().debug if attempt == 1 else logs.get().info
+        for part in task:
+            say(
+                "batch_sent",
+                partition=part.partition,
+                lane=lane,
+                prev=part.batch.prev,
+                last=part.batch.last,
+                rows=part.batch.rows,
+                attempt=attempt,
+            )
 
     def _redis_away(self, lane: int, error: DispatcherAway) -> None:
         self._next_redis = self._clock.now_ms() + REDIS_AGAIN_MS
         logs.get().warning("redis_away", lane=lane, error=str(error))
 
     def housekeep(self) -> None:
-        """What nothing depends on: Kafka's committed offsets, hot records, old rows."""
+        """What nothing depends on: Kafka's committed offsets, samples, old rows."""
         now = self._clock.now_ms()
         try:
             if now >= self._next_commit:
                 self._next_commit = now + COMMIT_EVERY_MS
                 self.commit_offsets()
-            if now >= self._next_hot:
-                self._next_hot = now + HOT_EVERY_MS
-                rows = self._hot + [row for _, memory in self._live() for row in memory.hot.flush()]
-                self._hot = []
-                self._ledger.write_hot(rows)
+            if now >= self._next_sample:
+                self._next_sample = now + SAMPLE_EVERY_MS
+                self._ledger.write_samples(self._samples())
             if now >= self._next_tidy:
                 self._next_tidy = now + TIDY_EVERY_MS
                 self._ledger.tidy()
         except LedgerAway as error:
             logs.get().warning("housekeeping_failed", error=str(error))
+
+    def _samples(self) -> Samples:
+        live = list(self._live())
+        return samples.take(live, {held.partition: self._end(held) for held, _ in live})
 
     def commit_offsets(self) -> None:
         """Tell Kafka the frontiers, for its own lag tools (rule 12); nothing acts on them."""

@@ -1,11 +1,13 @@
 """What the bridge remembers of one partition. All of it may be dropped, and a Load makes it anew."""
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import itemgetter
 
-from ingest.hot import HotRecords
+from ingest.counts import Counts
 from ingest.planner import Message, Planned
 from ingest.ports import Fetched, Loaded, Part
 from notify.domain import plan as plans
@@ -29,6 +31,7 @@ class Limits:
     resend_after_ms: int = 2_000
     resend_after_max_ms: int = 8_000
     hot_records: int = 200
+    hot_apps: int = 200
 
 
 class Phase(StrEnum):
@@ -56,7 +59,7 @@ class Memory:
     partitions: int
     window: Window
     decisions: dict[int, Decision]
-    hot: HotRecords
+    counts: Counts
     position: int
     fetched: deque[Message] = field(default_factory=deque)
     fetched_bytes: int = 0
@@ -65,7 +68,7 @@ class Memory:
     ticked_at: int = 0
 
     @classmethod
-    def of(cls, loaded: Loaded, *, partitions: int, hot_records: int) -> "Memory":
+    def of(cls, loaded: Loaded, *, partitions: int, limits: Limits) -> "Memory":
         """The memory right after a Load. Raises PlanUnreadable."""
         stream = loaded.stream
         lanes = {
@@ -81,7 +84,7 @@ class Memory:
                 for row in loaded.plan
                 for offset, decision in plans.decode(row.first, row.decisions).items()
             },
-            hot=HotRecords(stream.id, size=hot_records),
+            counts=Counts(stream.id, records=limits.hot_records, apps=limits.hot_apps),
             position=stream.frontier,
         )
 
@@ -160,6 +163,11 @@ class Memory:
         return max(
             (now - content.at for content in contents if isinstance(content, Update)), default=0
         )
+
+    def at_of(self, offset: int) -> int | None:
+        """About when web accepted the update at `offset`: of one a little before it in the log."""
+        found = bisect_right(self.ages, offset, key=itemgetter(0))
+        return self.ages[max(0, found - 1)][1] if self.ages else None
 
     def _note_age(self, message: Message) -> None:
         """Remember one update in a hundred offsets or so: the lag's age is a measure, not a promise."""

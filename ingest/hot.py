@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Final
 
-from ingest.ports import HotRow
+from ingest.ports import AppRow, HotRow
 
 BUCKET_MS: Final = 10_000
 
@@ -76,6 +76,10 @@ class HotRecords:
         }
         return ended
 
+    def totals(self) -> list[int]:
+        """Updates of each record in the bucket, errors left out."""
+        return [count.direct + count.mirrored for count in self._sketch.counts.values()]
+
     def flush(self) -> list[HotRow]:
         """The rows to add to the table: what was counted since the last flush."""
         rows = []
@@ -99,3 +103,32 @@ class HotRecords:
         ended = self.flush()
         self._bucket, self._sketch, self._given = bucket, SpaceSaving(self._size), {}
         return ended
+
+
+class HotApps:
+    """The apps with most updates of one stream, counted as the records are."""
+
+    def __init__(self, stream: int, *, size: int) -> None:
+        self._counted = HotRecords(stream, size=size)
+
+    def add(
+        self, updates: Mapping[str, int], mirrored: Mapping[str, int], now: int
+    ) -> list[AppRow]:
+        """Count a chunk's updates by app; the rows of the bucket that ended, if one did."""
+        return _of_apps(
+            self._counted.add(
+                {(app, ""): n for app, n in updates.items()},
+                {(app, ""): n for app, n in mirrored.items()},
+                now,
+            )
+        )
+
+    def flush(self) -> list[AppRow]:
+        """The rows to add to the table: what was counted since the last flush."""
+        return _of_apps(self._counted.flush())
+
+
+def _of_apps(rows: list[HotRow]) -> list[AppRow]:
+    return [
+        AppRow(row.bucket, row.stream, row.app, row.direct, row.mirrored, row.error) for row in rows
+    ]

@@ -1,14 +1,16 @@
 """`Ledger` on PostgreSQL: Load and tick. The SQL reads, locks and writes; the checks are the domain's."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import os
+import socket
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from django.conf import settings
 
-from ingest.ports import Chunk, DeadMessage, HotRow, LedgerAway, Loaded, SkippedRow
+from ingest.ports import Chunk, DeadMessage, LedgerAway, Loaded, Samples, SkippedRow
 from notify import postgres, queries
 from notify.domain.links import CountKey, Links, ParentKey
 from notify.domain.policy import Limit, Policy, Skip
@@ -75,29 +77,27 @@ class PostgresLedger:
             yield tick
         self._policy = tick.known_policy
 
-    def write_hot(self, rows: Iterable[HotRow]) -> None:
-        """Ledger.write_hot."""
-        held = list(rows)
-        if not held:
+    def write_samples(self, samples: Samples) -> None:
+        """Ledger.write_samples."""
+        if not samples.streams:
             return
         with self._transaction() as connection:
-            _run(
-                connection,
-                "write_hot",
-                buckets=[row.bucket for row in held],
-                streams=[row.stream for row in held],
-                apps=[row.app for row in held],
-                records=[row.record for row in held],
-                directs=[row.direct for row in held],
-                mirroreds=[row.mirrored for row in held],
-                errors=[row.error for row in held],
+            written: Sequence[tuple[str, Sequence[NamedTuple]]] = (
+                ("write_hot", samples.records),
+                ("write_app_samples", samples.apps),
+                ("write_stream_samples", samples.streams),
+                ("write_lane_samples", samples.lanes),
             )
+            for name, rows in written:
+                if rows:
+                    _run(connection, name, bridge=_who(), **_by_column(rows))
 
     def tidy(self) -> None:
         """Ledger.tidy."""
         with self._transaction() as connection:
             _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
-            _run(connection, "tidy_hot", hours=settings.NOTIFY_HOT_HOURS)
+            for name in ("tidy_hot", "tidy_app_samples", "tidy_stream_samples", "tidy_lane_samples"):
+                _run(connection, name, hours=settings.NOTIFY_HOT_HOURS)
             _run(connection, "tidy_seen", hours=settings.NOTIFY_SEEN_HOURS)
 
     def close(self) -> None:
@@ -304,6 +304,19 @@ def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int
 
 def _all(connection: Connection, name: str, **parameters: object) -> list[Row]:
     return connection.execute(_QUERIES[name], parameters).fetchall()
+
+
+def _who() -> str:
+    """This bridge, as operators find it: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _by_column(rows: Sequence[NamedTuple]) -> dict[str, list[object]]:
+    """The columns of rows of one kind, by field."""
+    return {
+        name: list(column)
+        for name, column in zip(type(rows[0])._fields, zip(*rows, strict=True), strict=True)
+    }
 
 
 def _columns(keys: Collection[SeenKey]) -> dict[str, list[str]]:

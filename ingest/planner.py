@@ -25,12 +25,14 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A chunk, its writes by offset, for the window, and the updates of each record, for the sketch."""
+    """A chunk, its writes by offset, for the window, and what is counted: the updates and mirrored
+    writes of each record, and the updates of each app, dropped ones too."""
 
     chunk: Chunk
     written: Sequence[tuple[int, bytes, list[Write]]]
     direct: Counter[tuple[str, str]]
     mirrored: Counter[tuple[str, str]]
+    apps: Counter[str]
 
 
 def plan_chunk(
@@ -55,6 +57,7 @@ def plan_chunk(
     written: list[tuple[int, bytes, list[Write]]] = []
     direct: Counter[tuple[str, str]] = Counter()
     mirrored: Counter[tuple[str, str]] = Counter()
+    apps: Counter[str] = Counter()
     counted: list[SeenKey] = []
     for offset, body, content in messages:
         routed = isinstance(content, Unreadable) or is_routed(content.app)
@@ -65,6 +68,8 @@ def plan_chunk(
             seen.add(key)
             counted.append(key)
         decisions[offset] = decision
+        if isinstance(content, Update):
+            apps[content.app] += 1
         for reason, record, rule in decision.reasons:
             if reason in (MALFORMED, MISROUTED):
                 dead.append(_dead(offset, body, content))
@@ -82,7 +87,7 @@ def plan_chunk(
         dead=dead,
         seen=counted,
     )
-    return Planned(chunk, written, direct, mirrored)
+    return Planned(chunk, written, direct, mirrored, apps)
 
 
 def _dead(offset: int, body: bytes, content: Update | Unreadable) -> DeadMessage:

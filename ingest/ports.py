@@ -3,7 +3,7 @@
 Each has a real form (consumer.py, ledger.py, dispatch.py) and a simulated one (tests/simulation).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -127,6 +127,56 @@ class HotRow(NamedTuple):
     error: int
 
 
+class AppRow(NamedTuple):
+    """One app's updates in a ten-second bucket, whatever became of them, and its mirrored writes."""
+
+    bucket: int
+    stream: int
+    app: str
+    updates: int
+    mirrored: int
+    error: int
+
+
+class StreamSample(NamedTuple):
+    """How a stream stands, and what was counted since the sample before; see models.StreamSample."""
+
+    bucket: int
+    stream: int
+    log_end: int | None
+    planned: int
+    frontier: int
+    lag_s: float
+    held_bytes: int
+    held_writes: int
+    paused: bool
+    messages: int
+    writes: int
+    mirrored: int
+    skipped: int
+    dead: int
+
+
+class LaneSample(NamedTuple):
+    """How a lane of a stream stands; see models.LaneSample."""
+
+    stream: int
+    lane: int
+    writes: int
+    oldest_s: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What the bridge tells pages and alerts, about once a second."""
+
+    records: Sequence[HotRow] = ()
+    apps: Sequence[AppRow] = ()
+    streams: Sequence[StreamSample] = ()
+    lanes: Sequence[LaneSample] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a Load found: the stream with its new token, and all that rebuilds its memory."""
@@ -191,8 +241,8 @@ class Ledger(Protocol):
         """One transaction, committed when the block ends well, rolled back when it raises."""
         ...
 
-    def write_hot(self, rows: Iterable[HotRow]) -> None:
-        """Add to the hot table: best effort, outside ticks."""
+    def write_samples(self, samples: Samples) -> None:
+        """Add counts, replace what stands: best effort, outside ticks."""
         ...
 
     def tidy(self) -> None:

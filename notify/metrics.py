@@ -46,6 +46,24 @@ BRIDGE_WINDOW_OFFSETS = Gauge(
     "notify_bridge_window_offsets", "Offsets planned and not known to be applied.", ["partition"]
 )
 BRIDGE_HALTED = Gauge("notify_bridge_halted", "1 while the stream is halted.", ["partition"])
+BRIDGE_PAUSED = Gauge(
+    "notify_bridge_paused", "1 while fetching waits for what is held.", ["partition"]
+)
+BRIDGE_LANE_WRITES = Gauge(
+    "notify_bridge_lane_writes", "Writes that wait or are in flight.", ["lane"]
+)
+BRIDGE_LANE_SECONDS = Gauge(
+    "notify_bridge_lane_seconds", "Age of the oldest update that waits in the lane.", ["lane"]
+)
+BRIDGE_HOT_SHARE = Gauge(
+    "notify_bridge_hot_share",
+    "Share of the hottest records in the writes of these ten seconds, by rank.",
+    ["rank"],
+)
+BRIDGE_POLICY_TIMESTAMP = Gauge(
+    "notify_bridge_policy_timestamp_seconds", "When a chunk was last decided by the newest policy."
+)
+BRIDGE_WRITES = Counter("notify_bridge_writes_total", "Writes decided, before they are merged.")
 BRIDGE_TICK_SECONDS = Histogram("notify_bridge_tick_seconds", "One tick.", buckets=_FAST_S)
 BRIDGE_CHUNK_MESSAGES = Histogram(
     "notify_bridge_chunk_messages", "Messages of a chunk.", buckets=_SIZES
@@ -70,6 +88,7 @@ _OF_A_PARTITION: Final = (
     BRIDGE_HELD_BYTES,
     BRIDGE_WINDOW_OFFSETS,
     BRIDGE_HALTED,
+    BRIDGE_PAUSED,
 )
 
 

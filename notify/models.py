@@ -225,6 +225,12 @@ class LinkCount(models.Model):
 
     class Meta:
         db_table = "link_count"
+        # The parents with most children of an app. Few parents have so many: the others are not in it.
+        indexes = [
+            models.Index(
+                "app", models.F("n").desc(), name="link_count_most", condition=models.Q(n__gte=10)
+            )
+        ]
 
 
 class Record(models.Model):
@@ -265,6 +271,7 @@ class DeadLetter(models.Model):
     class Meta:
         db_table = "dead_letter"
         ordering = ("-id",)
+        permissions = [("replay_deadletter", "Can replay dead letter")]
         indexes = [
             models.Index(fields=["stream", "offset"], name="dead_letter_offset"),
             models.Index(fields=["record"], name="dead_letter_record"),
@@ -293,6 +300,7 @@ class Skipped(models.Model):
         db_table = "skipped"
         ordering = ("-id",)
         verbose_name_plural = "skipped updates"
+        permissions = [("replay_skipped", "Can replay skipped updates")]
         indexes = [
             models.Index(fields=["record"], name="skipped_record"),
             models.Index(fields=["app"], name="skipped_app"),
@@ -343,6 +351,188 @@ class Hot(models.Model):
 
     def __str__(self) -> str:
         return str(self.record)
+
+
+class AppSample(models.Model):
+    """The apps with most updates in ten seconds of a stream; counts are high by `error` at most.
+
+    `updates` were decided, whatever became of them; `mirrored` are writes to parents.
+    """
+
+    pk = models.CompositePrimaryKey("bucket", "stream", "app")
+    bucket = models.DateTimeField()
+    stream = models.BigIntegerField()
+    app = models.UUIDField()
+    updates = models.BigIntegerField()
+    mirrored = models.BigIntegerField()
+    error = models.BigIntegerField()
+
+    class Meta:
+        db_table = "app_sample"
+        indexes = [models.Index(fields=["app", "bucket"], name="app_sample_app")]
+
+
+class StreamSample(models.Model):
+    """Ten seconds of a stream, as its bridge saw it: counts of the bucket, the rest as of `at`.
+
+    Best effort, outside ticks: nothing depends on it but pages, alerts and their history.
+    """
+
+    pk = models.CompositePrimaryKey("bucket", "stream")
+    bucket = models.DateTimeField()
+    stream = models.BigIntegerField()
+    at = models.DateTimeField()
+    #: Host and process id of the bridge.
+    bridge = models.TextField()
+    log_end = models.BigIntegerField(null=True)
+    planned = models.BigIntegerField()
+    frontier = models.BigIntegerField()
+    #: Age of the oldest update that is not applied; `lag_s_max`: the most in the bucket.
+    lag_s = models.FloatField()
+    lag_s_max = models.FloatField()
+    held_bytes = models.BigIntegerField()
+    #: Writes that are decided and not known to be applied, merged ones once.
+    held_writes = models.BigIntegerField()
+    #: Whether fetching is paused: as much as fits waits already.
+    paused = models.BooleanField()
+    messages = models.BigIntegerField()
+    writes = models.BigIntegerField()
+    mirrored = models.BigIntegerField()
+    skipped = models.BigIntegerField()
+    dead = models.BigIntegerField()
+
+    class Meta:
+        db_table = "stream_sample"
+
+
+class LaneSample(models.Model):
+    """A lane of a stream as its bridge saw it at `at`."""
+
+    pk = models.CompositePrimaryKey("stream", "lane")
+    stream = models.BigIntegerField()
+    lane = models.IntegerField()
+    at = models.DateTimeField()
+    #: Writes that wait or are in flight.
+    writes = models.BigIntegerField()
+    #: Age of the oldest of them; 0 if there is none.
+    oldest_s = models.FloatField()
+    #: Which send of the batch in flight; 0 if none is.
+    attempt = models.IntegerField()
+
+    class Meta:
+        db_table = "lane_sample"
+
+
+class QueueSample(models.Model):
+    """A lane's Celery queue as `manage.py watch` saw it at `at`."""
+
+    lane = models.IntegerField(primary_key=True)
+    at = models.DateTimeField()
+    #: Tasks that wait in Redis.
+    tasks = models.BigIntegerField()
+    #: Workers that read it; None if none could be asked.
+    workers = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "queue_sample"
+
+
+class WorkerSample(models.Model):
+    """A Celery worker as `manage.py watch` saw it: by its events, not by what it says of itself."""
+
+    name = models.TextField(primary_key=True)
+    #: Its last sign of life.
+    seen_at = models.DateTimeField()
+    #: When it last ended a task, or had none to do.
+    progressed_at = models.DateTimeField()
+    active = models.IntegerField()
+    processed = models.BigIntegerField()
+    #: It said that it stops.
+    offline = models.BooleanField(db_default=False)
+
+    class Meta:
+        db_table = "worker_sample"
+
+
+class Watcher(models.Model):
+    """One row: which `manage.py watch` acts, and when it last did."""
+
+    id = models.IntegerField(primary_key=True, default=1)
+    name = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "watcher"
+
+
+class Alert(models.Model):
+    """Something that is or was wrong, from when it was found until it was gone, and who was told."""
+
+    #: What and whose: of open alerts there is one of a key.
+    key = models.TextField()
+    kind = models.CharField(max_length=40)
+    level = models.CharField(max_length=10)
+    app = models.UUIDField(null=True)
+    record = models.UUIDField(null=True)
+    text = models.TextField()
+    #: Path of the page that shows it and cures it.
+    path = models.TextField()
+    opened_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    closed_at = models.DateTimeField(null=True)
+    #: When each way of telling was done with its opening; None: not yet.
+    posted_at = models.DateTimeField(null=True)
+    mailed_at = models.DateTimeField(null=True)
+    tries = models.IntegerField(db_default=0)
+    #: Why the last try to tell failed.
+    error = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "alert"
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key"], condition=models.Q(closed_at=None), name="alert_one_open"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["-opened_at"], name="alert_newest"),
+            models.Index(fields=["app", "-opened_at"], name="alert_app"),
+        ]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Replay(models.Model):
+    """An order to send again what was skipped of a record, from Kafka, as new updates.
+
+    `manage.py watch` carries it out; `sent` and `position` say how far it is.
+    """
+
+    app = models.UUIDField()
+    record = models.UUIDField()
+    author = models.CharField(max_length=150)
+    reason = models.TextField(help_text="Why: the next person reads this.")
+    at = models.DateTimeField(db_default=Now())
+    #: The newest `skipped` row that it covers, and the newest that it has done.
+    until = models.BigIntegerField()
+    position = models.BigIntegerField(db_default=0)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    #: Messages read that the record was dropped from, sent again, and gone from Kafka by then.
+    found = models.BigIntegerField(db_default=0)
+    sent = models.BigIntegerField(db_default=0)
+    lost = models.BigIntegerField(db_default=0)
+    error = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "replay"
+        ordering = ("-id",)
+        indexes = [models.Index(fields=["app", "record"], name="replay_record")]
+
+    def __str__(self) -> str:
+        return f"replay of {self.record}"
 
 
 class PolicyHead(models.Model):

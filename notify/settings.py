@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from notify import env, kafka_security
+from notify import admin_theme, env, kafka_security
 from notify.domain import window
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -30,7 +30,11 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "static"
 
+#: Ours is first, so that its templates stand for Unfold's of the same name; Unfold before the admin
+#: that it replaces.
 INSTALLED_APPS = [
+    "notify.apps.NotifyConfig",
+    "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -39,7 +43,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "csp",
-    "notify.apps.NotifyConfig",
     "ingest",
     "workers",
 ]
@@ -98,10 +101,11 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 #: Of the admin's pages. Inline scripts are refused; inline styles are not: its templates have some.
+#: 'unsafe-eval' is for Alpine, which evaluates the attributes of Unfold's templates.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
-        "script-src": ["'self'"],
+        "script-src": ["'self'", "'unsafe-eval'"],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:"],
         "object-src": ["'none'"],
@@ -111,6 +115,12 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
     }
 }
+
+#: How the admin looks, and its sidebar; how it writes times.
+UNFOLD = admin_theme.UNFOLD
+FORMAT_MODULE_PATH = "notify.formats"
+#: Where people open Flower; the sidebar links to it. Empty: it does not.
+NOTIFY_FLOWER_URL = admin_theme.checked_link("NOTIFY_FLOWER_URL", env.text("NOTIFY_FLOWER_URL", ""))
 
 # Failed logins to the admin are counted for each client address, in PostgreSQL.
 AUTHENTICATION_BACKENDS = [
@@ -205,6 +215,8 @@ NOTIFY_SESSION_TIMEOUT_MS = env.integer("NOTIFY_SESSION_TIMEOUT_MS", 6_000, leas
 NOTIFY_HEARTBEAT_MS = env.integer("NOTIFY_HEARTBEAT_MS", 1_000, least=1)
 #: Records that the bridge counts, a partition and 10-second bucket (space-saving).
 NOTIFY_HOT_RECORDS = env.integer("NOTIFY_HOT_RECORDS", 200, least=1)
+#: Apps that it counts in the same way.
+NOTIFY_HOT_APPS = env.integer("NOTIFY_HOT_APPS", 200, least=1)
 NOTIFY_PLAN_LOG_DAYS = env.integer("NOTIFY_PLAN_LOG_DAYS", 30, least=1)
 #: How long a client's message id is remembered, so that its retry adds to no counter; 0 is off.
 NOTIFY_SEEN_HOURS = env.integer("NOTIFY_SEEN_HOURS", 1, most=24)
@@ -247,4 +259,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
 #: Port of /metrics in bridge and workers (web serves it itself); 0 is off.
 NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
 NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")
+#: A line for each update that Kafka acked, where `trail` begins.
+NOTIFY_LOG_ACKS = env.flag("NOTIFY_LOG_ACKS", default=True)
+#: Where `trail` asks for log lines; a user and a password may stand in it. Empty: it needs --logs.
+NOTIFY_LOKI_URL = env.secret("NOTIFY_LOKI_URL", "")
 LOGGING_CONFIG = None

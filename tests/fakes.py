@@ -6,11 +6,11 @@ guards can be taken away one by one, to show that something then turns red.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from ingest.ports import Chunk, DeadMessage, HotRow, Loaded, SkippedRow
+from ingest.ports import Chunk, DeadMessage, Loaded, Samples, SkippedRow
 from notify.domain import rows as wire
 from notify.domain.links import Links, ParentKey
 from notify.domain.patch import COUNTERS, Value, apply
@@ -254,7 +254,7 @@ class MemoryLedger:
         self._db = database
         self._before_commit = before_commit
         self._after_commit = after_commit
-        self.hot: list[HotRow] = []
+        self.samples: list[Samples] = []
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -307,8 +307,8 @@ class MemoryLedger:
         with self._transaction():
             yield MemoryTick(self._db, streams)
 
-    def write_hot(self, rows: Iterable[HotRow]) -> None:
-        self.hot += rows
+    def write_samples(self, samples: Samples) -> None:
+        self.samples.append(samples)
 
     def tidy(self) -> None:
         return

@@ -153,13 +153,68 @@ SELECT now(), * FROM unnest(%(apps)s::uuid[], %(digests)s::uuid[])
 INSERT INTO hot (bucket, stream, app, record, direct, mirrored, error)
 SELECT to_timestamp(bucket / 1000.0), stream, app, record, direct, mirrored, error
 FROM unnest(
-    %(buckets)s::bigint[], %(streams)s::bigint[], %(apps)s::uuid[], %(records)s::uuid[],
-    %(directs)s::bigint[], %(mirroreds)s::bigint[], %(errors)s::bigint[]
+    %(bucket)s::bigint[], %(stream)s::bigint[], %(app)s::uuid[], %(record)s::uuid[],
+    %(direct)s::bigint[], %(mirrored)s::bigint[], %(error)s::bigint[]
 ) AS new (bucket, stream, app, record, direct, mirrored, error)
 ON CONFLICT (bucket, stream, app, record) DO UPDATE SET
     direct = hot.direct + excluded.direct,
     mirrored = hot.mirrored + excluded.mirrored,
     error = GREATEST(hot.error, excluded.error)
+
+-- :write_app_samples
+INSERT INTO app_sample (bucket, stream, app, updates, mirrored, error)
+SELECT to_timestamp(bucket / 1000.0), stream, app, updates, mirrored, error
+FROM unnest(
+    %(bucket)s::bigint[], %(stream)s::bigint[], %(app)s::uuid[],
+    %(updates)s::bigint[], %(mirrored)s::bigint[], %(error)s::bigint[]
+) AS new (bucket, stream, app, updates, mirrored, error)
+ON CONFLICT (bucket, stream, app) DO UPDATE SET
+    updates = app_sample.updates + excluded.updates,
+    mirrored = app_sample.mirrored + excluded.mirrored,
+    error = GREATEST(app_sample.error, excluded.error)
+
+-- :write_stream_samples
+INSERT INTO stream_sample (
+    bucket, stream, at, bridge, log_end, planned, frontier, lag_s, lag_s_max, held_bytes, held_writes,
+    paused, messages, writes, mirrored, skipped, dead
+)
+SELECT
+    to_timestamp(bucket / 1000.0), stream, now(), %(bridge)s, log_end, planned, frontier, lag_s, lag_s,
+    held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
+FROM unnest(
+    %(bucket)s::bigint[], %(stream)s::bigint[], %(log_end)s::bigint[], %(planned)s::bigint[],
+    %(frontier)s::bigint[], %(lag_s)s::float8[], %(held_bytes)s::bigint[], %(held_writes)s::bigint[],
+    %(paused)s::boolean[], %(messages)s::bigint[], %(writes)s::bigint[], %(mirrored)s::bigint[],
+    %(skipped)s::bigint[], %(dead)s::bigint[]
+) AS new (
+    bucket, stream, log_end, planned, frontier, lag_s, held_bytes, held_writes, paused, messages, writes,
+    mirrored, skipped, dead
+)
+ON CONFLICT (bucket, stream) DO UPDATE SET
+    at = excluded.at,
+    bridge = excluded.bridge,
+    log_end = excluded.log_end,
+    planned = excluded.planned,
+    frontier = excluded.frontier,
+    lag_s = excluded.lag_s,
+    lag_s_max = GREATEST(stream_sample.lag_s_max, excluded.lag_s),
+    held_bytes = excluded.held_bytes,
+    held_writes = excluded.held_writes,
+    paused = excluded.paused,
+    messages = stream_sample.messages + excluded.messages,
+    writes = stream_sample.writes + excluded.writes,
+    mirrored = stream_sample.mirrored + excluded.mirrored,
+    skipped = stream_sample.skipped + excluded.skipped,
+    dead = stream_sample.dead + excluded.dead
+
+-- :write_lane_samples
+INSERT INTO lane_sample (stream, lane, at, writes, oldest_s, attempt)
+SELECT stream, lane, now(), writes, oldest_s, attempt
+FROM unnest(
+    %(stream)s::bigint[], %(lane)s::int[], %(writes)s::bigint[], %(oldest_s)s::float8[], %(attempt)s::int[]
+) AS new (stream, lane, writes, oldest_s, attempt)
+ON CONFLICT (stream, lane) DO UPDATE SET
+    at = excluded.at, writes = excluded.writes, oldest_s = excluded.oldest_s, attempt = excluded.attempt
 
 -- :tidy_plan_log
 DELETE FROM plan_log WHERE at < now() - %(days)s * interval '1 day'
@@ -169,3 +224,13 @@ SELECT seen_tidy(%(hours)s)
 
 -- :tidy_hot
 DELETE FROM hot WHERE bucket < now() - %(hours)s * interval '1 hour'
+
+-- :tidy_app_samples
+DELETE FROM app_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
+
+-- :tidy_stream_samples
+DELETE FROM stream_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
+
+-- :tidy_lane_samples
+-- Of streams and lanes that are no more.
+DELETE FROM lane_sample WHERE at < now() - %(hours)s * interval '1 hour'

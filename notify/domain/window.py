@@ -80,6 +80,12 @@ class Lane:
     waiting: deque[Segment] = field(default_factory=deque)
     flying: Batch | None = None
 
+    @property
+    def writes(self) -> int:
+        """Writes that are not known to be applied, those of a segment merged."""
+        flying = 0 if self.flying is None else self.flying.rows
+        return flying + sum(len(segment.writes) for segment in self.waiting)
+
     def outstanding(self) -> int | None:
         """The lowest offset with a write that is not known to be applied."""
         if self.flying is not None:

@@ -20,7 +20,16 @@ from django.conf import settings
 from ingest import ledger as ledgers
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
-from ingest.ports import Chunk, HotRow, LedgerAway, Tick
+from ingest.ports import (
+    AppRow,
+    Chunk,
+    HotRow,
+    LaneSample,
+    LedgerAway,
+    Samples,
+    StreamSample,
+    Tick,
+)
 from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
@@ -421,6 +430,12 @@ def ledger(sql: Connection) -> Iterator[PostgresLedger]:
         yield pair.postgres
 
 
+SAMPLE = StreamSample(
+    bucket=10_000, stream=1, log_end=9, planned=7, frontier=5, lag_s=2.5, held_bytes=100, held_writes=2,
+    paused=False, messages=4, writes=6, mirrored=2, skipped=1, dead=0,
+)  # fmt: skip
+
+
 def _chunk(first: int, end: int) -> Chunk:
     return Chunk(PlanRow(first, end, b"\x01"), 0, Links(), [], [])
 
@@ -460,15 +475,39 @@ def test_a_lost_session_is_replaced(ledger: PostgresLedger, sql: Connection) -> 
 
 def test_hot_rows_of_a_bucket_add_up(ledger: PostgresLedger, sql: Connection) -> None:
     row = HotRow(10_000, 1, APPS[0], RECORDS[0], direct=2, mirrored=1, error=3)
-    ledger.write_hot([])
-    ledger.write_hot([row, row._replace(record=RECORDS[1])])
-    ledger.write_hot([row._replace(direct=5, error=2), row._replace(bucket=20_000)])
+    ledger.write_samples(Samples())
+    for records in (
+        [row, row._replace(record=RECORDS[1])],
+        [row._replace(direct=5, error=2), row._replace(bucket=20_000)],
+    ):
+        ledger.write_samples(Samples(records, streams=[SAMPLE]))
     found = sql.execute(
         "SELECT (extract(epoch FROM bucket) * 1000)::bigint, direct, mirrored, error FROM hot "
         "WHERE record = %s ORDER BY bucket",
         [RECORDS[0]],
     ).fetchall()
     assert found == [(10_000, 7, 2, 3), (20_000, 2, 1, 3)]
+
+
+def test_a_sample_adds_up_counts_and_replaces_what_stands(
+    ledger: PostgresLedger, sql: Connection
+) -> None:
+    app = AppRow(10_000, 1, APPS[0], updates=3, mirrored=1, error=0)
+    lane = LaneSample(1, 2, writes=5, oldest_s=1.5, attempt=1)
+    ledger.write_samples(Samples(apps=[app], streams=[SAMPLE], lanes=[lane]))
+    later = SAMPLE._replace(planned=9, lag_s=0.5, paused=True)
+    ledger.write_samples(
+        Samples(apps=[app], streams=[later], lanes=[lane._replace(writes=0, oldest_s=0, attempt=0)])
+    )
+    assert sql.execute("SELECT updates, mirrored FROM app_sample").fetchall() == [(6, 2)]
+    assert sql.execute("SELECT writes, oldest_s, attempt FROM lane_sample").fetchall() == [
+        (0, 0, 0)
+    ]
+    found = sql.execute(
+        "SELECT planned, lag_s, lag_s_max, paused, messages, writes, mirrored, skipped, dead, "
+        "at > now() - interval '1 minute', bridge LIKE '%:%' FROM stream_sample"
+    ).fetchall()
+    assert found == [(9, 0.5, 2.5, True, 8, 12, 4, 2, 0, True, True)]
 
 
 def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Connection) -> None:
@@ -486,8 +525,23 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
             "VALUES (now() - %s * interval '1 hour', 1, %s, %s, %s, 0, 0)",
             (hours, APPS[0], RECORDS[0], hours),
         )
+        sql.execute(
+            "INSERT INTO app_sample (bucket, stream, app, updates, mirrored, error) "
+            "VALUES (now() - %s * interval '1 hour', 1, %s, %s, 0, 0)",
+            (hours, APPS[0], hours),
+        )
+        sql.execute(
+            "INSERT INTO lane_sample (stream, lane, at, writes, oldest_s, attempt) "
+            "VALUES (1, %s, now() - %s * interval '1 hour', 0, 0, 0)",
+            (hours, hours),
+        )
+    ledger.write_samples(Samples(streams=[SAMPLE]))
     ledger.tidy()
     assert sql.execute("SELECT first FROM plan_log").fetchall() == [(0,)]
+    kept = settings.NOTIFY_HOT_HOURS - 1
+    assert sql.execute("SELECT updates FROM app_sample").fetchall() == [(kept,)]
+    assert sql.execute("SELECT lane FROM lane_sample").fetchall() == [(kept,)]
+    assert sql.execute("SELECT 1 FROM stream_sample").fetchall() == []
     assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]
 
 

@@ -117,8 +117,8 @@ def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
 def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
     make = Memory.of
 
-    def forgetful(loaded: Loaded, *, partitions: int, hot_records: int) -> Memory:
-        return make(replace(loaded, plan=[]), partitions=partitions, hot_records=hot_records)
+    def forgetful(loaded: Loaded, *, partitions: int, limits: Limits) -> Memory:
+        return make(replace(loaded, plan=[]), partitions=partitions, limits=limits)
 
     patch.setattr(Memory, "of", forgetful)
 

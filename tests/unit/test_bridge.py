@@ -1,7 +1,7 @@
 """The bridge's loop over small fakes: what it does about every loss, and that it does it once."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from ingest.bridge import (
     Bridge,
 )
 from ingest.held import Limits
-from ingest.ports import DispatcherAway, Fetched, HotRow, LedgerAway, Loaded, LogAway, Part, Polled
+from ingest.ports import DispatcherAway, Fetched, LedgerAway, Loaded, LogAway, Part, Polled, Samples
 from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
 from notify.domain.policy import Policy, Skip
@@ -172,9 +172,9 @@ class FakeLedger(MemoryLedger):
         with super().tick(streams) as tick:
             yield tick
 
-    def write_hot(self, rows: Iterable[HotRow]) -> None:
+    def write_samples(self, samples: Samples) -> None:
         self._before()
-        super().write_hot(rows)
+        super().write_samples(samples)
 
     def tidy(self) -> None:
         self.tidied += 1
@@ -705,9 +705,32 @@ def test_kafka_away_at_a_commit_stops_nothing() -> None:
 def test_hot_records_are_written_each_once() -> None:
     world = _flying()
     world.step(3, pass_ms=1_000)
-    assert [(row.record, row.direct, row.mirrored) for row in world.ledger.hot] == [
-        (RECORDS[0], 1, 0)
-    ]
+    rows = [row for samples in world.ledger.samples for row in samples.records]
+    assert [(row.record, row.direct, row.mirrored) for row in rows] == [(RECORDS[0], 1, 0)]
+
+
+def test_apps_and_what_was_decided_are_told_once_a_second_each_once() -> None:
+    world = _flying()
+    world.step(3, pass_ms=1_000)
+    apps = [(row.app, row.updates) for told in world.ledger.samples for row in told.apps]
+    assert apps == [(APP, 1)]
+    streams = [each for told in world.ledger.samples for each in told.streams]
+    assert sum(each.messages for each in streams) == sum(each.writes for each in streams) == 1
+
+
+def test_a_sample_says_what_waits_and_for_how_long() -> None:
+    world = _flying()
+    world.step(3, pass_ms=1_000)
+    last = world.ledger.samples[-1]
+    assert (last.streams[0].held_writes, last.streams[0].log_end) == (1, 1)
+    waiting = [lane for lane in last.lanes if lane.writes]
+    assert [(lane.writes, lane.attempt) for lane in waiting] == [(1, 3)]  # sent again twice
+    assert waiting[0].oldest_s == last.streams[0].lag_s
+    world.work()
+    world.step(2, pass_ms=1_000)
+    last = world.ledger.samples[-1]
+    assert (last.streams[0].held_writes, last.streams[0].lag_s) == (0, 0)
+    assert not any(lane.writes or lane.oldest_s or lane.attempt for lane in last.lanes)
 
 
 def test_postgresql_away_at_housekeeping_stops_nothing() -> None:

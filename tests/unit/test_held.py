@@ -40,7 +40,7 @@ def _memory(
         {0: lane or LaneRow(frontier - 1)},
         plan or [],
     )
-    return Memory.of(loaded, partitions=1, hot_records=5)
+    return Memory.of(loaded, partitions=1, limits=Limits(hot_records=5))
 
 
 def _live(*offsets: int, position: int) -> Memory:

@@ -145,6 +145,7 @@ def _limits() -> Limits:
         resend_after_ms=settings.NOTIFY_RESEND_AFTER_MS,
         resend_after_max_ms=settings.NOTIFY_RESEND_AFTER_MAX_MS,
         hot_records=settings.NOTIFY_HOT_RECORDS,
+        hot_apps=settings.NOTIFY_HOT_APPS,
     )
 
 

@@ -1,0 +1,89 @@
+"""What the bridge tells pages and alerts of the streams it holds, and metrics of their lanes."""
+
+from collections.abc import Iterable, Mapping
+from heapq import nlargest
+
+from ingest.counts import RANKS
+from ingest.held import Held, Memory
+from ingest.ports import AppRow, HotRow, LaneSample, Samples, StreamSample
+from notify import metrics
+from notify.domain.window import Lane
+
+
+def take(live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None]) -> Samples:
+    """How all of them stand; what was counted starts from nothing then. `ends` by partition."""
+    records: list[HotRow] = []
+    apps: list[AppRow] = []
+    streams: list[StreamSample] = []
+    lanes: list[LaneSample] = []
+    largest: list[int] = []
+    total = 0
+    for held, memory in live:
+        if not memory.counts.now:
+            continue
+        hot_records, hot_apps = memory.counts.take_rows()
+        records += hot_records
+        apps += hot_apps
+        largest += memory.counts.largest()
+        of_lanes = [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
+        lanes += of_lanes
+        streams.append(_stream(held, memory, ends.get(held.partition), of_lanes))
+        total += memory.counts.total
+    _show_lanes(lanes)
+    _show_ranks(largest, total)
+    return Samples(records, apps, streams, lanes)
+
+
+def _stream(
+    held: Held, memory: Memory, end: int | None, lanes: Iterable[LaneSample]
+) -> StreamSample:
+    tally = memory.counts.take_tally()
+    return StreamSample(
+        bucket=memory.counts.bucket,
+        stream=memory.stream.id,
+        log_end=end,
+        planned=memory.stream.planned,
+        frontier=memory.stream.frontier,
+        lag_s=memory.age_ms(memory.counts.now) / 1000,
+        held_bytes=memory.window.held_bytes,
+        held_writes=sum(lane.writes for lane in lanes),
+        paused=held.paused,
+        messages=tally["messages"],
+        writes=tally["writes"],
+        mirrored=tally["mirrored"],
+        skipped=tally["skipped"],
+        dead=tally["dead"],
+    )
+
+
+def _lane(memory: Memory, number: int, lane: Lane) -> LaneSample:
+    oldest = lane.outstanding()
+    at = None if oldest is None else memory.at_of(oldest)
+    flight = memory.flights.get(number)
+    return LaneSample(
+        stream=memory.stream.id,
+        lane=number,
+        writes=lane.writes,
+        oldest_s=0.0 if at is None else max(0, memory.counts.now - at) / 1000,
+        attempt=0 if flight is None else flight.attempt,
+    )
+
+
+def _show_ranks(largest: list[int], total: int) -> None:
+    ranked = [*nlargest(RANKS, largest), *[0] * RANKS][:RANKS]
+    for rank, updates in enumerate(ranked, start=1):
+        share = updates / total if total else 0.0
+        metrics.BRIDGE_HOT_SHARE.labels(rank=str(rank)).set(share)
+
+
+def _show_lanes(lanes: Iterable[LaneSample]) -> None:
+    writes: dict[int, int] = {}
+    oldest: dict[int, float] = {}
+    for lane in lanes:
+        writes[lane.lane] = writes.get(lane.lane, 0) + lane.writes
+        oldest[lane.lane] = max(oldest.get(lane.lane, 0.0), lane.oldest_s)
+    metrics.BRIDGE_LANE_WRITES.clear()
+    metrics.BRIDGE_LANE_SECONDS.clear()
+    for number, n in writes.items():
+        metrics.BRIDGE_LANE_WRITES.labels(lane=f"{number:02d}").set(n)
+        metrics.BRIDGE_LANE_SECONDS.labels(lane=f"{number:02d}").set(oldest[number])
