@@ -1,14 +1,18 @@
-"""The Django app of the project: models, admin, checks."""
+"""The Django app of the project: models, admin, checks, staff roles."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class NotifyConfig(AppConfig):
-    """Registers the system checks."""
+    """Registers the system checks, and the roles that each migration ships."""
 
     name = "notify"
     verbose_name = "Notify"
 
     def ready(self) -> None:
         """Django calls this once every app is loaded."""
-        from notify import checks  # noqa: F401, PLC0415 - registers itself; needs the app registry
+        from notify import checks, roles  # noqa: PLC0415 - they need the app registry
+
+        del checks  # registers itself
+        post_migrate.connect(roles.ship, sender=self, dispatch_uid="notify.roles")

@@ -14,7 +14,7 @@ def page(app: App) -> str:
 
 def form(app: App, **fields: str) -> dict[str, str]:
     """The change form as it is, but for `fields`."""
-    filled = {"name": app.name, "enabled": "on"}
+    filled = {"name": app.name, "enabled": "on", "reason": "a ticket"}
     for name, keys in (("keys", app.keys.all()), ("identity_keys", app.identity_keys.all())):
         filled[f"{name}-TOTAL_FORMS"] = filled[f"{name}-INITIAL_FORMS"] = str(len(keys))
         for number, key in enumerate(keys):

@@ -2,9 +2,29 @@
 
 from django.contrib import admin
 
-from notify.admin import apps, dead_letters, hot, link_limits, skip_rules, skipped
+from notify.admin import (
+    apps,
+    audit,
+    dead_letters,
+    hot,
+    link_limits,
+    pages,
+    people,
+    skip_rules,
+    skipped,
+)
 
-__all__ = ["apps", "dead_letters", "hot", "link_limits", "skip_rules", "skipped"]
+__all__ = [
+    "apps",
+    "audit",
+    "dead_letters",
+    "hot",
+    "link_limits",
+    "pages",
+    "people",
+    "skip_rules",
+    "skipped",
+]
 
-admin.site.site_header = admin.site.site_title = "Notify"
-admin.site.index_title = "Apps, policy, and what the pipeline dropped"
+admin.site.index_title = "Overview"
+admin.site.extra_urls = pages.urls  # type: ignore[attr-defined] # Unfold's site asks for it

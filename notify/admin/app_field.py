@@ -6,6 +6,7 @@ from uuid import UUID
 from django import forms
 from django.db.models import Q
 
+from notify.admin.unfolded import TextInput
 from notify.models import App
 
 
@@ -13,14 +14,13 @@ class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fai
     """A text that names an app. Whoever may fill the form may name any: no other permission is
     needed."""
 
-    widget = forms.TextInput
+    widget = TextInput
     default_error_messages = {
         "invalid_choice": "There is no app of this name or UUID.",
     }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(App.objects.all(), **kwargs)
-        self.widget.attrs["size"] = 40
 
     def to_python(self, value: Any) -> App | None:
         """The app. Raises ValidationError if there is none."""

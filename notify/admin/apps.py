@@ -14,6 +14,8 @@ from django.utils.html import format_html
 
 from notify import app_keys, identity_keys
 from notify.admin.listing import ListAdmin, moment
+from notify.admin.reasons import ReasonedAdmin, ReasonForm, with_reason
+from notify.admin.unfolded import Checkbox, TabularInline, Textarea
 from notify.app_keys import NewKey
 from notify.identity_keys import Added
 from notify.models import App, AppKey, IdentityKey
@@ -23,21 +25,21 @@ _MAKE_KEY: Final = "_make_key"
 _PUBLIC_KEY: Final = "public_key"
 
 
-class PemInput(forms.Textarea):
+class PemInput(Textarea):
     """Shows nothing of what was sent: it may have been a private key."""
 
     def format_value(self, value: Any) -> None:
         """Django calls this."""
 
 
-class AppForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
+class AppForm(ReasonForm):
     """An app, and a public key to add to it."""
 
     public_key = forms.CharField(
         required=False,
         strip=False,
         label="Add a public key",
-        widget=PemInput(attrs={"rows": 5, "cols": 66, "spellcheck": "false"}),
+        widget=PemInput(attrs={"rows": 5, "spellcheck": "false"}),
         help_text="PEM, on the curve P-256, of the pair that the app's server signs its tokens with. "
         "Two live at a time: another one revokes the oldest. Never paste the private key.",
     )
@@ -67,7 +69,7 @@ class AppForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails
 class RevokeForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
     """All that can be done to a key is to revoke it."""
 
-    revoke = forms.BooleanField(required=False)
+    revoke = forms.BooleanField(required=False, widget=Checkbox)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -108,12 +110,13 @@ class IdentityKeyForm(RevokeForm):
         identity_keys.revoke(key)
 
 
-class KeysInline(admin.TabularInline):  # type: ignore[type-arg] # TabularInline[...] fails at run time
+class KeysInline(TabularInline):
     """Keys of an app, newest first: all that can be done here is to revoke them."""
 
     readonly_fields: ClassVar[tuple[str, ...]] = ()
     extra = 0
     can_delete = False
+    hide_title = True
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Who may change keys gets the box to revoke them."""
@@ -134,7 +137,7 @@ class KeyInline(KeysInline):
     model = AppKey
     form = KeyForm
     readonly_fields = ("key", "created_at", "revoked_at")
-    verbose_name_plural = "app keys (two live at a time: another one revokes the oldest)"
+    verbose_name_plural = "app keys"
 
     @admin.display(description="starts with")
     def key(self, key: AppKey) -> str:
@@ -148,16 +151,16 @@ class IdentityKeyInline(KeysInline):
     model = IdentityKey
     form = IdentityKeyForm
     readonly_fields = ("sha_256", "added_by", "created_at", "revoked_at")
-    verbose_name_plural = "public keys of identity verification (two live at a time)"
+    verbose_name_plural = "public keys that verify tokens"
 
     @admin.display(description="fingerprint (SHA-256)")
     def sha_256(self, key: IdentityKey) -> str:
         """As `openssl pkey -pubin -outform DER | sha256sum` prints it."""
-        return format_html('<code class="id">{}</code>', key.fingerprint)
+        return format_html('<code class="n-id">{}</code>', key.fingerprint)
 
 
 @admin.register(App)
-class AppAdmin(ListAdmin):
+class AppAdmin(ReasonedAdmin, ListAdmin):
     """Customers: made here with their first key, disabled here, never deleted."""
 
     form = AppForm
@@ -217,7 +220,7 @@ class AppAdmin(ListAdmin):
     @admin.display(description="id")
     def app_id(self, app: App) -> str:
         """In one line."""
-        return format_html('<code class="id">{}</code>', app.id)
+        return format_html('<code class="n-id">{}</code>', app.id)
 
     @admin.display(description="SDKs need")
     def requires(self, app: App) -> str:
@@ -268,14 +271,14 @@ class AppAdmin(ListAdmin):
     ) -> Any:
         """The history names a new key by its first characters, never the secret, and a public one
         by its fingerprint."""
-        said: Any = super().construct_change_message(request, form, formsets, add)
+        said: Any = ListAdmin.construct_change_message(self, request, form, formsets, add)
         key: NewKey | None = getattr(form.instance, "new_key", None)
         if key is not None:
             said.append({"added": {"name": "app key", "object": f"{key.prefix}…"}})
         added: Added | None = getattr(form.instance, "added_key", None)
         if added is not None:
             said.append({"added": {"name": "public key", "object": added.key.fingerprint}})
-        return said
+        return with_reason(said, form)
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """Stay on the page that lists the new key."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import capfirst
 
+from notify.admin.unfolded import ChangeList, ModelAdmin
 from notify.models import App, Stream
 
 #: Rows that a list can page through. Tables have millions; nobody pages that far, and a full count
@@ -41,11 +41,29 @@ class ListChangeList(ChangeList):
         """Django calls this."""
         super().get_results(request)
         self.result_list = list(self.result_list)
+        self.full_result_count = self.result_count  # or a page says that there are more to show
         if isinstance(self.model_admin, ListAdmin):
             self.model_admin.attach(self.result_list)
 
 
-class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # ModelAdmin[...] fails at run time
+class NotedAdmin(ModelAdmin):
+    """A list under its own title, with a note above it."""
+
+    list_before_template = "admin/notify/list_note.html"
+    #: What stands above the list.
+    note = ""
+    #: The list's title; the model's plural if it is empty.
+    list_title = ""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django calls this."""
+        context = {"title": self.list_title or capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+
+class ListAdmin(NotedAdmin):
     """A page whose list costs a fixed number of queries, each bounded.
 
     Search takes a record's UUID (where the table has one), an app's, or a part of an app's name.
@@ -62,8 +80,7 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # ModelAdmin[...] f
     search_uuids: ClassVar[tuple[str, ...]] = ("record", "app")
     search_app = "app"
     search_help_text = "A record's or an app's UUID, or a part of an app's name."
-    #: What stands above the list.
-    note = ""
+    change_form_template = "admin/notify/change_form.html"
 
     def attach(self, rows: Sequence[Any]) -> None:
         """Add to the rows of a page what other tables know of them: a query a table."""
@@ -87,13 +104,6 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # ModelAdmin[...] f
             wanted = Q(**{f"{self.search_app}__in": apps_named(term)})
         return queryset.filter(wanted), False
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Django calls this."""
-        context = {"title": capfirst(self.opts.verbose_name_plural), "note": self.note}
-        return super().changelist_view(request, context | (extra_context or {}))
-
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Model | None:
@@ -106,8 +116,6 @@ class ListAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # ModelAdmin[...] f
 
 class ReadOnlyAdmin(ListAdmin):
     """A list of what the pipeline wrote: nobody edits it here. Rows have `stream` and `app`."""
-
-    change_form_template = "admin/notify/no_history_change_form.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody."""
@@ -150,7 +158,9 @@ def record_of(app: object, record: UUID | None) -> str:
     """A list's cell: the app's name, and under it the record's UUID in one line."""
     if app is None and record is None:
         return "unreadable"
-    return format_html('{}<br><code class="id">{}</code>', app, record)
+    return format_html(
+        '<span class="n-cell">{}<br><code class="n-id">{}</code></span>', app, record
+    )
 
 
 def moment(at: datetime | None) -> str:
@@ -159,7 +169,9 @@ def moment(at: datetime | None) -> str:
         return "never"
     local = timezone.localtime(at)
     return format_html(
-        '<span class="at">{}<br>{}</span>', local.strftime("%Y-%m-%d"), local.strftime("%H:%M:%S")
+        '<span class="n-cell n-at">{} <br>{}</span>',
+        local.strftime("%Y-%m-%d"),
+        local.strftime("%H:%M:%S"),
     )
 
 

@@ -5,6 +5,7 @@ from math import ceil
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -41,7 +42,12 @@ def locked_out(
 ) -> HttpResponse:
     """429, a page that says when to try again."""
     wait_s = settings.NOTIFY_LOGIN_COOLOFF_S
-    context = {"failures": settings.NOTIFY_LOGIN_FAILURES, "minutes": ceil(wait_s / 60)}
+    context = {
+        **admin.site.each_context(request),
+        "title": "Too many failed logins",
+        "failures": settings.NOTIFY_LOGIN_FAILURES,
+        "minutes": ceil(wait_s / 60),
+    }
     page = render(request, _TEMPLATE, context, status=429)
     page["Retry-After"] = str(wait_s)
     return page

@@ -1,12 +1,11 @@
 """What the pages of skip rules and link limits share: versions are added, and stay."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -16,20 +15,21 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
-from notify.admin.listing import ListAdmin, moment
+from notify.admin.listing import ListAdmin
+from notify.admin.unfolded import ChangeList, Textarea
 
 IN_FORCE = "in force"
 EXPIRED = "expired"
 LIFTED = "lifted"
 REPLACED = "replaced"
+#: How a state is coloured in a list.
+_LEVELS: Final = {IN_FORCE: "is-ok", EXPIRED: "is-warn"}
 
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
     """A new version."""
 
-    WIDGETS: ClassVar[dict[str, forms.Widget]] = {
-        "reason": forms.Textarea(attrs={"rows": 3, "cols": 60})
-    }
+    WIDGETS: ClassVar[dict[str, forms.Widget]] = {"reason": Textarea(attrs={"rows": 3})}
 
     def clean_expires_at(self) -> Any:
         """An edit that has expired already would be without effect."""
@@ -75,7 +75,6 @@ class StateFilter(admin.SimpleListFilter):
 class PolicyVersionAdmin(ListAdmin):
     """Versions of one kind of rule. `key`: the fields that say which rule it is a version of."""
 
-    change_form_template = "admin/notify/no_history_change_form.html"
     list_select_related = ("app",)
     key: tuple[str, ...] = ()
     #: The fields of a version that a change starts from.
@@ -151,15 +150,23 @@ class PolicyVersionAdmin(ListAdmin):
     @admin.display(description="state")
     def state_until(self, version: Any) -> str:
         """The state, and under it the expiry if there is one."""
+        state = self.state(version)
+        level = _LEVELS.get(state.split(",")[0], "")
+        shown = format_html('<span class="n-tag {}">{}</span>', level, state)
         if version.expires_at is None:
-            return self.state(version)
-        return format_html("{}<br>until {}", self.state(version), moment(version.expires_at))
+            return shown
+        until = timezone.localtime(version.expires_at).strftime("%Y-%m-%d %H:%M")
+        return format_html(
+            '<span class="n-cell">{}<br><span class="n-quiet">until {}</span></span>',
+            shown,
+            until,
+        )
 
     @admin.display(description="reason")
     def why(self, version: Any) -> str:
         """As much of the reason as fits, and under it who and when."""
         return format_html(
-            '{}<br><span class="quiet">{}, {}</span>',
+            '<span class="n-cell">{}<br><span class="n-quiet">{}, {}</span></span>',
             Truncator(version.reason).chars(120),
             version.author,
             timezone.localtime(version.at).strftime("%Y-%m-%d %H:%M"),
@@ -171,7 +178,8 @@ class PolicyVersionAdmin(ListAdmin):
         versions = self.model.objects.filter(self._same(version)).order_by("-version")
         rows = format_html_join(
             "",
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            '<tr><td class="n-number">{}</td><td>{}</td><td>{}</td><td>{}</td>'
+            '<td class="n-wrap">{}</td></tr>',
             (
                 (
                     each.version,
@@ -184,8 +192,8 @@ class PolicyVersionAdmin(ListAdmin):
             ),
         )
         return format_html(
-            "<table><thead><tr><th>Version<th>At<th>Author<th>Change<th>Reason</tr></thead>"
-            "<tbody>{}</tbody></table>",
+            '<div class="n-table-box"><table class="n-table"><thead><tr><th class="n-number">Version'
+            "<th>At<th>Author<th>Change<th>Reason</tr></thead><tbody>{}</tbody></table></div>",
             rows,
         )
 

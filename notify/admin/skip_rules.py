@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Max, Q, Sum
 from django.utils.html import format_html
@@ -11,6 +10,7 @@ from django.utils.html import format_html
 from notify.admin.app_field import AppField
 from notify.admin.listing import moment, record_of
 from notify.admin.policy_versions import PolicyVersionAdmin, StateFilter, VersionForm
+from notify.admin.unfolded import TextInput
 from notify.domain.policy import SCOPE_ALL
 from notify.models import SkipCount, SkipRule
 
@@ -23,7 +23,7 @@ class SkipRuleForm(VersionForm):
     class Meta:
         model = SkipRule
         fields = ("app", "record", "scope", "active", "expires_at", "reason")
-        widgets = VersionForm.WIDGETS | {"record": forms.TextInput(attrs={"size": 40})}
+        widgets = VersionForm.WIDGETS | {"record": TextInput()}
 
 
 class SkipStateFilter(StateFilter):
@@ -93,7 +93,9 @@ class SkipRuleAdmin(PolicyVersionAdmin):
         """Updates that it dropped, and when the last one."""
         if not rule.hits:
             return "0"
-        return format_html("{}<br>{}", f"{rule.hits:,}", moment(rule.last_hit))
+        return format_html(
+            '<span class="n-cell">{}<br>{}</span>', f"{rule.hits:,}", moment(rule.last_hit)
+        )
 
     @admin.display(description="last hit")
     def last_hit(self, rule: Any) -> str:

@@ -11,8 +11,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from notify import app_keys
 from notify.keys import digest_of
 from notify.models import App, AppKey
+from tests import app_page
 from tests.app_page import APPS as LIST
-from tests.app_page import form, page
+from tests.app_page import page
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +35,11 @@ def staff(*permissions: str) -> Client:
     return client
 
 
+def form(app: App, **fields: str) -> dict[str, str]:
+    """The app's change form with a reason, as it is but for `fields`."""
+    return app_page.form(app, **({"reason": "a ticket"} | fields))
+
+
 def shown_secret(text: str) -> str:
     found = re.search(r"<code>(nk_[^<]+)</code>", text)
     assert found is not None
@@ -41,7 +47,8 @@ def shown_secret(text: str) -> str:
 
 
 def test_a_new_app_shows_its_key_once(admin_client: Client) -> None:
-    answer = admin_client.post(f"{LIST}add/", {"name": "Closely", "enabled": "on"}, follow=True)
+    fields = {"name": "Closely", "enabled": "on", "reason": "a new customer"}
+    answer = admin_client.post(f"{LIST}add/", fields, follow=True)
     app = App.objects.get()
     secret = shown_secret(answer.text)
     assert AppKey.objects.get(app=app).digest == digest_of(secret)
@@ -111,6 +118,20 @@ def test_who_may_change_apps_makes_no_keys() -> None:
 def test_who_may_see_no_keys_sees_none() -> None:
     app, key = app_keys.create_app("Closely", requires_key=False)
     assert key.prefix not in staff("view_app").get(page(app)).text
+
+
+def test_nothing_changes_without_a_reason(admin_client: Client) -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    for reason in ("", "  "):
+        answer = admin_client.post(
+            page(app), form(app, name="Closer", reason=reason, _make_key="1")
+        )
+        assert "This field is required" in answer.text
+        answer = admin_client.post(f"{LIST}add/", {"name": "New", "reason": reason})
+        assert "This field is required" in answer.text
+    assert App.objects.get().name == "Closely"
+    assert AppKey.objects.count() == 1
+    assert not LogEntry.objects.exists()
 
 
 def test_search_and_cost(

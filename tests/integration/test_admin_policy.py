@@ -128,7 +128,7 @@ class TestSkipRules:
         assert filled.initial["record"] == str(RECORD)
         assert filled["app"].value() == "Closely"
         assert 'name="active"' in str(filled["active"])
-        assert "checked" not in str(filled["active"])
+        assert " checked" not in str(filled["active"]).replace(" checked:", " ")
         skip(admin_client, active="", reason="fixed by the customer")
         lifted = SkipRule.objects.get(version__gt=made.version)
         assert (lifted.rule, lifted.active, lifted.author) == (made.rule, False, "admin")

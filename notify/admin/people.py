@@ -1,0 +1,127 @@
+"""Staff: users and groups. A user is never deleted, or what he did would go from the audit trail."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, Permission, User
+from django.http import HttpRequest
+
+from notify.admin.listing import NotedAdmin
+from notify.admin.reasons import ReasonedAdmin, ReasonField, ReasonForm
+from notify.admin.unfolded import (
+    AdminPasswordChangeForm,
+    Checkboxes,
+    UserChangeForm,
+    UserCreationForm,
+)
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg] # fails at run time
+    """Permissions to tick, those of an app and model together."""
+
+    widget = Checkboxes
+
+    def __init__(self) -> None:
+        rows = Permission.objects.select_related("content_type")
+        ordered = rows.order_by("content_type__app_label", "content_type__model", "codename")
+        super().__init__(ordered, required=False, widget=Checkboxes(attrs={"class": "n-columns"}))
+
+    def label_from_instance(self, permission: Any) -> str:
+        """Its app and name: names say the model."""
+        return f"{permission.content_type.app_label}: {permission.name}"
+
+
+class UserForm(ReasonForm, UserChangeForm):
+    """A user as he is."""
+
+    groups = forms.ModelMultipleChoiceField(
+        Group.objects.order_by("name"),
+        label="Roles",
+        required=False,
+        widget=Checkboxes(),
+        help_text="What the person may do: all that their roles may.",
+    )
+
+
+class NewUserForm(ReasonForm, UserCreationForm):
+    """Name and password of a new one."""
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """Another password for somebody."""
+
+    reason = ReasonField()
+
+
+class GroupForm(ReasonForm):
+    """A role."""
+
+    permissions = PermissionsField()
+
+    class Meta:
+        model = Group
+        fields = ("name", "permissions")
+
+
+@admin.register(User)
+class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[type-arg] # fails at run time
+    """Who may log in. Who is no superuser makes none, and does not change one."""
+
+    form = UserForm
+    add_form = NewUserForm
+    change_password_form = PasswordForm
+    change_user_password_template = "admin/notify/change_password.html"  # noqa: S105 - a path
+    actions = None
+    list_display = ("username", "email", "roles", "is_active", "is_superuser", "last_login")
+    list_filter = ("is_active", "is_superuser", "groups")
+    filter_horizontal = ()
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        ("May", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("Seen", {"fields": ("last_login", "date_joined")}),
+    )
+    readonly_fields = ("last_login", "date_joined")
+    note = "To shut somebody out, make the account inactive: users are never deleted."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With the groups, for the list."""
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.display(description="roles")
+    def roles(self, user: User) -> str:
+        """The names of the user's groups."""
+        return ", ".join(group.name for group in user.groups.all()) or "none"
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Superusers are changed by superusers."""
+        reach = obj is None or not obj.is_superuser or request.user.is_superuser
+        return bool(reach and super().has_change_permission(request, obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Only a superuser makes another."""
+        given = tuple(super().get_readonly_fields(request, obj))
+        return given if request.user.is_superuser else (*given, "is_superuser")
+
+
+@admin.register(Group)
+class GroupAdmin(ReasonedAdmin, NotedAdmin, DjangoGroupAdmin):
+    """Roles. Those that ship with the service come back, with all their permissions, at a migration."""
+
+    form = GroupForm
+    actions = None
+    filter_horizontal = ()
+    note = (
+        "viewer, support and admin ship with the service: each migration gives them what they lack. "
+        "What you add to them stays."
+    )

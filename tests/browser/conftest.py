@@ -1,0 +1,88 @@
+"""A real Chromium against a live server with a real database.
+
+It is found as NOTIFY_CHROMIUM, or as chromium, chromium-browser or google-chrome on PATH. Without
+one these tests are skipped with a reason, in CI they fail.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import override_settings
+from playwright.sync_api import Browser, Page, sync_playwright
+from pytest_django import Settings
+from pytest_django.live_server_helper import LiveServer
+
+from tests.browser.visit import PHONE, WIDE, opened
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def _executable() -> str:
+    given = os.environ.get("NOTIFY_CHROMIUM")
+    found = shutil.which(given) if given else next(filter(None, map(shutil.which, _NAMES)), None)
+    if found:
+        return found
+    reason = "no Chromium: set NOTIFY_CHROMIUM or install the package chromium"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser on a busy machine takes its time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(180))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests; each page has a context of its own."""
+    executable = _executable()
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright's loop runs in the thread of the tests, which use the database as ever.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def plain_http() -> Iterator[None]:
+    """Middleware reads these when the server starts."""
+    with override_settings(
+        SECURE_SSL_REDIRECT=False, SECURE_PROXY_SSL_HEADER=None, STATIC_ROOT=None
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def live_server(plain_http: None, live_server: LiveServer) -> LiveServer:
+    """pytest-django's, started with those settings."""
+    return live_server
+
+
+@pytest.fixture
+def site(live_server: LiveServer, settings: Settings) -> str:
+    """The URL of a live server that speaks plain HTTP; its policy is that of production."""
+    settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return str(live_server.url)
+
+
+@pytest.fixture
+def page(chromium: Browser, site: str) -> Iterator[Page]:
+    """A page 1280 px wide. The test fails if its console had an error or a violation of the CSP."""
+    with opened(chromium, site, WIDE) as page:
+        yield page
+
+
+@pytest.fixture
+def phone(chromium: Browser, site: str) -> Iterator[Page]:
+    """The same, 390 px wide."""
+    with opened(chromium, site, PHONE) as page:
+        yield page
