@@ -256,6 +256,15 @@ NOTIFY_LIMIT_REDIS_TIMEOUT_MS = env.integer("NOTIFY_LIMIT_REDIS_TIMEOUT_MS", 50,
 NOTIFY_BODY_MEMBERS = env.integer("NOTIFY_BODY_MEMBERS", 100_000, least=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
 
+# What is wrong now (notify/findings): from when on it is said.
+#: A record with so much of all updates; and a second, so that a quiet night is no alarm.
+NOTIFY_FIND_RECORD_PERCENT = env.integer("NOTIFY_FIND_RECORD_PERCENT", 20, least=1, most=100)
+NOTIFY_FIND_UPDATES_PER_S = env.integer("NOTIFY_FIND_UPDATES_PER_S", 20)
+#: An app with so much of all updates, and so many times what it sent in the hour before.
+NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, most=100)
+NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
+NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
+
 #: Port of /metrics in bridge and workers (web serves it itself); 0 is off.
 NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
 NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")

@@ -1,0 +1,110 @@
+-- :now
+-- PostgreSQL's clock, and when the window of whole ten-second buckets begins that covers most of it.
+SELECT
+    clock_timestamp(),
+    to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10 - %(seconds)s + 10)
+
+-- :totals
+SELECT
+    coalesce(sum(messages), 0)::bigint, coalesce(sum(writes), 0)::bigint,
+    coalesce(sum(mirrored), 0)::bigint, coalesce(sum(skipped), 0)::bigint,
+    coalesce(sum(dead), 0)::bigint
+FROM stream_sample
+WHERE bucket >= %(since)s
+
+-- :dead_letters
+-- Bounded: more than that is as bad.
+SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE at >= %(since)s LIMIT 1000) AS newest
+
+-- :streams
+-- Every stream of the active topic with the newest sample of it.
+SELECT
+    stream.id, stream.partition, extract(epoch FROM %(now)s - sample.at)::float8, sample.bridge,
+    sample.log_end, stream.planned, stream.frontier, coalesce(sample.lag_s, 0),
+    coalesce(sample.held_bytes, 0), coalesce(sample.held_writes, 0), coalesce(sample.paused, false),
+    stream.halted, extract(epoch FROM %(now)s - stream.ticked_at)::float8
+FROM stream
+JOIN topic ON topic.id = stream.topic_id
+LEFT JOIN LATERAL (
+    SELECT * FROM stream_sample
+    WHERE stream_sample.stream = stream.id AND bucket >= %(now)s - interval '1 hour'
+    ORDER BY bucket DESC LIMIT 1
+) AS sample ON true
+WHERE topic.active
+ORDER BY stream.partition
+
+-- :lanes
+-- By number, over all streams of the active topic; a sample past its time says nothing of now.
+SELECT
+    lane_sample.lane, sum(lane_sample.writes)::bigint, max(lane_sample.oldest_s),
+    max(lane_sample.attempt), max(queue_sample.tasks), max(queue_sample.workers)
+FROM lane_sample
+JOIN stream ON stream.id = lane_sample.stream
+JOIN topic ON topic.id = stream.topic_id AND topic.active
+LEFT JOIN queue_sample
+    ON queue_sample.lane = lane_sample.lane AND queue_sample.at >= %(now)s - interval '30 seconds'
+WHERE lane_sample.at >= %(now)s - interval '30 seconds'
+GROUP BY lane_sample.lane
+ORDER BY lane_sample.lane
+
+-- :workers
+SELECT
+    name, extract(epoch FROM %(now)s - seen_at)::float8,
+    extract(epoch FROM %(now)s - progressed_at)::float8, active, processed, offline
+FROM worker_sample
+ORDER BY name
+
+-- :watcher
+SELECT extract(epoch FROM %(now)s - at)::float8 FROM watcher
+
+-- :hot
+SELECT app, record, sum(direct)::bigint, sum(mirrored)::bigint, max(error)::bigint
+FROM hot
+WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
+GROUP BY app, record
+ORDER BY sum(direct) + sum(mirrored) DESC
+LIMIT %(top)s
+
+-- :linked
+-- The children of these parents, in their generation.
+SELECT counted.app, counted.parent, counted.label, counted.n
+FROM unnest(%(apps)s::uuid[], %(records)s::uuid[]) AS wanted (app, id)
+LEFT JOIN parent USING (app, id)
+JOIN link_count AS counted
+    ON counted.app = wanted.app AND counted.parent = wanted.id AND counted.gen = coalesce(parent.gen, 0)
+WHERE counted.n > 0
+
+-- :skipped
+-- Those of these records that a rule skips now, and how much of them.
+SELECT newest.app, newest.record, newest.scope
+FROM (
+    SELECT DISTINCT ON (rule.app_id, rule.record)
+        rule.app_id AS app, rule.record, rule.scope, rule.active, rule.expires_at
+    FROM unnest(%(apps)s::uuid[], %(records)s::uuid[]) AS wanted (app, id)
+    JOIN skip_rule AS rule ON rule.app_id = wanted.app AND rule.record = wanted.id
+    ORDER BY rule.app_id, rule.record, rule.version DESC
+) AS newest
+WHERE newest.active AND (newest.expires_at IS NULL OR newest.expires_at > %(now)s)
+
+-- :apps
+-- The apps with most updates, each with what it sent in the hour before, a second.
+SELECT
+    hottest.app, hottest.updates, hottest.mirrored, hottest.error,
+    coalesce((
+        SELECT sum(before.updates) FROM app_sample AS before
+        WHERE before.app = hottest.app
+            AND before.bucket >= %(since)s - interval '1 hour' AND before.bucket < %(since)s
+    ), 0)::float8 / greatest(10, least(3600, extract(epoch FROM %(since)s - (
+        SELECT min(bucket) FROM stream_sample WHERE bucket >= %(since)s - interval '1 hour'
+    ))))::float8
+FROM (
+    SELECT
+        app, sum(updates)::bigint AS updates, sum(mirrored)::bigint AS mirrored,
+        max(error)::bigint AS error
+    FROM app_sample
+    WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
+    GROUP BY app
+    ORDER BY sum(updates) DESC
+    LIMIT %(top)s
+) AS hottest
+ORDER BY hottest.updates DESC

@@ -1,0 +1,156 @@
+"""The snapshot, read from the sampled tables."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from pytest_django import DjangoAssertNumQueries
+
+from notify.findings import snapshot
+from notify.findings.find import find
+from notify.models import (
+    App,
+    AppSample,
+    DeadLetter,
+    Hot,
+    LaneSample,
+    LinkCount,
+    Parent,
+    QueueSample,
+    SkipRule,
+    Stream,
+    StreamSample,
+    Topic,
+    Watcher,
+    WorkerSample,
+)
+
+pytestmark = pytest.mark.django_db
+RECORD = uuid.UUID(int=7)
+
+
+@pytest.fixture
+def app() -> App:
+    topic = Topic.objects.create(id=uuid.uuid4(), name="t", partitions=1)
+    Stream.objects.create(
+        id=1, topic_id=topic.id, partition=0, lanes=2, lanes_wanted=2, planned=9, frontier=5,
+        ticked_at=now(),
+    )  # fmt: skip
+    return App.objects.create(name="Closely")
+
+
+def now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        at: datetime = cursor.fetchone()[0]
+    return at
+
+
+def bucket(ago_s: int = 0) -> datetime:
+    at = now() - timedelta(seconds=ago_s)
+    return at.replace(second=at.second // 10 * 10, microsecond=0)
+
+
+def sampled(ago_s: int = 0, **fields: Any) -> None:
+    StreamSample.objects.create(
+        **{
+            "bucket": bucket(ago_s), "stream": 1, "at": now() - timedelta(seconds=ago_s),
+            "bridge": "host:7", "log_end": 20, "planned": 9, "frontier": 5, "lag_s": 1.5,
+            "lag_s_max": 2, "held_bytes": 10, "held_writes": 4, "paused": False, "messages": 1_000,
+            "writes": 1_500, "mirrored": 500, "skipped": 3, "dead": 0,
+        } | fields
+    )  # fmt: skip
+
+
+def hot(app: App, record: uuid.UUID, mirrored: int, *, direct: int = 0, ago_s: int = 0) -> None:
+    Hot.objects.create(
+        bucket=bucket(ago_s), stream=1, app=app.id, record=record, direct=direct, mirrored=mirrored,
+        error=0,
+    )  # fmt: skip
+
+
+def test_the_culprit_of_the_incident_is_found_in_the_tables(app: App) -> None:
+    sampled()
+    hot(app, RECORD, 830, direct=30)
+    Parent.objects.create(app=app.id, id=RECORD, gen=2)
+    for gen, n in ((1, 9), (2, 41_200)):
+        LinkCount.objects.create(app=app.id, parent=RECORD, label="email", gen=gen, n=n)
+    Watcher.objects.create(name="w", at=Now())
+    found = find(snapshot.read(seconds=20))
+    assert found[0].text.startswith("86% of updates in the last ")
+    assert f"record {RECORD} of Closely: 41,200 devices linked to it by set email" in found[0].text
+    rule = SkipRule(app=app, record=RECORD, reason="why", author="ada")
+    rule.save()
+    assert find(snapshot.read(seconds=20)) == []
+    SkipRule(app=app, record=RECORD, reason="why", author="ada", active=False).save()
+    assert [each.kind for each in find(snapshot.read(seconds=20))] == ["hot_record"]
+
+
+def test_only_the_window_counts(app: App) -> None:
+    sampled(120)
+    hot(app, RECORD, 900, ago_s=120)
+    seen = snapshot.read(seconds=60)
+    assert (seen.messages, seen.hot) == (0, [])
+    assert 50 <= seen.seconds <= 61
+    seen = snapshot.read(seconds=600)
+    assert [(each.record, each.mirrored, each.share) for each in seen.hot] == [(RECORD, 900, 0.9)]
+
+
+def test_streams_lanes_workers_and_the_watcher(app: App) -> None:
+    sampled(15, planned=7)
+    sampled(lag_s=2.5, paused=True)
+    LaneSample.objects.create(stream=1, lane=0, at=now(), writes=3, oldest_s=2, attempt=1)
+    LaneSample.objects.create(
+        stream=1, lane=1, at=now() - timedelta(60), writes=9, oldest_s=2, attempt=1
+    )
+    QueueSample.objects.create(lane=0, at=now(), tasks=2, workers=1)
+    WorkerSample.objects.create(
+        name="w1", seen_at=now(), progressed_at=now(), active=1, processed=4
+    )
+    DeadLetter.objects.create(stream=1, offset=1, error="e", message=b"")
+    seen = snapshot.read()
+    (stream,) = seen.streams
+    assert (stream.partition, stream.planned, stream.lag_messages, stream.lag_s) == (0, 9, 15, 2.5)
+    assert (stream.paused, stream.bridge, stream.halted) == (True, "host:7", None)
+    assert [(lane.lane, lane.writes, lane.tasks, lane.workers) for lane in seen.lanes] == [
+        (0, 3, 2, 1)
+    ]
+    assert [(worker.name, worker.active, worker.offline) for worker in seen.workers] == [
+        ("w1", 1, False)
+    ]
+    assert seen.dead == 1
+    assert seen.watched_ago_s is None
+    assert seen.sampled_ago_s is not None
+    assert seen.sampled_ago_s < 10
+
+
+def test_an_app_with_what_it_usually_sends(app: App) -> None:
+    for ago_s, updates in ((1_000, 3_000), (0, 800)):
+        sampled(ago_s)
+        AppSample.objects.create(
+            bucket=bucket(ago_s), stream=1, app=app.id, updates=updates, mirrored=1, error=0
+        )
+    (hottest,) = snapshot.read(seconds=20).hot_apps
+    assert (hottest.app, hottest.updates, hottest.share) == (app.id, 800, 0.8)
+    assert 2 < hottest.usual_per_s < 4
+
+
+def test_a_stream_without_a_sample_and_nothing_at_all(app: App) -> None:
+    seen = snapshot.read()
+    assert seen.streams[0].ago_s is None
+    assert seen.sampled_ago_s is None
+    assert {each.kind for each in find(seen)} == {"unwatched"}
+
+
+def test_as_many_queries_for_many_records(
+    app: App, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    sampled()
+    for number in range(50):
+        hot(app, uuid.UUID(int=number + 1), 10)
+    with django_assert_num_queries(12):
+        seen = snapshot.read(top=10)
+    assert len(seen.hot) == 10
