@@ -7,6 +7,8 @@ shortened, and kafka-python never below INFO, since its DEBUG lines hold message
 
 import logging
 import logging.config
+import os
+import socket
 from typing import Any, Final
 
 import structlog
@@ -18,17 +20,28 @@ from notify.redaction import redacted
 #: What a line may have. app, record: whose update. trace_id: from the client's traceparent on.
 FIELDS: Final = frozenset(
     {
-        "event", "level", "timestamp", "process", "logger", "app", "record", "partition", "lane",
-        "offset", "prev", "last", "first", "next", "frontier", "planned", "rows", "messages",
-        "attempt", "in_flight", "tries", "trace_id", "request_id", "message_id", "method", "route", "status",
-        "seconds", "reason", "error", "exception", "port", "outcome", "age_s",
+        "event", "level", "timestamp", "process", "host", "pid", "logger", "app", "record", "partition",
+        "lane", "offset", "prev", "last", "first", "next", "frontier", "planned", "rows", "messages",
+        "policy", "attempt", "in_flight", "tries", "trace_id", "request_id", "message_id", "method", "route",
+        "status", "seconds", "reason", "error", "exception", "port", "outcome", "age_s",
     }
 )  # fmt: skip
 #: Characters of a text field, and of a library's line.
 TEXT_MAX: Final = 500
 #: Text fields that are ours alone: names and ids.
 _PLAIN: Final = frozenset(
-    {"level", "timestamp", "process", "logger", "app", "record", "trace_id", "method", "route"}
+    {
+        "level",
+        "timestamp",
+        "process",
+        "host",
+        "logger",
+        "app",
+        "record",
+        "trace_id",
+        "method",
+        "route",
+    }
 )
 #: Loggers whose DEBUG lines would hold bodies or secrets.
 _NEVER_DEBUG: Final = ("kafka", "kombu", "celery", "urllib3", "django.db.backends", "psycopg")
@@ -89,13 +102,16 @@ def get() -> structlog.stdlib.BoundLogger:
 
 
 class _Stamp:
-    """Adds the process's name to each line."""
+    """Adds to each line which process wrote it."""
 
     def __init__(self, process: str) -> None:
         self._process = process
+        self._host = socket.gethostname()
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         event["process"] = self._process
+        event["host"] = self._host
+        event["pid"] = os.getpid()  # a Celery worker forks after it was configured
         return event
 
 

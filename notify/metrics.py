@@ -31,6 +31,9 @@ WEB_LIMITS_ALONE = Counter(
     "notify_web_limits_alone_total",
     "Times that Redis could not count and the process counted alone for a second.",
 )
+WEB_LOG_LOST = Counter(
+    "notify_web_log_lost_total", "Lines of accepted updates that standard output did not take."
+)
 WEB_APPS_READ_TIMESTAMP = Gauge(
     "notify_web_apps_read_timestamp_seconds",
     "When apps and keys were last read; time() minus it is how long a revoked key may live on.",

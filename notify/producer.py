@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from kafka import KafkaProducer
@@ -45,13 +45,20 @@ class Unavailable(Exception):
     """Kafka did not ack in time, or cannot be reached. Whether it has the messages is not known."""
 
 
+class Acked(NamedTuple):
+    """Where Kafka has a message."""
+
+    partition: int
+    offset: int
+
+
 class Producer(Protocol):
     """Puts messages into the topic."""
 
     def send(
         self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
-    ) -> list[int]:
-        """The offsets of `values`, acked, in order, in the app's partition of `partitions`.
+    ) -> list[Acked]:
+        """Where `values` stand, acked, in order: in the app's partition of `partitions`.
 
         Raises Overloaded (Kafka has none of them) or Unavailable (it may have some).
         """
@@ -106,7 +113,7 @@ class TopicProducer:
 
     def send(
         self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
-    ) -> list[int]:
+    ) -> list[Acked]:
         """Producer.send."""
         partition = partition_of(app, partitions)
         key = app.encode()
@@ -121,7 +128,7 @@ class TopicProducer:
             metrics.WEB_ACK_SECONDS.observe(time.perf_counter() - started)
         self._acked_at = time.monotonic()
         metrics.WEB_UPDATES.inc(len(offsets))
-        return offsets
+        return [Acked(partition, offset) for offset in offsets]
 
     def check(self, *, partitions: int) -> None:
         """Producer.check."""

@@ -14,7 +14,7 @@ from notify.domain.links import Links
 from notify.domain.patch import COUNTERS, PROPERTIES, TAGS, Value
 from notify.domain.policy import Policy
 from notify.domain.update import USER, Update
-from notify.producer import Unavailable
+from notify.producer import Acked, Unavailable
 from notify.web.apps_cache import AppsCache, Known, KnownApp
 from notify.web.pipeline import Pipeline
 from notify.web.reads import ReadsAway, RecordRow, StreamRow, SubscriptionRow, UserRow
@@ -35,7 +35,7 @@ class FakeProducer:
 
     def send(
         self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
-    ) -> list[int]:
+    ) -> list[Acked]:
         """Producer.send."""
         if self.fails is not None:
             raise self.fails
@@ -46,7 +46,7 @@ class FakeProducer:
         first = len(held)
         held.extend(values)
         self.traceparents.append(traceparent)
-        return list(range(first, len(held)))
+        return [Acked(partition, offset) for offset in range(first, len(held))]
 
     def check(self, *, partitions: int) -> None:
         """Producer.check."""

@@ -61,7 +61,7 @@ def accept(call: Call, app_id: str) -> HttpResponse:
         raise Refused(400, "no item is valid: see results", details={"results": results})
     updates = [update for update, _ in made]
     call.services.limits.updates(app, [update.record for update in updates])
-    send(call, app, [value for _, value in made])
+    send(call, app, made)
     answer = {"accepted": len(made), "rejected": len(items) - len(made), "results": results}
     return ok(answer | warned.of(call.services.apps.known(), updates), status=202)
 

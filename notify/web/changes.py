@@ -26,5 +26,5 @@ def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]
     for update in updates:
         who.must_allow(update)
     call.services.limits.updates(app, [update.record for update in updates])
-    send(call, app, [encoded(update) for update in updates])
+    send(call, app, [(update, encoded(update)) for update in updates])
     return warned.of(call.services.apps.known(), updates)

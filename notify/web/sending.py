@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from notify import metrics
+from notify.domain.update import Update
 from notify.producer import Overloaded, Unavailable
 from notify.web import answers
 from notify.web.apps_cache import KnownApp
@@ -14,12 +15,16 @@ from notify.web.endpoint import Call
 OVERLOADED_RETRY_AFTER_S = 1
 
 
-def send(call: Call, app: KnownApp, values: Sequence[bytes]) -> None:
-    """Returns once Kafka has acked all of the app's `values`, in this order. Raises Refused 503."""
+def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> None:
+    """Returns once Kafka has acked all of the app's updates, encoded, in this order. Each is then
+    logged. Raises Refused 503."""
     partitions = call.services.apps.known().partitions
     try:
-        call.services.producer.send(
-            app.id, values, partitions=partitions, traceparent=call.trace.traceparent
+        acked = call.services.producer.send(
+            app.id,
+            [value for _, value in made],
+            partitions=partitions,
+            traceparent=call.trace.traceparent,
         )
     except Overloaded as error:
         metrics.WEB_REFUSED.labels("overloaded").inc()
@@ -27,3 +32,5 @@ def send(call: Call, app: KnownApp, values: Sequence[bytes]) -> None:
     except Unavailable as error:
         metrics.WEB_REFUSED.labels("kafka_away").inc()
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
+    if call.services.ack_log is not None:
+        call.services.ack_log.acked(call.trace.id, [update for update, _ in made], acked)

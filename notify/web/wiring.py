@@ -10,7 +10,8 @@ from typing import Final
 from django.conf import settings
 
 from notify.producer import Producer, TopicProducer
-from notify.web import limits
+from notify.web import ack_log, limits
+from notify.web.ack_log import AckLog
 from notify.web.apps_cache import AppsCache
 from notify.web.identity import Verifier
 from notify.web.limits import RateLimits
@@ -32,6 +33,7 @@ class Services:
     pipeline: Pipeline
     limits: RateLimits = field(default_factory=limits.none)
     verifier: Verifier = field(default_factory=Verifier)
+    ack_log: AckLog | None = None
 
     def now_ms(self) -> int:
         """The time that an update is stamped with, in milliseconds since 1970."""
@@ -61,7 +63,8 @@ def build(at_end: ExitStack) -> Services:
         bytes_max=settings.NOTIFY_PRODUCER_BYTES,
         ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
     )
-    for each in (cached, reads, producer, apps):
+    lines = ack_log.of_settings()
+    for each in (cached, reads, producer, apps, *((lines,) if lines is not None else ())):
         at_end.callback(each.close)
     pipeline = Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000)
-    return Services(apps, producer, reads, pipeline, limits.of_settings())
+    return Services(apps, producer, reads, pipeline, limits.of_settings(), ack_log=lines)

@@ -18,7 +18,14 @@ from kafka import KafkaConsumer, TopicPartition
 from devstack.services import DevstackError, find_kafka, wait_ready
 from notify import metrics
 from notify.domain.lanes import partition_of
-from notify.producer import Overloaded, Producer, TopicProducer, Unavailable, forbid_bodies_in_logs
+from notify.producer import (
+    Acked,
+    Overloaded,
+    Producer,
+    TopicProducer,
+    Unavailable,
+    forbid_bodies_in_logs,
+)
 from notify.topic import Topics
 from tests.fake_producer import FakeProducer
 from tests.fake_web import APP, STRICT_APP
@@ -61,8 +68,10 @@ def producer(request: pytest.FixtureRequest) -> Producer:
 
 
 def send(producer: Producer, *values: bytes, app: str = APP) -> list[int]:
-    """Send them as one request does."""
-    return producer.send(app, values, partitions=PARTITIONS, traceparent=TRACEPARENT)
+    """Send them as one request does: their offsets, all in the app's partition."""
+    acked = producer.send(app, values, partitions=PARTITIONS, traceparent=TRACEPARENT)
+    assert {each.partition for each in acked} <= {partition_of(app, PARTITIONS)}
+    return [each.offset for each in acked]
 
 
 def messages(servers: list[str], topic: str, partition: int, count: int) -> list[Any]:
@@ -84,6 +93,15 @@ def test_offsets_follow_each_other_in_the_order_sent(producer: Producer) -> None
     assert send(producer, b"a", b"b", b"c") == [0, 1, 2]
     assert send(producer, b"d") == [3]
     assert send(producer) == []
+
+
+def test_each_value_is_told_where_it_stands(producer: Producer) -> None:
+    for app in (APP, STRICT_APP):
+        first = len(send(producer, b"a", b"b", app=app))
+        acked = producer.send(app, [b"c"], partitions=PARTITIONS, traceparent=TRACEPARENT)
+        is_same = partition_of(APP, PARTITIONS) == partition_of(STRICT_APP, PARTITIONS)
+        before = 3 if app == STRICT_APP and is_same else 0
+        assert acked == [Acked(partition_of(app, PARTITIONS), before + first)]
 
 
 def test_apps_of_one_partition_share_its_offsets(producer: Producer) -> None:

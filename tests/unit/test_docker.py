@@ -137,3 +137,89 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     for path in re.findall(r"^COPY ((?!--)\S+) ", IMAGE, re.MULTILINE):
         assert (ROOT / path).exists()
         assert f"!{path}\n" in ignored
+
+
+def _alloy() -> str:
+    return (DOCKER / "alloy" / "config.alloy").read_text()
+
+
+def _loki() -> str:
+    return (DOCKER / "loki" / "loki.yaml").read_text()
+
+
+def _service(name: str) -> str:
+    """The text of one service."""
+    services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    parts = re.split(r"^  (\w+):$", services, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[name]
+
+
+def test_labels_of_log_lines_are_process_and_level_and_no_other() -> None:
+    labels = re.findall(r"stage\.labels \{\s+values = \{(.*)\}", _alloy())
+    kept = re.findall(r"stage\.label_keep \{\s+values = \[(.*)\]", _alloy())
+    assert [re.findall(r'"(\w+)" = ""', each) for each in labels] == [["process", "level"]]
+    assert kept == ['"process", "level"']
+    assert "static_labels" not in _alloy()
+    assert "structured_metadata" not in _alloy()
+    assert re.findall(r"max_label_names_per_series: (\d+)$", _loki(), re.MULTILINE) == ["2"]
+    assert "discover_service_name: []" in _loki()
+
+
+def test_alloy_takes_the_lines_of_every_process_and_every_level() -> None:
+    named = {
+        name
+        for folder in ("notify", "ingest", "workers")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r'logs\.configure\("(\w+)"\)', file.read_text())
+    }
+    selected = {
+        label: set(values.split("|"))
+        for label, values in re.findall(r'selector = "\{(\w+)!~\\"([\w|]+)\\"\}"', _alloy())
+    }
+    assert named <= selected["process"]
+    assert selected["level"] == {"debug", "info", "warning", "error", "critical"}
+
+
+def test_how_long_lines_are_kept_is_one_setting() -> None:
+    assert re.findall(r"^LOG_RETENTION_DAYS=(\d+)$", EXAMPLE, re.MULTILINE) == ["30"]
+    assert "LOG_RETENTION_DAYS: ${LOG_RETENTION_DAYS:-30}" in _service("loki")
+    assert "-config.expand-env=true" in _service("loki")
+    assert "retention_period: ${LOG_RETENTION_DAYS:-30}d" in _loki()
+    assert "retention_enabled: true" in _loki()
+
+
+def test_alloy_loki_and_grafana_find_each_other() -> None:
+    assert (
+        'url = coalesce(sys.env("LOKI_PUSH_URL"), "http://loki:3100/loki/api/v1/push")' in _alloy()
+    )
+    assert "http_listen_port: ${LOKI_PORT:-3100}" in _loki()
+    source = (DOCKER / "grafana/provisioning/datasources/loki.yaml").read_text()
+    assert re.findall(r"^ +url: (http\S+)$", source, re.MULTILINE) == ["http://loki:3100"]
+    assert "NOTIFY_LOKI_URL: http://loki:3100" in COMPOSE
+
+
+def test_no_request_waits_for_a_log_and_logs_fill_no_disk() -> None:
+    product = COMPOSE.partition("x-product:")[2].partition("\nx-")[0]
+    options = re.findall(r"options: \{(.*)\}", product)[0]
+    for option in ("mode: non-blocking", "max-size: ", "max-file: "):
+        assert option in options
+
+
+def test_the_log_store_listens_on_loopback_and_alloy_has_no_docker_socket() -> None:
+    assert re.findall(r"ports: \[(.*)\]", _service("loki")) == ['"127.0.0.1:3100:3100"']
+    assert "docker.sock" not in COMPOSE
+    assert "/var/lib/docker/containers:/var/lib/docker/containers:ro" in _service("alloy")
+
+
+def test_loki_takes_its_file() -> None:
+    loki = shutil.which("loki")
+    if loki is None:
+        pytest.skip("there is no loki")
+    file = f"-config.file={DOCKER / 'loki' / 'loki.yaml'}"
+    done = subprocess.run(
+        [loki, file, "-config.expand-env=true", "-verify-config"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from devstack import ROOT
 from notify import env, logs
 from notify.domain import window
 from notify.management import exit_codes
+from notify.web import ack_log
 from workers.apply import Outcome
 
 DOCS: Final = ROOT / "docs"
@@ -143,7 +144,7 @@ def _logged() -> tuple[set[str], set[str]]:
         if isinstance(call.func, ast.Attribute):
             logs_it = call.func.attr in LEVELS and "logs.get()" in ast.unparse(call.func.value)
         else:
-            logs_it = isinstance(call.func, ast.Name) and call.func.id in ("write", "log")
+            logs_it = isinstance(call.func, ast.Name) and call.func.id in ("write", "log", "say")
         if not (logs_it and call.args):
             continue
         first = call.args[0]
@@ -159,6 +160,7 @@ def test_every_log_event_is_listed() -> None:
     events, beginnings = _logged()
     assert beginnings == {"batch_"}
     events |= {f"batch_{outcome}" for outcome in (*Outcome, "unavailable", "failed")}
+    events |= {ack_log.EVENT}
     assert _named("logs.md", under="Events").keys() == events
 
 
