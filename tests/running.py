@@ -3,9 +3,10 @@ topic and Redis keys."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
@@ -87,21 +88,24 @@ class Running:
 
 
 @contextmanager
-def running(directory: Path, namespace: str) -> Iterator[Running]:
-    """A prepared stack on the services of the environment, gone at the end."""
+def running(
+    directory: Path, namespace: str, *, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Running]:
+    """A prepared stack on the services of the environment, gone at the end. `environ` is added."""
     url = os.environ["DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{namespace}"')
-    environ = {
+    given = {
         **os.environ,
         "DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{namespace}")),
         "NOTIFY_NAMESPACE": namespace,
         "NOTIFY_PARTITIONS": str(PARTITIONS),
         "NOTIFY_RESEND_AFTER_MS": "500",
         "DJANGO_SETTINGS_MODULE": "notify.settings",
+        **environ,
     }
     try:
-        with Stack(directory, environ=environ, say=lambda line: None) as stack:
+        with Stack(directory, environ=given, say=lambda line: None) as stack:
             product.configure(stack)
             stack.start_services()
             run = Running(stack, product.prepare(stack))

@@ -77,6 +77,8 @@ class Incident:
     def __init__(self, app: str, counts: Counts) -> None:
         self.app = app
         self.email_id = ""
+        #: Nothing is sent straight to the record: a link limit ends what is left.
+        self.mirrors_only = False
         self._counts = counts
         self._devices: list[str] = []
 
@@ -89,7 +91,7 @@ class Incident:
         body = {"app_id": self.app, "tags": {"score": str(random.randint(1, 99))}}  # noqa: S311
         device = random.choice(self._devices)  # noqa: S311
         client.call("PUT", f"/players/{device}", body)
-        if dice < 0.45:
+        if dice < 0.45 and not self.mirrors_only:
             client.call("PUT", f"/players/{self.email_id}", body)
 
     def _link(self, client: Client) -> None:

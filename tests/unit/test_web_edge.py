@@ -96,6 +96,7 @@ def test_bodies_that_end_early_or_have_no_length(web: Web) -> None:
         assert call(Trickle(BODY), CONTENT_LENGTH=length)[0] == 400
 
 
+@pytest.mark.django_db  # Django looks after its connections around each page
 def test_pages_go_to_django(web: Web) -> None:
     for path in ("/admin", "/static/x"):
         answer = call(io.BytesIO(), path=path, REQUEST_METHOD="GET", HTTP_HOST="localhost")[1]

@@ -1,0 +1,371 @@
+"""The rehearsals: steady load of many apps, then one of them goes wrong, and support cures it.
+
+Each returns what it measured; nothing in here judges a time, `__main__` prints them beside the goals.
+"""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaProducer
+from playwright.sync_api import Browser
+
+from devstack import product
+from devstack.demo.traffic import Client, Counts, Incident, Load, Normal
+from notify.domain.lanes import partition_of
+from notify.domain.patch import ADD, SET, Patch
+from notify.domain.update import Update, encode
+from tests.rehearsal.probes import Probes
+from tests.rehearsal.staff import MAKE, Staff
+from tests.rehearsal.told import Told
+from tests.running import PARTITIONS, Running, running
+
+#: Longest that anything is waited for.
+WAIT_S = 60.0
+#: High enough for the incident to happen: the default of 100 prevents it.
+INCIDENT_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of it: apps, requests a second of all and of the culprit, seconds of each phase."""
+
+    apps: int = 50
+    normal_per_s: float = 100
+    culprit_per_s: float = 150
+    calm_s: float = 20
+    after_s: float = 20
+    backlog: int = 300_000
+
+
+#: For the acceptance test.
+QUICK = Scale(apps=20, normal_per_s=40, culprit_per_s=80, calm_s=5, after_s=5, backlog=40_000)
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds from the incident, or from the click, until something was so; None: not in time."""
+
+    culprit: str = ""
+    record: str = ""
+    page_s: float | None = None
+    log_s: float | None = None
+    webhook_s: float | None = None
+    mail_s: float | None = None
+    #: The alert, as the webhook got it.
+    alert: dict[str, Any] = field(default_factory=dict)
+    cured_s: float | None = None
+    p99_before_s: float = 0
+    p99_during_s: float = 0
+    p99_after_s: float = 0
+    drained_per_s: dict[str, float] = field(default_factory=dict)
+
+
+class Stage:
+    """A running product with its apps, load and probes, and someone who is told."""
+
+    def __init__(self, run: Running, told: Told, scale: Scale) -> None:
+        self.run, self.told, self.scale = run, told, scale
+        self.apps = {f"App {number:02d}": str(uuid.uuid4()) for number in range(1, scale.apps + 1)}
+        for name, app in self.apps.items():
+            run.sql.execute(
+                "INSERT INTO app (id, name, requires_key, requires_identity, enabled, created_at) "
+                "VALUES (%s, %s, false, false, true, now())",
+                (app, name),
+            )
+        for role in ("support",):
+            product.manage(run.stack, "shell", "-c", MAKE.format(group=role))
+        self.web_url = product.start_web(run.stack)
+        product.start_bridge(run.stack)
+        for name in ("worker-1", "worker-2"):
+            product.start_worker(run.stack, name)
+        product.start_watch(run.stack)
+        product.wait_ready(run.stack, self.web_url)
+        self.counts = Counts()
+        self._loads: list[Load] = []
+
+    def pick(self) -> tuple[str, str]:
+        """A random app's name and id."""
+        return random.choice(list(self.apps.items()))
+
+    def load(self, act: Callable[[Client], None], per_s: float) -> None:
+        """More traffic, until the end."""
+        self._loads.append(Load(act, self.web_url, self.counts, per_s=per_s))
+
+    def stop(self) -> None:
+        """No more traffic."""
+        for load in self._loads:
+            load.stop()
+        self._loads.clear()
+
+    def raise_limit(self, app: str) -> None:
+        """As a customer asked for once: the incident needs it."""
+        self.run.sql.execute(
+            "INSERT INTO policy_head (id, version) VALUES (1, 1) "
+            "ON CONFLICT (id) DO UPDATE SET version = policy_head.version + 1"
+        )
+        self.run.sql.execute(
+            "INSERT INTO link_limit (version, reason, author, at, app_id, label, children) "
+            "SELECT version, 'the customer asked', 'ada', now(), %s, 'email', %s FROM policy_head",
+            (app, INCIDENT_LIMIT),
+        )
+
+    def written(self, app: str, record: str) -> tuple[Any, ...] | None:
+        """The row, all of it: equal twice means that nothing wrote to it in between."""
+        return self.run.sql.execute(
+            "SELECT xmin::text, updated_at, mirrored_updates FROM record WHERE app = %s AND id = %s",
+            (app, record),
+        ).fetchone()
+
+    def quiet_after(self, clicked: float, app: str, record: str) -> float | None:
+        """Seconds from the click to the record's last write, once there was none for 3 s."""
+        last, since = self.written(app, record), time.monotonic()
+        changed = clicked
+        while time.monotonic() - clicked < WAIT_S:
+            time.sleep(0.05)
+            now = self.written(app, record)
+            if now != last:
+                last, since = now, time.monotonic()
+                changed = since
+            if time.monotonic() - since > 3:
+                return changed - clicked
+        return None
+
+    def logged(self, began: float, app: str, record: str | None) -> float | None:
+        """Seconds from `began` until a line of the logs names app and record."""
+        while time.monotonic() - began < WAIT_S:
+            for path in self.run.logs():
+                if path.stem == "watch" and _names(path, app, record):
+                    return time.monotonic() - began
+            time.sleep(0.2)
+        return None
+
+    def told_of(self, measured: Measured, began: float, record: str) -> None:
+        """Note when each way of telling named the record."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            posts = [(at, post) for at, post in self.told.posts if record in json.dumps(post)]
+            mails = [at for at, mail in self.told.mails if record in mail.replace("=\n", "")]
+            if posts and mails:
+                measured.webhook_s, measured.alert = posts[0][0] - began, posts[0][1]
+                measured.mail_s = mails[0] - began
+                return
+            time.sleep(0.1)
+
+
+def _names(path: Path, app: str, record: str | None) -> bool:
+    for line in path.read_text(errors="replace").splitlines():
+        if "finding_opened" not in line:
+            continue
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            continue
+        if fields.get("app") == app and (record is None or fields.get("record") == record):
+            return True
+    return False
+
+
+@contextmanager
+def staged(directory: Path, scale: Scale) -> Iterator[Stage]:
+    """A stage on the services of the environment, gone at the end."""
+    with Told() as told:
+        environ = {
+            "NOTIFY_ALERT_WEBHOOK_URL": told.webhook,
+            "NOTIFY_ALERT_EMAILS": "night@example.com",
+            "NOTIFY_SMTP_HOST": "127.0.0.1",
+            "NOTIFY_SMTP_PORT": str(told.smtp),
+            "NOTIFY_SMTP_TLS": "0",
+        }
+        with running(directory, f"r{uuid.uuid4().hex[:10]}", environ=environ) as run:
+            stage = Stage(run, told, scale)
+            try:
+                yield stage
+            finally:
+                stage.stop()
+
+
+def one_record(stage: Stage, browser: Browser, *, cure: str) -> Measured:
+    """A random app links its devices to one record; `cure` is "skip" or "limit"."""
+    name, app = stage.pick()
+    measured = Measured(culprit=name)
+    stage.raise_limit(app)
+    others = [each for each in stage.apps.values() if each != app]
+    stage.load(Normal(others).act, stage.scale.normal_per_s)
+    staff = Staff(browser, stage.web_url)
+    probes = Probes(stage.web_url, stage.run.stack.env["DATABASE_URL"], others)
+    calm = time.monotonic()
+    time.sleep(stage.scale.calm_s + random.random() * 3)
+    began = time.monotonic()
+    incident = Incident(app, stage.counts)
+    stage.load(incident.act, stage.scale.culprit_per_s)
+    while not incident.email_id:
+        time.sleep(0.01)
+    measured.record = incident.email_id
+    page = f"/admin/notify/hot/?app={app}&record={incident.email_id}"
+    if (
+        staff.reads(page, within_s=WAIT_S, app=name, record=measured.record, why="set email")
+        is not None
+    ):
+        measured.page_s = time.monotonic() - began
+    measured.log_s = stage.logged(began, app, measured.record)
+    stage.told_of(measured, began, measured.record)
+    if cure == "skip":
+        clicked = staff.skip(measured.record)
+    else:
+        clicked = staff.limit(measured.record, 5)
+        # What devices send straight to the record is not mirrored: a limit leaves it.
+        incident.mirrors_only = True
+    measured.cured_s = stage.quiet_after(clicked, app, measured.record)
+    cured = time.monotonic()
+    time.sleep(stage.scale.after_s)
+    probes.stop()
+    measured.p99_before_s = probes.p99(calm, began)
+    measured.p99_during_s = probes.p99(began, clicked)
+    measured.p99_after_s = probes.p99(cured, time.monotonic())
+    staff.page.context.close()
+    stage.stop()
+    return measured
+
+
+class Flood:
+    """An app whose devices, very many, all send at once."""
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+
+    def act(self, client: Client) -> None:
+        """One update of a device that nobody saw before."""
+        body = {"app_id": self._app, "tags": {"flood": "1"}}
+        client.call("PUT", f"/players/{uuid.uuid4()}", body)
+
+
+def one_app(stage: Stage, browser: Browser) -> Measured:
+    """A random app floods over many records; an admin sets its requests a second."""
+    name, app = stage.pick()
+    measured = Measured(culprit=name)
+    others = [each for each in stage.apps.values() if each != app]
+    stage.load(Normal(others).act, stage.scale.normal_per_s)
+    product.manage(
+        stage.run.stack, "shell", "-c",
+        "from django.contrib.auth.models import Group, User; "
+        "User.objects.get(username='grace').groups.set([Group.objects.get(name='admin')])",
+    )  # fmt: skip
+    staff = Staff(browser, stage.web_url)
+    time.sleep(stage.scale.calm_s)
+    began = time.monotonic()
+    stage.load(Flood(app).act, stage.scale.culprit_per_s * 2)
+    if staff.reads("/admin/", within_s=WAIT_S, app=name, why="over many records") is not None:
+        measured.page_s = time.monotonic() - began
+    measured.log_s = stage.logged(began, app, None)
+    clicked = staff.rate(app, 5)
+    while time.monotonic() - clicked < WAIT_S:
+        before = _accepted(stage, app)
+        time.sleep(2)
+        if _accepted(stage, app) - before <= 2 * 5 * 2:
+            measured.cured_s = time.monotonic() - 2 - clicked
+            break
+    staff.page.context.close()
+    stage.stop()
+    return measured
+
+
+def _accepted(stage: Stage, app: str) -> int:
+    ((count,),) = stage.run.rows("SELECT count(*) FROM record WHERE app = %s", app)
+    return int(count)
+
+
+def behind(stage: Stage, browser: Browser) -> Measured:
+    """The same, met with a backlog that is more than the workers can apply at once."""
+    name, app = stage.pick()
+    measured = Measured(culprit=name, record=str(uuid.uuid4()))
+    staff = Staff(browser, stage.web_url)
+    measured.drained_per_s["uniform"] = _drain(stage, _uniform(stage))
+    stage.raise_limit(app)
+    time.sleep(1)
+    began = time.monotonic()
+    half = stage.scale.backlog // 2
+    clicks: list[float] = []
+
+    def cure() -> None:
+        path = f"/admin/notify/hot/?app={app}&record={measured.record}"
+        if staff.reads(path, within_s=WAIT_S, app=name, record=measured.record) is not None:
+            measured.page_s = time.monotonic() - began
+        clicks.append(staff.skip(measured.record))
+
+    measured.drained_per_s["one record, half of it before Skip"] = _drain(
+        stage, _mirrored(app, measured.record, stage.scale.backlog), meanwhile=(half, cure)
+    )
+    if clicks:
+        measured.cured_s = stage.quiet_after(clicks[0], app, measured.record)
+    staff.page.context.close()
+    return measured
+
+
+def _uniform(stage: Stage) -> Iterator[Update]:
+    dice = random.Random(7)
+    apps = list(stage.apps.values())
+    for number in range(stage.scale.backlog):
+        record = str(uuid.UUID(int=dice.getrandbits(128)))
+        patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1)})
+        yield Update(dice.choice(apps), record, _now(), "u", kind="push", patch=patch)
+
+
+def _mirrored(app: str, parent: str, count: int) -> Iterator[Update]:
+    """Updates of 20,000 devices of the app, each linked to the one record first."""
+    devices = [str(uuid.uuid4()) for _ in range(min(20_000, count // 3))]
+    patch = Patch(False, {"tags.level": (SET, 1)})
+    yield Update(app, parent, _now(), "e", kind="email", patch=patch)
+    for device in devices:
+        yield Update(app, device, _now(), "l", kind="push", patch=patch, links={"email": parent})
+    for number in range(count - len(devices) - 1):
+        patch = Patch(False, {"tags.level": (SET, number)})
+        yield Update(app, devices[number % len(devices)], _now(), "m", kind="push", patch=patch)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _drain(
+    stage: Stage,
+    updates: Iterator[Update],
+    *,
+    meanwhile: tuple[int, Callable[[], None]] | None = None,
+) -> float:
+    """Updates a second from the first that is applied to the last; the bridge runs meanwhile."""
+    run = stage.run
+    producer = KafkaProducer(
+        bootstrap_servers=run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","),
+        linger_ms=50,
+        batch_size=512 * 1024,
+    )
+    before = _frontiers(run)
+    count = 0
+    for update in updates:
+        producer.send(run.topic, encode(update), partition=partition_of(update.app, PARTITIONS))
+        count += 1
+    producer.flush()
+    producer.close()
+    began, first = time.monotonic(), _frontiers(run)
+    while (done := _frontiers(run) - before) < count:
+        if meanwhile is not None and done >= min(meanwhile[0], count // 4):
+            meanwhile[1]()
+            meanwhile = None
+        time.sleep(0.05)
+        if time.monotonic() - began > 6 * WAIT_S:
+            raise AssertionError(f"{count - done} of {count} updates wait after {6 * WAIT_S} s")
+    if meanwhile is not None:
+        meanwhile[1]()
+    return (before + count - first) / max(0.001, time.monotonic() - began)
+
+
+def _frontiers(run: Running) -> int:
+    ((total,),) = run.rows("SELECT coalesce(sum(frontier), 0)::bigint FROM stream")
+    return int(total)
