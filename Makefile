@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench faults simulate fuzz lock
+.PHONY: help demo up down test check bench rehearse faults simulate fuzz lock
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -36,6 +36,9 @@ check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment c
 bench: $(INSTALLED) ## measure drain, edge and spike, beside other ways; BENCH=edge for one, with ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \
 		$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.$$each $(ARGS) || exit 1; done
+
+rehearse: $(INSTALLED) ## the incident with a support person in Chromium, measured; ARGS="--only skip" for one
+	@$(DEVSTACK) run -- $(RUN) -m tests.rehearsal $(ARGS)
 
 faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
 	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
