@@ -150,6 +150,11 @@ class Stack:
             raise self._failure(service)
         return child
 
+    def remove(self, name: str) -> None:
+        """Stops it and knows it no longer, so that it is not among those that ended."""
+        self.child(name).stop()
+        del self._children[name]
+
     def identities(self) -> dict[str, Identity]:
         """What runs, by name, in the order it was started."""
         return {name: child.identity for name, child in self._children.items() if child.running}

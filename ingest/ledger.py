@@ -96,7 +96,12 @@ class PostgresLedger:
         """Ledger.tidy."""
         with self._transaction() as connection:
             _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
-            for name in ("tidy_hot", "tidy_app_samples", "tidy_stream_samples", "tidy_lane_samples"):
+            for name in (
+                "tidy_hot",
+                "tidy_app_samples",
+                "tidy_stream_samples",
+                "tidy_lane_samples",
+            ):
                 _run(connection, name, hours=settings.NOTIFY_HOT_HOURS)
             _run(connection, "tidy_seen", hours=settings.NOTIFY_SEEN_HOURS)
 

@@ -205,8 +205,8 @@ def test_a_refused_password_is_said_and_right_later_needs_no_restart(secured: Se
     wait_for(lambda: product.answers(f"{web}/healthz/ready"))
     wait_for(lambda: '"bridge_started"' in secured.log("bridge-late"))
     assert wrong not in secured.log("web-late") + secured.log("bridge-late")
-    stack.child("bridge-late").stop()
-    stack.child("web-late").stop()
+    stack.remove("bridge-late")
+    stack.remove("web-late")
 
 
 def test_an_untrusted_certificate_is_said(secured: Secured) -> None:
@@ -221,7 +221,7 @@ def test_an_untrusted_certificate_is_said(secured: Secured) -> None:
     wait_for(lambda: said in secured.log("web-other"))
     with pytest.raises(DevstackError, match=said):
         product.manage(stack, "topic", "check", env=env)
-    stack.child("web-other").stop()
+    stack.remove("web-other")
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", SCRAM])

@@ -84,6 +84,8 @@ def test_a_process_that_ended_by_itself_leaves_nothing_either(stack: Stack) -> N
     child = stack.spawn("it", [sys.executable, "-c", code])
     assert child.wait(GONE_S) == 7
     assert stack.ended() == ["it"]
+    stack.remove("it")
+    assert stack.ended() == []
     wait_until(gone(Identity.of(int(stack.tail("it")))) if stack.tail("it") else lambda: True)
 
 
