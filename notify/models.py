@@ -274,7 +274,7 @@ class DeadLetter(models.Model):
         permissions = [("replay_deadletter", "Can replay dead letter")]
         indexes = [
             models.Index(fields=["stream", "offset"], name="dead_letter_offset"),
-            models.Index(fields=["record"], name="dead_letter_record"),
+            models.Index(fields=["record", "-id"], name="dead_letter_record_newest"),
             models.Index(fields=["app"], name="dead_letter_app"),
             models.Index(fields=["at"], name="dead_letter_at"),
         ]
@@ -302,7 +302,7 @@ class Skipped(models.Model):
         verbose_name_plural = "skipped updates"
         permissions = [("replay_skipped", "Can replay skipped updates")]
         indexes = [
-            models.Index(fields=["record"], name="skipped_record"),
+            models.Index(fields=["record", "-id"], name="skipped_record_newest"),
             models.Index(fields=["app"], name="skipped_app"),
             models.Index(fields=["at"], name="skipped_at"),
         ]
@@ -480,7 +480,7 @@ class Alert(models.Model):
     opened_at = models.DateTimeField(db_default=Now())
     seen_at = models.DateTimeField(db_default=Now())
     closed_at = models.DateTimeField(null=True)
-    #: When each way of telling was done with its opening; None: not yet.
+    #: As of when each way of telling knows it; None, or before closed_at: something is still to be told.
     posted_at = models.DateTimeField(null=True)
     mailed_at = models.DateTimeField(null=True)
     tries = models.IntegerField(db_default=0)
