@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from notify import admin_theme, env, kafka_security
+from notify import admin_theme, alert_receivers, env, kafka_security
 from notify.domain import window
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -225,6 +225,10 @@ NOTIFY_HOT_HOURS = env.integer("NOTIFY_HOT_HOURS", 24, least=1)
 # The workers.
 NOTIFY_LOCK_TIMEOUT_MS = env.integer("NOTIFY_LOCK_TIMEOUT_MS", 2_000, least=1)
 
+# Replays.
+#: Dead letters that are sent again at a time, and skipped updates a step of a replay.
+NOTIFY_REPLAY_MESSAGES = env.integer("NOTIFY_REPLAY_MESSAGES", 1_000, least=1)
+
 # The web edge.
 #: HMAC key of app keys at rest; `check --deploy` (notify.E002) refuses an empty one.
 NOTIFY_KEY_PEPPER = env.secret("NOTIFY_KEY_PEPPER", "")
@@ -243,7 +247,7 @@ NOTIFY_IDENTITY_LIFETIME_S = env.integer("NOTIFY_IDENTITY_LIFETIME_S", 86_400, l
 NOTIFY_IDENTITY_TOKEN_CHARS = env.integer("NOTIFY_IDENTITY_TOKEN_CHARS", 4_096, least=1)
 NOTIFY_IDENTITY_TOKENS = env.integer("NOTIFY_IDENTITY_TOKENS", 10_000)
 #: How old a tick may be before /healthz/pipeline says that the stream does not move.
-NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 10_000, least=1)
+NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 6_000, least=1)
 #: Limits a second, 0 for none: of an app, shared by all web processes; of a record.
 NOTIFY_LIMIT_REQUESTS_PER_S = env.integer("NOTIFY_LIMIT_REQUESTS_PER_S", 1_000)
 NOTIFY_LIMIT_UPDATES_PER_S = env.integer("NOTIFY_LIMIT_UPDATES_PER_S", 100_000)
@@ -265,8 +269,34 @@ NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, mo
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
 NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
 
+# Watching (`manage.py watch`) and telling.
+#: A worker that nobody heard of for so long is taken off the list.
+NOTIFY_WORKER_FORGET_S = env.integer("NOTIFY_WORKER_FORGET_S", 3_600, least=1)
+#: An alert closes when what it is of was gone for so long.
+NOTIFY_ALERT_CLOSE_S = env.integer("NOTIFY_ALERT_CLOSE_S", 30)
+#: Closed alerts: nobody is told of one any more after so many hours; it is kept for so many days.
+NOTIFY_ALERT_HOURS = env.integer("NOTIFY_ALERT_HOURS", 24, least=1)
+NOTIFY_ALERT_DAYS = env.integer("NOTIFY_ALERT_DAYS", 30, least=1)
+#: Messages to the webhook, and e-mails.
+NOTIFY_ALERTS_PER_HOUR = env.integer("NOTIFY_ALERTS_PER_HOUR", 60, least=1)
+NOTIFY_ALERT_TIMEOUT_S = EMAIL_TIMEOUT = env.integer("NOTIFY_ALERT_TIMEOUT_S", 5, least=1)
+NOTIFY_ALERT_WEBHOOK_URL = alert_receivers.checked_webhook(
+    env.secret("NOTIFY_ALERT_WEBHOOK_URL", "")
+)
+#: HMAC key of the webhook's signature; empty: it is not signed.
+NOTIFY_ALERT_WEBHOOK_SECRET = env.secret("NOTIFY_ALERT_WEBHOOK_SECRET", "")
+#: The mail server; a user and a password may stand in it.
+_MAIL = alert_receivers.mail_server(env.secret("NOTIFY_EMAIL_URL", ""))
+EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL
+DEFAULT_FROM_EMAIL = env.text("NOTIFY_EMAIL_FROM", "notify@localhost")
+NOTIFY_ALERT_EMAILS = alert_receivers.checked_emails(env.texts("NOTIFY_ALERT_EMAILS", ""), _MAIL)
+#: Where people open the admin, without /admin/: links in alerts begin with it.
+NOTIFY_ADMIN_URL = admin_theme.checked_link("NOTIFY_ADMIN_URL", env.text("NOTIFY_ADMIN_URL", ""))
+
 #: Port of /metrics in bridge and workers (web serves it itself); 0 is off.
 NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
+#: How long a bridge's loop or a worker's task may take before /healthz/progress says that it hangs.
+NOTIFY_PROGRESS_AFTER_MS = env.integer("NOTIFY_PROGRESS_AFTER_MS", 8_000, least=1)
 NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")
 #: A line for each update that Kafka acked, where `trail` begins.
 NOTIFY_LOG_ACKS = env.flag("NOTIFY_LOG_ACKS", default=True)

@@ -3,6 +3,7 @@
 Works alike on Apache Kafka and on Tansu: it asks for metadata and offsets only, and reads messages.
 """
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ TIMEOUT_MS: Final = 5_000
 _POLL_MS: Final = 100
 #: Enough for one message of the largest size that web accepts; Kafka sends the first batch anyway.
 _FETCH_BYTES: Final = 64 * 1024
+#: A fetch of many messages.
+_RANGE_BYTES: Final = 1024 * 1024
 
 
 class TopicError(Exception):
@@ -224,7 +227,54 @@ class Topics:
                 consumer.close(autocommit=False)
         return heads
 
-    def _reader(self) -> KafkaConsumer:
+    def ranges(
+        self, name: str, wanted: Iterable[tuple[int, int, int]]
+    ) -> Iterator[tuple[tuple[int, int, int], list[Head]]]:
+        """Each (partition, first, last) with the messages that the log still has of it.
+
+        A range in which no message came within the time limit raises KafkaAway: that it is empty is
+        known only once the position is past it. Raises TopicMissing. No group, nothing committed.
+        """
+        asked = [each for each in wanted if each[2] >= each[1]]
+        held = self.extents(name, {partition for partition, _, _ in asked})
+        with self._away():
+            consumer = self._reader(_RANGE_BYTES)
+            try:
+                for each in asked:
+                    yield each, self._messages(consumer, name, each, held[each[0]])
+            finally:
+                consumer.close(autocommit=False)
+
+    def _messages(
+        self, consumer: KafkaConsumer, name: str, wanted: tuple[int, int, int], held: Extent
+    ) -> list[Head]:
+        partition, first, last = wanted
+        end = min(last + 1, held.end)
+        position = max(first, held.start)
+        if position >= end:
+            return []
+        at = TopicPartition(name, partition)
+        consumer.assign([at])
+        consumer.seek(at, position)
+        found: list[Head] = []
+        silent_after = time.monotonic() + self._timeout_ms / 1000
+        while position < end:
+            found += [
+                Head(each.offset, each.timestamp, each.value)
+                for each in consumer.poll(timeout_ms=_POLL_MS).get(at, ())
+                if each.offset < end
+            ]
+            reached = consumer.position(at)
+            if reached > position:
+                position, silent_after = reached, time.monotonic() + self._timeout_ms / 1000
+            elif time.monotonic() > silent_after:
+                raise KafkaAway(
+                    f"{name} partition {partition}: no message came from offset {position} within "
+                    f"{self._timeout_ms} ms"
+                )
+        return found
+
+    def _reader(self, fetch_bytes: int = _FETCH_BYTES) -> KafkaConsumer:
         """A consumer that joins no group and commits nothing."""
         reader: KafkaConsumer = kafka_client.connected(
             KafkaConsumer,
@@ -235,7 +285,7 @@ class Topics:
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
-            max_partition_fetch_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
             metrics_enabled=False,
         )
         return reader

@@ -78,7 +78,7 @@ class Update:
     `aliases` are names that it gets, by label; None takes the label's name away. `once` says that
     the message id is the client's own: repeated, the update adds to no counter. `at` is
     milliseconds since 1970, stamped once by web. `only` keeps the update from being mirrored, from
-    being resolved and from changing links: a replayed dead letter reaches one record.
+    being resolved and from changing links: a replay reaches one record.
     """
 
     app: str

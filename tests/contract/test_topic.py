@@ -109,6 +109,35 @@ def test_extents_and_heads_follow_the_log(topics: Topics, kafka: list[str], name
     }
 
 
+def test_ranges_are_read_whole_and_no_further(
+    topics: Topics, kafka: list[str], namespace: str
+) -> None:
+    topics.create(namespace, partitions=2, replication=1)
+    producer = KafkaProducer(bootstrap_servers=kafka, linger_ms=20)
+    try:
+        sent = [producer.send(namespace, b"%04d" % n * 500, partition=1) for n in range(900)]
+        for each in sent:
+            each.get(10)
+    finally:
+        producer.close()
+    wanted = [(1, 3, 801), (1, 5, 5), (1, 880, 2_000), (1, 2_000, 3_000), (0, 0, 10), (1, 9, 8)]
+    found = dict(topics.ranges(namespace, wanted))
+    offsets = {each: [head.offset for head in heads] for each, heads in found.items()}
+    assert offsets == {
+        (1, 3, 801): list(range(3, 802)),
+        (1, 5, 5): [5],
+        (1, 880, 2_000): list(range(880, 900)),
+        (1, 2_000, 3_000): [],
+        (0, 0, 10): [],
+    }
+    assert all(head.value == b"%04d" % head.offset * 500 for head in found[1, 3, 801])
+
+
+def test_ranges_of_a_topic_that_is_gone_are_refused(topics: Topics, namespace: str) -> None:
+    with pytest.raises(TopicMissing):
+        list(topics.ranges(namespace, [(0, 0, 10)]))
+
+
 def test_a_partition_without_a_message_has_no_head(kafka: list[str], namespace: str) -> None:
     with Topics(kafka, timeout_ms=1_000) as topics:
         topics.create(namespace, partitions=1, replication=1)
