@@ -10,7 +10,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_shutdown
+from celery.signals import (
+    setup_logging,
+    task_received,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+)
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
@@ -19,6 +25,7 @@ from django.conf import settings
 
 from notify import logs, metrics
 from notify.domain.lanes import LANES_MAX, queue_of
+from notify.taken import Taken
 
 #: Task names: the bridge sends by name and never imports the workers.
 APPLY: Final = "workers.apply"
@@ -94,9 +101,27 @@ def _configure_logging(**kwargs: Any) -> None:
 
 @worker_init.connect
 def _serve_metrics(**kwargs: Any) -> None:
-    """The worker's parent serves /metrics for its children, who do the work."""
-    if settings.NOTIFY_METRICS_PORT:
-        metrics.serve(settings.NOTIFY_METRICS_PORT)
+    """The worker's parent answers for its children, who do the work."""
+    if not settings.NOTIFY_METRICS_PORT:
+        return
+    taken = Taken(after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
+
+    def note(request: Any, **kwargs: Any) -> None:
+        taken.note(request)
+
+    task_received.connect(note, weak=False)
+    metrics.serve(
+        settings.NOTIFY_METRICS_PORT,
+        process="worker",
+        problem=taken.problem,
+        refresh=lambda: metrics.WORKER_BUSY_SINCE.set(taken.oldest() or 0),
+    )
+
+
+@worker_process_init.connect
+def _count_child(**kwargs: Any) -> None:
+    """One process more that runs tasks."""
+    metrics.WORKER_PROCESSES.set(1)
 
 
 @worker_process_shutdown.connect

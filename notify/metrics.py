@@ -1,19 +1,26 @@
 """Every metric by its Prometheus name. Labels are bounded: never an app, never a record."""
 
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
-    start_http_server,
+    generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from notify import env
+from notify import env, probes
 
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES: Final = (1, 3, 10, 30, 100, 300, 1_000, 2_000, 5_000)
@@ -64,7 +71,14 @@ BRIDGE_HOT_SHARE = Gauge(
     ["rank"],
 )
 BRIDGE_POLICY_TIMESTAMP = Gauge(
-    "notify_bridge_policy_timestamp_seconds", "When a chunk was last decided by the newest policy."
+    "notify_bridge_policy_timestamp_seconds",
+    "When a chunk was last decided by the newest policy.",
+    multiprocess_mode="livemax",
+)
+BRIDGE_STEP_TIMESTAMP = Gauge(
+    "notify_bridge_step_timestamp_seconds",
+    "When the bridge's loop last got round.",
+    multiprocess_mode="livemax",
 )
 BRIDGE_WRITES = Counter("notify_bridge_writes_total", "Writes decided, before they are merged.")
 BRIDGE_TICK_SECONDS = Histogram("notify_bridge_tick_seconds", "One tick.", buckets=_FAST_S)
@@ -82,7 +96,45 @@ WORKER_BATCHES = Counter(
     "notify_worker_batches_total", "Batches by what became of them.", ["outcome"]
 )
 WORKER_SECONDS = Histogram("notify_worker_task_seconds", "One task.", buckets=_FAST_S)
+WORKER_BUSY_SINCE = Gauge(
+    "notify_worker_busy_since_timestamp_seconds",
+    "When the oldest task that has not ended began; 0 without one. The parent sets it.",
+    multiprocess_mode="livemax",
+)
+WORKER_PROCESSES = Gauge(
+    "notify_worker_processes", "Processes that run tasks.", multiprocess_mode="livesum"
+)
 
+WATCH_QUEUE_TASKS = Gauge(
+    "notify_watch_queue_tasks", "Tasks that wait in the lane's queue in Redis.", ["lane"]
+)
+WATCH_LANE_WORKERS = Gauge(
+    "notify_watch_lane_workers", "Workers that read the lane's queue.", ["lane"]
+)
+WATCH_WORKERS = Gauge("notify_watch_workers", "Workers: ok, stalled, offline.", ["state"])
+WATCH_FINDINGS = Gauge("notify_watch_findings", "What is wrong now, by kind.", ["kind"])
+WATCH_ALERTS = Counter(
+    "notify_watch_alerts_total", "Messages of alerts by what became of them.", ["way", "outcome"]
+)
+WATCH_LOOK_TIMESTAMP = Gauge(
+    "notify_watch_look_timestamp_seconds",
+    "When the watcher that acts last looked.",
+    multiprocess_mode="livemax",
+)
+
+PROCESS_CPU = Counter(
+    "notify_process_cpu_seconds_total", "CPU time spent, of all processes together.", ["process"]
+)
+
+#: Series that begin at 0: Prometheus sees no increase in one that begins with its first event.
+_FROM_ZERO: Final[tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...]] = (
+    (WEB_REFUSED, (("overloaded",), ("kafka_away",), ("postgres_away",), ("bug",))),
+    (WORKER_BATCHES, (("applied",), ("refused",), ("dead_lettered",), ("unavailable",))),
+    (WATCH_ALERTS, (("webhook", "failed"), ("email", "failed"))),
+)
+for _counter, _values in _FROM_ZERO:
+    for _labels in _values:
+        _counter.labels(*_labels)
 
 #: What a bridge says of a partition for as long as it holds it.
 _OF_A_PARTITION: Final = (
@@ -102,10 +154,38 @@ def forget_partition(partition: int) -> None:
             gauge.remove(str(partition))
 
 
+class _Cpu:
+    """The CPU time that this process has counted already. A child of a fork starts from nothing."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._counted_s = 0.0
+
+    def count(self, process: str) -> None:
+        """Add what was spent since the last time."""
+        pid, spent_s = os.getpid(), time.process_time()
+        before_s = self._counted_s if pid == self._pid else 0.0
+        PROCESS_CPU.labels(process=process).inc(max(0.0, spent_s - before_s))
+        self._pid, self._counted_s = pid, spent_s
+
+
+_CPU: Final = _Cpu()
+
+
+def count_cpu(process: str) -> None:
+    """Count the CPU time of this process as one of a bridge, worker or watch. One thread a process."""
+    _CPU.count(process)
+
+
 def registry() -> CollectorRegistry:
-    """What /metrics shows: all processes of the group where PROMETHEUS_MULTIPROC_DIR is set."""
-    if not _is_multiprocess():
+    """What /metrics shows: all processes of the group where PROMETHEUS_MULTIPROC_DIR is set.
+
+    Gauges of processes that ended without a word (SIGKILL) are dropped first.
+    """
+    directory = _shared()
+    if not directory:
         return REGISTRY
+    _forget_dead(Path(directory))
     merged = CollectorRegistry()
     MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
     return merged
@@ -113,18 +193,61 @@ def registry() -> CollectorRegistry:
 
 def forget_process(pid: int) -> None:
     """A process of the group has ended: its gauges are void."""
-    if _is_multiprocess():
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    if _shared():
+        with suppress(FileNotFoundError):  # another process may be at it too
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def _is_multiprocess() -> bool:
+def _shared() -> str:
     """prometheus_client itself reads the variable when it is imported: set it before the start."""
-    return bool(env.text("PROMETHEUS_MULTIPROC_DIR", ""))
+    return env.text("PROMETHEUS_MULTIPROC_DIR", "")
 
 
-def serve(port: int) -> None:
-    """Serve /metrics of this process on `port`, from a thread of its own.
+def _forget_dead(directory: Path) -> None:
+    found = (re.search(r"_(\d+)\.db$", file.name) for file in directory.glob("gauge_live*.db"))
+    for pid in {int(each[1]) for each in found if each}:
+        if not _lives(pid):
+            forget_process(pid)
 
-    A worker's children count for it only where PROMETHEUS_MULTIPROC_DIR names an empty directory.
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _nothing() -> None:
+    return None
+
+
+def serve(
+    port: int,
+    *,
+    process: str = "",
+    problem: probes.Problem = _nothing,
+    refresh: Callable[[], None] = _nothing,
+) -> int:
+    """Serve /metrics, /healthz/live and /healthz/progress (503 where `problem` names one) on `port`,
+    0 being any free one, from threads of their own; the port. Raises OSError where it is taken.
+
+    `process` names whose CPU time this one's is; `refresh` sets gauges before each scrape. A worker's
+    children count for it only where PROMETHEUS_MULTIPROC_DIR names an empty directory.
     """
-    start_http_server(port, registry=registry())
+    turn = threading.Lock()
+    # A fork while a metric's own lock is held would leave the child with a lock that nobody opens.
+    os.register_at_fork(
+        before=turn.acquire, after_in_parent=turn.release, after_in_child=turn.release
+    )
+
+    def scrape() -> bytes:
+        with turn:
+            if process:
+                count_cpu(process)
+            refresh()
+        return generate_latest(registry())
+
+    return probes.serve(port, scrape=scrape, content_type=CONTENT_TYPE_LATEST, problem=problem)

@@ -98,6 +98,7 @@ class _Report:
     ) -> bool:
         seconds = time.perf_counter() - self._started
         metrics.WORKER_SECONDS.observe(seconds)
+        metrics.count_cpu("worker")
         for segment in self._segments:
             self._log(segment, self._outcome(segment, error), error, seconds)
         return isinstance(error, Unavailable)

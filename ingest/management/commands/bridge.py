@@ -22,6 +22,7 @@ from ingest.ports import LogAway
 from notify import logs, metrics
 from notify.celery import app as celery_app
 from notify.models import Topic
+from notify.probes import Progress
 
 #: Dead letters at or after the frontier past which a stream halts: this many, or 1 % of the window.
 DEAD_LETTERS_MAX: Final = 20
@@ -74,8 +75,9 @@ class Command(BaseCommand):
         """Run until SIGTERM or SIGINT."""
         logs.configure("bridge")
         stopped = _on_signals()
+        progress = Progress("the loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:
-            metrics.serve(options["metrics_port"])
+            metrics.serve(options["metrics_port"], process="bridge", problem=progress.problem)
         if not _retried(_has_topic, stopped):
             if stopped:
                 return
@@ -97,7 +99,7 @@ class Command(BaseCommand):
         gc.set_threshold(*GC_THRESHOLD)
         logs.get().info("bridge_started")
         try:
-            _run(bridge, stopped)
+            _run(bridge, stopped, progress)
         finally:
             log.close()
             ledger.close()
@@ -161,14 +163,21 @@ def _on_signals() -> list[int]:
     return received
 
 
-def _run(bridge: Bridge, stopped: list[int]) -> None:
+def _run(bridge: Bridge, stopped: list[int], progress: Progress) -> None:
     while not stopped:
         started = time.monotonic()
         bridge.step(POLL_MS)
+        _note(progress)
         if not bridge.behind:
             time.sleep(max(0.0, ROUND_MS / 1000 - (time.monotonic() - started)))
     bridge.drain()
     deadline = time.monotonic() + settings.NOTIFY_DRAIN_MS / 1000
     while bridge.in_flight and time.monotonic() < deadline:
         bridge.step(POLL_MS)
+        _note(progress)
     bridge.commit_offsets()
+
+
+def _note(progress: Progress) -> None:
+    progress.note()
+    metrics.BRIDGE_STEP_TIMESTAMP.set_to_current_time()

@@ -1,0 +1,42 @@
+"""What a worker's parent knows of its tasks: since when each one is taken, and not ended.
+
+The parent sees what no child can tell: one that is stopped, or hangs before its task begins.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery.worker import state
+
+
+class Taken:
+    """Tasks that the worker took and that have not ended. `oldest` may be asked from any thread."""
+
+    def __init__(self, *, after_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._after_s = after_s
+        self._clock = clock
+        self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+    def note(self, request: Any) -> None:
+        """The parent took this task from Redis."""
+        self._since[request] = self._clock()
+
+    def oldest(self) -> float | None:
+        """When the oldest task began, or was taken if no child has begun it; None without a task."""
+        # The dict is copied in one go: the main thread changes it meanwhile.
+        times = (self._began(request) for request in list(state.requests.values()))
+        return min((each for each in times if each is not None), default=None)
+
+    def _began(self, request: Any) -> float | None:
+        began: float | None = request.time_start or self._since.get(request)
+        return began
+
+    def problem(self) -> str | None:
+        """What is wrong if a task has not ended for longer than `after_s`."""
+        oldest = self.oldest()
+        waited_s = 0.0 if oldest is None else self._clock() - oldest
+        if waited_s <= self._after_s:
+            return None
+        return f"a task has not ended for {waited_s:.0f} s: its child hangs, is stopped, or PostgreSQL waits"
