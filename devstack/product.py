@@ -135,6 +135,13 @@ def start_worker(stack: Stack, name: str, *, env: Mapping[str, str] | None = Non
     )
 
 
+def start_watch(
+    stack: Stack, name: str = "watch", *, env: Mapping[str, str] | None = None
+) -> Child:
+    """Starts a watcher; NOTIFY_ADMIN_URL in `env` is what links in its alerts begin with."""
+    return stack.spawn(name, [PYTHON, "manage.py", "watch"], env=env)
+
+
 def start_flower(stack: Stack, name: str = "flower") -> str:
     """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
     port = free_port()

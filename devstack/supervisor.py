@@ -70,11 +70,12 @@ def _start(stack: Stack, state: State) -> State:
         _say("the broker keeps its log in memory: log and database both start empty")
     _say("tables, topic, app and login")
     app = product.prepare(stack)
-    _say("workers, bridge, web and Flower")
+    _say("workers, bridge, web, watch and Flower")
     for name in WORKERS:
         product.start_worker(stack, name)
     product.start_bridge(stack)
     web_url = product.start_web(stack)
+    product.start_watch(stack, env={"NOTIFY_ADMIN_URL": web_url})
     flower_url = product.start_flower(stack)
     urls = {
         "WEB_URL": web_url,

@@ -137,8 +137,9 @@ def _start(stack: Stack, screen: Screen) -> Demo:
     screen.say("making tables, topic and apps …")
     product.prepare(stack)
     apps = _make_apps(stack)
-    screen.say("starting web, bridge, two workers and Flower …")
+    screen.say("starting web, bridge, two workers, watch and Flower …")
     web_url = product.start_web(stack)
+    product.start_watch(stack, env={"NOTIFY_ADMIN_URL": web_url})
     product.start_bridge(stack)
     for name in ("worker-1", "worker-2"):
         product.start_worker(stack, name)

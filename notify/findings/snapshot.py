@@ -144,16 +144,16 @@ def read(*, seconds: int = 60, top: int = 10, app: UUID | None = None) -> Snapsh
 
     `app`: only its records. `seconds` are at least 20, and whole buckets.
     """
-    ((now, since),) = _all("now", seconds=max(seconds, 2 * BUCKET_S))
-    ((messages, writes, mirrored, skipped, dead),) = _all("totals", since=since)
-    ((refused,),) = _all("dead_letters", since=now - _TEN_MINUTES)
+    ((now, since),) = run("now", seconds=max(seconds, 2 * BUCKET_S))
+    ((messages, writes, mirrored, skipped, dead),) = run("totals", since=since)
+    ((refused,),) = run("dead_letters", since=now - _TEN_MINUTES)
     hot = _hot(now, since, app, top, messages)
     apps = [
         HotApp(whose, updates, mirrored, error, _share(updates, messages), usual)
-        for whose, updates, mirrored, error, usual in _all("apps", since=since, app=app, top=top)
+        for whose, updates, mirrored, error, usual in run("apps", since=since, app=app, top=top)
     ]
     named = {each.app for each in hot} | {each.app for each in apps} | ({app} if app else set())
-    watched = _all("watcher", now=now)
+    watched = run("watcher", now=now)
     return Snapshot(
         at=now,
         seconds=(now - since).total_seconds(),
@@ -162,9 +162,9 @@ def read(*, seconds: int = 60, top: int = 10, app: UUID | None = None) -> Snapsh
         mirrored=mirrored,
         skipped=skipped,
         dead=max(dead, refused),
-        streams=[StreamNow(*row) for row in _all("streams", now=now)],
-        lanes=[LaneNow(*row) for row in _all("lanes", now=now)],
-        workers=[WorkerNow(*row) for row in _all("workers", now=now)],
+        streams=[StreamNow(*row) for row in run("streams", now=now)],
+        lanes=[LaneNow(*row) for row in run("lanes", now=now)],
+        workers=[WorkerNow(*row) for row in run("workers", now=now)],
         hot=hot,
         hot_apps=apps,
         names=dict(App.objects.filter(id__in=named).values_list("id", "name")),
@@ -175,12 +175,12 @@ def read(*, seconds: int = 60, top: int = 10, app: UUID | None = None) -> Snapsh
 def _hot(
     now: datetime, since: datetime, app: UUID | None, top: int, messages: int
 ) -> list[HotRecord]:
-    rows = _all("hot", since=since, app=app, top=top)
+    rows = run("hot", since=since, app=app, top=top)
     keys = {"apps": [row[0] for row in rows], "records": [row[1] for row in rows]}
     linked: dict[tuple[UUID, UUID], dict[str, int]] = {}
-    for whose, record, label, n in _all("linked", **keys):
+    for whose, record, label, n in run("linked", **keys):
         linked.setdefault((whose, record), {})[label] = n
-    skipped = {(row[0], row[1]): row[2] for row in _all("skipped", now=now, **keys)}
+    skipped = {(row[0], row[1]): row[2] for row in run("skipped", now=now, **keys)}
     return [
         HotRecord(
             app=whose,
@@ -200,7 +200,8 @@ def _share(part: int, whole: int) -> float:
     return min(1.0, part / whole) if whole else 0.0
 
 
-def _all(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+def run(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement of sql/queries.sql."""
     with connection.cursor() as cursor:
         cursor.execute(_QUERIES[name], parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()

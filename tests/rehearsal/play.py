@@ -85,7 +85,7 @@ class Stage:
         product.start_bridge(run.stack)
         for name in ("worker-1", "worker-2"):
             product.start_worker(run.stack, name)
-        product.start_watch(run.stack)
+        product.start_watch(run.stack, env={"NOTIFY_ADMIN_URL": self.web_url})
         product.wait_ready(run.stack, self.web_url)
         self.counts = Counts()
         self._loads: list[Load] = []
@@ -179,9 +179,7 @@ def staged(directory: Path, scale: Scale) -> Iterator[Stage]:
         environ = {
             "NOTIFY_ALERT_WEBHOOK_URL": told.webhook,
             "NOTIFY_ALERT_EMAILS": "night@example.com",
-            "NOTIFY_SMTP_HOST": "127.0.0.1",
-            "NOTIFY_SMTP_PORT": str(told.smtp),
-            "NOTIFY_SMTP_TLS": "0",
+            "NOTIFY_EMAIL_URL": f"smtp://127.0.0.1:{told.smtp}",
         }
         with running(directory, f"r{uuid.uuid4().hex[:10]}", environ=environ) as run:
             stage = Stage(run, told, scale)

@@ -52,7 +52,7 @@ def test_up_kill_up_down(home: Path, environ: dict[str, str]) -> None:
     first = read(home)
     assert set(first.processes) == {
         *("kafka", "postgres", "redis"),
-        *("w1", "w2", "bridge", "web", "flower"),
+        *("w1", "w2", "bridge", "web", "watch", "flower"),
     }
     script = f'. {home / "env"} && printf "%s %s %s" "$WEB_URL" "$ADMIN_URL" "$FLOWER_URL"'
     web, admin, flower = subprocess.check_output(["sh", "-c", script], text=True).split()

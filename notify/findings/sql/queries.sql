@@ -108,3 +108,27 @@ FROM (
     LIMIT %(top)s
 ) AS hottest
 ORDER BY hottest.updates DESC
+
+-- :minute_of_record
+SELECT coalesce(sum(direct), 0)::bigint, coalesce(sum(mirrored), 0)::bigint
+FROM hot
+WHERE app = %(app)s AND record = %(record)s AND bucket >= clock_timestamp() - interval '60 seconds'
+
+-- :parents_over
+-- Parents of the app with more children by the label than that, in their generation, and their mirrored
+-- updates of the last minute. At most 1,000 of them, those with most children.
+WITH over AS (
+    SELECT counted.parent
+    FROM link_count AS counted
+    LEFT JOIN parent ON parent.app = counted.app AND parent.id = counted.parent
+    WHERE counted.app = %(app)s AND counted.label = %(label)s AND counted.n >= 10
+        AND counted.n > %(children)s AND counted.gen = coalesce(parent.gen, 0)
+    ORDER BY counted.n DESC
+    LIMIT 1000
+)
+SELECT
+    (SELECT count(*) FROM over),
+    coalesce((
+        SELECT sum(hot.mirrored) FROM hot JOIN over ON over.parent = hot.record
+        WHERE hot.app = %(app)s AND hot.bucket >= clock_timestamp() - interval '60 seconds'
+    ), 0)::bigint

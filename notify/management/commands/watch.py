@@ -1,0 +1,91 @@
+"""`manage.py watch`: wires the watcher to PostgreSQL, Redis and those it tells; runs until told to stop."""
+
+import signal
+import threading
+from argparse import ArgumentParser
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from notify import logs, metrics, replays
+from notify.celery import app as celery_app
+from notify.probes import Progress
+from notify.watch import ways
+from notify.watch.ears import Ears, listen
+from notify.watch.looks import Looks
+from notify.watch.orders import carry_out
+from notify.watch.pace import Pace
+from notify.watch.queues import Queues, ask, measure
+from notify.watch.tell import Teller
+
+#: What a look in progress may take to end; a thread that hangs in a socket is not waited for longer.
+END_S: Final = 1.0
+
+
+class Command(BaseCommand):
+    """Look every second and tell what is wrong. Any number may run; one acts, the others stand by.
+
+    PostgreSQL, Redis and receivers being away is waited for. SIGTERM and SIGINT end it, exit code 0.
+    """
+
+    help = (
+        "Look every second: queues and workers into the sampled tables, what is wrong into alerts, "
+        "told by webhook and e-mail. Any number may run, one acts. SIGTERM stops it within 2 s."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The port of /metrics and /healthz."""
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            default=settings.NOTIFY_METRICS_PORT,
+            help="serve /metrics and /healthz on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until SIGTERM or SIGINT."""
+        logs.configure("watch")
+        stopped = _on_signals()
+        progress = Progress("the look", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
+        if options["metrics_port"]:
+            metrics.serve(options["metrics_port"], process="watch", problem=progress.problem)
+        ears, queues = Ears(), Queues()
+        looks = Looks(ears, queues, progress)
+        logs.get().info("watch_started")
+        looking = _thread("look", lambda: looks.run(stopped))
+        _thread("listen", lambda: listen(celery_app, ears, stopped))
+        _thread("measure", lambda: measure(celery_app, queues, stopped))
+        _thread("ask", lambda: ask(celery_app, queues, stopped))
+        for way in ways.of_settings():
+            _thread(way.name, _teller(way, looks, stopped))
+        _thread("replay", lambda: carry_out(replays.step, looks.acts, stopped))
+        stopped.wait()
+        looking.join(END_S)
+        logs.get().info("watch_stopped")
+
+
+def _teller(way: ways.Way, looks: Looks, stopped: threading.Event) -> Callable[[], None]:
+    pace = Pace(per_hour=settings.NOTIFY_ALERTS_PER_HOUR)
+    teller = Teller(way, pace, hours=settings.NOTIFY_ALERT_HOURS, acts=looks.acts.is_set)
+    return lambda: teller.run(stopped)
+
+
+def _thread(name: str, target: Callable[[], None]) -> threading.Thread:
+    """A thread that does not keep the process alive: PostgreSQL or Redis may hang in it."""
+    thread = threading.Thread(target=target, name=f"watch-{name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _on_signals() -> threading.Event:
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopped

@@ -1,0 +1,67 @@
+"""When an alert opens and closes. Pure: findings and time in, what to do out."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from notify.findings.find import Finding
+
+
+class OpenAlert(NamedTuple):
+    """A row of `alert` that is not closed."""
+
+    id: int
+    key: str
+    kind: str
+
+
+class Steps(NamedTuple):
+    """What a look asks for: new alerts, those to bring up to date, those to close."""
+
+    opens: Sequence[Finding]
+    refreshes: Sequence[tuple[OpenAlert, Finding]]
+    closes: Sequence[OpenAlert]
+
+
+class Alerts:
+    """Opens what was found in two looks in a row, so that one glance at a moving thing is no alarm;
+    closes what was gone for `close_after_s`, so that a thing that comes and goes is one alert."""
+
+    def __init__(self, *, close_after_s: float) -> None:
+        self._close_after_s: Final = close_after_s
+        self._found_before: frozenset[str] = frozenset()
+        self._gone_since: dict[str, float] = {}
+
+    def step(
+        self,
+        found: Collection[Finding],
+        opened: Mapping[str, OpenAlert],
+        *,
+        now_s: float,
+        unsure: Collection[str] = (),
+    ) -> Steps:
+        """One look. `opened` by key; `unsure`: kinds that cannot be told now, so left as they are."""
+        sure = {each.key: each for each in found if each.kind not in unsure}
+        gone = {
+            key for key, alert in opened.items() if key not in sure and alert.kind not in unsure
+        }
+        self._gone_since = {key: self._gone_since.get(key, now_s) for key in gone}
+        steps = Steps(
+            opens=[
+                finding
+                for key, finding in sure.items()
+                if key not in opened and key in self._found_before
+            ],
+            refreshes=[(opened[key], finding) for key, finding in sure.items() if key in opened],
+            closes=[
+                opened[key]
+                for key, since_s in self._gone_since.items()
+                if now_s - since_s >= self._close_after_s
+            ],
+        )
+        self._found_before = frozenset(sure)
+        return steps
+
+    def forget(self) -> None:
+        """Another acts now: what was seen is worth nothing when it is our turn again."""
+        self._found_before = frozenset()
+        self._gone_since = {}

@@ -1,0 +1,221 @@
+"""One look a second: samples written, findings made alerts. The edges are handed in."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from notify import logs, metrics
+from notify.findings import snapshot
+from notify.findings.find import (
+    BAD,
+    KINDS,
+    LANE_UNREAD,
+    NO_WORKERS,
+    WORKER_STALLED,
+    Bounds,
+    Finding,
+    find,
+)
+from notify.findings.snapshot import WorkerNow
+from notify.probes import Progress
+from notify.watch.alerts import Alerts, OpenAlert
+from notify.watch.ears import Ears
+from notify.watch.queues import Queues
+from notify.watch.seat import Seat, Session, run
+
+EVERY_S: Final = 1.0
+WINDOW_S: Final = 20
+#: Depths older than that are not written: pages then say that they are not known.
+FRESH_S: Final = 5.0
+TIDY_EVERY_S: Final = 600.0
+REDIS_AWAY: Final = "redis_away"
+#: What cannot be told while nobody can be heard.
+OF_WORKERS: Final = frozenset({WORKER_STALLED, NO_WORKERS, LANE_UNREAD})
+#: What only the watcher that acts says.
+_OF_ALL: Final = (
+    metrics.WATCH_QUEUE_TASKS,
+    metrics.WATCH_LANE_WORKERS,
+    metrics.WATCH_WORKERS,
+    metrics.WATCH_FINDINGS,
+)
+
+
+class Looks:
+    """The watcher's round. `acts` is set while it has the seat."""
+
+    def __init__(self, ears: Ears, queues: Queues, progress: Progress) -> None:
+        self.acts = threading.Event()
+        self._ears = ears
+        self._queues = queues
+        self._progress = progress
+        self._seat = Seat()
+        self._alerts = Alerts(close_after_s=settings.NOTIFY_ALERT_CLOSE_S)
+        self._name: Final = f"{socket.gethostname()}:{os.getpid()}"
+        self._is_away = False
+        self._tidied_s = -TIDY_EVERY_S
+
+    def run(self, stopped: threading.Event) -> None:
+        """Returns when stopped, whatever fails meanwhile."""
+        while not stopped.is_set():
+            began_s = time.monotonic()
+            try:
+                self.look()
+                self._is_away = False
+            except (psycopg.Error, DatabaseError) as error:
+                if not self._is_away:
+                    logs.get().warning("postgres_away", error=str(error))
+                self._is_away = True
+                self._step_down()
+            except Exception as error:  # noqa: BLE001 - a bug in one look must not end the watching
+                logs.get().error("look_failed", error=str(error), exc_info=error)
+                connection.close()
+            self._progress.note()
+            stopped.wait(max(0.0, EVERY_S - (time.monotonic() - began_s)))
+        self._seat.leave()
+
+    def look(self) -> None:
+        """One round, if the seat is ours. Raises psycopg.Error or django.db.Error."""
+        session = self._seat.take()
+        if session is None:
+            return
+        run(session, "name_itself", name=self._name)
+        if not self.acts.is_set():
+            self.acts.set()
+            logs.get().info("watch_acts")
+        now_s = time.monotonic()
+        self._write_queues(session, now_s)
+        self._write_workers(session, now_s)
+        self._judge(session, now_s)
+        self._tidy(session, now_s)
+        metrics.WATCH_LOOK_TIMESTAMP.set_to_current_time()
+
+    def _step_down(self) -> None:
+        self._seat.leave()
+        connection.close()
+        self._alerts.forget()
+        if self.acts.is_set():
+            self.acts.clear()
+            logs.get().warning("watch_stands_by")
+        for gauge in _OF_ALL:
+            gauge.clear()
+
+    def _write_queues(self, session: Session, now_s: float) -> None:
+        lanes = self._queues.lanes = int(run(session, "lanes")[0][0])
+        depths = self._queues.depths
+        metrics.WATCH_QUEUE_TASKS.clear()
+        metrics.WATCH_LANE_WORKERS.clear()
+        if depths is None or now_s - depths.at_s > FRESH_S:
+            return
+        readers = self._queues.readers(now_s=now_s)
+        seen = [lane for lane in depths.tasks if lane < lanes]
+        run(
+            session,
+            "queues",
+            ago_s=now_s - depths.at_s,
+            lanes=seen,
+            tasks=[depths.tasks[lane] for lane in seen],
+            workers=[readers[lane] for lane in seen],
+        )
+        run(session, "forget_queues", lanes=lanes)
+        for lane in seen:
+            metrics.WATCH_QUEUE_TASKS.labels(lane=f"{lane:02d}").set(depths.tasks[lane])
+            reading = readers[lane]
+            if reading is not None:
+                metrics.WATCH_LANE_WORKERS.labels(lane=f"{lane:02d}").set(reading)
+
+    def _write_workers(self, session: Session, now_s: float) -> None:
+        heard = self._ears.heard(now_s=now_s, forget_after_s=settings.NOTIFY_WORKER_FORGET_S)
+        run(
+            session,
+            "workers",
+            names=list(heard),
+            ago_s=[now_s - each.at_s for each in heard.values()],
+            active=[each.active for each in heard.values()],
+            processed=[each.processed for each in heard.values()],
+            offline=[each.offline for each in heard.values()],
+        )
+        run(session, "forget_workers", after_s=settings.NOTIFY_WORKER_FORGET_S)
+
+    def _judge(self, session: Session, now_s: float) -> None:
+        bounds = Bounds.of_settings()
+        seen = snapshot.read(seconds=WINDOW_S)
+        found = [*find(seen, bounds), *self._redis(now_s, bounds.stalled_s)]
+        unsure = frozenset() if self._hears(now_s) else OF_WORKERS
+        opened = {row[1]: OpenAlert(*row) for row in run(session, "open_alerts")}
+        steps = self._alerts.step(found, opened, now_s=now_s, unsure=unsure)
+        for finding in steps.opens:
+            _open(session, finding)
+        for alert, finding in steps.refreshes:
+            run(
+                session, "refresh", id=alert.id, level=finding.level, text=finding.text,
+                path=finding.path,
+            )  # fmt: skip
+        for alert in steps.closes:
+            _close(session, alert)
+        _show(found, seen.workers, bounds.stalled_s)
+
+    def _hears(self, now_s: float) -> bool:
+        return self._ears.is_sure(now_s=now_s) and self._queues.away_since_s is None
+
+    def _redis(self, now_s: float, stalled_s: float) -> Iterable[Finding]:
+        """What the sampled tables cannot say."""
+        since_s = self._queues.away_since_s
+        if since_s is not None and now_s - since_s >= stalled_s:
+            text = "Redis does not answer: no task reaches a worker, and nothing is applied."
+            yield Finding(REDIS_AWAY, BAD, REDIS_AWAY, text)
+
+    def _tidy(self, session: Session, now_s: float) -> None:
+        if now_s - self._tidied_s >= TIDY_EVERY_S:
+            run(session, "forget_alerts", days=settings.NOTIFY_ALERT_DAYS)
+            self._tidied_s = now_s
+
+
+def _open(session: Session, finding: Finding) -> None:
+    if not run(
+        session, "open", key=finding.key, kind=finding.kind, level=finding.level, app=finding.app,
+        record=finding.record, text=finding.text, path=finding.path,
+    ):  # fmt: skip
+        return
+    said = {"kind": finding.kind, "reason": finding.text, **_whose(finding.app, finding.record)}
+    if finding.level == BAD:
+        logs.get().error("finding_opened", **said)
+    else:
+        logs.get().warning("finding_opened", **said)
+
+
+def _close(session: Session, alert: OpenAlert) -> None:
+    for kind, app, record, text, seconds in run(session, "close", id=alert.id):
+        said = {"kind": kind, "reason": text, **_whose(app, record)}
+        logs.get().info("finding_closed", seconds=round(seconds, 1), **said)
+
+
+def _whose(app: UUID | None, record: UUID | None) -> dict[str, str]:
+    return {name: str(each) for name, each in (("app", app), ("record", record)) if each}
+
+
+def _show(found: Iterable[Finding], workers: Sequence[WorkerNow], stalled_s: float) -> None:
+    counts = dict.fromkeys((*KINDS, REDIS_AWAY), 0)
+    for finding in found:
+        counts[finding.kind] += 1
+    for kind, n in counts.items():
+        metrics.WATCH_FINDINGS.labels(kind=kind).set(n)
+    states = [state(each, stalled_s) for each in workers]
+    for name in ("ok", "stalled", "offline"):
+        metrics.WATCH_WORKERS.labels(state=name).set(states.count(name))
+
+
+def state(worker: WorkerNow, stalled_s: float) -> str:
+    """ok, stalled or offline; by the same bounds as the finding."""
+    if worker.offline:
+        return "offline"
+    is_stuck = worker.active and worker.idle_ago_s > stalled_s
+    return "stalled" if worker.seen_ago_s > stalled_s or is_stuck else "ok"

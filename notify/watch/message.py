@@ -1,0 +1,84 @@
+"""What an alert says to the world, the same by every way."""
+
+import json
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+Event = Literal["opened", "closed"]
+OPENED: Final = "opened"
+CLOSED: Final = "closed"
+
+
+class Due(NamedTuple):
+    """An alert of which one way of telling does not know all yet, as of `read_at`."""
+
+    id: int
+    kind: str
+    level: str
+    text: str
+    app: UUID | None
+    app_name: str | None
+    record: UUID | None
+    path: str
+    opened_at: datetime
+    closed_at: datetime | None
+    opening_told: bool
+    read_at: datetime
+
+    def events(self) -> list[Event]:
+        """What is to be told, in order. An alert that closed before anybody was told is told whole."""
+        told: list[Event] = [] if self.opening_told else [OPENED]
+        return told if self.closed_at is None else [*told, CLOSED]
+
+
+def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
+    """The webhook's object: `id` is the same for all that is told of one alert."""
+    return {
+        "id": alert.id,
+        "event": event,
+        "kind": alert.kind,
+        "level": alert.level,
+        "text": alert.text,
+        "app": alert.app and str(alert.app),
+        "app_name": alert.app_name,
+        "record": alert.record and str(alert.record),
+        "url": link(alert, admin_url=admin_url),
+        "opened_at": alert.opened_at.isoformat(),
+        "closed_at": alert.closed_at.isoformat() if alert.closed_at and event == CLOSED else None,
+    }
+
+
+def body(alert: Due, event: Event, *, admin_url: str) -> bytes:
+    """The same as JSON, in UTF-8."""
+    return json.dumps(fields(alert, event, admin_url=admin_url), ensure_ascii=False).encode()
+
+
+def link(alert: Due, *, admin_url: str) -> str:
+    """To the page that shows and cures it; its path alone where NOTIFY_ADMIN_URL is empty."""
+    return admin_url.rstrip("/") + alert.path
+
+
+def subject(alert: Due, event: Event) -> str:
+    """One line, whatever an app is called."""
+    head = "resolved" if event == CLOSED else alert.level
+    return " ".join(f"[notify {head}] {alert.text}".split())[:150]
+
+
+def letter(alert: Due, event: Event, *, admin_url: str) -> str:
+    """The text of an e-mail."""
+    lines = [
+        "This is over:" if event == CLOSED else "This is wrong:",
+        "",
+        alert.text,
+        "",
+        f"See and cure it: {link(alert, admin_url=admin_url)}",
+        f"Found: {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC",
+    ]
+    if event == CLOSED and alert.closed_at:
+        lines.append(f"Over:  {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC")
+    if alert.app:
+        lines.append(f"App: {alert.app_name or '?'} ({alert.app})")
+    if alert.record:
+        lines.append(f"Record: {alert.record}")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,100 @@
+-- :seat
+-- Whether this session holds the seat from now on; one session of the database does.
+SELECT pg_try_advisory_lock(%(lock)s)
+
+-- :patience
+-- A watcher that says nothing for so long loses its session, and with it the seat.
+SELECT set_config('idle_session_timeout', %(ms)s, false)
+
+-- :name_itself
+INSERT INTO watcher (id, name, at) VALUES (1, %(name)s, clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, at = excluded.at
+
+-- :lanes
+-- How many lanes the active topic has.
+SELECT coalesce(max(stream.lanes), 0)
+FROM stream JOIN topic ON topic.id = stream.topic_id
+WHERE topic.active
+
+-- :queues
+INSERT INTO queue_sample (lane, at, tasks, workers)
+SELECT lane, clock_timestamp() - make_interval(secs => %(ago_s)s), tasks, workers
+FROM unnest(%(lanes)s::int[], %(tasks)s::bigint[], %(workers)s::int[]) AS seen (lane, tasks, workers)
+ON CONFLICT (lane) DO UPDATE SET at = excluded.at, tasks = excluded.tasks, workers = excluded.workers
+
+-- :forget_queues
+DELETE FROM queue_sample WHERE lane >= %(lanes)s
+
+-- :workers
+-- Progress: a task has ended since, or there is none. A count that fell is of a worker that began anew.
+INSERT INTO worker_sample (name, seen_at, progressed_at, active, processed, offline)
+SELECT name, seen_at, seen_at, active, processed, offline
+FROM (
+    SELECT name, clock_timestamp() - make_interval(secs => ago_s) AS seen_at, active, processed, offline
+    FROM unnest(
+        %(names)s::text[], %(ago_s)s::float8[], %(active)s::int[], %(processed)s::bigint[],
+        %(offline)s::bool[]
+    ) AS told (name, ago_s, active, processed, offline)
+) AS seen
+ON CONFLICT (name) DO UPDATE SET
+    seen_at = excluded.seen_at,
+    progressed_at = CASE
+        WHEN excluded.active = 0 OR excluded.processed <> worker_sample.processed
+        THEN excluded.seen_at ELSE worker_sample.progressed_at
+    END,
+    active = excluded.active, processed = excluded.processed, offline = excluded.offline
+
+-- :forget_workers
+DELETE FROM worker_sample WHERE seen_at < clock_timestamp() - make_interval(secs => %(after_s)s)
+
+-- :open_alerts
+SELECT id, key, kind FROM alert WHERE closed_at IS NULL
+
+-- :open
+INSERT INTO alert (key, kind, level, app, record, text, path)
+VALUES (%(key)s, %(kind)s, %(level)s, %(app)s, %(record)s, %(text)s, %(path)s)
+ON CONFLICT (key) WHERE closed_at IS NULL DO NOTHING
+RETURNING id
+
+-- :refresh
+UPDATE alert SET level = %(level)s, text = %(text)s, path = %(path)s, seen_at = clock_timestamp()
+WHERE id = %(id)s AND closed_at IS NULL
+
+-- :close
+UPDATE alert SET closed_at = clock_timestamp() WHERE id = %(id)s AND closed_at IS NULL
+RETURNING kind, app, record, text, extract(epoch FROM closed_at - opened_at)::float8
+
+-- :forget_alerts
+DELETE FROM alert WHERE closed_at < clock_timestamp() - make_interval(days => %(days)s)
+
+-- :due_posts
+-- Alerts of which the webhook does not know yet that they opened, or that they closed.
+SELECT
+    alert.id, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record, alert.path,
+    alert.opened_at, alert.closed_at, alert.posted_at IS NOT NULL, clock_timestamp()
+FROM alert LEFT JOIN app ON app.id = alert.app
+WHERE (alert.posted_at IS NULL OR alert.posted_at < alert.closed_at)
+    AND (alert.closed_at IS NULL OR alert.closed_at >= clock_timestamp() - make_interval(hours => %(hours)s))
+ORDER BY alert.id
+LIMIT 200
+
+-- :due_mails
+-- The same for e-mail.
+SELECT
+    alert.id, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record, alert.path,
+    alert.opened_at, alert.closed_at, alert.mailed_at IS NOT NULL, clock_timestamp()
+FROM alert LEFT JOIN app ON app.id = alert.app
+WHERE (alert.mailed_at IS NULL OR alert.mailed_at < alert.closed_at)
+    AND (alert.closed_at IS NULL OR alert.closed_at >= clock_timestamp() - make_interval(hours => %(hours)s))
+ORDER BY alert.id
+LIMIT 200
+
+-- :posted
+-- As of when it was read: what happened to it since is still to be told.
+UPDATE alert SET posted_at = %(at)s, error = %(error)s WHERE id = %(id)s
+
+-- :mailed
+UPDATE alert SET mailed_at = %(at)s, error = %(error)s WHERE id = %(id)s
+
+-- :failed
+UPDATE alert SET tries = tries + 1, error = %(error)s WHERE id = %(id)s

@@ -1,0 +1,201 @@
+"""The watcher as a process, on real services: who acts, what it samples, what it finds and whom it tells."""
+
+import email
+import email.policy
+import hashlib
+import hmac
+import json
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devstack import product
+from notify.domain.update import Update
+from tests.receivers import Hook, Post, mail_server, webhook
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+SECRET = "a key of both"
+ENVIRON = {
+    "NOTIFY_ADMIN_URL": "https://notify.example.com",
+    "NOTIFY_ALERT_WEBHOOK_SECRET": SECRET,
+    "NOTIFY_ALERT_EMAILS": "night@example.com, day@example.com",
+    "NOTIFY_ALERT_CLOSE_S": "2",
+    "NOTIFY_STALLED_AFTER_MS": "5000",
+    "NOTIFY_WORKER_FORGET_S": "3600",
+}
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Fails first, in the ways that receivers do."""
+    with webhook(500, 302) as hook:
+        yield hook
+
+
+@pytest.fixture
+def post() -> Iterator[Post]:
+    with mail_server() as post:
+        yield post
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, namespace: str, kafka: list[str], redis_url: str, postgres: str,
+    hook: Hook, post: Post,
+) -> Iterator[Running]:  # fmt: skip
+    environ = ENVIRON | {
+        "NOTIFY_ALERT_WEBHOOK_URL": hook.url,
+        "NOTIFY_EMAIL_URL": f"smtp://127.0.0.1:{post.port}",
+    }
+    with running(tmp_path, namespace, environ=environ) as run:
+        yield run
+
+
+def alerts(run: Running, kind: str) -> list[dict[str, Any]]:
+    names = ("id", "level", "text", "path", "closed_at", "posted_at", "mailed_at", "tries", "error")
+    rows = run.rows(
+        "SELECT id, level, text, path, closed_at, posted_at, mailed_at, tries, error FROM alert "
+        "WHERE kind = %s ORDER BY id",
+        kind,
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def lines(run: Running, *events: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for path in run.logs():
+        found += [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
+    return [each for each in found if each["event"] in events]
+
+
+def updates(run: Running, n: int) -> list[Update]:
+    return [Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m") for _ in range(n)]
+
+
+def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, post: Post) -> None:
+    product.start_bridge(run.stack)
+    product.start_worker(run.stack, "worker-1")
+    product.start_watch(run.stack)
+    run.wait_settled()
+    workers = "SELECT split_part(name, '@', 1), offline FROM worker_sample"
+    run.wait("the worker is heard", lambda: run.rows(workers) == [("worker-1", False)])
+    queues = "SELECT count(*), sum(workers), sum(tasks) FROM queue_sample"
+    run.wait("queues are seen and read", lambda: run.rows(queues) == [(8, 8, 0)])
+
+    run.stack.kill("worker-1", signal.SIGSTOP)
+    run.produce(updates(run, 200))
+    waiting = "SELECT count(*) FROM queue_sample WHERE tasks > 0"
+    run.wait("tasks wait in the queues", lambda: run.rows(waiting)[0][0] > 0)
+    run.wait("it is told", lambda: bool(hook.events("worker_stalled")))
+    run.wait("and mailed", lambda: any("worker-1" in mail for mail in post.mails))
+    event, told = hook.events("worker_stalled")[0]
+    (alert,) = alerts(run, "worker_stalled")
+    assert (event, told["id"], told["level"]) == ("opened", alert["id"], "warn")
+    assert told["url"] == "https://notify.example.com/admin/"
+    assert "worker-1" in told["text"]
+    assert hook.refused == 2  # 500, then a redirect, which would lose the body
+    body, headers = hook.bodies[-1], hook.headers[-1]
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    assert headers["x-notify-signature"] == f"sha256={signature}"
+    assert headers["content-type"] == "application/json"
+    mail = next(each for each in post.mails if "worker-1" in each)
+    text = email.message_from_string(mail, policy=email.policy.default)
+    assert text["To"] == "night@example.com, day@example.com"
+    assert text["From"] == "notify@localhost"
+    assert text["Subject"].startswith("[notify warn] Worker worker-1@")
+    assert "https://notify.example.com/admin/" in text.get_content()
+
+    run.stack.kill("worker-1", signal.SIGCONT)
+    run.wait_applied(200)
+    run.wait("it is over", lambda: bool(alerts(run, "worker_stalled")[0]["closed_at"]))
+    run.wait("that is told", lambda: hook.events("worker_stalled")[-1][0] == "closed")
+    assert hook.events("worker_stalled")[-1][1]["id"] == alert["id"]
+    run.wait("and mailed", lambda: any("[notify resolved]" in each for each in post.mails))
+    (alert,) = alerts(run, "worker_stalled")
+    assert alert["error"] == ""
+    logged = [
+        (each["event"], each["level"])
+        for each in lines(run, "finding_opened", "finding_closed")
+        if each["kind"] == "worker_stalled"
+    ]
+    assert logged == [("finding_opened", "warning"), ("finding_closed", "info")]
+    told_twice = [event for event, _ in hook.events("worker_stalled")]
+    assert told_twice == ["opened", "closed"]
+
+
+def test_one_acts_and_another_follows(run: Running) -> None:
+    """No bridge runs, so there is something to find; nobody opens it twice."""
+    run.rows("UPDATE stream SET ticked_at = now() RETURNING 1")
+    for name in ("watch-1", "watch-2"):
+        product.start_watch(run.stack, name)
+    seat = "SELECT name FROM watcher WHERE at > clock_timestamp() - interval '3 seconds'"
+    run.wait("one acts", lambda: bool(run.rows(seat)))
+    run.wait("both look", lambda: len(lines(run, "watch_started")) == 2)
+    ((first,),) = run.rows(seat)
+    pids = {name: run.stack.child(name).identity.pid for name in ("watch-1", "watch-2")}
+    acting = next(name for name, pid in pids.items() if first.endswith(f":{pid}"))
+    other = next(name for name in pids if name != acting)
+    run.wait("stalled bridges are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
+
+    run.stack.kill(acting, signal.SIGSTOP)
+    run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]), timeout_s=40)
+    run.stack.kill(acting, signal.SIGCONT)
+    run.wait("the first notices", lambda: bool(lines(run, "watch_stands_by")))
+    ((second,),) = run.rows("SELECT name FROM watcher")
+    assert second.endswith(f":{pids[other]}")
+
+    run.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'notify watch%%' AND datname = current_database()"
+    )
+    run.wait("one acts again", lambda: len(lines(run, "watch_acts")) >= 3)
+    run.wait("and says so", lambda: bool(run.rows(seat)))
+    assert len(alerts(run, "bridge_stalled")) == 4
+    assert run.stack.ended() == []
+    for name in pids:
+        run.stack.kill(name, signal.SIGTERM)
+    run.wait("both end", lambda: set(run.stack.ended()) == set(pids), timeout_s=10)
+    assert len(lines(run, "watch_stopped")) == 2
+
+
+def test_without_redis_it_goes_on_and_says_so(
+    tmp_path: Path, namespace: str, kafka: list[str], redis_url: str, postgres: str
+) -> None:
+    """Redis that hangs: it takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        port = hanging.getsockname()[1]
+        with running(tmp_path, namespace, environ={"NOTIFY_STALLED_AFTER_MS": "2000"}) as run:
+            product.start_watch(run.stack, env={"REDIS_URL": f"redis://127.0.0.1:{port}/0"})
+            run.wait("it is found", lambda: bool(alerts(run, "redis_away")))
+            assert alerts(run, "worker_stalled") == alerts(run, "no_workers") == []
+            run.stack.kill("watch", signal.SIGTERM)
+            run.wait("it ends all the same", lambda: run.stack.ended() == ["watch"], timeout_s=10)
+
+
+def test_a_receiver_that_hangs_delays_no_other(
+    tmp_path: Path, namespace: str, kafka: list[str], redis_url: str, postgres: str, post: Post
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        environ = ENVIRON | {
+            "NOTIFY_ALERT_WEBHOOK_URL": f"http://127.0.0.1:{hanging.getsockname()[1]}/",
+            "NOTIFY_EMAIL_URL": f"smtp://127.0.0.1:{post.port}",
+            "NOTIFY_ALERT_TIMEOUT_S": "1",
+            "NOTIFY_ALERTS_PER_HOUR": "3",
+        }
+        with running(tmp_path, namespace, environ=environ) as run:
+            product.start_watch(run.stack)
+            run.wait("four are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
+            run.wait("three are mailed", lambda: len(post.mails) == 3)
+            run.wait("the rest is summed up", lambda: bool(lines(run, "alerts_muted")))
+            run.wait("the hook is tried", lambda: bool(lines(run, "alert_not_told")))
+            assert all(each["posted_at"] is None for each in alerts(run, "bridge_stalled"))
+            assert len(post.mails) == 3
+            looked = "SELECT at FROM watcher"
+            before = run.rows(looked)
+            run.wait("it looks on", lambda: run.rows(looked) != before)

@@ -1,0 +1,207 @@
+"""The watcher's statements on a real PostgreSQL, and telling with receivers that fail."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from pytest_django import Settings
+
+from notify import postgres
+from notify.models import Alert, WorkerSample
+from notify.watch.message import CLOSED, OPENED, Due, Event
+from notify.watch.pace import Pace
+from notify.watch.seat import Seat, Session, run
+from notify.watch.tell import MUTED, Teller
+from notify.watch.ways import Mail, NotTold, Webhook
+from tests.receivers import mail_server, webhook
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Say:
+    """A way that notes what it is told, and fails while `away`."""
+
+    name, due, done = "webhook", "due_posts", "posted"
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, str]] = []
+        self.away: set[int] = set()
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def tell(self, alert: Due, event: Event) -> None:
+        if alert.id in self.away:
+            raise NotTold("it answered 500")
+        self.meanwhile()
+        self.told.append((alert.id, event))
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with postgres.connect(name="test", lock_timeout_ms=1_000) as session:
+        yield session
+
+
+def teller(way: Say, *, per_hour: int = 60) -> Teller:
+    return Teller(way, Pace(per_hour=per_hour), hours=24, acts=lambda: True)
+
+
+def alert(key: str = "lag") -> Alert:
+    return Alert.objects.create(key=key, kind="lag", level="bad", text="late", path="/admin/")
+
+
+def close(found: Alert, **ago: float) -> None:
+    Alert.objects.filter(id=found.id).update(closed_at=Now() - timedelta(**ago))
+
+
+def test_an_alert_is_told_once_opened_and_once_closed(session: Session) -> None:
+    say, found = Say(), alert()
+    telling = teller(say)
+    for _ in range(2):
+        telling.round(session)
+    assert say.told == [(found.id, OPENED)]
+    close(found)
+    for _ in range(2):
+        telling.round(session)
+    assert say.told == [(found.id, OPENED), (found.id, CLOSED)]
+
+
+def test_what_closes_while_its_opening_is_told_is_told_again(session: Session) -> None:
+    say, found = Say(), alert()
+    say.meanwhile = lambda: close(found)
+    teller(say).round(session)
+    say.meanwhile = lambda: None
+    teller(say).round(session)
+    assert say.told == [(found.id, OPENED), (found.id, CLOSED)]
+
+
+def test_a_failure_is_shown_waits_and_holds_up_no_other(session: Session) -> None:
+    say, bad, good = Say(), alert("bad"), alert("good")
+    say.away = {bad.id}
+    telling = teller(say)
+    for _ in range(3):
+        telling.round(session)
+    bad.refresh_from_db()
+    assert say.told == [(good.id, OPENED)]
+    assert (bad.posted_at, bad.tries, bad.error) == (None, 1, "webhook: it answered 500")
+    say.away = set()
+    teller(say).round(session)  # another watcher, which knows nothing of the wait
+    bad.refresh_from_db()
+    assert say.told[-1] == (bad.id, OPENED)
+    assert (bad.error, bad.posted_at is None) == ("", False)
+
+
+def test_past_the_hours_share_nothing_is_sent_and_it_says_so(session: Session) -> None:
+    say, alerts = Say(), [alert(str(number)) for number in range(4)]
+    telling = teller(say, per_hour=3)
+    for _ in range(2):
+        telling.round(session)
+    assert say.told == [(each.id, OPENED) for each in alerts[:3]]
+    alerts[3].refresh_from_db()
+    assert alerts[3].error == MUTED
+
+
+def test_nobody_is_told_of_what_closed_long_ago(session: Session) -> None:
+    say = Say()
+    close(alert("old"), hours=25)
+    fresh = alert("fresh")
+    close(fresh, hours=23)
+    teller(say).round(session)
+    assert say.told == [(fresh.id, OPENED), (fresh.id, CLOSED)]
+
+
+def test_one_that_does_not_act_tells_nothing(session: Session) -> None:
+    say = Say()
+    alert()
+    Teller(say, Pace(per_hour=9), hours=24, acts=lambda: False).round(session)
+    assert say.told == []
+
+
+def due(session: Session) -> Due:
+    return Due(*run(session, "due_posts", hours=24)[0])
+
+
+@pytest.mark.parametrize("status", [302, 307, 404, 500])
+def test_only_2xx_is_a_receipt(session: Session, status: int) -> None:
+    alert()
+    with webhook(status) as hook:
+        way = Webhook(hook.url, secret="", timeout_s=5, admin_url="")
+        with pytest.raises(NotTold, match=f"it answered {status}"):
+            way.tell(due(session), OPENED)
+        assert hook.bodies == []
+        way.tell(due(session), OPENED)
+    assert len(hook.bodies) == 1
+    assert "x-notify-signature" not in hook.headers[0]
+
+
+def test_nobody_there(session: Session, settings: Settings) -> None:
+    alert()
+    with webhook() as hook, mail_server() as post:
+        pass
+    with pytest.raises(NotTold, match="refused"):
+        Webhook(hook.url, secret="", timeout_s=5, admin_url="").tell(due(session), OPENED)
+    for name, value in {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_PORT": post.port,
+    }.items():
+        setattr(settings, name, value)
+    with pytest.raises(NotTold, match="refused"):
+        Mail(["a@example.com"], admin_url="").tell(due(session), OPENED)
+
+
+def test_there_is_one_seat() -> None:
+    first, second = Seat(), Seat()
+    try:
+        assert first.take()
+        assert first.take()
+        assert second.take() is None
+        first.leave()
+        assert second.take()
+        assert first.take() is None
+    finally:
+        first.leave()
+        second.leave()
+
+
+def test_of_a_key_one_alert_is_open(session: Session) -> None:
+    finding = {
+        "key": "k", "kind": "lag", "level": "bad", "app": None, "record": None, "text": "t", "path": "/",
+    }  # fmt: skip
+    assert run(session, "open", **finding)
+    assert not run(session, "open", **finding)
+    ((alert_id, key, kind),) = run(session, "open_alerts")
+    assert (key, kind) == ("k", "lag")
+    assert run(session, "close", id=alert_id)
+    assert not run(session, "close", id=alert_id)
+    assert run(session, "open", **finding)
+    Alert.objects.filter(id=alert_id).update(closed_at=Now() - timedelta(days=31))
+    run(session, "forget_alerts", days=30)
+    assert [each.closed_at for each in Alert.objects.all()] == [None]
+
+
+def heard(session: Session, *, ago_s: float, active: int, processed: int) -> float:
+    """Seconds since progress, after that was heard."""
+    run(
+        session, "workers", names=["w"], ago_s=[ago_s], active=[active], processed=[processed],
+        offline=[False],
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - progressed_at)::float8 FROM worker_sample"
+        )
+        since_s: float = cursor.fetchone()[0]
+    return since_s
+
+
+def test_progress_is_a_task_that_ended_or_none_to_do(session: Session) -> None:
+    assert heard(session, ago_s=500, active=1, processed=4) >= 500
+    assert heard(session, ago_s=400, active=1, processed=4) >= 500  # still the same task
+    assert 400 > heard(session, ago_s=300, active=1, processed=5) >= 300
+    assert 300 > heard(session, ago_s=200, active=0, processed=5) >= 200
+    assert 200 > heard(session, ago_s=100, active=1, processed=0) >= 100  # it began anew
+    run(session, "forget_workers", after_s=200)
+    assert WorkerSample.objects.count() == 1
+    run(session, "forget_workers", after_s=50)
+    assert WorkerSample.objects.count() == 0
