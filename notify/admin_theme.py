@@ -154,6 +154,7 @@ UNFOLD: Final[dict[str, Any]] = {
         }
     ],
     "SITE_URL": None,
+    "DASHBOARD_CALLBACK": "notify.admin.overview.context",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",

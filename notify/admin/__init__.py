@@ -3,25 +3,31 @@
 from django.contrib import admin
 
 from notify.admin import (
+    app_usage,
     apps,
     audit,
     dead_letters,
     hot,
+    hot_orders,
     link_limits,
     pages,
     people,
+    records,
     skip_rules,
     skipped,
 )
 
 __all__ = [
+    "app_usage",
     "apps",
     "audit",
     "dead_letters",
     "hot",
+    "hot_orders",
     "link_limits",
     "pages",
     "people",
+    "records",
     "skip_rules",
     "skipped",
 ]

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from notify.admin import reasons
 from notify.admin.filters import TimeFilter
 from notify.admin.listing import ListAdmin, moment
-from notify.models import App, DeadLetter, LinkLimit, Skipped, SkipRule
+from notify.models import App, DeadLetter, LinkLimit, Replay, Skipped, SkipRule
 
 #: People that the filter offers, by name.
 _PEOPLE_MAX: Final = 100
@@ -26,6 +26,7 @@ _KINDS: Final[dict[str, type[Model]]] = {
     "app": App,
     "dead letter": DeadLetter,
     "skipped updates": Skipped,
+    "replay": Replay,
     "user": User,
     "group": Group,
 }

@@ -1,23 +1,41 @@
-"""Writes that PostgreSQL refused, and messages that could not be decided."""
+"""Writes that PostgreSQL refused, and messages that could not be decided: replayed or deleted."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from django.contrib import admin
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, DELETION
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 
+from notify import replays
+from notify.admin import reasons
 from notify.admin.filters import AppFilter, TimeFilter
 from notify.admin.listing import ReadOnlyAdmin, moment
 from notify.admin.masking import masked
+from notify.admin.pages import page, shown
+from notify.domain import replay
 from notify.domain.decide import MALFORMED, MISROUTED
+from notify.domain.replay import CannotReplay
 from notify.models import DeadLetter
+from notify.producer import Overloaded, Unavailable
 
 _KINDS: Final = {
     MALFORMED: Q(error__startswith=f"{MALFORMED}:"),
     MISROUTED: Q(error__startswith=f"{MISROUTED}:"),
 }
 _REFUSED: Final = "refused"
+_LIST: Final = "admin:notify_deadletter_changelist"
+_REPLAY: Final = "notify.replay_deadletter"
+_DELETE: Final = "notify.delete_deadletter"
+#: Letters that a confirmation shows.
+_SHOWN: Final = 20
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -58,7 +76,45 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "masked_message",
     )
     readonly_fields = fields
-    note = "Updates that could not be applied: the newest 1,000 that match. All others went on."
+    note = (
+        "Updates that could not be applied: the newest 1,000 that match. All others went on. One "
+        "dead letter is one write: its replay reaches only that record, and lands as its newest "
+        "update."
+    )
+    change_form_template = "admin/notify/dead_letter.html"
+    actions = ("replay_many", "delete_many")  # type: ignore[assignment] # the other lists have none
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        """Who may send letters again."""
+        return request.user.has_perm(_REPLAY)
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        """Who may delete letters, with a reason: Django's own way to delete asks for none."""
+        return request.user.has_perm(_DELETE)
+
+    @admin.action(description="Replay…", permissions=["replay"])
+    def replay_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Ask, then send them again."""
+        return _asked(request, queryset, "replay")
+
+    @admin.action(description="Delete…", permissions=["discard"])
+    def delete_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Ask why, then delete them."""
+        return _asked(request, queryset, "delete")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """With the buttons, for who may."""
+        letter = context.get("original")
+        if letter is not None:
+            buttons = []
+            if self.has_replay_permission(request):
+                buttons.append(("Replay…", f"{reverse('admin:replay_letters')}?ids={letter.pk}"))
+            if self.has_discard_permission(request):
+                buttons.append(("Delete…", f"{reverse('admin:delete_letters')}?ids={letter.pk}"))
+            context["new_versions"] = buttons
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Without the messages: only a letter's own page needs one."""
@@ -78,3 +134,177 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def masked_message(self, letter: DeadLetter) -> str:
         """Its keys, and the types of its values."""
         return format_html("<pre>{}</pre>", masked(bytes(letter.message)))
+
+
+class LettersForm(forms.Form):
+    """Which letters, and why."""
+
+    ids = forms.CharField(widget=forms.HiddenInput())
+    reason = reasons.ReasonField()
+
+    def clean_ids(self) -> list[int]:
+        """Numbers, at most NOTIFY_REPLAY_MESSAGES."""
+        ids = _numbers(self.cleaned_data["ids"])
+        if not ids:
+            raise forms.ValidationError("Choose letters in the list.")
+        if len(ids) > settings.NOTIFY_REPLAY_MESSAGES:
+            raise forms.ValidationError(_too_many())
+        return ids
+
+
+def _numbers(text: str) -> list[int]:
+    """The ids in `text`, each once, without what no row can have."""
+    words = dict.fromkeys(word.strip() for word in text.split(","))
+    return [int(word) for word in words if word.isdecimal() and len(word) <= 18]
+
+
+def _too_many() -> str:
+    return f"At most {settings.NOTIFY_REPLAY_MESSAGES:,} letters at a time: choose fewer."
+
+
+def _asked(request: HttpRequest, letters: QuerySet[Any], what: str) -> HttpResponse | None:
+    """The page that asks, for what was chosen in the list; None, with a message, for too many."""
+    most = settings.NOTIFY_REPLAY_MESSAGES
+    ids = list(letters.order_by("-id").values_list("id", flat=True)[: most + 1])
+    if len(ids) > most:
+        messages.error(request, _too_many())
+        return None
+    form = LettersForm(initial={"ids": ",".join(map(str, ids))})
+    return _question(request, form, ids, what)
+
+
+@page("dead-letters/replay/", name="replay_letters", permission=_REPLAY)
+def replay_letters(request: HttpRequest) -> HttpResponse:
+    """Ask, then send the letters again: deleted after Kafka's ack."""
+    return _ask_and_do(request, "replay")
+
+
+@page("dead-letters/delete/", name="delete_letters", permission=_DELETE)
+def delete_letters(request: HttpRequest) -> HttpResponse:
+    """Ask why, then delete the letters: what they say is lost."""
+    return _ask_and_do(request, "delete")
+
+
+def _ask_and_do(request: HttpRequest, what: str) -> HttpResponse:
+    if request.method != "POST":
+        given = request.GET.get("ids", "")
+        return _question(request, LettersForm(initial={"ids": given}), _numbers(given), what)
+    form = LettersForm(request.POST)
+    if not form.is_valid():
+        return _question(request, form, _numbers(request.POST.get("ids", "")), what)
+    do = _replay if what == "replay" else _delete
+    do(request, form.cleaned_data["ids"], form.cleaned_data["reason"])
+    may_look = request.user.has_perm("notify.view_deadletter")
+    return HttpResponseRedirect(reverse(_LIST if may_look else "admin:index"))
+
+
+def _question(
+    request: HttpRequest, form: LettersForm, ids: Sequence[int], what: str
+) -> HttpResponse:
+    if not request.user.has_perm(_REPLAY if what == "replay" else _DELETE):
+        raise PermissionDenied
+    letters = list(DeadLetter.objects.filter(id__in=ids[:_SHOWN]))
+    DeadLetterAdmin(DeadLetter, admin.site).attach(letters)
+    rows = [
+        {"letter": letter, "refused": _refusal(letter) if what == "replay" else ""}
+        for letter in letters
+    ]
+    return shown(
+        request,
+        "admin/notify/dead_letters_ask.html",
+        title=f"{what.capitalize()} {_counted(len(ids))}",
+        crumbs=[("Dead letters", reverse(_LIST))],
+        form=form,
+        rows=rows,
+        more=max(0, len(ids) - len(letters)) if len(ids) > _SHOWN else 0,
+        gone=len(ids) > 0 and not letters,
+        is_replay=what == "replay",
+        action=reverse(f"admin:{what}_letters"),
+        seen_hours=settings.NOTIFY_SEEN_HOURS,
+    )
+
+
+def _counted(n: int) -> str:
+    return "1 dead letter" if n == 1 else f"{n:,} dead letters"
+
+
+def _refusal(letter: DeadLetter) -> str:
+    try:
+        replay.encoded(replays.of_letter(letter))
+    except CannotReplay as error:
+        return str(error)
+    return ""
+
+
+def _replay(request: HttpRequest, ids: Sequence[int], reason: str) -> None:
+    """App by app, so that what one app's letters say is done is done."""
+    done, refused = 0, []
+    apps = dict.fromkeys(
+        DeadLetter.objects.filter(id__in=ids).order_by("id").values_list("app", flat=True)
+    )
+    for app in apps:
+        try:
+            sent, not_sent = _replay_of_app(request, app, ids, reason)
+        except (Overloaded, Unavailable) as error:
+            messages.error(
+                request,
+                f"Kafka did not take them, so they stay in the list: {error} Try again; what Kafka "
+                "has of them already is counted once.",
+            )
+            break
+        done += sent
+        refused += not_sent
+    if done:
+        messages.success(
+            request, f"{_counted(done)} replayed: each lands within seconds as the newest update."
+        )
+    for text in refused[:_SHOWN]:
+        messages.error(request, text)
+    if len(refused) > _SHOWN:
+        messages.error(request, f"{len(refused) - _SHOWN:,} more could not be replayed.")
+    if not apps:
+        messages.warning(request, "These letters are gone: replayed or deleted meanwhile.")
+
+
+def _replay_of_app(
+    request: HttpRequest, app: Any, ids: Sequence[int], reason: str
+) -> tuple[int, list[str]]:
+    """How many were sent, and why each of the others was not.
+
+    Sent and acked, then deleted with their entries in the audit trail in one transaction: between
+    ack and COMMIT the letters' messages may be sent twice, under the same message ids.
+    """
+    refused: list[str] = []
+    sent: list[DeadLetter] = []
+    values: list[bytes] = []
+    with transaction.atomic():
+        letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app=app)
+        if app is None:
+            letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app__isnull=True)
+        for letter in letters.order_by("id"):
+            try:
+                values.append(replay.encoded(replays.of_letter(letter)))
+            except CannotReplay as error:
+                refused.append(f"The letter of {letter} cannot be replayed: {error}.")
+            else:
+                sent.append(letter)
+        if sent:
+            try:
+                replays.send(str(app), values)
+            except CannotReplay as error:
+                return 0, [f"Nothing was replayed: {error}."]
+        for letter in sent:
+            did = f"Replayed to record {letter.record} of app {letter.app}."
+            reasons.note(request, letter, did=did, reason=reason, flag=CHANGE)
+        DeadLetter.objects.filter(id__in=[letter.pk for letter in sent]).delete()
+    return len(sent), refused
+
+
+def _delete(request: HttpRequest, ids: Sequence[int], reason: str) -> None:
+    with transaction.atomic():
+        letters = list(DeadLetter.objects.select_for_update().filter(id__in=ids).defer("message"))
+        for letter in letters:
+            did = f"Deleted: record {letter.record} of app {letter.app}."
+            reasons.note(request, letter, did=did, reason=reason, flag=DELETION)
+        DeadLetter.objects.filter(id__in=[letter.pk for letter in letters]).delete()
+    messages.success(request, f"{_counted(len(letters))} deleted.")

@@ -1,42 +1,181 @@
-"""The records that get most updates."""
+"""Hot records: who takes most updates and why, over a minute, ten, or an hour."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import F
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
-from notify.admin.filters import AppFilter, BucketFilter
-from notify.admin.listing import ReadOnlyAdmin, moment
-from notify.models import Hot
+from notify.admin.hot_record import chosen, label_to_limit
+from notify.admin.limits_now import limits_of
+from notify.admin.listing import ReadOnlyAdmin
+from notify.admin.pages import shown
+from notify.domain.lanes import lane_of, partition_of
+from notify.domain.policy import SCOPE_ALL, Policy
+from notify.findings.find import HOT_APP, HOT_RECORD, find
+from notify.findings.snapshot import HotRecord, Snapshot, read
+from notify.models import Hot, Stream, Topic
+
+#: Label and seconds of each window that can be chosen; the first is shown unless asked otherwise.
+SPANS: Final = {"1min": ("1 min", 60), "10min": ("10 min", 600), "1h": ("1 h", 3_600)}
+#: Records and apps that the page shows.
+TOP: Final = 20
+#: Seconds over which a culprit is named.
+_FINDING_S: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """How many children a record has by a label, and how many it may have."""
+
+    label: str
+    n: int
+    limit: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether mirroring to the record has stopped."""
+        return self.n > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record of the list. Shares are of all messages of the window."""
+
+    hot: HotRecord
+    name: str
+    #: The app is one of ours: it can have rules.
+    is_known: bool
+    lane: str
+    children: tuple[Children, ...]
+    direct_share: float
+    mirrored_share: float
+    is_chosen: bool
+
+    @property
+    def over(self) -> list[str]:
+        """The labels by which it is over a limit."""
+        return [each.label for each in self.children if each.is_over]
+
+    @property
+    def label(self) -> str:
+        """The one to limit; see label_to_limit."""
+        return label_to_limit(self.hot.linked)
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether all its updates are dropped."""
+        return self.hot.skipped == SCOPE_ALL
 
 
 @admin.register(Hot)
 class HotAdmin(ReadOnlyAdmin):
-    """Ten seconds at a time, the newest first."""
+    """One page in the place of the list of rows."""
 
-    list_display = ("when", "whose", "directly", "by_mirror", "too_high_by", "partition")
-    ordering = (F("bucket").desc(), (F("direct") + F("mirrored")).desc())
-    list_display_links = None
-    list_filter = (BucketFilter, AppFilter)
-    note = (
-        "The records with most updates in each ten seconds, for 24 hours: the newest 1,000 that "
-        "match. Counts are high by the error at most."
-    )
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The top records and apps of the window, in a fixed number of queries."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        span = request.GET.get("span", "")
+        span = span if span in SPANS else next(iter(SPANS))
+        seen = read(seconds=SPANS[span][1], top=TOP)
+        asked = _asked(request)
+        may = request.user.has_perm
+        return shown(
+            request,
+            "admin/notify/hot.html",
+            title="Hot records",
+            as_of=seen.at,
+            seen=seen,
+            culprits=_culprits(seen),
+            chosen=None if asked is None else chosen(*asked, seen.at),
+            rows=_rows(seen, asked),
+            apps=[
+                {"hot": each, "name": seen.name(each.app), "is_known": each.app in seen.names}
+                | {"per_s": each.updates / seen.seconds}
+                for each in seen.hot_apps
+            ],
+            spans=[
+                (_address(request, key), label, key == span) for key, (label, _) in SPANS.items()
+            ],
+            may_skip=may("notify.add_skiprule"),
+            may_limit=may("notify.add_linklimit"),
+        )
 
-    @admin.display(description="from")
-    def when(self, row: Hot) -> str:
-        """The bucket's start."""
-        return moment(row.bucket)
 
-    @admin.display(description="direct")
-    def directly(self, row: Hot) -> str:
-        """Its own updates: what only a skip rule ends."""
-        return f"{row.direct:,}"
+def _asked(request: HttpRequest) -> tuple[UUID, UUID] | None:
+    """App and record that the address names, if it does."""
+    try:
+        return UUID(request.GET.get("app", "")), UUID(request.GET.get("record", ""))
+    except ValueError:
+        return None
 
-    @admin.display(description="mirrored")
-    def by_mirror(self, row: Hot) -> str:
-        """Updates of records that are linked to it: what a link limit ends, too."""
-        return f"{row.mirrored:,}"
 
-    @admin.display(description="error")
-    def too_high_by(self, row: Hot) -> str:
-        """How much too high the counts are at most."""
-        return f"{row.error:,}"
+def _address(request: HttpRequest, span: str) -> str:
+    query = request.GET.copy()
+    query["span"] = span
+    return f"?{query.urlencode()}"
+
+
+def _culprits(seen: Snapshot) -> list[dict[str, Any]]:
+    """What takes too much just now: with a record, or an app that floods over many."""
+    now = read(seconds=_FINDING_S)
+    found = [each for each in find(now) if each.kind in (HOT_RECORD, HOT_APP)]
+    labels = {f"{each.app}:{each.record}": label_to_limit(each.linked) for each in now.hot}
+    return [
+        {"finding": each, "label": labels.get(f"{each.app}:{each.record}", "")}
+        | {"is_known": each.app in now.names}
+        for each in found
+    ]
+
+
+def _rows(seen: Snapshot, asked: tuple[UUID, UUID] | None) -> list[Row]:
+    limits = limits_of({each.app for each in seen.hot}, seen.at)
+    lanes = _Lanes()
+    whole = max(1, seen.messages)
+    return [
+        Row(
+            hot=each,
+            name=seen.name(each.app),
+            is_known=each.app in seen.names,
+            lane=lanes.of(each.app, each.record),
+            children=_children(each, limits),
+            direct_share=min(1.0, each.direct / whole),
+            mirrored_share=min(1.0, each.mirrored / whole),
+            is_chosen=(each.app, each.record) == asked,
+        )
+        for each in seen.hot
+    ]
+
+
+def _children(hot: HotRecord, limits: Policy) -> tuple[Children, ...]:
+    """Those by which most is linked first."""
+    most_first = sorted(hot.linked.items(), key=lambda item: -item[1])
+    return tuple(Children(label, n, limits.limit(str(hot.app), label)) for label, n in most_first)
+
+
+class _Lanes:
+    """Partition and lane of any record, by two queries."""
+
+    def __init__(self) -> None:
+        topic = Topic.objects.filter(active=True).first()
+        self._partitions = topic.partitions if topic else 0
+        streams = Stream.objects.filter(topic_id=topic.id) if topic else Stream.objects.none()
+        self._lanes = dict(streams.values_list("partition", "lanes"))
+
+    def of(self, app: UUID, record: UUID) -> str:
+        """As `partition / lane`; empty before there is a topic."""
+        if not self._partitions:
+            return ""
+        partition = partition_of(str(app), self._partitions)
+        lanes = self._lanes.get(partition)
+        return f"{partition} / {lane_of(str(app), str(record), lanes):02d}" if lanes else ""
+
+
+def page_of(app: UUID, record: UUID | None = None) -> str:
+    """The address of the page on which the record is shown."""
+    path = f"{reverse('admin:notify_hot_changelist')}?app={app}"
+    return f"{path}&record={record}" if record else path

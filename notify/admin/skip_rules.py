@@ -45,7 +45,8 @@ class SkipRuleAdmin(PolicyVersionAdmin):
     fields = ("app", "record", "scope", "active", "expires_at", "reason")
     note = (
         "Updates of these records are dropped: direct ones and those mirrored to them. A rule acts "
-        "within seconds; lifting it does not bring back what it dropped."
+        "within seconds; lifting it does not bring back what it dropped: "
+        "a replay does, from Skipped updates."
     )
 
     def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:

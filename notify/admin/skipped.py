@@ -1,22 +1,42 @@
-"""What the planner dropped, by record, reason and chunk."""
+"""What the planner dropped: by record, with what can be done, and by record, reason and chunk."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
-from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Max, QuerySet, Sum
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
 
+from notify import replays
+from notify.admin import reasons
 from notify.admin.filters import AppFilter, TimeFilter
-from notify.admin.listing import ReadOnlyAdmin, moment
+from notify.admin.listing import ReadOnlyAdmin, moment, names_of
+from notify.admin.pages import page, shown
 from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
-from notify.models import Skipped
+from notify.models import App, Replay, SkipCount, Skipped, SkipRule
 
 REASONS: Final = {
     SKIPPED: "skip rule",
     LINK_REFUSED: "link refused at the limit",
     MIRROR_STOPPED: "not mirrored over the limit",
 }
+#: Rows of `skipped`, rules and orders that the page reads, and records that it lists.
+_ROWS_MAX: Final = 5_000
+_RULES_MAX: Final = 200
+_RECORDS_MAX: Final = 20
+_ORDERS_MAX: Final = 20
+_LIST: Final = "admin:notify_skipped_changelist"
+_MAY_RULE: Final = "notify.add_skiprule"
+_MAY_REPLAY: Final = "notify.replay_skipped"
+_Key = tuple[UUID, UUID]
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -42,6 +62,18 @@ class SkippedAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = (ReasonFilter, TimeFilter, AppFilter)
     note = "Updates that were accepted and not, or not fully, applied: the newest 1,000 that match."
+    list_before_template = "admin/notify/skipped_records.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """With the records above the rows, unless a search or another page was asked for."""
+        records: dict[str, Any] = {}
+        if not request.GET and self.has_view_permission(request):
+            records = {
+                "records": _records(),
+                "orders": _orders(Replay.objects.all()),
+                "records_max": _RECORDS_MAX,
+            }
+        return super().changelist_view(request, records | (extra_context or {}))
 
     @admin.display(description="at")
     def when(self, row: Skipped) -> str:
@@ -63,3 +95,168 @@ class SkippedAdmin(ReadOnlyAdmin):
         """In words, with the rule's number."""
         rule = "" if row.rule is None else f" {row.rule}"
         return f"{REASONS.get(row.reason, row.reason)}{rule}"
+
+
+def _records() -> list[dict[str, Any]]:
+    """The records with a rule in force and those that were skipped lately, the newest first."""
+    last: dict[_Key, datetime] = {}
+    newest = Skipped.objects.order_by("-id").values_list("app", "record", "at", "reason")
+    for app, record, at, reason in newest[:_ROWS_MAX]:
+        if app is not None and record is not None and reason == SKIPPED:
+            last.setdefault((app, record), at)
+    rules = _rules_in_force()
+    for key, rule in rules.items():
+        last[key] = max(last.get(key, rule.at), rule.at)
+    keys = sorted(last, key=lambda key: last[key], reverse=True)[:_RECORDS_MAX]
+    hits = _hits(keys)
+    names = names_of(app for app, _ in keys)
+    return [
+        {
+            "app": app,
+            "name": names.get(app, app),
+            "record": record,
+            "rule": rules.get((app, record)),
+            "dropped": hits.get((app, record), 0),
+            "at": last[app, record],
+        }
+        for app, record in keys
+    ]
+
+
+def _rules_in_force() -> dict[_Key, SkipRule]:
+    versions = SkipRule.objects.order_by("app_id", "record", "-version").distinct(
+        "app_id", "record"
+    )
+    rules = SkipRule.objects.filter(version__in=versions.values("version"), active=True)
+    now = timezone.now()
+    return {
+        (rule.app_id, rule.record): rule
+        for rule in rules.order_by("-version")[:_RULES_MAX]
+        if rule.expires_at is None or rule.expires_at > now
+    }
+
+
+def _hits(keys: list[_Key]) -> dict[_Key, int]:
+    """How many updates rules ever dropped of these records."""
+    rules = SkipRule.objects.filter(record__in=[record for _, record in keys])
+    of = {
+        rule: (app, record) for rule, app, record in rules.values_list("rule", "app_id", "record")
+    }
+    counts = SkipCount.objects.filter(rule__in=of).order_by()
+    return {
+        of[count["rule"]]: count["total"]
+        for count in counts.values("rule").annotate(total=Sum("hits"))
+    }
+
+
+def _orders(orders: QuerySet[Any]) -> list[dict[str, Any]]:
+    newest = list(orders.order_by("-id")[:_ORDERS_MAX])
+    names = names_of(each.app for each in newest)
+    return [{"order": each, "name": names.get(each.app, each.app)} for each in newest]
+
+
+class ExtendForm(forms.Form):
+    """How much longer a rule holds, and why."""
+
+    by = forms.ChoiceField(
+        choices=[("1", "1 day more"), ("7", "7 days more"), ("never", "until it is lifted")],
+        label="Extend by",
+    )
+    reason = reasons.ReasonField()
+
+
+class WhyForm(forms.Form):
+    """Why."""
+
+    reason = reasons.ReasonField()
+
+
+@page("skipped/<uuid:app>/<uuid:record>/", name="skipped_record", permission="notify.view_skipped")
+def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
+    """What was skipped of a record, the rule that does it, and what can be done."""
+    customer = App.objects.filter(id=app).first()
+    if customer is None:
+        raise Http404("there is no such app")
+    forms_ = {"extend": ExtendForm(), "lift": WhyForm(), "replay": WhyForm()}
+    do = request.POST.get("do", "")
+    if request.method == "POST" and do in forms_:
+        if not request.user.has_perm(_MAY_REPLAY if do == "replay" else _MAY_RULE):
+            raise PermissionDenied
+        forms_[do] = form = type(forms_[do])(request.POST)
+        if form.is_valid():
+            _DO[do](request, customer, record, form.cleaned_data)
+            return HttpResponseRedirect(request.path)
+    for name, form in forms_.items():
+        form.auto_id = f"id_{name}_%s"
+    orders = Replay.objects.filter(app=app, record=record)
+    rule = replays.rule_in_force(app, record)
+    totals = orders.aggregate(sent=Sum("sent"), lost=Sum("lost"))
+    return shown(
+        request,
+        "admin/notify/skipped_record.html",
+        title="Skipped record",
+        crumbs=[("Skipped updates", reverse(_LIST))],
+        as_of=timezone.now(),
+        customer=customer,
+        record=record,
+        rule=rule,
+        dropped=_hits([(app, record)]).get((app, record), 0),
+        last=Skipped.objects.filter(app=app, record=record).aggregate(at=Max("at"))["at"],
+        waiting=replays.waiting(app, record),
+        sent=totals["sent"] or 0,
+        lost=totals["lost"] or 0,
+        orders=_orders(orders),
+        forms=forms_,
+        may_rule=request.user.has_perm(_MAY_RULE),
+        may_replay=request.user.has_perm(_MAY_REPLAY),
+        is_open=orders.filter(finished_at=None).exists(),
+    )
+
+
+def _extend(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
+    rule = replays.rule_in_force(app.id, record)
+    if rule is None:
+        messages.error(request, "No rule skips it now: make one under Skip rules.")
+        return
+    if rule.expires_at is None:
+        messages.error(request, "The rule has no end: there is nothing to extend.")
+        return
+    never = given["by"] == "never"
+    ends = None if never else rule.expires_at + timedelta(days=int(given["by"]))
+    until = "until it is lifted" if ends is None else f"until {ends:%Y-%m-%d %H:%M} UTC"
+    _new_version(request, rule, given["reason"], f"Extended {until}.", expires_at=ends)
+
+
+def _lift(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
+    rule = replays.rule_in_force(app.id, record)
+    if rule is None:
+        messages.error(request, "No rule skips it now.")
+        return
+    _new_version(request, rule, given["reason"], "Lifted.", active=False)
+
+
+def _new_version(
+    request: HttpRequest, rule: SkipRule, reason: str, did: str, **fields: Any
+) -> None:
+    kept = {"app": rule.app, "record": rule.record, "scope": rule.scope}
+    with transaction.atomic():
+        version = SkipRule(**kept, **fields, reason=reason, author=request.user.get_username())
+        version.save()
+        reasons.note(request, version, did=did, reason=reason, flag=ADDITION)
+    messages.success(request, f"{did} It acts within seconds.")
+
+
+def _replay(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
+    try:
+        with transaction.atomic():
+            author = request.user.get_username()
+            order = replays.order(app.id, record, author=author, reason=given["reason"])
+            did = f"Ordered a replay of what was skipped of record {record} of app {app}."
+            reasons.note(request, order, did=did, reason=given["reason"], flag=ADDITION)
+    except replays.NotOrdered as error:
+        messages.error(request, f"Not ordered: {error}.")
+        return
+    messages.success(request, "Ordered. It is carried out by `manage.py watch`; see below how far.")
+
+
+_DO: Final = {"extend": _extend, "lift": _lift, "replay": _replay}

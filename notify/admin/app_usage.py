@@ -1,0 +1,247 @@
+"""What an app may do, and what it does: limits and where they come from, usage, rules, keys, history."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from notify import queries
+from notify.admin.charts import Spark, spark
+from notify.admin.pages import page, shown
+from notify.domain.policy import limit_default
+from notify.domain.update import LABELS
+from notify.models import Alert, App, AppKey, IdentityKey, LinkLimit, SkipRule
+
+_QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "app_usage.sql")
+#: Rows of each list of the page.
+MOST: Final = 10
+#: Entries of the history.
+HISTORY_MOST: Final = 20
+_BUCKET_S: Final = 10
+_MINUTE_S: Final = 60
+_DAY_S: Final = 86_400
+_SLOT_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class LimitNow:
+    """A limit in force: by the app's own `version`, by that for all apps, or none: it is built in."""
+
+    label: str
+    children: int
+    source: str
+    version: LinkLimit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many requests or updates a second, None being as many as come, and who says so."""
+
+    per_s: int | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The app's last `seconds`. `is_counted`: it was among the apps with most updates."""
+
+    seconds: float
+    updates: int
+    mirrored: int
+    share: float
+    is_counted: bool
+    dropped: Sequence[tuple[str, int]]
+
+    @property
+    def per_s(self) -> float:
+        """Updates a second."""
+        return self.updates / self.seconds
+
+    @property
+    def mirrored_per_s(self) -> float:
+        """Writes to parents a second."""
+        return self.mirrored / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The last 24 hours by ten minutes."""
+
+    updates: int
+    mirrored: int
+    per_s: Spark
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that somebody did to the app or its policy."""
+
+    at: datetime
+    who: str
+    what: str
+    why: str
+
+
+@page("app/<uuid:app>/usage/", name="app_usage", permission="notify.view_app")
+def show(request: HttpRequest, app: UUID) -> HttpResponse:
+    """The app's page. A fixed number of queries, each bounded by days, lists or labels."""
+    customer = App.objects.filter(id=app).first()
+    if customer is None:
+        raise Http404("there is no app with this id")
+    now = timezone.now()
+    may = request.user.has_perm
+    return shown(
+        request,
+        "admin/notify/app_usage.html",
+        title=customer.name,
+        crumbs=[
+            ("Apps", reverse("admin:notify_app_changelist")),
+            ("App", reverse("admin:notify_app_change", args=[app])),
+        ],
+        as_of=now,
+        app=customer,
+        limits=limits_now(app, now) if may("notify.view_linklimit") else None,
+        rates=[("Requests", _requests(customer)), ("Updates", _updates())],
+        usage=usage(app, now),
+        day=day(app, now),
+        hot_hours=min(24, settings.NOTIFY_HOT_HOURS),
+        most_linked=_rows("most_linked", app=app, most=MOST),
+        rules=_rows("rules", app=app, now=now, most=MOST) if may("notify.view_skiprule") else None,
+        keys=_newest(AppKey, app) if may("notify.view_appkey") else None,
+        public_keys=_newest(IdentityKey, app) if may("notify.view_identitykey") else None,
+        history=history(
+            customer, rules=may("notify.view_skiprule"), limits=may("notify.view_linklimit")
+        ),
+        alerts=Alert.objects.filter(app=app).order_by("-opened_at")[:MOST]
+        if may("notify.view_alert")
+        else None,
+    )
+
+
+def limits_now(app: UUID, now: datetime) -> list[LimitNow]:
+    """The limit of each label that is in force at `now`, and where it comes from."""
+    newest = (
+        LinkLimit.objects.filter(Q(app_id=app) | Q(app_id=None))
+        .order_by("app_id", "label", "-version")
+        .distinct("app_id", "label")
+    )
+    alive = {
+        (each.app_id, each.label): each
+        for each in newest
+        if each.children is not None and (each.expires_at is None or each.expires_at > now)
+    }
+    return [_limit(label, alive.get((app, label)), alive.get((None, label))) for label in LABELS]
+
+
+def _limit(label: str, own: LinkLimit | None, of_all: LinkLimit | None) -> LimitNow:
+    for version, source in ((own, "this app's own"), (of_all, "for all apps")):
+        if version is not None and version.children is not None:
+            return LimitNow(label, version.children, source, version)
+    return LimitNow(label, limit_default(label), "built in", None)
+
+
+def _requests(app: App) -> Rate:
+    if app.requests_per_s is None:
+        return Rate(
+            settings.NOTIFY_LIMIT_REQUESTS_PER_S or None,
+            "for all apps, by NOTIFY_LIMIT_REQUESTS_PER_S",
+        )
+    return Rate(app.requests_per_s or None, "this app's own")
+
+
+def _updates() -> Rate:
+    return Rate(
+        settings.NOTIFY_LIMIT_UPDATES_PER_S or None, "for all apps, by NOTIFY_LIMIT_UPDATES_PER_S"
+    )
+
+
+def usage(app: UUID, now: datetime) -> Usage:
+    """The last minute: whole buckets of ten seconds, and the one that is being filled."""
+    since = _floor(now, _BUCKET_S) - timedelta(seconds=_MINUTE_S - _BUCKET_S)
+    ((messages,),) = _rows("messages", since=since)
+    ((updates, mirrored, counted),) = _rows("minute", app=app, since=since)
+    return Usage(
+        seconds=(now - since).total_seconds(),
+        updates=updates,
+        mirrored=mirrored,
+        share=min(1.0, updates / messages) if messages else 0.0,
+        is_counted=bool(counted),
+        dropped=[(reason, n) for reason, n in _rows("dropped", app=app, since=since)],
+    )
+
+
+def day(app: UUID, now: datetime) -> Day:
+    """One indexed query. Where the app was not among the hottest it counts as none."""
+    until = _floor(now, _SLOT_S) + timedelta(seconds=_SLOT_S)
+    since = until - timedelta(seconds=_DAY_S)
+    found = _rows("day", app=app, since=since, until=until, slot_s=_SLOT_S)
+    by_slot = {slot: updates for slot, updates, _ in found}
+    return Day(
+        sum(row[1] for row in found),
+        sum(row[2] for row in found),
+        spark([by_slot.get(slot, 0) / _SLOT_S for slot in range(_DAY_S // _SLOT_S)]),
+    )
+
+
+def history(app: App, *, rules: bool, limits: bool) -> list[Entry]:
+    """Who changed what of the app and, if asked for, of its policy; the newest HISTORY_MOST."""
+    found = [
+        Entry(each.action_time, each.user.get_username(), *_said(each))
+        for each in LogEntry.objects.select_related("user")
+        .filter(content_type=ContentType.objects.get_for_model(App), object_id=str(app.pk))
+        .order_by("-action_time")[:HISTORY_MOST]
+    ]
+    if rules:
+        versions = SkipRule.objects.filter(app=app).order_by("-version")[:HISTORY_MOST]
+        found += [Entry(each.at, each.author, _rule(each), each.reason) for each in versions]
+    if limits:
+        changes = LinkLimit.objects.filter(app=app).order_by("-version")[:HISTORY_MOST]
+        found += [Entry(each.at, each.author, _change(each), each.reason) for each in changes]
+    return sorted(found, key=lambda entry: entry.at, reverse=True)[:HISTORY_MOST]
+
+
+def _said(entry: LogEntry) -> tuple[str, str]:
+    what, _, why = entry.get_change_message().partition("\nReason: ")
+    return what or "Added.", why
+
+
+def _rule(version: SkipRule) -> str:
+    if not version.active:
+        return f"Lifted the rule that skips {version.record}."
+    return f"Skips {version.get_scope_display()} of {version.record}{_until(version.expires_at)}."
+
+
+def _change(version: LinkLimit) -> str:
+    if version.children is None:
+        return f"Lifted the link limit of {version.label}."
+    return f"Limits links by {version.label} to {version.children:,}{_until(version.expires_at)}."
+
+
+def _until(at: datetime | None) -> str:
+    return "" if at is None else f" until {timezone.localtime(at):%Y-%m-%d %H:%M}"
+
+
+def _newest(model: Any, app: UUID) -> list[Any]:
+    return list(model.objects.filter(app_id=app).order_by("-created_at", "-id")[:MOST])
+
+
+def _floor(at: datetime, seconds: int) -> datetime:
+    return datetime.fromtimestamp(at.timestamp() // seconds * seconds, tz=at.tzinfo)
+
+
+def _rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_QUERIES[name], parameters)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found

@@ -1,0 +1,199 @@
+"""The two cures of a hot record, each told first by what it would drop: skip it, limit its links."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+
+from notify.admin.hot import page_of
+from notify.admin.hot_record import rule_of
+from notify.admin.limits_now import limits_of
+from notify.admin.pages import page, shown
+from notify.admin.reasons import ReasonField
+from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, limit_default
+from notify.domain.update import LABELS, MIRROR_LABELS
+from notify.findings import preview
+from notify.models import App, LinkLimit, SkipRule
+from notify.templatetags.figures import count
+
+#: Hours until an order ends; 0 is never.
+_EXPIRIES: Final = [("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "never ends")]
+_CHILDREN_MAX: Final = 2**53
+_LIST: Final = "admin:notify_hot_changelist"
+
+
+class OrderForm(forms.Form):
+    """How long an order holds, and why it is given."""
+
+    hours = forms.ChoiceField(choices=_EXPIRIES, initial="24", label="It ends after")
+    reason = ReasonField()
+
+    def ends(self) -> datetime | None:
+        """When it expires."""
+        hours = int(self.cleaned_data["hours"])
+        return timezone.now() + timedelta(hours=hours) if hours else None
+
+
+class SkipForm(OrderForm):
+    """Drop a record's updates."""
+
+    scope = forms.ChoiceField(
+        choices=SkipRule.SCOPES, initial=SCOPE_ALL, label="Skip", widget=forms.RadioSelect
+    )
+    field_order = ("scope", "hours", "reason")
+
+
+class LimitForm(OrderForm):
+    """Bound the children of each record of an app."""
+
+    children = forms.IntegerField(
+        min_value=0, max_value=_CHILDREN_MAX, label="Most records linked to one"
+    )
+    field_order = ("children", "hours", "reason")
+
+
+@page("hot/skip/<uuid:app>/<uuid:record>/", name="hot_skip", permission="notify.add_skiprule")
+def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
+    """Ask how much of the record is skipped, for how long and why; then do it."""
+    customer = _app(app)
+    form = SkipForm(request.POST or None)
+    if form.is_valid():
+        rule = SkipRule(
+            app=customer,
+            record=record,
+            scope=form.cleaned_data["scope"],
+            expires_at=form.ends(),
+            reason=form.cleaned_data["reason"],
+            author=request.user.get_username(),
+        )
+        _add(request, rule)
+        messages.success(request, "Skipped. Writes to it end within seconds.")
+        return _back(request, app, record)
+    minute = preview.of_skip(app, record)
+    return shown(
+        request,
+        "admin/notify/hot_skip.html",
+        title="Skip a record",
+        crumbs=_crumbs(request),
+        customer=customer,
+        record=record,
+        form=form,
+        preview=minute,
+        dropped={
+            SCOPE_ALL: (minute.direct, minute.mirrored),
+            SCOPE_MIRRORED: (0, minute.mirrored),
+        },
+        rule=rule_of(app, record, timezone.now()),
+        back=_back_path(request, app, record),
+    )
+
+
+@page("hot/limit/<uuid:app>/<slug:label>/", name="hot_limit", permission="notify.add_linklimit")
+def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
+    """Ask for the limit of the app and label, show what it would stop, then set it.
+
+    ?record= is the record that is shown again afterwards.
+    """
+    customer = _app(app)
+    if label not in LABELS:
+        raise Http404(f"there are no links by {label}")
+    is_preview = "preview" in request.POST
+    form = _limit_form(request, label, is_preview=is_preview)
+    if not is_preview and form.is_valid():
+        version = LinkLimit(
+            app=customer,
+            label=label,
+            children=form.cleaned_data["children"],
+            expires_at=form.ends(),
+            reason=form.cleaned_data["reason"],
+            author=request.user.get_username(),
+        )
+        _add(request, version)
+        messages.success(request, _limit_said(version))
+        return _back(request, app, _record(request))
+    children = _children(form)
+    return shown(
+        request,
+        "admin/notify/hot_limit.html",
+        title="Set a link limit",
+        crumbs=_crumbs(request),
+        customer=customer,
+        label=label,
+        form=form,
+        children=children,
+        now=limits_of([app], timezone.now()).limit(str(app), label),
+        mirrors=label in MIRROR_LABELS,
+        preview=None if children is None else preview.of_limit(app, label, children),
+        parents_max=preview.PARENTS_MAX,
+        back=_back_path(request, app, _record(request)),
+    )
+
+
+def _limit_form(request: HttpRequest, label: str, *, is_preview: bool) -> LimitForm:
+    """As it was sent. For a preview nothing is missing yet, so only a wrong number is an error."""
+    if not is_preview:
+        return LimitForm(request.POST or None, initial={"children": limit_default(label)})
+    form = LimitForm(request.POST)
+    form.fields["reason"].required = False
+    return form
+
+
+def _children(form: LimitForm) -> int | None:
+    """The number to show a preview of; None if it is none."""
+    if not form.is_bound:
+        return int(form.get_initial_for_field(form.fields["children"], "children"))
+    form.is_valid()
+    found: int | None = form.cleaned_data.get("children")
+    return found
+
+
+def _limit_said(version: LinkLimit) -> str:
+    return (
+        f"The limit is set: {count(version.children)} by {version.label}. It acts within seconds."
+    )
+
+
+def _record(request: HttpRequest) -> UUID | None:
+    try:
+        return UUID(request.GET.get("record", ""))
+    except ValueError:
+        return None
+
+
+def _app(app: UUID) -> App:
+    found = App.objects.filter(id=app).first()
+    if found is None:
+        raise Http404("there is no such app")
+    return found
+
+
+def _add(request: HttpRequest, version: SkipRule | LinkLimit) -> None:
+    """Save the version with its entry in the audit trail, as the pages of policy do: both or none."""
+    assert request.user.pk is not None, "the admin lets nobody in who is not logged in"
+    with transaction.atomic():
+        version.save()
+        LogEntry.objects.log_actions(
+            request.user.pk, [version], ADDITION, [{"added": {}}], single_object=True
+        )
+
+
+def _crumbs(request: HttpRequest) -> list[tuple[str, str]]:
+    may = request.user.has_perm("notify.view_hot")
+    return [("Hot records", reverse(_LIST))] if may else []
+
+
+def _back(request: HttpRequest, app: UUID, record: UUID | None) -> HttpResponse:
+    return HttpResponseRedirect(_back_path(request, app, record))
+
+
+def _back_path(request: HttpRequest, app: UUID, record: UUID | None) -> str:
+    """The hot page with the record, or what the user may see instead."""
+    may_see = request.user.has_perm("notify.view_hot")
+    return page_of(app, record) if may_see else reverse("admin:index")

@@ -1,0 +1,69 @@
+"""One record that somebody looks at: is it skipped, and do its updates end?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Sum
+
+from notify.admin import history
+from notify.admin.charts import Spark
+from notify.domain.update import MIRROR_LABELS
+from notify.findings.preview import SkipPreview, of_skip
+from notify.findings.snapshot import run
+from notify.models import App, SkipCount, SkipRule
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The record; `rule` is what skips it now, `hits` how many updates that dropped so far."""
+
+    app: UUID
+    record: UUID
+    #: None: not one of ours.
+    name: str | None
+    rule: SkipRule | None
+    hits: int
+    minute: SkipPreview
+    chart: Spark
+    #: The label to limit, empty if nothing is mirrored to it by links.
+    label: str
+
+
+def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
+    """As of now. A fixed number of indexed queries."""
+    rule = rule_of(app, record, now)
+    linked = run("linked", apps=[app], records=[record])
+    return Chosen(
+        app=app,
+        record=record,
+        name=App.objects.filter(id=app).values_list("name", flat=True).first(),
+        rule=rule,
+        hits=_hits(rule),
+        minute=of_skip(app, record),
+        chart=history.of_record(app, record, now),
+        label=label_to_limit({row[2]: row[3] for row in linked}),
+    )
+
+
+def rule_of(app: UUID, record: UUID, now: datetime) -> SkipRule | None:
+    """The rule that skips the record now."""
+    newest = SkipRule.objects.filter(app_id=app, record=record).order_by("-version").first()
+    if newest is None or not newest.active:
+        return None
+    is_over = newest.expires_at is not None and newest.expires_at <= now
+    return None if is_over else newest
+
+
+def label_to_limit(linked: Mapping[str, int]) -> str:
+    """The label, of those that mirror, by which most are linked; empty if nothing is."""
+    mirroring = [label for label in linked if label in MIRROR_LABELS]
+    return max(mirroring, key=lambda label: linked[label], default="")
+
+
+def _hits(rule: SkipRule | None) -> int:
+    if rule is None:
+        return 0
+    found = SkipCount.objects.filter(rule=rule.rule).order_by().aggregate(n=Sum("hits"))
+    return int(found["n"] or 0)

@@ -1,0 +1,203 @@
+"""All that pages may show of one record: its row without what it says, links, lane, what came for it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from notify.admin.charts import Spark, spark
+from notify.admin.limits_now import limits_of
+from notify.admin.masking import masked
+from notify.admin.record_find import rows
+from notify.domain.lanes import lane_of, partition_of, queue_of
+from notify.models import SkipRule, Stream, Topic
+
+#: Rows of each list of the page.
+MOST: Final = 10
+#: Links of one record: its aliases are links too.
+LINKS_MOST: Final = 100
+DAY_S: Final = 86_400
+SLOT_S: Final = 600
+#: How old a lane's sample may be to say anything of now.
+SAMPLE_S: Final = 30
+_BEARING: Final = "is:"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The row. Of identifier, tags and properties no value is here."""
+
+    kind: str | None
+    identifier: str
+    tags: Mapping[str, str]
+    properties: Mapping[str, str]
+    session_count: int
+    session_time_s: int
+    purchase_count: int
+    spent: str
+    mirrored_updates: int
+    created_at: datetime
+    updated_at: datetime
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLink:
+    """A link of the record; `counts`: its parent is of the generation that it was made in."""
+
+    label: str
+    parent: UUID
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """How many records are linked to it by a label, and how many may be."""
+
+    label: str
+    n: int
+    limit: int
+
+    @property
+    def is_full(self) -> bool:
+        """New links are refused."""
+        return self.n >= self.limit
+
+    @property
+    def is_over(self) -> bool:
+        """Mirroring to the record has stopped, too."""
+        return self.n > self.limit
+
+    @property
+    def share(self) -> float:
+        """Of the limit, 0..1."""
+        return min(1.0, self.n / self.limit) if self.limit else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSeen:
+    """Where the record's updates go, and how far its lane is; None is not known."""
+
+    partition: int
+    lane: int
+    queue: str
+    planned: int
+    frontier: int
+    halted: str | None
+    last: int | None
+    tries: int | None
+    writes: int | None
+    oldest_s: float | None
+    attempt: int | None
+    ago_s: float | None
+
+    @property
+    def is_sampled(self) -> bool:
+        """The sample is young enough to say what is now."""
+        return self.ago_s is not None and self.ago_s <= SAMPLE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A day's updates, of the ten seconds in which it was among the hot records."""
+
+    direct: int
+    mirrored: int
+    per_s: Spark
+
+
+def row_of(app: UUID, record: UUID) -> Row | None:
+    """Its row, None before any update of it was applied."""
+    found = rows("row", app=app, record=record)
+    if not found:
+        return None
+    kind, identifier, tags, properties, sessions, session_s, purchases, spent, *rest = found[0]
+    mirrored, created_at, updated_at, deleted = rest
+    return Row(
+        kind,
+        masked_identifier(kind, identifier),
+        _types(tags),
+        _types(properties),
+        sessions,
+        session_s,
+        purchases,
+        f"{spent / 1_000_000:,.2f}",
+        mirrored,
+        created_at,
+        updated_at,
+        deleted,
+    )
+
+
+def masked_identifier(kind: str | None, identifier: str | None) -> str:
+    """An address as a…@e….com; of a number or token only how long it is. Empty if there is none."""
+    if not identifier:
+        return ""
+    local, at, domain = identifier.rpartition("@")
+    if kind == "email" and at:
+        _, dot, top = domain.rpartition(".")
+        return f"{local[:1]}…@{domain[:1]}…{dot}{top if dot else ''}"
+    return f"<text of {len(identifier)} characters>"
+
+
+def _types(values: Any) -> dict[str, str]:
+    """The type of each value by its key."""
+    held = json.loads(values) if isinstance(values, str) else values
+    hidden = json.loads(masked(json.dumps({"all": held}).encode()))["all"]
+    return {key: str(hidden[key]) for key in sorted(hidden)}
+
+
+def links_of(app: UUID, record: UUID) -> list[OwnLink]:
+    """Its own links by label, at most LINKS_MOST."""
+    found = rows("own_links", app=app, record=record, most=LINKS_MOST)
+    return [OwnLink(_label(label), parent, counts) for label, parent, counts in found]
+
+
+def _label(label: str) -> str:
+    """Links to what it is named by have their generation in their label."""
+    if not label.startswith(_BEARING):
+        return label
+    return f"has the alias {label.split(':', 2)[2]}"
+
+
+def children_of(app: UUID, record: UUID, now: datetime) -> list[Children]:
+    """Records that are linked to it, most first, with the limits in force."""
+    limits = limits_of({app}, now)
+    return [
+        Children(label, n, limits.limit(str(app), label))
+        for label, n in rows("children", app=app, record=record)
+    ]
+
+
+def lane_seen(app: UUID, record: UUID) -> LaneSeen | None:
+    """None before there is a topic, or before its partition has a stream."""
+    topic = Topic.objects.filter(active=True).first()
+    if topic is None:
+        return None
+    partition = partition_of(str(app), topic.partitions)
+    stream = Stream.objects.filter(topic_id=topic.id, partition=partition).first()
+    if stream is None:
+        return None
+    lane = lane_of(str(app), str(record), stream.lanes)
+    (found,) = rows("lane", stream=stream.pk, lane=lane)
+    return LaneSeen(partition, lane, queue_of(lane), *found)
+
+
+def changes_of(app: UUID, record: UUID, now: datetime) -> Changes:
+    """The day up to the last whole slot of ten minutes that `now` is in."""
+    until = datetime.fromtimestamp((now.timestamp() // SLOT_S + 1) * SLOT_S, tz=now.tzinfo)
+    since = until - timedelta(seconds=DAY_S)
+    found = rows("changes", app=app, record=record, since=since, until=until, slot_s=SLOT_S)
+    by_slot = {slot: direct + mirrored for slot, direct, mirrored in found}
+    return Changes(
+        sum(row[1] for row in found),
+        sum(row[2] for row in found),
+        spark([by_slot.get(slot, 0) / SLOT_S for slot in range(DAY_S // SLOT_S)]),
+    )
+
+
+def versions_of(app: UUID, record: UUID) -> list[SkipRule]:
+    """Versions of the rule that skips it or did, newest first, at most MOST."""
+    return list(SkipRule.objects.filter(app_id=app, record=record).order_by("-version")[:MOST])

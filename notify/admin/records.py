@@ -1,0 +1,166 @@
+"""Find a record by what a customer knows of it, and the record's page: where it is, what comes for it.
+
+The search is a POST that leads on to an id, so that no address is in a URL, a log or a history.
+"""
+
+from typing import Any, Final
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from notify.admin import record_seen
+from notify.admin.app_field import AppField
+from notify.admin.hot_record import rule_of
+from notify.admin.pages import page, shown
+from notify.admin.record_find import Found, find, rows
+from notify.admin.unfolded import TextInput
+from notify.domain import ids
+from notify.domain.errors import Malformed
+from notify.domain.policy import SCOPE_ALL
+from notify.domain.update import MIRROR_LABELS, VALUE_CHARS_MAX
+from notify.models import App
+
+_FIND: Final = "Find a record"
+
+
+class FindForm(forms.Form):
+    """An app, and what is known of one of its records."""
+
+    app = AppField(help_text="Its name or its UUID.")
+    what = forms.CharField(
+        label="Record",
+        max_length=VALUE_CHARS_MAX,
+        strip=False,
+        widget=TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Its UUID, an email address, a phone number, a push token, or a user's external id.",
+    )
+
+    found: list[Found]
+
+    def clean_what(self) -> str:
+        """Raises ValidationError for nothing but blanks."""
+        text: str = self.cleaned_data["what"]
+        if not text.strip():
+            raise forms.ValidationError("Say which record: its UUID, or what it is known by.")
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        """Finds what is asked for. Raises ValidationError if there is none."""
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        app, text = given.get("app"), given.get("what")
+        if app is None or not text:
+            return given
+        try:
+            self.found = find(app.id, text)
+        except Malformed as error:
+            raise forms.ValidationError(f"No record can be known by this: {error}.") from None
+        if not self.found:
+            raise forms.ValidationError(
+                f"{app.name} has no such record: nothing with this UUID, address, number, push token "
+                "or external id was ever applied, linked or refused. Check the app, and how it is "
+                "spelled: external ids and tokens are case-sensitive."
+            )
+        return given
+
+
+@page("record/", name="record", permission="notify.view_record")
+def ask(request: HttpRequest) -> HttpResponse:
+    """Ask which; one is shown at once, of several the reader chooses. ?app= fills the form in."""
+    is_asked = request.method == "POST"
+    form = FindForm(
+        request.POST if is_asked else None,
+        initial={"app": request.GET.get("app", "")},
+        label_suffix="",
+    )
+    found: list[Found] = []
+    if is_asked and form.is_valid():
+        app, found = form.cleaned_data["app"], form.found
+        if len(found) == 1:
+            return HttpResponseRedirect(reverse("admin:record_of", args=[app.id, found[0].record]))
+    return shown(
+        request,
+        "admin/notify/record_find.html",
+        title=_FIND,
+        form=form,
+        found=found,
+        app=form.cleaned_data["app"] if found else None,
+    )
+
+
+@page("record/<uuid:app>/<uuid:record>/", name="record_of", permission="notify.view_record")
+def show(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
+    """The record; 404 where nothing is known of it in this app. A fixed number of indexed queries."""
+    now = timezone.now()
+    may = request.user.has_perm
+    name = App.objects.filter(id=app).values_list("name", flat=True).first()
+    crumbs = [(_FIND, f"{reverse('admin:record')}?app={app}")]
+    if not rows("known", app=app, ids=[record]):
+        return shown(
+            request,
+            "admin/notify/record_none.html",
+            title="No such record",
+            crumbs=crumbs,
+            status=404,
+            app=app,
+            name=name,
+            record=record,
+        )
+    rule = rule_of(app, record, now)
+    children = record_seen.children_of(app, record, now)
+    most = {"app": app, "record": record, "most": record_seen.MOST}
+    may_see_rules = may("notify.view_skiprule")
+    return shown(
+        request,
+        "admin/notify/record.html",
+        title="Record",
+        crumbs=crumbs,
+        as_of=now,
+        app=app,
+        name=name,
+        record=record,
+        is_alias=ids.is_alias(str(record)),
+        row=record_seen.row_of(app, record),
+        links=record_seen.links_of(app, record),
+        children=children,
+        lane=record_seen.lane_seen(app, record),
+        changes=record_seen.changes_of(app, record, now),
+        hot_hours=min(24, settings.NOTIFY_HOT_HOURS),
+        rule=rule,
+        skipped=rows("skipped", **most) if may("notify.view_skipped") else None,
+        dead=rows("dead", **most) if may("notify.view_deadletter") else None,
+        versions=record_seen.versions_of(app, record) if may_see_rules else None,
+        cures=_cures(request, app, record, children, is_skipped=_is_skipped(rule)) if name else [],
+        trail=f"manage.py trail --app {app} --record {record}",
+    )
+
+
+def _is_skipped(rule: Any) -> bool:
+    return rule is not None and rule.scope == SCOPE_ALL
+
+
+def _cures(
+    request: HttpRequest,
+    app: UUID,
+    record: UUID,
+    children: list[record_seen.Children],
+    *,
+    is_skipped: bool,
+) -> list[tuple[str, str, str]]:
+    """Label, address and class of what the reader may do here."""
+    wanted: list[tuple[str, str, list[UUID | str], str, str]] = []
+    if request.user.has_perm("notify.add_skiprule") and not is_skipped:
+        wanted.append(("Skip…", "hot_skip", [app, record], "", "is-danger"))
+    label = next((each.label for each in children if each.label in MIRROR_LABELS), "")
+    if request.user.has_perm("notify.add_linklimit") and label:
+        wanted.append(("Set limit…", "hot_limit", [app, label], f"?record={record}", ""))
+    found = []
+    for text, name, args, query, level in wanted:
+        try:
+            found.append((text, reverse(f"admin:{name}", args=args) + query, level))
+        except NoReverseMatch:  # that page is not of this installation
+            continue
+    return found

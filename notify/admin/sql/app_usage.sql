@@ -1,0 +1,44 @@
+-- :messages
+-- What streams took since: messages of all apps.
+SELECT coalesce(sum(messages), 0)::bigint FROM stream_sample WHERE bucket >= %(since)s
+
+-- :minute
+-- What the app sent since, as far as it was among the hottest: updates, mirrored, rows.
+SELECT coalesce(sum(updates), 0)::bigint, coalesce(sum(mirrored), 0)::bigint, count(*)
+FROM app_sample WHERE app = %(app)s AND bucket >= %(since)s
+
+-- :dropped
+-- What of it was dropped since, by reason.
+SELECT reason, sum(n)::bigint
+FROM skipped WHERE app = %(app)s AND at >= %(since)s
+GROUP BY reason ORDER BY sum(n) DESC
+
+-- :day
+-- Its updates by slot of the day: 0 is the oldest.
+SELECT
+    floor(extract(epoch FROM bucket - %(since)s) / %(slot_s)s)::int AS slot,
+    sum(updates)::bigint, sum(mirrored)::bigint
+FROM app_sample
+WHERE app = %(app)s AND bucket >= %(since)s AND bucket < %(until)s
+GROUP BY slot
+
+-- :most_linked
+-- The parents with most children in their generation, of those with ten or more.
+SELECT counted.parent, counted.label, counted.n
+FROM link_count AS counted
+LEFT JOIN parent ON parent.app = counted.app AND parent.id = counted.parent
+WHERE counted.app = %(app)s AND counted.n >= 10 AND counted.gen = coalesce(parent.gen, 0)
+ORDER BY counted.n DESC
+LIMIT %(most)s
+
+-- :rules
+-- The newest version of each rule of the app that is in force, with what it dropped so far.
+SELECT
+    newest.version, newest.record, newest.scope, newest.expires_at, newest.author, newest.reason,
+    coalesce((SELECT sum(hits) FROM skip_count WHERE skip_count.rule = newest.rule), 0)::bigint
+FROM (
+    SELECT DISTINCT ON (record) * FROM skip_rule WHERE app_id = %(app)s ORDER BY record, version DESC
+) AS newest
+WHERE newest.active AND (newest.expires_at IS NULL OR newest.expires_at > %(now)s)
+ORDER BY newest.version DESC
+LIMIT %(most)s

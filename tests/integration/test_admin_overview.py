@@ -1,0 +1,195 @@
+"""The overview: what is wrong first, what of it to whom, and at what cost."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from notify.models import (
+    App,
+    DeadLetter,
+    LaneSample,
+    QueueSample,
+    Stream,
+    StreamSample,
+    Watcher,
+    WorkerSample,
+)
+from tests.sampled_incident import (
+    RECORD,
+    bucket,
+    flood,
+    hot,
+    incident,
+    linked,
+    now,
+    pipeline,
+    sampled,
+)
+
+pytestmark = pytest.mark.django_db
+INDEX = "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def _quick_plain_http(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.SECURE_SSL_REDIRECT = False
+    settings.STATIC_ROOT = None
+    settings.WHITENOISE_USE_FINDERS = False
+
+
+def staff(*permissions: str) -> Client:
+    """A client logged in as staff with these permissions and no others."""
+    user = User.objects.create_user(f"grace{User.objects.count()}", password="x", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def texts(client: Client) -> list[str]:
+    return [alarm.text for alarm in client.get(INDEX).context["alarms"]]
+
+
+def test_when_nothing_is_wrong_it_says_so_with_numbers() -> None:
+    for stream in pipeline():
+        sampled(stream, messages=500)
+    answer = staff("view_stream").get(INDEX)
+    assert "All is well." in answer.text
+    assert answer.context["alarms"] == []
+    assert 50 <= answer.context["now"]["updates_per_s"] <= 100
+    assert answer.context["now"]["lag_messages"] == 40
+    assert answer.context["now"]["workers"] == 1
+    assert 'data-live="5"' in answer.text
+    assert "Data as of" in answer.text
+
+
+def test_the_culprit_is_named_with_a_way_to_its_cure() -> None:
+    made = incident()
+    answer = staff("view_hot").get(INDEX)
+    (alarm,) = answer.context["alarms"]
+    assert f"record {RECORD} of Closely: 41,200 devices linked to it by set email" in alarm.text
+    assert alarm.href == f"/admin/notify/hot/?app={made.app.id}&record={RECORD}"
+    assert "All is well" not in answer.text
+
+
+def test_who_may_not_view_hot_records_sees_no_names() -> None:
+    made = incident("Closely Secret")
+    StreamSample.objects.update(lag_s=90)
+    flood(App.objects.create(name="Acme Secret"), 10**6)
+    answer = staff("view_stream").get(INDEX)
+    told = " ".join(alarm.text for alarm in answer.context["alarms"])
+    assert "86% of updates" in told
+    assert "are of one record" in told
+    assert "of one app" in told
+    assert "90 s late" in told
+    for hidden in (str(RECORD), str(made.app.id), "Secret"):
+        assert hidden not in answer.text
+    assert list(answer.context["hot"]) == []
+    assert "Closely Secret" in staff("view_hot").get(INDEX).text
+
+
+def test_who_has_no_permission_here_sees_nothing_of_it() -> None:
+    incident()
+    answer = staff("view_user").get(INDEX)
+    assert answer.status_code == 200
+    assert "alarms" not in answer.context
+    for hidden in (str(RECORD), "Closely", "w1@host", "Partitions"):
+        assert hidden not in answer.text
+
+
+def test_a_flood_of_an_app_leads_to_its_limit_or_to_its_numbers() -> None:
+    (stream, _) = pipeline()
+    sampled(stream, messages=1_000)
+    app = App.objects.create(name="Acme")
+    flood(app, 900)
+    (alarm,) = staff("view_hot", "change_app").get(INDEX).context["alarms"]
+    assert alarm.href == f"/admin/notify/app/{app.id}/change/"
+    assert alarm.action == "Set its requests a second…"
+    (alarm,) = staff("view_hot").get(INDEX).context["alarms"]
+    assert alarm.href == f"/admin/notify/hot/?app={app.id}"
+
+
+def test_old_samples_are_said_to_be_old() -> None:
+    streams = pipeline()
+    assert "No bridge has written a sample" in texts(staff("view_hot"))[0]
+    sampled(streams[0], 40)
+    assert texts(staff("view_hot"))[0].startswith("What you see is old")
+    sampled(streams[0])
+    assert texts(staff("view_hot")) == []
+
+
+def test_many_of_a_kind_do_not_hide_the_rest() -> None:
+    for stream in pipeline(9):
+        sampled(stream)
+    Stream.objects.update(ticked_at=now() - timedelta(minutes=5))
+    Watcher.objects.all().delete()
+    alarms = staff("view_hot").get(INDEX).context["alarms"]
+    assert [alarm.more for alarm in alarms] == [0, 0, 6, 0]
+    assert alarms[-1].text.startswith("Nobody looks")
+
+
+def test_lanes_behind_lanes_without_workers_and_flower(settings: Settings) -> None:
+    for stream in pipeline():
+        sampled(stream)
+    LaneSample.objects.filter(lane=5).update(writes=3_412, oldest_s=42)
+    QueueSample.objects.filter(lane=9).update(workers=0)
+    settings.NOTIFY_FLOWER_URL = "https://flower.example.com/"
+    answer = staff("view_lane").get(INDEX)
+    assert answer.context["now"]["behind"] == 1
+    assert answer.context["lanes"]["unread"] == [9]
+    first = answer.context["lanes"]["rows"][0]
+    assert (first.of.lane, first.state) == (5, "behind")
+    assert "No worker reads lane 9" in answer.text
+    assert '<a href="https://flower.example.com/">Flower</a>' in answer.text
+    assert "neither lag nor a lane that no worker reads" in answer.text
+    assert "flower.example.com" not in staff("view_hot").get(INDEX).text
+
+
+def test_the_hour_has_a_gap_where_no_bridge_was() -> None:
+    stream, other = pipeline()
+    newest = bucket()
+    for ago_s in (3_000, 2_980, 900):
+        at = newest - timedelta(seconds=ago_s)
+        sampled(stream, bucket=at, messages=100, skipped=20, lag_s_max=4, held_writes=7)
+        sampled(other, bucket=at, messages=60, lag_s_max=9, held_writes=5)
+    hour = staff("view_hot").get(INDEX).context["hour"]
+    assert len(hour.messages_per_s.lines) == 2
+    assert (hour.messages_per_s.most, hour.skipped_per_s.most) == (8, 1)
+    assert (hour.lag_s.most, hour.held_writes.most) == (9, 12)
+
+
+def test_workers_that_stopped_long_ago_are_left_out() -> None:
+    pipeline()
+    for name, minutes in (("early", 5), ("gone", 90)):
+        at = now() - timedelta(minutes=minutes)
+        WorkerSample.objects.create(
+            name=name, seen_at=at, progressed_at=at, active=0, processed=1, offline=True
+        )
+    rows = staff("view_hot").get(INDEX).context["workers"]
+    assert [(row.of.name, row.state) for row in rows] == [
+        ("w1@host", "works"),
+        ("early", "stopped"),
+    ]
+
+
+def test_as_many_queries_for_ten_records_as_for_a_thousand() -> None:
+    made = incident()
+    client = staff("view_hot", "view_deadletter", "change_app")
+    counts = []
+    for n in (10, 1_000):
+        for _ in range(n):
+            record = uuid.uuid4()
+            hot(made.app, record, direct=5)
+            linked(made.app, record, "email", 20)
+            DeadLetter.objects.create(stream=1, offset=1, error="e", message=b"")
+        with CaptureQueriesContext(connection) as captured:
+            client.get(INDEX)
+        counts.append(len(captured))
+    assert counts[0] == counts[1] <= 20
