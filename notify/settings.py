@@ -122,6 +122,10 @@ FORMAT_MODULE_PATH = "notify.formats"
 #: Where people open Flower; the sidebar links to it. Empty: it does not.
 NOTIFY_FLOWER_URL = admin_theme.checked_link("NOTIFY_FLOWER_URL", env.text("NOTIFY_FLOWER_URL", ""))
 
+# Where the admin asks for a login, and where one leads that was asked for at no other page.
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
 # Failed logins to the admin are counted for each client address, in PostgreSQL.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",

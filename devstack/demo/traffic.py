@@ -74,11 +74,12 @@ class Normal:
 class Incident:
     """The app that calls `set email` with its admin's address on every device."""
 
+    #: Requests of one `act`, on average.
+    REQUESTS: Final = 0.25 * 3 + 0.2 * 2 + 0.55
+
     def __init__(self, app: str, counts: Counts) -> None:
         self.app = app
         self.email_id = ""
-        #: Nothing is sent straight to the record: a link limit ends what is left.
-        self.mirrors_only = False
         self._counts = counts
         self._devices: list[str] = []
 
@@ -91,7 +92,7 @@ class Incident:
         body = {"app_id": self.app, "tags": {"score": str(random.randint(1, 99))}}  # noqa: S311
         device = random.choice(self._devices)  # noqa: S311
         client.call("PUT", f"/players/{device}", body)
-        if dice < 0.45 and not self.mirrors_only:
+        if dice < 0.45:
             client.call("PUT", f"/players/{self.email_id}", body)
 
     def _link(self, client: Client) -> None:

@@ -23,8 +23,6 @@ from notify.models import Hot, Stream, Topic
 SPANS: Final = {"1min": ("1 min", 60), "10min": ("10 min", 600), "1h": ("1 h", 3_600)}
 #: Records and apps that the page shows.
 TOP: Final = 20
-#: Seconds over which a culprit is named.
-_FINDING_S: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def _address(request: HttpRequest, span: str) -> str:
 
 def _culprits(seen: Snapshot) -> list[dict[str, Any]]:
     """What takes too much just now: with a record, or an app that floods over many."""
-    now = read(seconds=_FINDING_S)
+    now = read()
     found = [each for each in find(now) if each.kind in (HOT_RECORD, HOT_APP)]
     labels = {f"{each.app}:{each.record}": label_to_limit(each.linked) for each in now.hot}
     return [

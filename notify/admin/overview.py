@@ -12,11 +12,9 @@ from django.urls import reverse
 from notify.admin import history
 from notify.admin.charts import Bar, bars
 from notify.findings import find as findings
-from notify.findings.find import Bounds, Finding, find
+from notify.findings.find import Bounds, Finding, find, percent
 from notify.findings.snapshot import LaneNow, Snapshot, StreamNow, WorkerNow, read
 
-#: Seconds over which what happens now is counted; short, so that a change is seen at once.
-_WINDOW_S: Final = 20
 #: Lines of a panel's list; the rest is a number.
 _ROWS: Final = 10
 _HOT_ROWS: Final = 5
@@ -68,7 +66,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """
     if not request.user.has_module_perms("notify"):
         return context
-    seen = read(seconds=_WINDOW_S)
+    seen = read()
     bounds = Bounds.of_settings()
     may_name = request.user.has_perm("notify.view_hot")
     late_s = bounds.stalled_s
@@ -127,7 +125,7 @@ def _few(told: Iterable[tuple[str, Alarm]]) -> list[Alarm]:
 def _without_names(finding: Finding, seen: Snapshot) -> str:
     what = "one record" if finding.kind == findings.HOT_RECORD else "one app, over many records"
     return (
-        f"{finding.share:.0%} of updates in the last {seen.seconds:.0f} s are of {what}. Ask "
+        f"{percent(finding.share)} of updates in the last {seen.seconds:.0f} s are of {what}. Ask "
         "someone who may see hot records."
     )
 

@@ -117,15 +117,15 @@ def _is_skipped(hot: HotRecord) -> bool:
 def _why(hot: HotRecord, snapshot: Snapshot) -> str:
     whole = max(1, snapshot.messages)
     said = (
-        f"{hot.share:.0%} of updates in the last {snapshot.seconds:.0f} s belong to record "
+        f"{percent(hot.share)} of updates in the last {snapshot.seconds:.0f} s belong to record "
         f"{hot.record} of {snapshot.name(hot.app)}"
     )
     if hot.mirrored and hot.linked:
         label, n = max(hot.linked.items(), key=lambda item: item[1])
         said += f": {n:,} {_BY.get(label, f'records linked to it by {label}')}"
     return (
-        f"{said}; {min(1.0, hot.direct / whole):.0%} of all are its own updates, "
-        f"{min(1.0, hot.mirrored / whole):.0%} are mirrored to it."
+        f"{said}; {percent(min(1.0, hot.direct / whole))} of all are its own updates, "
+        f"{percent(min(1.0, hot.mirrored / whole))} are mirrored to it."
     )
 
 
@@ -142,7 +142,7 @@ def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 HOT_APP,
                 BAD,
                 f"{HOT_APP}:{hot.app}",
-                f"{hot.share:.0%} of updates in the last {snapshot.seconds:.0f} s come from "
+                f"{percent(hot.share)} of updates in the last {snapshot.seconds:.0f} s come from "
                 f"{snapshot.name(hot.app)}, over many records: {rate:,.0f} a second, "
                 f"{hot.usual_per_s:,.0f} before. Its limit of requests a second can be set.",
                 f"/admin/notify/app/{hot.app}/change/",
@@ -190,7 +190,7 @@ def _lanes(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 LANE_UNREAD,
                 BAD,
                 f"{LANE_UNREAD}:{lane.lane}",
-                f"No worker reads lane {lane.lane:02d}: {lane.writes:,} writes wait.",
+                f"No worker reads lane {lane.lane:02d}: {_waiting(lane.writes, 'write')}.",
             )
         elif lane.attempt >= 3 and lane.oldest_s > bounds.stalled_s:
             yield Finding(
@@ -234,14 +234,14 @@ def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
             LAG,
             f"Updates are applied {most.lag_s:.0f} s late in partition {most.partition}"
             f"{f' and {len(late) - 1} more' if len(late) > 1 else ''}: "
-            f"{sum(each.lag_messages for each in late):,} messages wait.{_cause(snapshot, bounds)}",
+            f"{_waiting(sum(each.lag_messages for each in late), 'message')}.{_cause(snapshot, bounds)}",
         )
     if snapshot.dead:
         yield Finding(
             DEAD_LETTERS,
             WARN,
             DEAD_LETTERS,
-            f"{snapshot.dead:,} dead letters in the last ten minutes.",
+            f"{snapshot.dead:,} dead letter{'' if snapshot.dead == 1 else 's'} in the last ten minutes.",
             "/admin/notify/deadletter/",
         )
     if snapshot.watched_ago_s is None or snapshot.watched_ago_s > bounds.stalled_s:
@@ -258,8 +258,17 @@ def _cause(snapshot: Snapshot, bounds: Bounds) -> str:
     behind = sorted(lane.writes for lane in snapshot.lanes)
     if snapshot.hot and snapshot.hot[0].share >= bounds.hot_share:
         hot = snapshot.hot[0]
-        return f" One record of {snapshot.name(hot.app)} takes {hot.share:.0%} of them."
+        return f" One record of {snapshot.name(hot.app)} takes {percent(hot.share)} of them."
     if behind and behind[-1] > 4 * max(1, behind[len(behind) // 2]):
         worst = max(snapshot.lanes, key=lambda lane: lane.writes)
         return f" Most of it waits in lane {worst.lane:02d}: look for its record or a lock."
     return " All lanes wait alike: more comes than the workers apply."
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{share * 100:.0f} %"
+
+
+def _waiting(n: int, what: str) -> str:
+    return f"1 {what} waits" if n == 1 else f"{n:,} {what}s wait"

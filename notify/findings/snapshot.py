@@ -20,6 +20,8 @@ from notify.models import App
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: Samples come once a second, in buckets of ten.
 BUCKET_S: Final = 10
+#: Over how many seconds findings are made: so few that a culprit is named within ten.
+JUDGED_S: Final = 10
 _TEN_MINUTES: Final = timedelta(minutes=10)
 
 
@@ -139,12 +141,12 @@ class Snapshot:
         return self.names.get(app, str(app))
 
 
-def read(*, seconds: int = 60, top: int = 10, app: UUID | None = None) -> Snapshot:
-    """The snapshot now; the hottest `top` records and apps of the last `seconds` or up to ten fewer.
+def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> Snapshot:
+    """The snapshot now; the hottest `top` records and apps of the last `seconds`, five more or fewer.
 
-    `app`: only its records. `seconds` are at least 20, and whole buckets.
+    `app`: only its records. `seconds` are whole buckets, one at least.
     """
-    ((now, since),) = run("now", seconds=max(seconds, 2 * BUCKET_S))
+    ((now, since),) = run("now", seconds=max(seconds, BUCKET_S))
     ((messages, writes, mirrored, skipped, dead),) = run("totals", since=since)
     ((refused,),) = run("dead_letters", since=now - _TEN_MINUTES)
     hot = _hot(now, since, app, top, messages)

@@ -33,7 +33,6 @@ from notify.watch.queues import Queues
 from notify.watch.seat import Seat, Session, run
 
 EVERY_S: Final = 1.0
-WINDOW_S: Final = 20
 #: Depths older than that are not written: pages then say that they are not known.
 FRESH_S: Final = 5.0
 TIDY_EVERY_S: Final = 600.0
@@ -147,7 +146,7 @@ class Looks:
 
     def _judge(self, session: Session, now_s: float) -> None:
         bounds = Bounds.of_settings()
-        seen = snapshot.read(seconds=WINDOW_S)
+        seen = snapshot.read()
         found = [*find(seen, bounds), *self._redis(now_s, bounds.stalled_s)]
         unsure = frozenset() if self._hears(now_s) else OF_WORKERS
         opened = {row[1]: OpenAlert(*row) for row in run(session, "open_alerts")}

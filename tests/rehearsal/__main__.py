@@ -71,6 +71,10 @@ def show(console: Console, name: str, measured: Measured) -> bool:
     if name in ("skip", "limit"):
         rows += [("webhook", measured.webhook_s, NAMED_S), ("e-mail", measured.mail_s, NAMED_S)]
     rows.append(("from the click to the last write", measured.cured_s, CURED_S))
+    if name == "backlog":
+        rows.append(
+            ("from the click until lag falls at the normal rate", measured.drains_s, CURED_S)
+        )
     met = True
     for what, value, goal in rows:
         if goal is None:

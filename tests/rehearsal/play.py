@@ -5,6 +5,7 @@ Each returns what it measured; nothing in here judges a time, `__main__` prints 
 
 import json
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from kafka import KafkaProducer
 from playwright.sync_api import Browser
 
@@ -28,24 +30,29 @@ from tests.running import PARTITIONS, Running, running
 
 #: Longest that anything is waited for.
 WAIT_S = 60.0
+#: A record that was not written to for so long is not written to any more.
+QUIET_S = 3.0
+#: What of a row changes with every write, and with every mirrored one.
+WHOLE = "xmin::text, updated_at, mirrored_updates"
+MIRRORED = "mirrored_updates"
 #: High enough for the incident to happen: the default of 100 prevents it.
 INCIDENT_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of it: apps, requests a second of all and of the culprit, seconds of each phase."""
+    """How much of it: apps, requests a second of all others and of the culprit, before and during
+    the incident; seconds of each phase; updates of a backlog."""
 
     apps: int = 50
-    normal_per_s: float = 100
-    culprit_per_s: float = 150
-    calm_s: float = 20
-    after_s: float = 20
+    normal_per_s: float = 120
+    culprit_per_s: float = 75
+    phase_s: float = 20
     backlog: int = 300_000
 
 
 #: For the acceptance test.
-QUICK = Scale(apps=20, normal_per_s=40, culprit_per_s=80, calm_s=5, after_s=5, backlog=40_000)
+QUICK = Scale(apps=20, normal_per_s=60, culprit_per_s=38, phase_s=5, backlog=40_000)
 
 
 @dataclass(slots=True)
@@ -61,6 +68,8 @@ class Measured:
     #: The alert, as the webhook got it.
     alert: dict[str, Any] = field(default_factory=dict)
     cured_s: float | None = None
+    #: Seconds from the click until a backlog is worked off at the normal rate.
+    drains_s: float | None = None
     p99_before_s: float = 0
     p99_during_s: float = 0
     p99_after_s: float = 0
@@ -94,9 +103,10 @@ class Stage:
         """A random app's name and id."""
         return random.choice(list(self.apps.items()))
 
-    def load(self, act: Callable[[Client], None], per_s: float) -> None:
-        """More traffic, until the end."""
+    def load(self, act: Callable[[Client], None], per_s: float) -> Load:
+        """More traffic, until it is stopped or the end."""
         self._loads.append(Load(act, self.web_url, self.counts, per_s=per_s))
+        return self._loads[-1]
 
     def stop(self) -> None:
         """No more traffic."""
@@ -115,27 +125,6 @@ class Stage:
             "SELECT version, 'the customer asked', 'ada', now(), %s, 'email', %s FROM policy_head",
             (app, INCIDENT_LIMIT),
         )
-
-    def written(self, app: str, record: str) -> tuple[Any, ...] | None:
-        """The row, all of it: equal twice means that nothing wrote to it in between."""
-        return self.run.sql.execute(
-            "SELECT xmin::text, updated_at, mirrored_updates FROM record WHERE app = %s AND id = %s",
-            (app, record),
-        ).fetchone()
-
-    def quiet_after(self, clicked: float, app: str, record: str) -> float | None:
-        """Seconds from the click to the record's last write, once there was none for 3 s."""
-        last, since = self.written(app, record), time.monotonic()
-        changed = clicked
-        while time.monotonic() - clicked < WAIT_S:
-            time.sleep(0.05)
-            now = self.written(app, record)
-            if now != last:
-                last, since = now, time.monotonic()
-                changed = since
-            if time.monotonic() - since > 3:
-                return changed - clicked
-        return None
 
     def logged(self, began: float, app: str, record: str | None) -> float | None:
         """Seconds from `began` until a line of the logs names app and record."""
@@ -157,6 +146,42 @@ class Stage:
                 measured.mail_s = mails[0] - began
                 return
             time.sleep(0.1)
+
+
+class Writes:
+    """A thread that looks at a record's row many times a second, and knows when it last changed."""
+
+    def __init__(self, stage: Stage, app: str, record: str, *, mirrored_only: bool = False) -> None:
+        self.changed = 0.0
+        self._stopped = threading.Event()
+        query = (
+            f"SELECT {MIRRORED if mirrored_only else WHOLE} FROM record WHERE app = %s AND id = %s"
+        )
+        url = stage.run.stack.env["DATABASE_URL"]
+        self._thread = threading.Thread(
+            target=self._run, args=(url, query, (app, record)), daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, url: str, query: str, key: tuple[str, str]) -> None:
+        last: object = None
+        with psycopg.connect(url, autocommit=True) as sql:
+            while not self._stopped.wait(0.02):
+                now = sql.execute(query, key).fetchone()
+                if now != last:
+                    last, self.changed = now, time.monotonic()
+
+    def ended_after(self, clicked: float) -> float | None:
+        """Seconds from the click to the last write, once there was none for QUIET_S; ends the looking."""
+        while time.monotonic() - clicked < WAIT_S:
+            time.sleep(0.1)
+            if time.monotonic() - max(self.changed, clicked) > QUIET_S:
+                break
+        else:
+            return None
+        self._stopped.set()
+        self._thread.join()
+        return max(0.0, self.changed - clicked)
 
 
 def _names(path: Path, app: str, record: str | None) -> bool:
@@ -198,31 +223,33 @@ def one_record(stage: Stage, browser: Browser, *, cure: str) -> Measured:
     stage.load(Normal(others).act, stage.scale.normal_per_s)
     staff = Staff(browser, stage.web_url)
     probes = Probes(stage.web_url, stage.run.stack.env["DATABASE_URL"], others)
+    usual = stage.load(Normal([app]).act, stage.scale.culprit_per_s)
     calm = time.monotonic()
-    time.sleep(stage.scale.calm_s + random.random() * 3)
+    time.sleep(stage.scale.phase_s + random.random() * 3)
+    usual.stop()
     began = time.monotonic()
     incident = Incident(app, stage.counts)
-    stage.load(incident.act, stage.scale.culprit_per_s)
+    stage.load(incident.act, stage.scale.culprit_per_s / incident.REQUESTS)
     while not incident.email_id:
         time.sleep(0.01)
     measured.record = incident.email_id
     page = f"/admin/notify/hot/?app={app}&record={incident.email_id}"
     if (
-        staff.reads(page, within_s=WAIT_S, app=name, record=measured.record, why="set email")
+        staff.reads(
+            page, within_s=WAIT_S, app=name, record=measured.record, why="linked to it by set email"
+        )
         is not None
     ):
         measured.page_s = time.monotonic() - began
     measured.log_s = stage.logged(began, app, measured.record)
     stage.told_of(measured, began, measured.record)
-    if cure == "skip":
-        clicked = staff.skip(measured.record)
-    else:
-        clicked = staff.limit(measured.record, 5)
-        # What devices send straight to the record is not mirrored: a limit leaves it.
-        incident.mirrors_only = True
-    measured.cured_s = stage.quiet_after(clicked, app, measured.record)
+    time.sleep(stage.scale.phase_s)
+    # What devices send straight to the record is not mirrored: a limit leaves it.
+    writes = Writes(stage, app, measured.record, mirrored_only=cure == "limit")
+    clicked = staff.skip(measured.record) if cure == "skip" else staff.limit(measured.record, 5)
+    measured.cured_s = writes.ended_after(clicked)
     cured = time.monotonic()
-    time.sleep(stage.scale.after_s)
+    time.sleep(stage.scale.phase_s)
     probes.stop()
     measured.p99_before_s = probes.p99(calm, began)
     measured.p99_during_s = probes.p99(began, clicked)
@@ -256,7 +283,7 @@ def one_app(stage: Stage, browser: Browser) -> Measured:
         "User.objects.get(username='grace').groups.set([Group.objects.get(name='admin')])",
     )  # fmt: skip
     staff = Staff(browser, stage.web_url)
-    time.sleep(stage.scale.calm_s)
+    time.sleep(stage.scale.phase_s)
     began = time.monotonic()
     stage.load(Flood(app).act, stage.scale.culprit_per_s * 2)
     if staff.reads("/admin/", within_s=WAIT_S, app=name, why="over many records") is not None:
@@ -280,44 +307,41 @@ def _accepted(stage: Stage, app: str) -> int:
 
 
 def behind(stage: Stage, browser: Browser) -> Measured:
-    """The same, met with a backlog that is more than the workers can apply at once."""
+    """The same, met with a backlog: Kafka holds it before the bridge starts."""
     name, app = stage.pick()
     measured = Measured(culprit=name, record=str(uuid.uuid4()))
     staff = Staff(browser, stage.web_url)
-    measured.drained_per_s["uniform"] = _drain(stage, _uniform(stage))
+    with _backlog(stage, _uniform(app, stage.scale.backlog)) as usual:
+        usual.wait()
+    normal = measured.drained_per_s["many records"] = usual.rate(usual.began, usual.ended)
     stage.raise_limit(app)
-    time.sleep(1)
-    began = time.monotonic()
-    half = stage.scale.backlog // 2
-    clicks: list[float] = []
-
-    def cure() -> None:
+    with _backlog(stage, _mirrored(app, measured.record, stage.scale.backlog)) as drain:
+        began = drain.wait_begun()
+        writes = Writes(stage, app, measured.record)
         path = f"/admin/notify/hot/?app={app}&record={measured.record}"
         if staff.reads(path, within_s=WAIT_S, app=name, record=measured.record) is not None:
             measured.page_s = time.monotonic() - began
-        clicks.append(staff.skip(measured.record))
-
-    measured.drained_per_s["one record, half of it before Skip"] = _drain(
-        stage, _mirrored(app, measured.record, stage.scale.backlog), meanwhile=(half, cure)
-    )
-    if clicks:
-        measured.cured_s = stage.quiet_after(clicks[0], app, measured.record)
+        clicked = staff.skip(measured.record)
+        drain.wait()
+    measured.drained_per_s["one record, before the click"] = drain.rate(began, clicked)
+    measured.drained_per_s["one record, after it"] = drain.rate(clicked, drain.ended)
+    measured.cured_s = writes.ended_after(clicked)
+    measured.drains_s = drain.reached(normal, since=clicked)
     staff.page.context.close()
     return measured
 
 
-def _uniform(stage: Stage) -> Iterator[Update]:
+def _uniform(app: str, count: int) -> Iterator[Update]:
     dice = random.Random(7)
-    apps = list(stage.apps.values())
-    for number in range(stage.scale.backlog):
+    for number in range(count):
         record = str(uuid.UUID(int=dice.getrandbits(128)))
         patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1)})
-        yield Update(dice.choice(apps), record, _now(), "u", kind="push", patch=patch)
+        yield Update(app, record, _now(), "u", kind="push", patch=patch)
 
 
 def _mirrored(app: str, parent: str, count: int) -> Iterator[Update]:
     """Updates of 20,000 devices of the app, each linked to the one record first."""
-    devices = [str(uuid.uuid4()) for _ in range(min(20_000, count // 3))]
+    devices = [str(uuid.uuid4()) for _ in range(min(20_000, count // 10))]
     patch = Patch(False, {"tags.level": (SET, 1)})
     yield Update(app, parent, _now(), "e", kind="email", patch=patch)
     for device in devices:
@@ -331,39 +355,91 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _drain(
-    stage: Stage,
-    updates: Iterator[Update],
-    *,
-    meanwhile: tuple[int, Callable[[], None]] | None = None,
-) -> float:
-    """Updates a second from the first that is applied to the last; the bridge runs meanwhile."""
+@contextmanager
+def _backlog(stage: Stage, updates: Iterator[Update]) -> Iterator["Drain"]:
+    """The updates in Kafka while no bridge runs; then one runs, and is looked at."""
     run = stage.run
+    run.stack.child("bridge").stop()
     producer = KafkaProducer(
         bootstrap_servers=run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","),
         linger_ms=50,
         batch_size=512 * 1024,
     )
-    before = _frontiers(run)
     count = 0
     for update in updates:
         producer.send(run.topic, encode(update), partition=partition_of(update.app, PARTITIONS))
         count += 1
     producer.flush()
     producer.close()
-    began, first = time.monotonic(), _frontiers(run)
-    while (done := _frontiers(run) - before) < count:
-        if meanwhile is not None and done >= min(meanwhile[0], count // 4):
-            meanwhile[1]()
-            meanwhile = None
-        time.sleep(0.05)
-        if time.monotonic() - began > 6 * WAIT_S:
-            raise AssertionError(f"{count - done} of {count} updates wait after {6 * WAIT_S} s")
-    if meanwhile is not None:
-        meanwhile[1]()
-    return (before + count - first) / max(0.001, time.monotonic() - began)
+    drain = Drain(run.stack.env["DATABASE_URL"], count)
+    product.start_bridge(run.stack)
+    try:
+        yield drain
+    finally:
+        drain.stop()
 
 
-def _frontiers(run: Running) -> int:
-    ((total,),) = run.rows("SELECT coalesce(sum(frontier), 0)::bigint FROM stream")
-    return int(total)
+class Drain:
+    """A thread that looks how many of the messages are applied, ten times a second."""
+
+    def __init__(self, database_url: str, count: int) -> None:
+        self._count = count
+        self._applied: list[tuple[float, int]] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(database_url,), daemon=True)
+        self._thread.start()
+
+    def _run(self, url: str) -> None:
+        query = "SELECT coalesce(sum(frontier), 0)::bigint FROM stream"
+        first = None
+        with psycopg.connect(url, autocommit=True) as sql:
+            while not self._stopped.is_set():
+                ((total,),) = sql.execute(query).fetchall()
+                first = total if first is None else first
+                self._applied.append((time.monotonic(), total - first))
+                self._stopped.wait(0.1)
+
+    @property
+    def began(self) -> float:
+        """When the first message was applied."""
+        return next(at for at, applied in self._applied if applied)
+
+    @property
+    def ended(self) -> float:
+        """When all were."""
+        return next(at for at, applied in self._applied if applied >= self._count)
+
+    def wait_begun(self) -> float:
+        """Returns `began`."""
+        self._until(1)
+        return self.began
+
+    def wait(self) -> None:
+        """Returns when all are applied. Raises AssertionError if they are not in time."""
+        self._until(self._count)
+
+    def _until(self, count: int) -> None:
+        deadline = time.monotonic() + 6 * WAIT_S
+        while not self._applied or self._applied[-1][1] < count:
+            time.sleep(0.05)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self._applied[-1:]} of {self._count} are applied")
+
+    def rate(self, since: float, until: float) -> float:
+        """Messages a second in between."""
+        before = max((each for each in self._applied if each[0] <= since), default=(since, 0))
+        after = max(each for each in self._applied if each[0] <= until)
+        return (after[1] - before[1]) / max(0.1, after[0] - before[0])
+
+    def reached(self, rate: float, *, since: float) -> float | None:
+        """Seconds from `since` until a second began in which messages were applied at nine tenths of
+        the rate; None: not before the end."""
+        for at, _ in self._applied:
+            if at >= since and at + 1 <= self.ended and self.rate(at, at + 1) >= 0.9 * rate:
+                return at - since
+        return None
+
+    def stop(self) -> None:
+        """No more looking."""
+        self._stopped.set()
+        self._thread.join()

@@ -12,7 +12,7 @@ import psycopg
 from devstack.demo.traffic import Client, Counts
 
 #: Between two probes; between two looks for one.
-EVERY_S = 0.1
+EVERY_S = 0.05
 LOOK_S = 0.005
 LOST_S = 30.0
 

@@ -46,8 +46,8 @@ def test_nothing_is_wrong_with_a_calm_system() -> None:
 def test_the_culprit_is_named_with_its_app_and_why() -> None:
     (found,) = find(replace(CALM, hot=[HOT]), BOUNDS)
     assert found.text == (
-        f"86% of updates in the last 20 s belong to record {RECORD} of Closely: 41,200 devices "
-        "linked to it by set email; 3% of all are its own updates, 83% are mirrored to it."
+        f"86 % of updates in the last 20 s belong to record {RECORD} of Closely: 41,200 devices "
+        "linked to it by set email; 3 % of all are its own updates, 83 % are mirrored to it."
     )
     assert (found.level, found.app, found.record) == ("bad", APP, RECORD)
     assert found.path == f"/admin/notify/hot/?app={APP}&record={RECORD}"
@@ -79,7 +79,7 @@ def test_a_flood_over_many_records_names_the_app() -> None:
         BOUNDS,
     )
     assert (found.kind, found.app, found.record) == ("hot_app", APP, None)
-    assert "85% of updates in the last 20 s come from Closely" in found.text
+    assert "85 % of updates in the last 20 s come from Closely" in found.text
     assert found.path == f"/admin/notify/app/{APP}/change/"
 
 
@@ -120,7 +120,7 @@ def test_lag_names_its_likely_cause() -> None:
     alike = [replace(LANE, lane=n, writes=900) for n in range(4)]
     skewed = [*alike[:3], replace(LANE, lane=3, writes=9_000)]
     one = find(replace(CALM, streams=late, hot=[HOT]), BOUNDS)
-    assert "One record of Closely takes 86%" in one[-1].text
+    assert "One record of Closely takes 86 %" in one[-1].text
     (lane,) = find(replace(CALM, streams=late, lanes=skewed), BOUNDS)
     assert "Most of it waits in lane 03" in lane.text
     (all_,) = find(replace(CALM, streams=late, lanes=alike), BOUNDS)

@@ -1,8 +1,9 @@
 -- :now
--- PostgreSQL's clock, and when the window of whole ten-second buckets begins that covers most of it.
+-- PostgreSQL's clock, and when the window begins: whole ten-second buckets, and the one of now, that
+-- cover the seconds to within half a bucket.
 SELECT
     clock_timestamp(),
-    to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10 - %(seconds)s + 10)
+    to_timestamp(floor((extract(epoch FROM clock_timestamp()) - 5) / 10) * 10 - %(seconds)s + 10)
 
 -- :totals
 SELECT
