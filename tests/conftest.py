@@ -7,10 +7,17 @@ KAFKA_BOOTSTRAP_SERVERS; without them, tests that need one are skipped with a re
 import logging
 import os
 import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+
+from tests.browser.executable import MISSING, arguments, executable
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile(
     "default",
@@ -66,3 +73,21 @@ def kafka() -> list[str]:
 def namespace() -> str:
     """A prefix for topic, group and Redis keys that no other test has."""
     return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """One browser for all tests; each page has a context of its own."""
+    from playwright.sync_api import sync_playwright
+
+    path = executable()
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail(MISSING)
+    if path is None:
+        pytest.skip(MISSING)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright's loop runs in the thread of the tests, which use the database as ever.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=path, args=arguments())
+        yield browser
+        browser.close()

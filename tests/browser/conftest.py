@@ -1,34 +1,18 @@
 """A real Chromium against a live server with a real database.
 
-It is found as NOTIFY_CHROMIUM, or as chromium, chromium-browser or google-chrome on PATH. Without
-one these tests are skipped with a reason, in CI they fail.
+Without Chromium these tests are skipped with a reason, in CI they fail.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.test import override_settings
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.visit import PHONE, WIDE, opened
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def _executable() -> str:
-    given = os.environ.get("NOTIFY_CHROMIUM")
-    found = shutil.which(given) if given else next(filter(None, map(shutil.which, _NAMES)), None)
-    if found:
-        return found
-    reason = "no Chromium: set NOTIFY_CHROMIUM or install the package chromium"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,19 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(180))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each page has a context of its own."""
-    executable = _executable()
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright's loop runs in the thread of the tests, which use the database as ever.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

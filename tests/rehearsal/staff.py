@@ -1,7 +1,5 @@
 """A support person at a browser: real headless Chromium, and only the permissions of the group."""
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from typing import Final
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from devstack.services import DevstackError
+from tests.browser.executable import MISSING, arguments, executable
 
 NAME: Final = "grace"
 PASSWORD: Final = "rehearsal-only"
@@ -24,14 +23,11 @@ user.groups.add(Group.objects.get(name="{{group}}"))
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless browser. Raises DevstackError where there is none."""
-    found = os.environ.get("NOTIFY_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    found = executable()
     if found is None:
-        raise DevstackError("no Chromium: install one, or name it in NOTIFY_CHROMIUM")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        raise DevstackError(MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=sandbox)
+        browser = playwright.chromium.launch(executable_path=found, args=arguments())
         yield browser
         browser.close()
 
