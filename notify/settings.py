@@ -266,7 +266,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
 
 # What is wrong now (notify/findings): from when on it is said.
 #: A record with so much of all updates; and a second, so that a quiet night is no alarm.
-NOTIFY_FIND_RECORD_PERCENT = env.integer("NOTIFY_FIND_RECORD_PERCENT", 20, least=1, most=100)
+NOTIFY_FIND_RECORD_PERCENT = env.integer("NOTIFY_FIND_RECORD_PERCENT", 15, least=1, most=100)
 NOTIFY_FIND_UPDATES_PER_S = env.integer("NOTIFY_FIND_UPDATES_PER_S", 20)
 #: An app with so much of all updates, and so many times what it sent in the hour before.
 NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, most=100)

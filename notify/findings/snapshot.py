@@ -113,8 +113,8 @@ class HotApp:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it. `seconds` is the length of the window, which ends at `at`; counts are of the window,
-    dead letters of the last ten minutes."""
+    """All of it as of `at`. `seconds` is the length of the window, up to the newest sample; counts are of
+    the window, dead letters of the last ten minutes."""
 
     at: datetime
     seconds: float
@@ -142,12 +142,13 @@ class Snapshot:
 
 
 def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> Snapshot:
-    """The snapshot now; the hottest `top` records and apps of the last `seconds`, five more or fewer.
+    """The snapshot now; the hottest `top` records and apps of the last `seconds`, up to seven fewer or
+    three more.
 
     `app`: only its records. `seconds` are whole buckets, one at least.
     """
     ((now, since),) = run("now", seconds=max(seconds, BUCKET_S))
-    ((messages, writes, mirrored, skipped, dead),) = run("totals", since=since)
+    ((messages, writes, mirrored, skipped, dead, newest),) = run("totals", since=since)
     ((refused,),) = run("dead_letters", since=now - _TEN_MINUTES)
     hot = _hot(now, since, app, top, messages)
     apps = [
@@ -158,7 +159,7 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
     watched = run("watcher", now=now)
     return Snapshot(
         at=now,
-        seconds=(now - since).total_seconds(),
+        seconds=max(1.0, ((newest or now) - since).total_seconds()),
         messages=messages,
         writes=writes,
         mirrored=mirrored,

@@ -63,7 +63,7 @@ def test_when_nothing_is_wrong_it_says_so_with_numbers() -> None:
     answer = staff("view_stream").get(INDEX)
     assert "All is well." in answer.text
     assert answer.context["alarms"] == []
-    assert 60 <= answer.context["now"]["updates_per_s"] <= 200
+    assert 70 <= answer.context["now"]["updates_per_s"] <= 340
     assert answer.context["now"]["lag_messages"] == 40
     assert answer.context["now"]["workers"] == 1
     assert 'data-live="5"' in answer.text

@@ -1,15 +1,15 @@
 -- :now
 -- PostgreSQL's clock, and when the window begins: whole ten-second buckets, and the one of now, that
--- cover the seconds to within half a bucket.
+-- cover the seconds; that of now counts alone once it is three seconds old.
 SELECT
     clock_timestamp(),
-    to_timestamp(floor((extract(epoch FROM clock_timestamp()) - 5) / 10) * 10 - %(seconds)s + 10)
+    to_timestamp(floor((extract(epoch FROM clock_timestamp()) - 3) / 10) * 10 - %(seconds)s + 10)
 
 -- :totals
 SELECT
     coalesce(sum(messages), 0)::bigint, coalesce(sum(writes), 0)::bigint,
     coalesce(sum(mirrored), 0)::bigint, coalesce(sum(skipped), 0)::bigint,
-    coalesce(sum(dead), 0)::bigint
+    coalesce(sum(dead), 0)::bigint, max(at)
 FROM stream_sample
 WHERE bucket >= %(since)s
 
