@@ -45,8 +45,8 @@ class Scale:
     the incident; seconds of each phase; updates of a backlog."""
 
     apps: int = 50
-    normal_per_s: float = 120
-    culprit_per_s: float = 75
+    normal_per_s: float = 80
+    culprit_per_s: float = 50
     phase_s: float = 20
     backlog: int = 300_000
 
