@@ -122,6 +122,15 @@ class Guarded:
                 lambda: bool(sql.execute("SELECT 1 FROM record WHERE id = %s", [record]).fetchall())
             )
 
+    def wait_watched(self) -> None:
+        """Returns when the watcher has seen the queues' depths, who reads them, and a worker."""
+        seen = (
+            "SELECT 1 FROM queue_sample, worker_sample, watcher "
+            "WHERE queue_sample.workers > 0 AND queue_sample.tasks IS NOT NULL"
+        )
+        with psycopg.connect(self.stack.env["DATABASE_URL"], autocommit=True) as sql:
+            wait_for(lambda: bool(sql.execute(seen).fetchall()))
+
 
 @contextmanager
 def _guarded(postgres: str, directory: Path) -> Iterator[Guarded]:
@@ -187,6 +196,8 @@ def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> 
     flower = product.start_flower(stack)
     product.wait_ready(stack, web, flower_url=flower)
     guarded.apply_one(web, app)
+    product.start_watch(stack)
+    guarded.wait_watched()
     # A worker that is killed and one that ends in order; the next goes on.
     stack.kill("worker")
     stack.restart("worker")
@@ -201,7 +212,9 @@ def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> 
     own = {"auth", "config|resetstat", "acl|log"}  # of the test's root, and what needs no right
     assert seen - own <= _allowed()
     assert _allowed() - seen <= RARE.keys()
-    assert PASSWORD not in "".join(guarded.log(name) for name in ("web", "bridge", "worker"))
+    assert PASSWORD not in "".join(
+        guarded.log(name) for name in ("web", "bridge", "worker", "watch")
+    )
 
 
 @pytest.mark.parametrize(
