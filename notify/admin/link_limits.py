@@ -7,8 +7,9 @@ from django.db.models import Q
 
 from notify.admin.app_field import AppField
 from notify.admin.policy_versions import PolicyVersionAdmin, StateFilter, VersionForm
-from notify.domain.policy import LINK_LIMIT_DEFAULT
+from notify.domain.policy import LINK_LIMIT_DEFAULT, MERGED_LIMIT_DEFAULT
 from notify.models import LinkLimit
+from notify.templatetags.figures import count
 
 
 class LinkLimitForm(VersionForm):
@@ -36,14 +37,15 @@ class LinkLimitAdmin(PolicyVersionAdmin):
     form = LinkLimitForm
     key = ("app_id", "label")
     kept = ("app", "label", "children")
-    list_display = ("limit", "whose", "children", "state_until", "why")
+    list_display = ("limit", "whose", "most", "state_until", "why")
     list_filter = (LimitStateFilter, "label", ("app", admin.RelatedOnlyFieldListFilter))
     fields = ("app", "label", "children", "expires_at", "reason")
     search_uuids = ("app",)
     search_help_text = "An app's UUID, or a part of its name."
     note = (
-        f"A label without a limit here has {LINK_LIMIT_DEFAULT} children for a parent. At the "
-        "limit new links are refused; over it, mirroring to the parent stops too."
+        f"A label without a limit here has {LINK_LIMIT_DEFAULT} children for a parent "
+        f"({MERGED_LIMIT_DEFAULT:,} anonymous users that logged in as one). At the limit new links "
+        "are refused; over it, mirroring to the parent stops too."
     )
 
     def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
@@ -64,6 +66,11 @@ class LinkLimitAdmin(PolicyVersionAdmin):
         """The app, or that it is the default."""
         return version.app or "default, all apps"
 
+    @admin.display(description="children")
+    def most(self, version: LinkLimit) -> str:
+        """How many there may be."""
+        return count(version.children)
+
     def is_lifted(self, version: Any) -> bool:
         """Without a number, what holds for all apps holds."""
         return version.children is None
@@ -73,4 +80,4 @@ class LinkLimitAdmin(PolicyVersionAdmin):
         if version.children is None:
             return "lifted"
         until = f", until {version.expires_at:%Y-%m-%d %H:%M} UTC" if version.expires_at else ""
-        return f"{version.children} children{until}"
+        return f"{version.children:,} children{until}"
