@@ -55,7 +55,7 @@ fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of e
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
 	command -v uv >/dev/null || { echo "lock: needs uv: pip install uv" >&2; exit 1; }; \
-	for extras in "base" "dev --extra devstack --extra test"; do \
+	for extras in "base" "dev --extra devstack --extra test --extra otel"; do \
 		set -- $$extras; file=requirements/$$1.txt; shift; \
 		echo "lock: $$file"; \
 		uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \

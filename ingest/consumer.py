@@ -24,6 +24,7 @@ from kafka.errors import (
 )
 
 from ingest.ports import Fetched, LogAway, Polled
+from ingest.tracing import Ticks
 from notify import kafka_client
 from notify.domain.stream import LogFacts
 from notify.topic import TopicError, Topics
@@ -101,8 +102,10 @@ class KafkaLog:
         heartbeat_ms: int,
         fetch_bytes: int,
         max_poll: int,
+        ticks: Ticks | None = None,
     ) -> None:
         self._topic = topic
+        self._ticks = ticks
         self._ask = facts
         self._listener = _Listener()
         with _away():
@@ -145,6 +148,9 @@ class KafkaLog:
             raise LogAway(f"{type(error).__name__}: {error}") from error
         self._take_events(polled)
         for partition, found in records.items():
+            if self._ticks is not None:
+                for record in found:
+                    self._ticks.polled(partition.partition, record.offset, record.headers)
             polled.messages[partition.partition] = [
                 Fetched(record.offset, record.value) for record in found
             ]

@@ -11,6 +11,7 @@ import psycopg
 from django.conf import settings
 
 from ingest.ports import Chunk, DeadMessage, LedgerAway, Loaded, Samples, SkippedRow
+from ingest.tracing import Ticks
 from notify import postgres, queries
 from notify.domain.links import CountKey, Links, ParentKey
 from notify.domain.policy import Limit, Policy, Skip
@@ -29,9 +30,10 @@ Row = tuple[Any, ...]
 class PostgresLedger:
     """One session for ticks and Loads, opened when needed and dropped after every failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticks: Ticks | None = None) -> None:
         self._connection: Connection | None = None
         self._policy = _UNREAD
+        self._ticks = ticks
 
     def peek(self, partition: int) -> tuple[StreamRow, int] | None:
         """Ledger.peek."""
@@ -76,6 +78,9 @@ class PostgresLedger:
             tick = PostgresTick(connection, streams, self._policy)
             yield tick
         self._policy = tick.known_policy
+        if self._ticks is not None:
+            for partition, plan in tick.written:
+                self._ticks.committed(partition, plan.first, plan.next)
 
     def write_samples(self, samples: Samples) -> None:
         """Ledger.write_samples."""
@@ -144,6 +149,8 @@ class PostgresTick:
         self.streams: Mapping[int, StreamRow] = {row[0]: StreamRow(*row[:9]) for row in rows}
         self.lanes: Mapping[int, Mapping[int, LaneRow]] = _lanes(connection, streams)
         self.known_policy = known
+        #: Partitions with what was planned of them.
+        self.written: list[tuple[int, PlanRow]] = []
         self._active: Policy | None = None
 
     def policy(self) -> Policy:
@@ -218,6 +225,7 @@ class PostgresTick:
                     decisions=chunk.plan.decisions,
                     policy_version=chunk.policy_version,
                 )
+                self.written.append((self.streams[stream].partition, chunk.plan))
                 self._write_links(chunk.links)
                 self._write_skipped(stream, chunk.skipped)
                 self._write_dead(stream, chunk.dead)

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from notify import admin_theme, alert_receivers, env, kafka_security
+from notify import admin_theme, alert_receivers, env, kafka_security, tracing
 from notify.domain import window
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -301,6 +301,9 @@ NOTIFY_ADMIN_URL = admin_theme.checked_link("NOTIFY_ADMIN_URL", env.text("NOTIFY
 NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
 #: How long a bridge's loop or a worker's task may take before /healthz/progress says that it hangs.
 NOTIFY_PROGRESS_AFTER_MS = env.integer("NOTIFY_PROGRESS_AFTER_MS", 8_000, least=1)
+#: Spans by OpenTelemetry, and how many messages of a bridge wait for theirs at a time.
+NOTIFY_OTEL = tracing.checked(is_on=env.flag("NOTIFY_OTEL", default=False))
+NOTIFY_OTEL_MESSAGES = env.integer("NOTIFY_OTEL_MESSAGES", 10_000, least=1)
 NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")
 #: A line for each update that Kafka acked, where `trail` begins.
 NOTIFY_LOG_ACKS = env.flag("NOTIFY_LOG_ACKS", default=True)

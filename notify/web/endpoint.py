@@ -21,7 +21,7 @@ from notify.web.apps_cache import KnownApp, NotKnownYet
 from notify.web.auth import KeyNeeded
 from notify.web.identity import Identity
 from notify.web.reads import ReadsAway
-from notify.web.traces import Trace, trace_of
+from notify.web.traces import Trace, begun
 from notify.web.wiring import Services
 
 #: Longest Idempotency-Key: batch items add their number to it, and a message id has 128 characters.
@@ -100,8 +100,8 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
 
     def view(request: HttpRequest, **path: str) -> HttpResponse:
         started = time.perf_counter()
-        trace = trace_of(request.META)
         method = request.method or ""
+        trace = begun(request.META, route, method)
         handler = by_method.get(method, _nothing)
         try:
             response = handler(Call(request, trace, wiring.services()), **path)
@@ -119,6 +119,7 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
                 "view_failed", route=route, trace_id=trace.id, exc_info=error, method=method
             )
             response = answers.refusal(_busy("something failed here; it is logged"), trace.id)
+        trace.answered(response.status_code)
         seconds = time.perf_counter() - started
         metrics.WEB_REQUESTS.labels(route, str(response.status_code)).inc()
         metrics.WEB_SECONDS.labels(route).observe(seconds)

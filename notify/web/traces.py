@@ -7,16 +7,27 @@ Kafka.
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from notify.spans import CallSpan
 
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Trace(NamedTuple):
-    """`id` is the 32 hexadecimal digits inside `traceparent`."""
+    """`id` is the 32 hexadecimal digits inside `traceparent`; `span` is of OpenTelemetry."""
 
     id: str
     traceparent: str
+    span: "CallSpan | None" = None
+
+    def answered(self, status: int) -> None:
+        """The request was answered with the status: its span ends, if there is one."""
+        if self.span is not None:
+            self.span.answered(status)
 
 
 def trace_of(meta: Mapping[str, Any]) -> Trace:
@@ -26,3 +37,15 @@ def trace_of(meta: Mapping[str, Any]) -> Trace:
         return Trace(found[1], given)
     digits = secrets.token_hex(24)
     return Trace(digits[:32], f"00-{digits[:32]}-{digits[32:]}-01")
+
+
+def begun(meta: Mapping[str, Any], route: str, method: str) -> Trace:
+    """`trace_of`; where NOTIFY_OTEL is on it is a new span, under the request's trace if it has one."""
+    if not settings.NOTIFY_OTEL:
+        return trace_of(meta)
+    from notify.spans import CallSpan  # noqa: PLC0415 - only where it is on
+
+    given = meta.get("HTTP_TRACEPARENT")
+    is_good = given is not None and _TRACEPARENT.fullmatch(given) is not None
+    span = CallSpan(route, method, given if is_good else None)
+    return Trace(span.traceparent[3:35], span.traceparent, span)

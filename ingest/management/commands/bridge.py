@@ -13,12 +13,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
+from ingest import tracing
 from ingest.bridge import Bridge
 from ingest.consumer import KafkaLog, TopicFacts
 from ingest.dispatch import CeleryDispatcher
 from ingest.held import Limits
 from ingest.ledger import PostgresLedger
 from ingest.ports import LogAway
+from ingest.tracing import Ticks
 from notify import logs, metrics
 from notify.celery import app as celery_app
 from notify.models import Topic
@@ -86,14 +88,15 @@ class Command(BaseCommand):
                 returncode=2,
             )
         topic_facts = TopicFacts(settings.KAFKA_BOOTSTRAP_SERVERS, settings.NOTIFY_TOPIC)
-        log = _retried(lambda: _log(topic_facts), stopped)
+        ticks = tracing.of_settings()
+        log = _retried(lambda: _log(topic_facts, ticks), stopped)
         if log is None:
             return
         dispatcher = CeleryDispatcher(
             celery_app,
             dead_letters_max=max(DEAD_LETTERS_MAX, settings.NOTIFY_WINDOW_OFFSETS // 100),
         )
-        ledger = PostgresLedger()
+        ledger = PostgresLedger(ticks)
         bridge = Bridge(log, ledger, dispatcher, SystemClock(), _limits())
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
@@ -111,7 +114,7 @@ def _has_topic() -> bool:
     return Topic.objects.filter(active=True, name=settings.NOTIFY_TOPIC).exists()
 
 
-def _log(facts: TopicFacts) -> KafkaLog:
+def _log(facts: TopicFacts, ticks: Ticks | None) -> KafkaLog:
     return KafkaLog(
         servers=settings.KAFKA_BOOTSTRAP_SERVERS,
         topic=settings.NOTIFY_TOPIC,
@@ -121,6 +124,7 @@ def _log(facts: TopicFacts) -> KafkaLog:
         heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
         fetch_bytes=FETCH_BYTES,
         max_poll=settings.NOTIFY_CHUNK_MESSAGES,
+        ticks=ticks,
     )
 
 
