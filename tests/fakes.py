@@ -151,12 +151,13 @@ class MemoryLanes:
 
     def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
         tables = self._db.tables
-        entry = (segment.stream, original.offset, original.row["a"], original.row["r"])
-        tables.dead.append(entry)
         frontier = tables.streams[segment.stream].frontier
-        return sum(
+        before = sum(
             stream == segment.stream and offset >= frontier for stream, offset, _, _ in tables.dead
         )
+        entry = (segment.stream, original.offset, original.row["a"], original.row["r"])
+        tables.dead.append(entry)
+        return before + 1
 
     def halt(self, segment: Segment, reason: str) -> None:
         stream = self._db.tables.streams[segment.stream]
