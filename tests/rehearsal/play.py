@@ -47,7 +47,7 @@ class Scale:
     apps: int = 50
     normal_per_s: float = 80
     culprit_per_s: float = 50
-    phase_s: float = 20
+    phase_s: float = 40
     backlog: int = 300_000
 
 

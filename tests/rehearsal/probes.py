@@ -15,6 +15,7 @@ from devstack.demo.traffic import Client, Counts
 EVERY_S = 0.05
 LOOK_S = 0.005
 LOST_S = 30.0
+THREADS = 2
 
 
 class Probe(NamedTuple):
@@ -26,20 +27,25 @@ class Probe(NamedTuple):
 
 
 class Probes:
-    """A thread that probes one app after the other until it is stopped."""
+    """Threads that probe random apps until they are stopped, one probe each at a time."""
 
     def __init__(self, web_url: str, database_url: str, apps: Sequence[str]) -> None:
         self.found: list[Probe] = []
         self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(web_url, database_url, list(apps)), daemon=True
-        )
-        self._thread.start()
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(web_url, database_url, list(apps)), daemon=True
+            )
+            for _ in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Returns when the last probe is in."""
+        """Returns when the last probes are in."""
         self._stopped.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def p99(self, since: float, until: float) -> float:
         """Of seconds from sending to the row, of the probes sent in between; 0 if there are none."""
