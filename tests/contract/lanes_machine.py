@@ -190,6 +190,13 @@ class LanesMachine(RuleBasedStateMachine):
             )
         )
 
+    @precondition(lambda self: "dead_letter" in self.wants)
+    @rule(stream=st.sampled_from(STREAMS), offset=st.integers(0, 9), write=_writes)
+    def dead(self, stream: int, offset: int, write: Write) -> None:
+        segment = self._segment(stream, 0, TOKENS[0], 0, 1)
+        original = Original(offset, wire.row(stream, write), "{}")
+        self._same(lambda lanes: lanes.dead_letter(segment, original, "22003: too large"))
+
     def _same(self, act: Callable[[Any], Any]) -> None:
         assert self._outcome(act, self.memory) == self._outcome(act, self.postgres)
 
