@@ -147,10 +147,13 @@ class KafkaLog:
             time.sleep(POLL_MIN_MS / 1000)
             raise LogAway(f"{type(error).__name__}: {error}") from error
         self._take_events(polled)
-        for partition, found in records.items():
-            if self._ticks is not None:
+        if self._ticks is not None:
+            for revoked in polled.revoked:
+                self._ticks.forget(revoked)
+            for partition, found in records.items():
                 for record in found:
                     self._ticks.polled(partition.partition, record.offset, record.headers)
+        for partition, found in records.items():
             polled.messages[partition.partition] = [
                 Fetched(record.offset, record.value) for record in found
             ]

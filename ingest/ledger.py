@@ -36,7 +36,9 @@ class PostgresLedger:
         self._ticks = ticks
 
     def peek(self, partition: int) -> tuple[StreamRow, int] | None:
-        """Ledger.peek."""
+        """Ledger.peek. Each Load begins here, and so each surprise ends here."""
+        if self._ticks is not None:
+            self._ticks.forget(partition)
         with self._transaction() as connection:
             row = _one(connection, "peek", partition=partition)
         return None if row is None else (StreamRow(*row[:9]), row[9])

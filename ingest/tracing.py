@@ -1,13 +1,16 @@
 """A span for each sampled message: from the poll that brought it to the commit of its tick."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
-Headers = Iterable[tuple[str, bytes]]
+#: Kafka lets a header be null, and anyone who may write to the topic choose it.
+Headers = Iterable[tuple[str, bytes | None]]
+_SAMPLED: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
 #: The traceparent, when the span began and ended (nanoseconds since 1970), and its attributes.
 Tell = Callable[[str, int, int, dict[str, Any]], None]
 
@@ -28,10 +31,14 @@ class Ticks:
         while waiting and waiting[-1][0] >= offset:
             waiting.pop()
             self._count -= 1
-        given = next((value for key, value in headers if key == "traceparent"), b"")
-        if self._count < self._messages_max and _is_sampled(given):
-            waiting.append((offset, given.decode("ascii", "replace"), time.time_ns()))
+        given = next((value for key, value in headers if key == "traceparent"), None) or b""
+        if self._count < self._messages_max and _SAMPLED.fullmatch(given):
+            waiting.append((offset, given.decode("ascii"), time.time_ns()))
             self._count += 1
+
+    def forget(self, partition: int) -> None:
+        """The partition left, or is loaded anew: what waits of it makes room."""
+        self._count -= len(self._waiting.pop(partition, ()))
 
     def committed(self, partition: int, first: int, end: int) -> None:
         """The tick that decided offsets first..end-1 has committed: their spans end now."""
@@ -50,13 +57,6 @@ class Ticks:
                 "notify.chunk.next": end,
             }
             self._tell(traceparent, polled_at, now, attributes)
-
-
-def _is_sampled(traceparent: bytes) -> bool:
-    try:
-        return bool(int(traceparent[-2:], 16) & 1)
-    except ValueError:
-        return False
 
 
 def of_settings() -> Ticks | None:

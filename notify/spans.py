@@ -17,15 +17,21 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _CONTEXT: Final = TraceContextTextMapPropagator()
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 @cache
 def provider(process: str) -> TracerProvider:
     """This process's, made at first use (after a fork); what waits is sent when the process ends."""
+    return made(process)
+
+
+def made(process: str) -> TracerProvider:
+    """A new one, with a thread. Raises ValueError for a variable that OpenTelemetry refuses."""
     name = os.environ.get("OTEL_SERVICE_NAME") or f"notify-{process}"
-    made = TracerProvider(resource=Resource.create({"service.name": name}))
-    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return made
+    new = TracerProvider(resource=Resource.create({"service.name": name}))
+    new.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return new
 
 
 class CallSpan:
@@ -36,11 +42,15 @@ class CallSpan:
 
     def __init__(self, route: str, method: str, given: str | None) -> None:
         tracer = provider("web").get_tracer("notify")
+        is_known = method in _METHODS  # another is a text of the client's, and goes nowhere
         self._span = tracer.start_span(
-            f"{method} {route}",
+            f"{method if is_known else 'HTTP'} {route}",
             context=_under(given),
             kind=SpanKind.SERVER,
-            attributes={"http.request.method": method, "http.route": route},
+            attributes={
+                "http.request.method": method if is_known else "_OTHER",
+                "http.route": route,
+            },
         )
         made = self._span.get_span_context()
         self.traceparent = (

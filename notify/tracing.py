@@ -1,5 +1,6 @@
 """Whether spans are made (NOTIFY_OTEL): where not, nothing of OpenTelemetry is imported by us."""
 
+import os
 from importlib import import_module
 from typing import Final
 
@@ -9,13 +10,22 @@ _NEEDED: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.
 
 
 def checked(*, is_on: bool) -> bool:
-    """`is_on`. Raises ImproperlyConfigured where it is and the libraries are missing."""
-    for name in _NEEDED if is_on else ():
-        try:
+    """`is_on`, but for OTEL_SDK_DISABLED=true. Raises ImproperlyConfigured where the libraries are
+    missing, or refuse a variable: here, not at each request."""
+    if not is_on or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    try:
+        for name in _NEEDED:
             import_module(name)
-        except ImportError as error:
-            raise ImproperlyConfigured(
-                f"NOTIFY_OTEL=1 needs OpenTelemetry ({error}): install the extra, pip install "
-                "'notify[otel]', or set NOTIFY_OTEL=0"
-            ) from None
-    return is_on
+        import_module("notify.spans").made("check").shutdown()
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"NOTIFY_OTEL=1 needs OpenTelemetry ({error}): install the extra, pip install "
+            "'notify[otel]', or set NOTIFY_OTEL=0"
+        ) from None
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"OpenTelemetry refuses a variable of its own ({error}): mend the OTEL_... that it "
+            "is about, or set NOTIFY_OTEL=0"
+        ) from None
+    return True
