@@ -1,10 +1,11 @@
 """The product as real processes on the services of the environment, each test with its own database,
 topic and Redis keys."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -74,13 +75,42 @@ class Running:
         )
 
     def wait_settled(self) -> None:
-        """Wait until bridges tick every stream.
-
-        Tansu 0.6.0 may keep a group waiting for ever after a member that left while it was joining,
-        so tests stop no bridge before it has its partitions.
-        """
+        """Wait until bridges tick every stream."""
         fresh = "SELECT count(*) FROM stream WHERE ticked_at > now() - interval '2 seconds'"
         self.wait("every stream is ticked", lambda: self.rows(fresh) == [(PARTITIONS,)])
+
+    def wait_shared(self, *bridges: str) -> dict[int, str]:
+        """Wait until these have all partitions among them, none of them idle: who has which.
+
+        Tansu 0.6.0 may keep a group waiting for ever after a member that left while another was
+        joining, so tests stop no bridge before each has its partitions. That every stream is ticked
+        does not say so: those that have them tick on while another joins.
+        """
+        owners: dict[int, str] = {}
+
+        def shared() -> bool:
+            owners.clear()
+            owned = [(name, partition) for name in bridges for partition in self._owned(name)]
+            owners.update({partition: name for name, partition in owned})
+            return len(owned) == len(owners) == PARTITIONS and set(owners.values()) == set(bridges)
+
+        self.wait(f"{' and '.join(bridges)} share the partitions", shared)
+        return owners
+
+    def _owned(self, bridge: str) -> set[int]:
+        """What the last bridge of this name has, by its log."""
+        owned: set[int] = set()
+        for line in self.stack.log(bridge).read_text().splitlines():
+            with suppress(ValueError):
+                entry = json.loads(line)
+                match entry.get("event"):
+                    case "bridge_started":
+                        owned.clear()
+                    case "partition_assigned":
+                        owned.add(entry["partition"])
+                    case "partition_revoked":
+                        owned.discard(entry["partition"])
+        return owned
 
     def logs(self) -> list[Path]:
         """The log files so far."""

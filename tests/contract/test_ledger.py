@@ -79,10 +79,11 @@ class Pair:
         self.postgres = PostgresLedger()
         self.database = MemoryDatabase(partitions=PARTITIONS)
         self.memory = MemoryLedger(self.database)
-        Topic.objects.create(id=OLD_TOPIC, name="old", partitions=PARTITIONS, active=False)
+        Topic.objects.create(id=OLD_TOPIC, name="old", partitions=PARTITIONS + 1, active=False)
         Topic.objects.create(id=TOPIC, name="new", partitions=PARTITIONS)
-        # The fake knows one topic, so a stream of another is PostgreSQL's alone.
-        _insert(StreamRow(OF_OLD_TOPIC, OLD_TOPIC, 0, 1, 1, 0, 0, 0))
+        # The fake knows one topic, so a stream of another is PostgreSQL's alone: of a partition that
+        # the new topic has not, or a mutant of `peek` would find whichever of two rows comes first.
+        _insert(StreamRow(OF_OLD_TOPIC, OLD_TOPIC, PARTITIONS, 1, 1, 0, 0, 0))
         for stream in STREAMS:
             row = StreamRow(stream, TOPIC, stream - 1, 2, 2, 0, planned=5, frontier=5)
             self.database.make_stream(row)

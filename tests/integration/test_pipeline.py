@@ -228,10 +228,12 @@ def _add_policy(run: Running, table: str, columns: str, values: str) -> None:
 def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline: Running) -> None:
     records = [_fresh() for _ in range(200)]
     product.start_bridge(pipeline.stack, "second")
+    owners = pipeline.wait_shared("bridge", "second")
+    killed = owners[partition_of(pipeline.app.app_id, PARTITIONS)]
     for n in range(10):
         pipeline.produce([_update(pipeline, record, n) for record in records])
         if n == 4:
-            pipeline.stack.kill("bridge", signal.SIGKILL)
+            pipeline.stack.kill(killed, signal.SIGKILL)
     pipeline.wait(
         "200 records with 10 sessions",
         lambda: (
@@ -243,12 +245,11 @@ def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline:
         ),
         timeout_s=90,
     )
-    pipeline.stack.restart("bridge")
-    time.sleep(8)  # it joins beside the other, which ticks all streams meanwhile
-    pipeline.wait_settled()
+    pipeline.stack.restart(killed)
+    pipeline.wait_shared("bridge", "second")
     pipeline.stack.kill("second", signal.SIGTERM)
     assert pipeline.stack.child("second").wait(30) == 0
-    time.sleep(3)
+    pipeline.wait_shared("bridge")
     pipeline.wait_settled()
 
 
