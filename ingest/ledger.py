@@ -106,6 +106,7 @@ class PostgresLedger:
             for name in (
                 "tidy_hot",
                 "tidy_app_samples",
+                "tidy_refused_samples",
                 "tidy_stream_samples",
                 "tidy_lane_samples",
             ):

@@ -372,6 +372,22 @@ class AppSample(models.Model):
         indexes = [models.Index(fields=["app", "bucket"], name="app_sample_app")]
 
 
+class RefusedSample(models.Model):
+    """Requests of an app that web refused at one of its rate limits in ten seconds, on top of what it
+    sent."""
+
+    pk = models.CompositePrimaryKey("bucket", "app", "limit")
+    bucket = models.DateTimeField()
+    app = models.UUIDField()
+    #: As metrics name it: app_requests, app_updates or record_updates.
+    limit = models.TextField()
+    n = models.BigIntegerField()
+
+    class Meta:
+        db_table = "refused_sample"
+        indexes = [models.Index(fields=["app", "bucket"], name="refused_sample_app")]
+
+
 class StreamSample(models.Model):
     """Ten seconds of a stream, as its bridge saw it: counts of the bucket, the rest as of `at`.
 

@@ -271,6 +271,8 @@ NOTIFY_FIND_UPDATES_PER_S = env.integer("NOTIFY_FIND_UPDATES_PER_S", 20)
 #: An app with so much of all updates, and so many times what it sent in the hour before.
 NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, most=100)
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
+#: Requests of one app that its rate limits refuse a second.
+NOTIFY_FIND_REFUSED_PER_S = env.integer("NOTIFY_FIND_REFUSED_PER_S", 5, least=1)
 NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
 
 # Watching (`manage.py watch`) and telling.

@@ -228,6 +228,10 @@ DELETE FROM hot WHERE bucket < now() - %(hours)s * interval '1 hour'
 -- :tidy_app_samples
 DELETE FROM app_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 
+-- :tidy_refused_samples
+-- What web wrote.
+DELETE FROM refused_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
+
 -- :tidy_stream_samples
 DELETE FROM stream_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 

@@ -54,7 +54,8 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The app's last `seconds`. `is_counted`: it was among the apps with most updates."""
+    """The app's last `seconds`. `is_counted`: it was among the apps with most updates. `refused` requests
+    got 429, and `refused_day` in the last day."""
 
     seconds: float
     updates: int
@@ -62,6 +63,8 @@ class Usage:
     share: float
     is_counted: bool
     dropped: Sequence[tuple[str, int]]
+    refused: int
+    refused_day: int
 
     @property
     def per_s(self) -> float:
@@ -171,6 +174,8 @@ def usage(app: UUID, now: datetime) -> Usage:
     since = _floor(now, _BUCKET_S) - timedelta(seconds=_MINUTE_S - _BUCKET_S)
     ((messages,),) = _rows("messages", since=since)
     ((updates, mirrored, counted),) = _rows("minute", app=app, since=since)
+    yesterday = now - timedelta(seconds=_DAY_S)
+    ((refused_day, refused),) = _rows("refused", app=app, since=yesterday, lately=since)
     return Usage(
         seconds=(now - since).total_seconds(),
         updates=updates,
@@ -178,6 +183,8 @@ def usage(app: UUID, now: datetime) -> Usage:
         share=min(1.0, updates / messages) if messages else 0.0,
         is_counted=bool(counted),
         dropped=[(reason, n) for reason, n in _rows("dropped", app=app, since=since)],
+        refused=refused,
+        refused_day=refused_day,
     )
 
 

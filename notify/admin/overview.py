@@ -24,7 +24,12 @@ _WORKERS: Final = 50
 _FULL_BAR: Final = 100
 #: For how long a worker that said that it stops is still shown.
 _STOPPED_S: Final = 3_600
-_HOT: Final = (findings.HOT_RECORD, findings.HOT_APP)
+#: What names an app or a record of it.
+_NAMING: Final[Mapping[str, str]] = {
+    findings.HOT_RECORD: "{share} of updates in the last {seconds:.0f} s are of one record.",
+    findings.HOT_APP: "{share} of updates in the last {seconds:.0f} s are of one app, over many records.",
+    findings.APP_LIMITED: "Requests of one app are refused with 429 at a rate limit.",
+}
 #: Where on this page a finding of that kind is explained.
 _PANELS: Final[Mapping[str, str]] = {
     findings.HALTED: "partitions",
@@ -105,9 +110,9 @@ def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]
     found = find(seen, bounds)
     if request.user.has_perm("notify.view_hot"):
         return _few((each.kind, _alarm(each, request)) for each in found)
-    hidden = [each for each in found if each.kind in _HOT]
+    hidden = [each for each in found if each.kind in _NAMING]
     told = [(each.kind, Alarm(each.level, _without_names(each, seen))) for each in hidden]
-    nameless = find(replace(seen, hot=[], hot_apps=[], names={}), bounds)
+    nameless = find(replace(seen, hot=[], hot_apps=[], limited=[], names={}), bounds)
     told += [(each.kind, _alarm(each, request)) for each in nameless]
     return _few(sorted(told, key=lambda each: findings.KINDS.index(each[0])))
 
@@ -123,11 +128,8 @@ def _few(told: Iterable[tuple[str, Alarm]]) -> list[Alarm]:
 
 
 def _without_names(finding: Finding, seen: Snapshot) -> str:
-    what = "one record" if finding.kind == findings.HOT_RECORD else "one app, over many records"
-    return (
-        f"{percent(finding.share)} of updates in the last {seen.seconds:.0f} s are of {what}. Ask "
-        "someone who may see hot records."
-    )
+    said = _NAMING[finding.kind].format(share=percent(finding.share), seconds=seen.seconds)
+    return f"{said} Ask someone who may see hot records."
 
 
 def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
@@ -138,6 +140,9 @@ def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
         if may("notify.change_app"):
             return Alarm(finding.level, finding.text, finding.path, "Set its requests a second…")
         return Alarm(finding.level, finding.text, f"{_hot_path()}?app={finding.app}", "Show it")
+    if finding.kind == findings.APP_LIMITED:
+        href = finding.path if may("notify.view_app") else ""
+        return Alarm(finding.level, finding.text, href, "Show its limits")
     if finding.kind == findings.DEAD_LETTERS:
         href = finding.path if may("notify.view_deadletter") else ""
         return Alarm(finding.level, finding.text, href, "Read them")

@@ -19,6 +19,7 @@ BRIDGE_STALLED: Final = "bridge_stalled"
 LANES_STUCK: Final = "lanes_stuck"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
+APP_LIMITED: Final = "app_limited"
 LANE_UNREAD: Final = "lane_unread"
 LAG: Final = "lag"
 DEAD_LETTERS: Final = "dead_letters"
@@ -26,7 +27,7 @@ UNWATCHED: Final = "unwatched"
 #: The worst first: what names a culprit before what only shows that something is wrong.
 KINDS: Final = (
     HALTED, BRIDGE_STALLED, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK, LANE_UNREAD, LAG,
-    WORKER_STALLED, DEAD_LETTERS, UNWATCHED,
+    WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED,
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
@@ -36,6 +37,11 @@ _BY: Final = {
     "user": "subscriptions of this user",
     "alias": "aliases of this user",
     "merged": "anonymous users that logged in as it",
+}
+_LIMITS: Final = {
+    "app_requests": "its limit of requests",
+    "app_updates": "its limit of updates",
+    "record_updates": "the limit of updates of one record",
 }
 
 
@@ -60,6 +66,7 @@ class Bounds:
     hot_per_s: float
     app_share: float
     app_factor: float
+    refused_per_s: float
     lag_s: float
     stalled_s: float
 
@@ -71,6 +78,7 @@ class Bounds:
             hot_per_s=settings.NOTIFY_FIND_UPDATES_PER_S,
             app_share=settings.NOTIFY_FIND_APP_PERCENT / 100,
             app_factor=settings.NOTIFY_FIND_APP_FACTOR,
+            refused_per_s=settings.NOTIFY_FIND_REFUSED_PER_S,
             lag_s=settings.NOTIFY_FIND_LAG_S,
             stalled_s=settings.NOTIFY_STALLED_AFTER_MS / 1000,
         )
@@ -85,6 +93,7 @@ def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
         *_apps(snapshot, limits),
         *_lanes(snapshot, limits),
         *_workers(snapshot, limits),
+        *_limited(snapshot, limits),
         *_rest(snapshot, limits),
     ]
     return sorted(found, key=lambda each: (KINDS.index(each.kind), -each.share))
@@ -154,6 +163,21 @@ def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 def _one_row_explains(hot: HotApp, snapshot: Snapshot) -> bool:
     """Whether half of the app's updates are of one record: then that one is named."""
     return any(each.app == hot.app and each.updates * 2 >= hot.updates for each in snapshot.hot)
+
+
+def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+    for each in snapshot.limited:
+        rate = each.refused / snapshot.seconds
+        if rate >= bounds.refused_per_s:
+            yield Finding(
+                APP_LIMITED,
+                WARN,
+                f"{APP_LIMITED}:{each.app}",
+                f"{rate:,.0f} requests a second of {snapshot.name(each.app)} are refused with 429, "
+                f"past {_LIMITS.get(each.limit, each.limit)} a second.",
+                f"/admin/app/{each.app}/usage/",
+                each.app,
+            )
 
 
 def _streams(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:

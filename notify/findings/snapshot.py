@@ -112,6 +112,16 @@ class HotApp:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitedApp:
+    """An app some of whose requests were refused at a rate limit in the window; `limit`: the one that
+    refused most."""
+
+    app: UUID
+    limit: str
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All of it as of `at`. `seconds` is the length of the window, up to the newest sample; counts are of
     the window, dead letters of the last ten minutes."""
@@ -128,6 +138,7 @@ class Snapshot:
     workers: Sequence[WorkerNow]
     hot: Sequence[HotRecord]
     hot_apps: Sequence[HotApp]
+    limited: Sequence[LimitedApp]
     names: Mapping[UUID, str]
     watched_ago_s: float | None
 
@@ -155,7 +166,9 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         HotApp(whose, updates, mirrored, error, _share(updates, messages), usual)
         for whose, updates, mirrored, error, usual in run("apps", since=since, app=app, top=top)
     ]
-    named = {each.app for each in hot} | {each.app for each in apps} | ({app} if app else set())
+    limited = [LimitedApp(*row) for row in run("limited", since=since, app=app, top=top)]
+    named = {each.app for each in hot} | {each.app for each in apps}
+    named |= {each.app for each in limited} | ({app} if app else set())
     watched = run("watcher", now=now)
     return Snapshot(
         at=now,
@@ -170,6 +183,7 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         workers=[WorkerNow(*row) for row in run("workers", now=now)],
         hot=hot,
         hot_apps=apps,
+        limited=limited,
         names=dict(App.objects.filter(id__in=named).values_list("id", "name")),
         watched_ago_s=watched[0][0] if watched else None,
     )

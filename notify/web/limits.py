@@ -30,6 +30,7 @@ from redis.retry import Retry
 from notify import logs, metrics
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
+from notify.web.refused import RefusedRequests
 
 #: An app's second is leased in so many parts.
 LEASES_A_WINDOW: Final = 20
@@ -112,9 +113,11 @@ class RateLimits:
         shared: Storage | None = None,
         *,
         slow_s: float = 1.0,
+        refused: RefusedRequests | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bounds = bounds
+        self._counter = refused
         self._clock = clock
         self._slow_s = slow_s
         self._shared = None if shared is None else FixedWindowRateLimiter(shared)
@@ -242,6 +245,8 @@ class RateLimits:
 
     def _refused(self, name: str, app: str, limit: int) -> Refused:
         metrics.WEB_LIMITED.labels(name).inc()
+        if self._counter is not None:
+            self._counter.count(app, name)
         now = self._clock()
         if now >= self._said.get(name, 0.0):
             # One line a second and limit: a storm must not become one of log lines.
@@ -255,8 +260,9 @@ class RateLimits:
         )
 
 
-def of_settings() -> RateLimits:
-    """As the settings say, on their Redis. It connects at its first use."""
+def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
+    """As the settings say, on their Redis; what they refuse is counted by `refused`. It connects at its
+    first use."""
     timeout_s = settings.NOTIFY_LIMIT_REDIS_TIMEOUT_MS / 1000
     shared = RedisStorage(
         settings.REDIS_URL,
@@ -267,7 +273,7 @@ def of_settings() -> RateLimits:
         # Its own retries sleep for seconds.
         retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type] # any option of the client is passed on
     )
-    return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s)
+    return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s, refused=refused)
 
 
 def none() -> RateLimits:

@@ -17,6 +17,7 @@ from notify.web.identity import Verifier
 from notify.web.limits import RateLimits
 from notify.web.pipeline import Pipeline
 from notify.web.reads import PostgresReads, Reads
+from notify.web.refused import RefusedRequests, ToPostgres
 
 #: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates.
 READ_SESSIONS: Final = 4
@@ -64,7 +65,11 @@ def build(at_end: ExitStack) -> Services:
         ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
     )
     lines = ack_log.of_settings()
-    for each in (cached, reads, producer, apps, *((lines,) if lines is not None else ())):
+    refusals = ToPostgres()
+    refused = RefusedRequests(refusals)
+    for each in (cached, reads, producer, apps, refusals, refused):
         at_end.callback(each.close)
+    if lines is not None:
+        at_end.callback(lines.close)
     pipeline = Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000)
-    return Services(apps, producer, reads, pipeline, limits.of_settings(), ack_log=lines)
+    return Services(apps, producer, reads, pipeline, limits.of_settings(refused), ack_log=lines)

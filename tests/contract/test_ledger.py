@@ -532,6 +532,11 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
             (hours, APPS[0], hours),
         )
         sql.execute(
+            'INSERT INTO refused_sample (bucket, app, "limit", n) '
+            "VALUES (now() - %s * interval '1 hour', %s, 'app_requests', %s)",
+            (hours, APPS[0], hours),
+        )
+        sql.execute(
             "INSERT INTO lane_sample (stream, lane, at, writes, oldest_s, attempt) "
             "VALUES (1, %s, now() - %s * interval '1 hour', 0, 0, 0)",
             (hours, hours),
@@ -541,6 +546,7 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
     assert sql.execute("SELECT first FROM plan_log").fetchall() == [(0,)]
     kept = settings.NOTIFY_HOT_HOURS - 1
     assert sql.execute("SELECT updates FROM app_sample").fetchall() == [(kept,)]
+    assert sql.execute("SELECT n FROM refused_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT lane FROM lane_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT 1 FROM stream_sample").fetchall() == []
     assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]

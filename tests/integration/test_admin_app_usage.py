@@ -23,6 +23,7 @@ from notify.models import (
     LinkCount,
     LinkLimit,
     Parent,
+    RefusedSample,
     SkipCount,
     Skipped,
     SkipRule,
@@ -192,6 +193,24 @@ def test_its_last_minute(app: App) -> None:
     assert (seen.updates, seen.mirrored, seen.share, seen.is_counted) == (300, 60, 0.3, True)
     assert list(seen.dropped) == [(SKIPPED, 12), (LINK_REFUSED, 3)]
     assert 50 <= seen.seconds < 60
+
+
+def test_its_requests_that_were_refused(staff: Client, app: App) -> None:
+    assert "0 in 24 h" in shown(staff, app)
+    other = App.objects.create(name="Acme")
+    for whose, limit, n, ago in (
+        (app, "app_requests", 4_200, timedelta(seconds=5)),
+        (app, "app_updates", 3, timedelta(seconds=5)),
+        (app, "app_requests", 20_000, timedelta(hours=3)),
+        (app, "app_requests", 999_999, timedelta(hours=25)),
+        (other, "app_requests", 888_888, timedelta(seconds=5)),
+    ):
+        RefusedSample.objects.create(bucket=timezone.now() - ago, app=whose.id, limit=limit, n=n)
+    seen = app_usage.usage(app.id, timezone.now())
+    assert (seen.refused, seen.refused_day) == (4_203, 24_203)
+    page = shown(staff, app)
+    assert "4,203" in page
+    assert "24,203 in 24 h" in page
 
 
 def test_its_day_is_of_24_hours_and_its_own(app: App) -> None:

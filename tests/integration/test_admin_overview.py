@@ -15,6 +15,7 @@ from notify.models import (
     DeadLetter,
     LaneSample,
     QueueSample,
+    RefusedSample,
     Stream,
     StreamSample,
     Watcher,
@@ -93,6 +94,24 @@ def test_who_may_not_view_hot_records_sees_no_names() -> None:
         assert hidden not in answer.text
     assert list(answer.context["hot"]) == []
     assert "Closely Secret" in staff("view_hot").get(INDEX).text
+
+
+def test_an_app_that_is_refused_is_named_to_whom_may_see_it() -> None:
+    for stream in pipeline():
+        sampled(stream)
+    app = App.objects.create(name="Acme Secret")
+    RefusedSample.objects.create(bucket=bucket(), app=app.id, limit="app_requests", n=4_000)
+    told = staff("view_stream").get(INDEX)
+    (alarm,) = told.context["alarms"]
+    assert "Requests of one app are refused" in alarm.text
+    assert "Secret" not in told.text
+    assert str(app.id) not in told.text
+    (alarm,) = staff("view_hot").get(INDEX).context["alarms"]
+    assert "of Acme Secret are refused with 429" in alarm.text
+    assert alarm.href == ""
+    client = staff("view_hot", "view_app")
+    (alarm,) = client.get(INDEX).context["alarms"]
+    assert client.get(alarm.href).context["usage"].refused == 4_000
 
 
 def test_who_has_no_permission_here_sees_nothing_of_it() -> None:

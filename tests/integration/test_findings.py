@@ -20,6 +20,7 @@ from notify.models import (
     LinkCount,
     Parent,
     QueueSample,
+    RefusedSample,
     SkipRule,
     Stream,
     StreamSample,
@@ -139,6 +140,26 @@ def test_an_app_with_what_it_usually_sends(app: App) -> None:
     assert 2 < hottest.usual_per_s < 4
 
 
+def test_apps_that_are_refused_at_their_limits(app: App) -> None:
+    sampled()
+    other = App.objects.create(name="Acme")
+    for whose, limit, n, ago_s in (
+        (app, "app_requests", 30, 0),
+        (app, "app_updates", 70, 0),
+        (app, "app_requests", 9_999, 60),
+        (other, "app_requests", 99, 0),
+    ):
+        RefusedSample.objects.create(bucket=bucket(ago_s), app=whose.id, limit=limit, n=n)
+    seen = snapshot.read()
+    assert seen.limited == [
+        snapshot.LimitedApp(app.id, "app_updates", 100),
+        snapshot.LimitedApp(other.id, "app_requests", 99),
+    ]
+    assert seen.name(other.id) == "Acme"
+    assert [each.app for each in snapshot.read(app=other.id).limited] == [other.id]
+    assert [each.app for each in snapshot.read(top=1).limited] == [app.id]
+
+
 def test_a_stream_without_a_sample_and_nothing_at_all(app: App) -> None:
     seen = snapshot.read()
     assert seen.streams[0].ago_s is None
@@ -152,6 +173,6 @@ def test_as_many_queries_for_many_records(
     sampled()
     for number in range(50):
         hot(app, uuid.UUID(int=number + 1), 10)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         seen = snapshot.read(top=10)
     assert len(seen.hot) == 10

@@ -70,6 +70,8 @@ class Measured:
     cured_s: float | None = None
     #: Seconds from the click until a backlog is worked off at the normal rate.
     drains_s: float | None = None
+    #: Seconds from the cure until the Overview says what the limit refuses.
+    refuses_s: float | None = None
     p99_before_s: float = 0
     p99_during_s: float = 0
     p99_after_s: float = 0
@@ -296,6 +298,9 @@ def one_app(stage: Stage, browser: Browser) -> Measured:
         if _accepted(stage, app) - before <= 2 * 5 * 2:
             measured.cured_s = time.monotonic() - 2 - clicked
             break
+    measured.refuses_s = staff.reads(
+        "/admin/", within_s=WAIT_S, app=name, why="are refused with 429"
+    )
     staff.page.context.close()
     stage.stop()
     return measured

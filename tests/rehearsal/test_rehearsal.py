@@ -43,6 +43,9 @@ def test_one_app_over_many_records(chromium: Browser, tmp_path: Path) -> None:
         named(measured)
         assert measured.record == "", "a row was blamed for what an app did"
         assert measured.cured_s is not None, "its updates did not end"
+        assert measured.refuses_s is not None, "nobody is told that the app is refused"
+        refused = 'SELECT DISTINCT app::text, "limit" FROM refused_sample'
+        assert stage.run.rows(refused) == [(stage.apps[measured.culprit], "app_requests")]
 
 
 @pytest.mark.usefixtures(*SERVICES)

@@ -11,13 +11,16 @@ from notify.findings.snapshot import (
     HotApp,
     HotRecord,
     LaneNow,
+    LimitedApp,
     Snapshot,
     StreamNow,
     WorkerNow,
 )
 
 APP, OTHER, RECORD = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=9)
-BOUNDS = Bounds(hot_share=0.2, hot_per_s=20, app_share=0.4, app_factor=3, lag_s=30, stalled_s=10)
+BOUNDS = Bounds(
+    hot_share=0.2, hot_per_s=20, app_share=0.4, app_factor=3, refused_per_s=5, lag_s=30, stalled_s=10
+)  # fmt: skip
 STREAM = StreamNow(
     1, 0, 0.5, "host:7", log_end=100, planned=100, frontier=100, lag_s=0, held_bytes=0, held_writes=0,
     paused=False, halted=None, ticked_ago_s=0.2,
@@ -31,7 +34,7 @@ FLOOD = HotApp(APP, updates=1_700, mirrored=0, error=0, share=0.85, usual_per_s=
 CALM = Snapshot(
     at=datetime(2026, 11, 23, tzinfo=UTC), seconds=20, messages=2_000, writes=2_000, mirrored=0,
     skipped=0, dead=0, streams=[STREAM], lanes=[LANE], workers=[WORKER], hot=[], hot_apps=[],
-    names={APP: "Closely", OTHER: "Other"}, watched_ago_s=1,
+    limited=[], names={APP: "Closely", OTHER: "Other"}, watched_ago_s=1,
 )  # fmt: skip
 
 
@@ -204,3 +207,13 @@ def test_the_worst_is_said_first() -> None:
         "dead_letters",
     ]
     assert found[1].app == OTHER
+
+
+def test_an_app_that_is_refused_at_its_limit_is_named() -> None:
+    limited = [LimitedApp(APP, "app_requests", 84_000), LimitedApp(OTHER, "record_updates", 99)]
+    (found,) = find(replace(CALM, limited=limited), BOUNDS)
+    assert found.text == (
+        "4,200 requests a second of Closely are refused with 429, past its limit of requests a second."
+    )
+    assert (found.kind, found.level, found.app) == ("app_limited", "warn", APP)
+    assert found.path == f"/admin/app/{APP}/usage/"

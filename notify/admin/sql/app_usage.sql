@@ -13,6 +13,12 @@ SELECT reason, sum(n)::bigint
 FROM skipped WHERE app = %(app)s AND at >= %(since)s
 GROUP BY reason ORDER BY sum(n) DESC
 
+-- :refused
+-- Its requests that were refused at a rate limit since, and of those since the later moment.
+SELECT
+    coalesce(sum(n), 0)::bigint, coalesce(sum(n) FILTER (WHERE bucket >= %(lately)s), 0)::bigint
+FROM refused_sample WHERE app = %(app)s AND bucket >= %(since)s
+
 -- :day
 -- Its updates by slot of the day: 0 is the oldest.
 SELECT

@@ -110,6 +110,19 @@ FROM (
 ) AS hottest
 ORDER BY hottest.updates DESC
 
+-- :limited
+-- The apps of which most requests were refused at a rate limit, each with the limit that refused most.
+SELECT app, (array_agg(name ORDER BY n DESC))[1], sum(n)::bigint
+FROM (
+    SELECT app, "limit" AS name, sum(n) AS n
+    FROM refused_sample
+    WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
+    GROUP BY app, "limit"
+) AS refused
+GROUP BY app
+ORDER BY sum(n) DESC, app
+LIMIT %(top)s
+
 -- :minute_of_record
 SELECT coalesce(sum(direct), 0)::bigint, coalesce(sum(mirrored), 0)::bigint
 FROM hot

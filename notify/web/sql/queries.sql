@@ -78,3 +78,10 @@ SELECT stream.partition, stream.planned, stream.frontier, stream.halted,
 FROM stream JOIN topic ON topic.id = stream.topic_id
 WHERE topic.active
 ORDER BY stream.partition
+
+-- :write_refused
+-- Adds to the ten seconds of now.
+INSERT INTO refused_sample (bucket, app, "limit", n)
+SELECT to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10), app, name, n
+FROM unnest(%(apps)s::uuid[], %(limits)s::text[], %(counts)s::bigint[]) AS told (app, name, n)
+ON CONFLICT (bucket, app, "limit") DO UPDATE SET n = refused_sample.n + excluded.n

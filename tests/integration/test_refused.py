@@ -1,0 +1,69 @@
+"""Refused requests by app, as processes of web write them to PostgreSQL."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+from django.db import connection
+
+from notify.models import RefusedSample
+from notify.web.refused import ToPostgres
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
+APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
+
+
+@pytest.fixture
+def web() -> Iterator[ToPostgres]:
+    """What a process of web has."""
+    with closing(ToPostgres()) as found:
+        yield found
+
+
+def total(app: str) -> int:
+    return sum(RefusedSample.objects.filter(app=app).values_list("n", flat=True))
+
+
+def test_counts_of_the_same_seconds_add_up(web: ToPostgres) -> None:
+    web({(APPS[0], "app_requests"): 3, (APPS[1], "app_requests"): 1})
+    web({(APPS[0], "app_requests"): 4, (APPS[0], "app_updates"): 2})
+    assert (total(APPS[0]), total(APPS[1])) == (9, 1)
+    assert set(RefusedSample.objects.values_list("limit", flat=True)) == {
+        "app_requests",
+        "app_updates",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_and(extract(epoch FROM bucket)::bigint % 10 = 0 AND bucket <= now() "
+            "AND bucket > now() - interval '1 minute') FROM refused_sample"
+        )
+        assert cursor.fetchone() == (True,)
+
+
+def test_processes_do_not_wait_for_each_other_in_a_ring() -> None:
+    """Each names the apps in another order."""
+
+    def process(number: int) -> None:
+        with closing(ToPostgres()) as web:
+            for _ in range(40):
+                web({(app, "app_requests"): 1 for app in APPS[number:] + APPS[:number]})
+
+    with ThreadPoolExecutor(6) as threads:
+        for each in [threads.submit(process, number) for number in range(6)]:
+            each.result()
+    assert [total(app) for app in APPS] == [240] * len(APPS)
+
+
+def test_a_lost_session_is_replaced(web: ToPostgres) -> None:
+    web({(APPS[0], "app_requests"): 1})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE application_name = 'notify-web-refused' AND datname = current_database()"
+        )
+    with pytest.raises(psycopg.OperationalError):
+        web({(APPS[0], "app_requests"): 10})
+    web({(APPS[0], "app_requests"): 100})
+    assert total(APPS[0]) == 101
