@@ -22,6 +22,7 @@ from notify.models import (
     WorkerSample,
 )
 from tests.sampled_incident import (
+    AHEAD_S,
     RECORD,
     bucket,
     flood,
@@ -100,7 +101,7 @@ def test_an_app_that_is_refused_is_named_to_whom_may_see_it() -> None:
     for stream in pipeline():
         sampled(stream)
     app = App.objects.create(name="Acme Secret")
-    RefusedSample.objects.create(bucket=bucket(), app=app.id, limit="app_requests", n=4_000)
+    RefusedSample.objects.create(bucket=bucket(-AHEAD_S), app=app.id, limit="app_requests", n=4_000)
     told = staff("view_stream").get(INDEX)
     (alarm,) = told.context["alarms"]
     assert "Requests of one app are refused" in alarm.text
