@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,7 +264,7 @@ def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Runnin
     ]
     assert stopped[-1]["in_flight"] == 0
     pipeline.stack.restart("bridge")
-    time.sleep(3)
+    pipeline.wait_shared("bridge")
     pipeline.wait_settled()
 
 
