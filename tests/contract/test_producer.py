@@ -29,6 +29,7 @@ from notify.producer import (
 from notify.topic import Topics
 from tests.fake_producer import FakeProducer
 from tests.fake_web import APP, STRICT_APP
+from tests.waiting import wait_for
 
 PARTITIONS = 4
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -241,6 +242,12 @@ def own_broker(directory: Path) -> Iterator[tuple[list[str], "subprocess.Popen[b
             process.wait()
 
 
+def _stands_still(pid: int) -> bool:
+    """Whether a stop signal has reached each of its threads: those that ran meanwhile still answer."""
+    states = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+
+
 @REFUSED_SOCKETS
 def test_it_comes_back_after_kafka_stood_still(tmp_path: Path, sockets_collected: None) -> None:
     """kafka-python's idempotent producer alone does not: it hangs after an expired retry."""
@@ -250,6 +257,7 @@ def test_it_comes_back_after_kafka_stood_still(tmp_path: Path, sockets_collected
         producer = TopicProducer(servers, "t", bytes_max=1_000_000, ack_timeout_ms=1_500)
         assert send(producer, b"x") == [0]
         broker.send_signal(signal.SIGSTOP)
+        wait_for(lambda: _stands_still(broker.pid))
         for _ in range(2):
             with pytest.raises(Unavailable):
                 send(producer, b"x")
