@@ -6,6 +6,7 @@ others. Rounds alternate, so that what else the machine does hits all alike; med
 * kafka: PUT /players/{id} as it is, answered after Kafka's ack;
 * sync: the same view writing the row to PostgreSQL before it answers (tests/benchmarks/edge_app.py);
 * none: the same view answering what it has parsed and checked;
+* traced, sampled: kafka with a span for each request (NOTIFY_OTEL), or for one in a hundred;
 * batches of 100 against a bare producer of the same messages;
 * kafka and sync while PostgreSQL is stopped.
 """
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,18 @@ from tests.benchmarks.http_load import Load, request
 from tests.benchmarks.prepared import producer
 from tests.running import Running, running
 
-ENDS: Final = ("kafka", "sync", "none")
+#: What each server is started with.
+ENDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "kafka": {},
+    "sync": {"NOTIFY_BENCH_END": "sync"},
+    "none": {"NOTIFY_BENCH_END": "none"},
+    "traced": {"NOTIFY_OTEL": "1"},
+    "sampled": {
+        "NOTIFY_OTEL": "1",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    },
+}
 CONNECTIONS: Final = 32
 DEVICES: Final = 5_000
 BATCH: Final = 100
@@ -69,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(run: Running, arguments: argparse.Namespace) -> None:
+    sink = free_port()
+    run.stack.spawn("sink", [product.PYTHON, "-m", "tests.benchmarks.otlp_sink", str(sink)])
+    run.stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{sink}"
     servers = {end: serve(run.stack, end) for end in ENDS}
     for address in servers.values():
         wait_for(run, address)
@@ -86,9 +101,11 @@ def _measure(run: Running, arguments: argparse.Namespace) -> None:
     rates = {end: statistics.median(load.per_s for load in loads) for end, loads in found.items()}
     for end, loads in found.items():
         p50, p99 = (statistics.median(load.percentile_ms(p) for load in loads) for p in (0.5, 0.99))
-        print(f"{end:6} {rates[end]:8,.0f} requests/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms")
+        print(f"{end:7} {rates[end]:8,.0f} requests/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms")
     print(f"kafka / sync {rates['kafka'] / rates['sync']:.2f} (target 1.5)")
     print(f"kafka / none {rates['kafka'] / rates['none']:.2f} (target 0.7)")
+    for end in ("traced", "sampled"):
+        print(f"{end} / kafka {rates[end] / rates['kafka']:.2f}")
     _batches(run, servers["kafka"], arguments)
     if arguments.stopped_s:
         _stop_postgres(run, servers, single, arguments)
@@ -104,7 +121,7 @@ def serve(stack: Stack, end: str) -> tuple[str, int]:
             *("tests.benchmarks.edge_app:application", "--host", "127.0.0.1", "--port", str(port)),
             *("--workers", "1", "--blocking-threads", "24"),
         ],
-        env={"NOTIFY_BENCH_END": end},
+        env=ENDS[end],
     )
     os.sched_setaffinity(child.pid, {0})
     return "127.0.0.1", port
