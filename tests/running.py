@@ -100,17 +100,29 @@ class Running:
     def _owned(self, bridge: str) -> set[int]:
         """What the last bridge of this name has, by its log."""
         owned: set[int] = set()
-        for line in self.stack.log(bridge).read_text().splitlines():
-            with suppress(ValueError):
-                entry = json.loads(line)
-                match entry.get("event"):
-                    case "bridge_started":
-                        owned.clear()
-                    case "partition_assigned":
-                        owned.add(entry["partition"])
-                    case "partition_revoked":
-                        owned.discard(entry["partition"])
+        for line in self.events(
+            "bridge_started", "partition_assigned", "partition_revoked", of=bridge
+        ):
+            match line["event"]:
+                case "bridge_started":
+                    owned.clear()
+                case "partition_assigned":
+                    owned.add(line["partition"])
+                case "partition_revoked":
+                    owned.discard(line["partition"])
         return owned
+
+    def events(self, *names: str, of: str | None = None) -> list[dict[str, Any]]:
+        """The lines so far of these events, log by log: of all processes, or of one. What is no JSON,
+        as a line that is being written, is left out."""
+        found: list[dict[str, Any]] = []
+        for path in self.logs() if of is None else [self.stack.log(of)]:
+            for text in path.read_text().splitlines():
+                with suppress(ValueError):
+                    line = json.loads(text)
+                    if isinstance(line, dict) and line.get("event") in names:
+                        found.append(line)
+        return found
 
     def logs(self) -> list[Path]:
         """The log files so far."""

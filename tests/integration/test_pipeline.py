@@ -257,11 +257,7 @@ def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Runnin
     pipeline.produce([_update(pipeline, _fresh(), 1) for _ in range(100)])
     pipeline.stack.kill("bridge", signal.SIGTERM)
     assert pipeline.stack.child("bridge").wait(30) == 0
-    stopped = [
-        json.loads(line)
-        for line in pipeline.stack.log("bridge").read_text().splitlines()
-        if "bridge_stopped" in line
-    ]
+    stopped = pipeline.events("bridge_stopped", of="bridge")
     assert stopped[-1]["in_flight"] == 0
     pipeline.stack.restart("bridge")
     pipeline.wait_shared("bridge")

@@ -4,7 +4,6 @@ import email
 import email.policy
 import hashlib
 import hmac
-import json
 import signal
 import socket
 import uuid
@@ -67,13 +66,6 @@ def alerts(run: Running, kind: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def lines(run: Running, *events: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for path in run.logs():
-        found += [json.loads(line) for line in path.read_text().splitlines() if line[:1] == "{"]
-    return [each for each in found if each["event"] in events]
-
-
 def updates(run: Running, n: int) -> list[Update]:
     return [Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m") for _ in range(n)]
 
@@ -121,7 +113,7 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     assert alert["error"] == ""
     logged = [
         (each["event"], each["level"])
-        for each in lines(run, "finding_opened", "finding_closed")
+        for each in run.events("finding_opened", "finding_closed")
         if each["kind"] == "worker_stalled"
     ]
     assert logged == [("finding_opened", "warning"), ("finding_closed", "info")]
@@ -136,7 +128,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
         product.start_watch(run.stack, name)
     seat = "SELECT name FROM watcher WHERE at > clock_timestamp() - interval '3 seconds'"
     run.wait("one acts", lambda: bool(run.rows(seat)))
-    run.wait("both look", lambda: len(lines(run, "watch_started")) == 2)
+    run.wait("both look", lambda: len(run.events("watch_started")) == 2)
     ((first,),) = run.rows(seat)
     pids = {name: run.stack.child(name).identity.pid for name in ("watch-1", "watch-2")}
     acting = next(name for name, pid in pids.items() if first.endswith(f":{pid}"))
@@ -146,7 +138,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     run.stack.kill(acting, signal.SIGSTOP)
     run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]), timeout_s=40)
     run.stack.kill(acting, signal.SIGCONT)
-    run.wait("the first notices", lambda: bool(lines(run, "watch_stands_by")))
+    run.wait("the first notices", lambda: bool(run.events("watch_stands_by")))
     ((second,),) = run.rows("SELECT name FROM watcher")
     assert second.endswith(f":{pids[other]}")
 
@@ -154,14 +146,14 @@ def test_one_acts_and_another_follows(run: Running) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name LIKE 'notify watch%%' AND datname = current_database()"
     )
-    run.wait("one acts again", lambda: len(lines(run, "watch_acts")) >= 3)
+    run.wait("one acts again", lambda: len(run.events("watch_acts")) >= 3)
     run.wait("and says so", lambda: bool(run.rows(seat)))
     assert len(alerts(run, "bridge_stalled")) == 4
     assert run.stack.ended() == []
     for name in pids:
         run.stack.kill(name, signal.SIGTERM)
     run.wait("both end", lambda: set(run.stack.ended()) == set(pids), timeout_s=10)
-    assert len(lines(run, "watch_stopped")) == 2
+    assert len(run.events("watch_stopped")) == 2
 
 
 def test_without_redis_it_goes_on_and_says_so(
@@ -192,8 +184,8 @@ def test_a_receiver_that_hangs_delays_no_other(
             product.start_watch(run.stack)
             run.wait("four are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
             run.wait("three are mailed", lambda: len(post.mails) == 3)
-            run.wait("the rest is summed up", lambda: bool(lines(run, "alerts_muted")))
-            run.wait("the hook is tried", lambda: bool(lines(run, "alert_not_told")))
+            run.wait("the rest is summed up", lambda: bool(run.events("alerts_muted")))
+            run.wait("the hook is tried", lambda: bool(run.events("alert_not_told")))
             assert all(each["posted_at"] is None for each in alerts(run, "bridge_stalled"))
             assert len(post.mails) == 3
             looked = "SELECT at FROM watcher"
