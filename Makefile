@@ -71,5 +71,6 @@ $(INSTALLED): requirements/dev.txt
 		echo "set-up: $$($$python --version)"; \
 		rm -rf $(VENV); $$python -m venv $(VENV); }
 	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-		--require-hashes -r requirements/dev.txt
+		--require-hashes --no-deps -r requirements/dev.txt
+	@$(VENV)/bin/python -m pip check --disable-pip-version-check
 	@touch $@

@@ -129,7 +129,7 @@ def test_every_service_has_a_health_check_but_the_one_that_ends() -> None:
 
 
 def test_the_image_installs_the_lock_and_does_not_run_as_root() -> None:
-    assert "--require-hashes -r /base.txt" in IMAGE
+    assert "--require-hashes --no-deps -r /base.txt" in IMAGE
     assert "COPY requirements/base.txt /base.txt" in IMAGE
     stages = IMAGE.split("\nFROM ")
     assert re.findall(r"^USER (\w+)$", stages[-1], re.MULTILINE) == ["notify"]
