@@ -19,6 +19,7 @@ from ingest.ports import (
     LedgerAway,
     Log,
     LogAway,
+    LogEnd,
     Part,
     Samples,
     Tick,
@@ -44,6 +45,10 @@ SAMPLE_EVERY_MS: Final = 1_000
 TIDY_EVERY_MS: Final = 600_000
 #: A batch is not sent again while so many tasks wait in its queue: nobody is reading it.
 QUEUED_MAX: Final = 100
+#: A log end older than this says nothing of whether Kafka answers now.
+LOG_END_FRESH_MS: Final = 3_000
+#: How often the wait for an unread partition doubles: each new connection costs the group a rebalance.
+UNREAD_DOUBLINGS_MAX: Final = 5
 #: A Redis that failed is not asked again before this: each failure may take as long as a timeout, and
 #: a bridge that spends one on every lane neither polls nor ticks.
 REDIS_AGAIN_MS: Final = 1_000
@@ -72,10 +77,13 @@ class Bridge:
         self._held: dict[int, Held] = {}
         self._draining = False
         self._next_commit = self._next_sample = self._next_tidy = self._next_redis = 0
+        #: Partitions for which the log was opened again: how often, and where they stood.
+        self._deaf: dict[int, tuple[int, int]] = {}
 
     def step(self, poll_ms: int) -> None:
         """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
         self.poll(poll_ms)
+        self.check_reading()
         self.load()
         self.tick()
         self.dispatch()
@@ -160,6 +168,45 @@ class Bridge:
         if pause != held.paused:
             (self._log.pause if pause else self._log.resume)(held.partition)
             held.paused = pause
+
+    def check_reading(self) -> None:
+        """Open the log again if a partition brings nothing for long although its log goes on.
+
+        Fetches raise no error then: whatever the client or a connection has lost, a new one has not.
+        """
+        now = self._clock.now_ms()
+        deaf = []
+        for held in self._held.values():
+            end = self._end(held)
+            held.look(end, now)
+            if held.memory is not None and end is not None and self._is_deaf(held, end, now):
+                deaf.append((held, held.memory.position, end.offset))
+        if not deaf:
+            return
+        for held, position, end_offset in deaf:
+            times, _ = self._deaf.get(held.partition, (0, 0))
+            self._deaf[held.partition] = (times + 1, position)
+            logs.get().error(
+                "partition_unread",
+                partition=held.partition,
+                position=position,
+                log_end=end_offset,
+                seconds=held.unread_ms(now) / 1000,
+            )
+        metrics.BRIDGE_REOPENED.inc()
+        for partition in self._held:
+            metrics.forget_partition(partition)
+        self._held.clear()
+        self._log.reopen()
+
+    def _is_deaf(self, held: Held, end: LogEnd, now: int) -> bool:
+        """Whether a new connection is due. Not while Kafka answers nobody: the end is old then."""
+        times, stood_at = self._deaf.get(held.partition, (0, 0))
+        if held.stood_at > stood_at:
+            self._deaf.pop(held.partition, None)
+            times = 0
+        wait = self._limits.unread_after_ms << min(times, UNREAD_DOUBLINGS_MAX)
+        return held.unread_ms(now) >= wait and end.age_ms < LOG_END_FRESH_MS
 
     def load(self) -> None:
         """Load the partitions whose time has come (rule 4).
@@ -321,10 +368,14 @@ class Bridge:
 
     def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:
         name = str(held.partition)
-        end = self._end(held)
+        end = self._log_end(held, memory)
         if end is not None:
             metrics.BRIDGE_LAG_MESSAGES.labels(partition=name).set(end - memory.stream.frontier)
-        metrics.BRIDGE_LAG_SECONDS.labels(partition=name).set(memory.age_ms(now) / 1000)
+        unread_ms = held.unread_ms(self._clock.now_ms())
+        metrics.BRIDGE_LAG_SECONDS.labels(partition=name).set(
+            max(memory.age_ms(now), unread_ms) / 1000
+        )
+        metrics.BRIDGE_UNREAD_SECONDS.labels(partition=name).set(unread_ms / 1000)
         metrics.BRIDGE_HELD_BYTES.labels(partition=name).set(memory.window.held_bytes)
         metrics.BRIDGE_WINDOW_OFFSETS.labels(partition=name).set(
             memory.stream.planned - memory.stream.frontier
@@ -349,12 +400,17 @@ class Bridge:
             metrics.BRIDGE_SKIPPED.labels(reason=row.reason).inc(row.n)
         metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
 
-    def _end(self, held: Held) -> int | None:
+    def _end(self, held: Held) -> LogEnd | None:
         """The log end, if it is known: the partition may have left a moment ago."""
         try:
             return self._log.end(held.partition)
         except LogAway:
             return None
+
+    def _log_end(self, held: Held, memory: Memory) -> int | None:
+        """The log end as of now: what was read since it was asked for counts too."""
+        end = self._end(held)
+        return None if end is None else max(end.offset, memory.position)
 
     def dispatch(self) -> None:
         """Send each lane's next batches, those of all live streams in one task (rule 6)."""
@@ -442,7 +498,8 @@ class Bridge:
 
     def _samples(self) -> Samples:
         live = list(self._live())
-        return samples.take(live, {held.partition: self._end(held) for held, _ in live})
+        ends = {held.partition: self._log_end(held, memory) for held, memory in live}
+        return samples.take(live, ends, self._clock.now_ms())
 
     def commit_offsets(self) -> None:
         """Tell Kafka the frontiers, for its own lag tools (rule 12); nothing acts on them."""

@@ -3,14 +3,21 @@
 kafka-python 3.0.12, as measured: `poll` with 5 ms or less never gets its positions after a join;
 the rebalance listener runs on the IO thread, so it only queues; with `auto_offset_reset='none'` the
 first poll after an assignment raises, until the partition is sought.
+
+A partition that is paused while kafka-python holds some messages of a fetch of it, and has handed out
+others, is never read again after `resume` (tests/contract/test_consumer.py shows it). So no fetch is
+ever left half handed out: each poll takes all that was fetched, and the size of a fetch
+(NOTIFY_FETCH_BYTES) bounds a poll, not a number of messages. That also serves partitions alike: no
+poll brings more than one fetch of each.
 """
 
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -23,14 +30,21 @@ from kafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from ingest.ports import Fetched, LogAway, Polled
+from ingest.log_ends import LogEnds
+from ingest.ports import Fetched, LogAway, LogEnd, Polled
 from ingest.tracing import Ticks
 from notify import kafka_client
 from notify.domain.stream import LogFacts
 from notify.topic import TopicError, Topics
 
 POLL_MIN_MS: Final = 10
+#: A poll takes whatever was fetched: see above.
+_ALL: Final = sys.maxsize
 FACTS_TIMEOUT_MS: Final = 5_000
+#: A fetch has room for so many partitions with a backlog. Tansu 0.6.0 observes only the whole.
+PARTITIONS_A_FETCH: Final = 4
+#: How long leaving the group may take when the log is opened again: its connection may be dead.
+CLOSE_TIMEOUT_MS: Final = 1_000
 #: The longest wait between two tries to connect: kafka-python's 30 s would outlast Kafka's absence.
 RECONNECT_MAX_MS: Final = 1_000
 #: A leader that did not know the topic's partitions yet gives them to nobody, and asks again only when
@@ -88,7 +102,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python
 class KafkaLog:
     """One member of the group, reading one topic; making one raises LogAway too.
 
-    `facts` asks about the topic's partitions.
+    `facts` asks about the topic's partitions, `ends` where their logs end. `fetch_bytes` bounds what one
+    poll brings from one broker; a larger message comes alone.
     """
 
     def __init__(
@@ -98,28 +113,37 @@ class KafkaLog:
         topic: str,
         group: str,
         facts: Callable[[Collection[int]], Mapping[int, LogFacts]],
+        ends: LogEnds,
         session_timeout_ms: int,
         heartbeat_ms: int,
         fetch_bytes: int,
-        max_poll: int,
         ticks: Ticks | None = None,
     ) -> None:
         self._topic = topic
         self._ticks = ticks
         self._ask = facts
+        self._ends = ends
         self._listener = _Listener()
+        self._opened: KafkaConsumer | None = None
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": list(servers),
+            "group_id": group,
+            "session_timeout_ms": session_timeout_ms,
+            "heartbeat_interval_ms": heartbeat_ms,
+            "fetch_max_bytes": fetch_bytes,
+            "max_partition_fetch_bytes": max(1, fetch_bytes // PARTITIONS_A_FETCH),
+        }
+        self._open()
+
+    def _open(self) -> None:
         with _away():
-            self._consumer = kafka_client.connected(
+            consumer = kafka_client.connected(
                 KafkaConsumer,
-                bootstrap_servers=list(servers),
-                group_id=group,
+                **self._options,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
-                session_timeout_ms=session_timeout_ms,
-                heartbeat_interval_ms=heartbeat_ms,
-                max_partition_fetch_bytes=fetch_bytes,
-                max_poll_records=max_poll,
+                max_poll_records=_ALL,
                 fetch_max_wait_ms=100,
                 reconnect_backoff_max_ms=RECONNECT_MAX_MS,
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
@@ -127,14 +151,24 @@ class KafkaLog:
                 metrics_enabled=False,
                 bootstrap_timeout_ms=FACTS_TIMEOUT_MS,
             )
-            _let_polls_wait(self._consumer)
+            _let_polls_wait(consumer)
             # Known before the group is joined: a leader without it gives the partitions to nobody, and
             # what it hears while it does so it may take for what it gave.
-            self._consumer.partitions_for_topic(topic)
-            self._consumer.subscribe([topic], listener=self._listener)
+            consumer.partitions_for_topic(self._topic)
+            self._listener = _Listener()
+            consumer.subscribe([self._topic], listener=self._listener)
+        self._opened = consumer
+
+    @property
+    def _consumer(self) -> KafkaConsumer:
+        if self._opened is None:
+            raise LogAway("the consumer is being opened again")
+        return self._opened
 
     def poll(self, timeout_ms: int) -> Polled:
         """Log.poll."""
+        if self._opened is None:
+            self._open()
         polled = Polled()
         try:
             records = self._consumer.poll(timeout_ms=max(timeout_ms, POLL_MIN_MS))
@@ -159,6 +193,13 @@ class KafkaLog:
             ]
         return polled
 
+    def reopen(self) -> None:
+        """Log.reopen. The next poll opens it."""
+        consumer, self._opened = self._opened, None
+        if consumer is not None:
+            with suppress(LogAway), _away():
+                consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
     def _take_events(self, polled: Polled) -> None:
         while self._listener.events:
             is_assigned, partitions = self._listener.events.popleft()
@@ -168,6 +209,7 @@ class KafkaLog:
                         listed.remove(partition)
                 (polled.assigned if is_assigned else polled.revoked).append(partition)
         held = {found.partition for found in self._consumer.assignment()}
+        self._ends.watch(held)
         polled.assigned = [
             partition
             for partition in polled.assigned
@@ -200,11 +242,9 @@ class KafkaLog:
             raise LogAway("the consumer has no position yet")
         return int(position)
 
-    def end(self, partition: int) -> int | None:
+    def end(self, partition: int) -> LogEnd | None:
         """Log.end."""
-        with _away():
-            end = self._consumer.highwater(self._at(partition))
-        return None if end is None else int(end)
+        return self._ends.end(partition)
 
     def pause(self, partition: int) -> None:
         """Log.pause."""
@@ -228,8 +268,10 @@ class KafkaLog:
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
-        with _away():
-            self._consumer.close(autocommit=False)
+        self._ends.close()
+        if self._opened is not None:
+            with _away():
+                self._opened.close(autocommit=False)
 
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)

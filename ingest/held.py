@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
-from ingest.ports import Fetched, Loaded, Part
+from ingest.ports import Fetched, Loaded, LogEnd, Part
 from notify.domain import plan as plans
 from notify.domain import window as windows
 from notify.domain.decide import OWN_ONLY, Decision, Write, writes
@@ -32,6 +32,7 @@ class Limits:
     resend_after_max_ms: int = 8_000
     hot_records: int = 200
     hot_apps: int = 200
+    unread_after_ms: int = 10_000
 
 
 class Phase(StrEnum):
@@ -187,10 +188,28 @@ class Held:
     failures: int = 0
     paused: bool = True
     memory: Memory | None = None
+    #: Where the position stood at the last look, and since when fetches bring nothing there although
+    #: the log goes on.
+    stood_at: int = -1
+    unread_since: int | None = None
 
     def live(self) -> Memory | None:
         """The memory, if the stream may be ticked."""
         return self.memory if self.phase is Phase.LIVE else None
+
+    def look(self, end: LogEnd | None, now: int) -> None:
+        """Note whether the partition is read: its position moves, or stands at the log's end."""
+        position = None if self.memory is None else self.memory.position
+        waits = position is not None and end is not None and end.offset > position
+        if not waits or self.paused or position != self.stood_at:
+            self.unread_since = None
+        elif self.unread_since is None:
+            self.unread_since = now
+        self.stood_at = -1 if position is None else position
+
+    def unread_ms(self, now: int) -> int:
+        """For how long nothing was read although the log goes on; 0 if it is read."""
+        return 0 if self.unread_since is None else now - self.unread_since
 
     def forget(self, retry_at: int) -> None:
         """Rule 8: drop all memory; a Load follows at `retry_at`."""

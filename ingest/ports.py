@@ -44,6 +44,13 @@ class Polled:
     messages: dict[int, list[Fetched]] = field(default_factory=dict)
 
 
+class LogEnd(NamedTuple):
+    """The log end of a partition as the brokers said it `age_ms` ago."""
+
+    offset: int
+    age_ms: int
+
+
 class Log(Protocol):
     """The consumer of the topic, one member of the group. Every method raises LogAway."""
 
@@ -63,8 +70,12 @@ class Log(Protocol):
         """The offset after all that polls have brought, holes included."""
         ...
 
-    def end(self, partition: int) -> int | None:
-        """The log end as of the last fetch, None before any."""
+    def end(self, partition: int) -> LogEnd | None:
+        """The log end, asked of the brokers apart from all fetches; None before any answer."""
+        ...
+
+    def reopen(self) -> None:
+        """Drop all connections and join the group anew. Every partition has left, without an event."""
         ...
 
     def pause(self, partition: int) -> None:
@@ -147,6 +158,7 @@ class StreamSample(NamedTuple):
     planned: int
     frontier: int
     lag_s: float
+    unread_s: float
     held_bytes: int
     held_writes: int
     paused: bool

@@ -10,8 +10,11 @@ from notify import metrics
 from notify.domain.window import Lane
 
 
-def take(live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None]) -> Samples:
-    """How all of them stand; what was counted starts from nothing then. `ends` by partition."""
+def take(
+    live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None], now_ms: int
+) -> Samples:
+    """How all of them stand; what was counted starts from nothing then. `ends` by partition; `now_ms`
+    by the bridge's clock."""
     records: list[HotRow] = []
     apps: list[AppRow] = []
     streams: list[StreamSample] = []
@@ -27,7 +30,8 @@ def take(live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None]) ->
         largest += memory.counts.largest()
         of_lanes = [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
         lanes += of_lanes
-        streams.append(_stream(held, memory, ends.get(held.partition), of_lanes))
+        end, unread_ms = ends.get(held.partition), held.unread_ms(now_ms)
+        streams.append(_stream(held, memory, end, unread_ms, of_lanes))
         total += memory.counts.total
     _show_lanes(lanes)
     _show_ranks(largest, total)
@@ -35,7 +39,7 @@ def take(live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None]) ->
 
 
 def _stream(
-    held: Held, memory: Memory, end: int | None, lanes: Iterable[LaneSample]
+    held: Held, memory: Memory, end: int | None, unread_ms: int, lanes: Iterable[LaneSample]
 ) -> StreamSample:
     tally = memory.counts.take_tally()
     return StreamSample(
@@ -44,7 +48,8 @@ def _stream(
         log_end=end,
         planned=memory.stream.planned,
         frontier=memory.stream.frontier,
-        lag_s=memory.age_ms(memory.counts.now) / 1000,
+        lag_s=max(memory.age_ms(memory.counts.now), unread_ms) / 1000,
+        unread_s=unread_ms / 1000,
         held_bytes=memory.window.held_bytes,
         held_writes=sum(lane.writes for lane in lanes),
         paused=held.paused,

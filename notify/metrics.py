@@ -59,6 +59,11 @@ BRIDGE_HALTED = Gauge("notify_bridge_halted", "1 while the stream is halted.", [
 BRIDGE_PAUSED = Gauge(
     "notify_bridge_paused", "1 while fetching waits for what is held.", ["partition"]
 )
+BRIDGE_UNREAD_SECONDS = Gauge(
+    "notify_bridge_unread_seconds",
+    "How long fetches have brought nothing of a partition although its log goes on.",
+    ["partition"],
+)
 BRIDGE_LANE_WRITES = Gauge(
     "notify_bridge_lane_writes", "Writes that wait or are in flight.", ["lane"]
 )
@@ -88,6 +93,9 @@ BRIDGE_CHUNK_MESSAGES = Histogram(
 BRIDGE_TASK_ROWS = Histogram("notify_bridge_task_rows", "Rows of a task sent.", buckets=_SIZES)
 BRIDGE_RESENT = Counter("notify_bridge_resent_total", "Batches sent again.")
 BRIDGE_SURPRISES = Counter("notify_bridge_surprises_total", "Streams forgotten and loaded again.")
+BRIDGE_REOPENED = Counter(
+    "notify_bridge_reopened_total", "New connections to Kafka because a partition was not read."
+)
 BRIDGE_LOADS = Counter("notify_bridge_loads_total", "Loads.", ["outcome"])
 BRIDGE_SKIPPED = Counter("notify_bridge_skipped_total", "Writes and links dropped.", ["reason"])
 BRIDGE_DEAD_LETTERS = Counter("notify_bridge_dead_letters_total", "Messages that can't be decided.")
@@ -144,6 +152,7 @@ _OF_A_PARTITION: Final = (
     BRIDGE_WINDOW_OFFSETS,
     BRIDGE_HALTED,
     BRIDGE_PAUSED,
+    BRIDGE_UNREAD_SECONDS,
 )
 
 

@@ -406,6 +406,8 @@ class StreamSample(models.Model):
     #: Age of the oldest update that is not applied; `lag_s_max`: the most in the bucket.
     lag_s = models.FloatField()
     lag_s_max = models.FloatField()
+    #: How long fetches have brought nothing although the log goes on; 0 if the partition is read.
+    unread_s = models.FloatField(db_default=0.0)
     held_bytes = models.BigIntegerField()
     #: Writes that are decided and not known to be applied, merged ones once.
     held_writes = models.BigIntegerField()

@@ -210,6 +210,10 @@ NOTIFY_TASK_ROWS = env.integer("NOTIFY_TASK_ROWS", window.TASK_ROWS, least=1)
 NOTIFY_TASK_BYTES = env.integer("NOTIFY_TASK_BYTES", window.TASK_BYTES, least=1)
 
 # The bridge.
+#: What one fetch brings from one broker, a quarter of it of one partition; a larger message comes alone.
+NOTIFY_FETCH_BYTES = env.integer("NOTIFY_FETCH_BYTES", 1024 * 1024, least=1)
+#: A partition whose fetches bring nothing for so long, though its log goes on: the bridge connects anew.
+NOTIFY_UNREAD_AFTER_MS = env.integer("NOTIFY_UNREAD_AFTER_MS", 10_000, least=1_000)
 #: A batch that has not landed is sent again after this, then after twice as long, up to the most.
 NOTIFY_RESEND_AFTER_MS = env.integer("NOTIFY_RESEND_AFTER_MS", 2_000, least=1)
 NOTIFY_RESEND_AFTER_MAX_MS = env.integer("NOTIFY_RESEND_AFTER_MAX_MS", 8_000, least=1)

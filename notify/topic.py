@@ -157,19 +157,28 @@ class Topics:
 
     def extents(self, name: str, partitions: Iterable[int]) -> dict[int, Extent]:
         """What the logs of these partitions hold. Raises TopicMissing."""
-        asked = [TopicPartition(name, partition) for partition in partitions]
+        asked = list(partitions)
+        starts = self._offsets(name, asked, OffsetSpec.EARLIEST)
+        ends = self._offsets(name, asked, OffsetSpec.LATEST)
+        return self._confirmed(name, {n: Extent(starts[n], ends[n]) for n in asked})
+
+    def ends(self, name: str, partitions: Iterable[int]) -> dict[int, int]:
+        """The ends of these partitions, by one request a broker. Raises TopicMissing.
+
+        Tansu's may be short by the length of its last batch: see `_confirmed`.
+        """
+        return self._offsets(name, list(partitions), OffsetSpec.LATEST)
+
+    def _offsets(self, name: str, partitions: Collection[int], which: OffsetSpec) -> dict[int, int]:
+        asked = dict.fromkeys((TopicPartition(name, n) for n in partitions), which)
         if not asked:
             return {}
         with self._away():
             try:
-                starts = self._admin.list_partition_offsets(
-                    dict.fromkeys(asked, OffsetSpec.EARLIEST)
-                )
-                ends = self._admin.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
+                found = self._admin.list_partition_offsets(asked)
             except UnknownTopicOrPartitionError as error:
                 raise TopicMissing(f"Kafka has no such partition of {name}: {error}") from None
-        listed = {at.partition: Extent(starts[at].offset, ends[at].offset) for at in asked}
-        return self._confirmed(name, listed)
+        return {at.partition: found[at].offset for at in asked}
 
     def _confirmed(self, name: str, listed: Mapping[int, Extent]) -> dict[int, Extent]:
         """The extents with ends as a fetch sees them.

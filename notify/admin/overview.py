@@ -34,6 +34,7 @@ _NAMING: Final[Mapping[str, str]] = {
 _PANELS: Final[Mapping[str, str]] = {
     findings.HALTED: "partitions",
     findings.BRIDGE_STALLED: "partitions",
+    findings.PARTITION_UNREAD: "partitions",
     findings.LAG: "partitions",
     findings.LANES_STUCK: "lanes",
     findings.LANE_UNREAD: "lanes",

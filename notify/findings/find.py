@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from notify.findings.snapshot import HotApp, HotRecord, Snapshot
+from notify.findings.snapshot import HotApp, HotRecord, Snapshot, StreamNow
 
 BAD: Final = "bad"
 WARN: Final = "warn"
@@ -16,6 +16,7 @@ HOT_RECORD: Final = "hot_record"
 HOT_APP: Final = "hot_app"
 HALTED: Final = "halted"
 BRIDGE_STALLED: Final = "bridge_stalled"
+PARTITION_UNREAD: Final = "partition_unread"
 LANES_STUCK: Final = "lanes_stuck"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
@@ -26,7 +27,7 @@ DEAD_LETTERS: Final = "dead_letters"
 UNWATCHED: Final = "unwatched"
 #: The worst first: what names a culprit before what only shows that something is wrong.
 KINDS: Final = (
-    HALTED, BRIDGE_STALLED, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK, LANE_UNREAD, LAG,
+    HALTED, BRIDGE_STALLED, PARTITION_UNREAD, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK, LANE_UNREAD, LAG,
     WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED,
 )  # fmt: skip
 
@@ -205,6 +206,20 @@ def _streams(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 f"{partition} was last ticked {stream.ticked_ago_s:.0f} s ago"
                 f"{f' by {stream.bridge}' if stream.bridge else ''}: its bridge stalls or is gone.",
             )
+        elif _is_unread(stream, bounds):
+            yield Finding(
+                PARTITION_UNREAD,
+                BAD,
+                f"{PARTITION_UNREAD}:{stream.partition}",
+                f"{partition} is not read: Kafka has sent its bridge nothing for "
+                f"{stream.unread_s:.0f} s although {_waiting(stream.lag_messages, 'message')}. The "
+                "bridge connects to Kafka anew by itself; if this stays, look at the partition's "
+                f"leader in Kafka and restart the bridge{f' {stream.bridge}' if stream.bridge else ''}.",
+            )
+
+
+def _is_unread(stream: StreamNow, bounds: Bounds) -> bool:
+    return stream.unread_s > bounds.stalled_s
 
 
 def _lanes(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
@@ -249,7 +264,11 @@ def _workers(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 
 
 def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    late = [each for each in snapshot.streams if each.lag_s >= bounds.lag_s]
+    late = [
+        each
+        for each in snapshot.streams
+        if each.lag_s >= bounds.lag_s and not _is_unread(each, bounds)
+    ]
     if late:
         most = max(late, key=lambda each: each.lag_s)
         yield Finding(

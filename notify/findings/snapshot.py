@@ -29,7 +29,8 @@ _TEN_MINUTES: Final = timedelta(minutes=10)
 class StreamNow:
     """A stream of the active topic; `ago_s` is the age of its sample, None if it has none.
 
-    planned, frontier and halted are as of now, the rest as of the sample.
+    planned, frontier and halted are as of now, the rest as of the sample. `unread_s`: for how long
+    fetches brought nothing although the log goes on.
     """
 
     stream: int
@@ -40,6 +41,7 @@ class StreamNow:
     planned: int
     frontier: int
     lag_s: float
+    unread_s: float
     held_bytes: int
     held_writes: int
     paused: bool

@@ -1,5 +1,6 @@
 """Where every partition stands, from PostgreSQL and, while it answers, from Kafka."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Now
 
 from notify import streams
@@ -29,8 +30,10 @@ DRAINING: Final = "draining"
 STALLED: Final = "stalled"
 #: It ticks, and its lanes do not land.
 STUCK: Final = "stuck"
+#: It ticks, all that is decided is applied, and what waits in Kafka is not read.
+UNREAD: Final = "unread"
 HALTED: Final = "halted"
-TROUBLE: Final = frozenset((STALLED, STUCK, HALTED))
+TROUBLE: Final = frozenset((STALLED, STUCK, UNREAD, HALTED))
 
 
 class LaneBehind(NamedTuple):
@@ -130,14 +133,26 @@ class _Log:
 def read(servers: Sequence[str]) -> Status:
     """The status now. Raises NoTopic; Kafka being away is told in the status."""
     topic = streams.active_topic()
-    found = list(Stream.objects.filter(topic_id=topic.id).order_by("partition").annotate(now=Now()))
+    last_plan = PlanLog.objects.filter(stream=OuterRef("id")).order_by("-first").values("at")[:1]
+    found = list(
+        Stream.objects.filter(topic_id=topic.id)
+        .order_by("partition")
+        .annotate(now=Now(), planned_at=Subquery(last_plan))
+    )
     log = _ask_kafka(servers, topic, found)
     oldest = _oldest_plans(found)
     lanes: dict[int, dict[int, Lane]] = {}
     for lane in Lane.objects.filter(stream__in=[stream.id for stream in found]):
         lanes.setdefault(lane.stream, {})[lane.lane] = lane
     partitions = tuple(
-        _partition(stream, stream.now, log, oldest.get(stream.id), lanes.get(stream.id, {}))
+        _partition(
+            stream,
+            stream.now,
+            log,
+            oldest.get(stream.id),
+            lanes.get(stream.id, {}),
+            planned_at=stream.planned_at,
+        )
         for stream in found
     )
     top = _top_records([stream.id for stream in found])
@@ -181,7 +196,13 @@ def _oldest_plans(found: Sequence[Stream]) -> dict[int, _Oldest]:
 
 
 def _partition(
-    stream: Stream, now: datetime, log: _Log, oldest: _Oldest | None, lanes: Mapping[int, Lane]
+    stream: Stream,
+    now: datetime,
+    log: _Log,
+    oldest: _Oldest | None,
+    lanes: Mapping[int, Lane],
+    *,
+    planned_at: datetime | None,
 ) -> PartitionStatus:
     extent = log.extents.get(stream.partition)
     head = log.heads.get(stream.partition)
@@ -192,6 +213,8 @@ def _partition(
         lag_seconds = max(0.0, now.timestamp() - _at(head) / 1000)
     elif extent is not None and extent.end <= stream.frontier:
         lag_seconds = 0.0
+    idle = math.inf if planned_at is None else (now - planned_at).total_seconds()
+    unread = 0.0 if stream.frontier < stream.planned else min(idle, lag_seconds or 0.0)
     lanes_behind: tuple[LaneBehind, ...] | None = None
     if stream.frontier == stream.planned:
         lanes_behind = ()
@@ -199,7 +222,7 @@ def _partition(
         lanes_behind = _behind(head, oldest.plan, lanes, waiting_seconds=waiting)
     return PartitionStatus(
         partition=stream.partition,
-        state=_state(stream, ticked_ago, waiting),
+        state=_state(stream, ticked_ago, waiting=waiting, unread=unread),
         planned=stream.planned,
         frontier=stream.frontier,
         lanes=stream.lanes,
@@ -218,7 +241,8 @@ def _at(head: Head) -> int:
     return update.at if isinstance(update, Update) else head.timestamp_ms
 
 
-def _state(stream: Stream, ticked_ago: float | None, waiting: float) -> str:
+def _state(stream: Stream, ticked_ago: float | None, *, waiting: float, unread: float) -> str:
+    """`waiting`: for how long what is decided waits; `unread`: what is not, while nothing else waits."""
     most = settings.NOTIFY_STALLED_AFTER_MS / 1000
     if stream.halted is not None:
         return HALTED
@@ -226,6 +250,8 @@ def _state(stream: Stream, ticked_ago: float | None, waiting: float) -> str:
         return STALLED
     if waiting > most:
         return STUCK
+    if unread > most:
+        return UNREAD
     return OK if stream.lanes == stream.lanes_wanted else DRAINING
 
 

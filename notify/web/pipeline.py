@@ -48,6 +48,11 @@ class Pipeline:
             return (
                 f"was last ticked {stream.ticked_s:.0f} s ago: no bridge holds it, or it is loading"
             )
+        if stream.unread_s > self._stalled_after_s:
+            return (
+                f"is not read: Kafka has sent its bridge nothing for {stream.unread_s:.0f} s although "
+                "messages wait"
+            )
         if waited_s > self._stalled_after_s:
             return (
                 f"has not moved from offset {stream.frontier} for {waited_s:.0f} s: "

@@ -80,13 +80,18 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """How far a partition is planned and applied; `ticked_s` is the age of its last tick."""
+    """How far a partition is planned and applied.
+
+    `ticked_s` is the age of its last tick; `unread_s`: for how long fetches have brought nothing although
+    its log goes on, by the newest sample, 0 where there is none of late.
+    """
 
     partition: int
     planned: int
     frontier: int
     halted: str | None
     ticked_s: float | None
+    unread_s: float = 0.0
 
 
 class Reads(Protocol):

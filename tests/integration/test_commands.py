@@ -367,8 +367,17 @@ class TestStatus:
         assert stuck["waiting_seconds"] >= 60
         assert "workers" in run("status", code=exit_codes.ATTENTION, capsys=capsys)
         Plan.objects.update(decisions=b"\xff")
+        unreadable = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
+        assert unreadable["lanes_behind"] is None
+        # All that was planned is applied, and the log went on long ago: nobody reads it.
+        Stream.objects.update(frontier=3)
         unread = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
-        assert unread["lanes_behind"] is None
+        assert (unread["state"], unread["unplanned_messages"]) == ("unread", 2)
+        assert "no bridge reads them" in " ".join(
+            run("status", code=exit_codes.ATTENTION, capsys=capsys).split()
+        )
+        PlanLog.objects.update(at=now)
+        assert run_json("status", capsys=capsys)["partitions"][0]["state"] == "ok"
 
     def test_top_records(self, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
         run("topic", "create", capsys=capsys)

@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from ingest.consumer import KafkaLog
+from ingest.log_ends import LogEnds
 from notify.topic import Topics
 
 PARTITIONS = 2
@@ -30,7 +31,7 @@ def test_the_leader_of_a_group_knows_what_it_gives(
             session_timeout_ms=6_000,
             heartbeat_ms=1_000,
             fetch_bytes=100_000,
-            max_poll=100,
+            ends=LogEnds(lambda partitions: {}),
         )
         try:
             assigned: set[int] = set()

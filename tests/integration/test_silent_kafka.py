@@ -10,6 +10,7 @@ import pytest
 
 from devstack.stack import FINDERS, Stack
 from ingest.consumer import KafkaLog
+from ingest.log_ends import LogEnds
 from notify.domain.stream import LogFacts
 from notify.topic import Topics
 from tests.waiting import wait_for
@@ -61,7 +62,7 @@ def _log(servers: list[str], name: str) -> KafkaLog:
         session_timeout_ms=6_000,
         heartbeat_ms=HEARTBEAT_MS,
         fetch_bytes=100_000,
-        max_poll=100,
+        ends=LogEnds(lambda partitions: {}),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ingest.ports import Fetched, LogAway, Polled
+from ingest.ports import Fetched, LogAway, LogEnd, Polled
 from notify.domain.stream import LogFacts
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class SimLog:
         self.revoked: list[int] = []
         self.positions: dict[int, int] = {}
         self.paused: set[int] = set()
+        #: Partitions whose fetches bring nothing, and no error, until the log is opened again.
+        self.deaf: set[int] = set()
         #: Partitions whose next fetch tells, by the leader's epoch, that their log was cut.
         self.truncated: set[int] = set()
 
@@ -78,7 +80,7 @@ class SimLog:
             polled.lost_position += self.positions
             return polled
         for partition in self.positions:
-            if partition not in self.paused:
+            if partition not in self.paused | self.deaf:
                 self._poll(partition, polled)
         return polled
 
@@ -121,8 +123,15 @@ class SimLog:
             raise LogAway("the partition has just left")
         return self.positions[partition]
 
-    def end(self, partition: int) -> int | None:
-        return None
+    def end(self, partition: int) -> LogEnd | None:
+        age_ms = 60_000 if self._world.kafka_away else 0
+        return LogEnd(self._log(partition).end, age_ms) if partition in self.positions else None
+
+    def reopen(self) -> None:
+        self.assigned = sorted({*self.assigned, *self.positions} - set(self.revoked))
+        self.revoked = []
+        self.positions.clear()
+        self.deaf.clear()
 
     def pause(self, partition: int) -> None:
         self.paused.add(partition)

@@ -259,6 +259,11 @@ def _nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bridge, "resend", lambda self: None)
 
 
+@_mutant("deaf-for-ever", "the log is opened again if a partition is not read", {"deafen": 1})
+def _deaf_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Bridge, "check_reading", lambda self: None)
+
+
 @_mutant("lanes-change-undrained", "a stream drains before its lane count changes")
 def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(StreamRow, "drained", property(lambda self: True))

@@ -32,6 +32,7 @@ FAULTS: Final[Mapping[str, float]] = MappingProxyType(
         "postgres_goes_or_comes": 0.7,
         "redis_goes_or_comes": 0.7,
         "kafka_goes_or_comes": 0.7,
+        "deafen": 0.3,
         "edit_policy": 1,
         "change_lanes": 1,
         "make_topic_again": 0.15,

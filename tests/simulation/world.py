@@ -32,6 +32,7 @@ LIMITS = Limits(
     resend_after_ms=200,
     resend_after_max_ms=1_000,
     hot_records=4,
+    unread_after_ms=1_000,
 )
 BRIDGES_MAX = 3
 LANES = 3
@@ -242,6 +243,12 @@ class World:
     def kafka_goes_or_comes(self) -> None:
         """No broker answers for a while."""
         self.kafka_away = not self.kafka_away
+
+    def deafen(self) -> None:
+        """A partition is paused at a bad moment, and the client forgets to fetch it from then on."""
+        if self.bridges:
+            _, log = self.rng.choice(self.bridges)
+            log.deaf |= set(self.rng.sample(sorted(log.positions), min(1, len(log.positions))))
 
     def make_topic_again(self) -> None:
         """The topic is deleted and made again, empty: what was not applied yet is gone."""

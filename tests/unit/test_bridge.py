@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 
@@ -12,13 +13,24 @@ from ingest.bridge import (
     IDLE_TICK_MS,
     LOAD_RETRY_MAX_MS,
     LOAD_RETRY_MS,
+    LOG_END_FRESH_MS,
     QUEUED_MAX,
     REDIS_AGAIN_MS,
     TIDY_EVERY_MS,
     Bridge,
 )
 from ingest.held import Limits
-from ingest.ports import DispatcherAway, Fetched, LedgerAway, Loaded, LogAway, Part, Polled, Samples
+from ingest.ports import (
+    DispatcherAway,
+    Fetched,
+    LedgerAway,
+    Loaded,
+    LogAway,
+    LogEnd,
+    Part,
+    Polled,
+    Samples,
+)
 from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
 from notify.domain.policy import Policy, Skip
@@ -65,6 +77,10 @@ class FakeLog:
     committed: list[dict[int, int]] = field(default_factory=list)
     away: set[str] = field(default_factory=set)
     asked: int = 0
+    deaf: set[int] = field(default_factory=set)
+    end_age_ms: int = 0
+    reopened: int = 0
+    reopening_helps: bool = True
     on_facts: Callable[[], None] = lambda: None
 
     def _need(self, what: str) -> None:
@@ -79,7 +95,7 @@ class FakeLog:
         for partition in polled.assigned:
             self.positions[partition] = 0
             self.paused.add(partition)
-        for partition in self.positions.keys() - self.paused:
+        for partition in self.positions.keys() - self.paused - self.deaf:
             position, held = self.positions[partition], self.messages[partition]
             found = list(enumerate(held))[position:]
             if found:
@@ -103,8 +119,15 @@ class FakeLog:
         self._need("position")
         return self.positions[partition]
 
-    def end(self, partition: int) -> int | None:
-        return len(self.messages[partition])
+    def end(self, partition: int) -> LogEnd | None:
+        return LogEnd(len(self.messages[partition]), self.end_age_ms)
+
+    def reopen(self) -> None:
+        self.reopened += 1
+        if self.reopening_helps:
+            self.deaf.clear()
+        self.next.assigned = sorted(self.positions)
+        self.positions.clear()
 
     def pause(self, partition: int) -> None:
         self.paused.add(partition)
@@ -772,3 +795,78 @@ def test_a_partition_that_left_between_poll_and_tick_does_not_end_the_bridge(
     monkeypatch.setattr(world.log, "end", gone)
     world.clock.now += 5_000
     world.step()
+
+
+# -- partitions that are not read ------------------------------------------------------------------
+
+
+def _deaf(*, partitions: int = 1) -> World:
+    """A world whose first partition brings nothing, though a message waits in it."""
+    world = _live(partitions=partitions)
+    world.log.deaf.add(0)
+    world.produce(RECORDS[0])
+    world.step()
+    return world
+
+
+def test_a_partition_that_is_not_read_gets_a_new_connection() -> None:
+    world = _deaf(partitions=2)
+    world.step(2, pass_ms=LIMITS.unread_after_ms - 1)
+    assert world.log.reopened == 0
+    world.clock.now += 1
+    world.step(4)
+    assert world.log.reopened == 1
+    assert world.stream().planned == 1
+
+
+def test_how_long_nothing_was_read_is_told() -> None:
+    world = _deaf()
+    world.step(4, pass_ms=1_500)
+    (sample,) = world.ledger.samples[-1].streams
+    assert (sample.log_end, sample.frontier) == (1, 0)
+    assert sample.unread_s == sample.lag_s == 4.5
+
+
+def test_the_wait_for_a_partition_that_stays_unread_doubles() -> None:
+    world = _deaf()
+    world.log.reopening_helps = False
+    at = [world.clock.now]
+    for _ in range(160):
+        world.step(pass_ms=LIMITS.unread_after_ms // 10)
+        if world.log.reopened == len(at):
+            at.append(world.clock.now)
+    waits = [(then - before) / LIMITS.unread_after_ms for before, then in pairwise(at)]
+    assert [int(wait) for wait in waits] == [1, 2, 4, 8]
+
+
+def test_a_partition_that_was_heard_again_is_waited_for_as_at_first() -> None:
+    world = _deaf()
+    world.step(15, pass_ms=LIMITS.unread_after_ms // 10)
+    assert (world.log.reopened, world.stream().planned) == (1, 1)
+    world.log.deaf.add(0)
+    world.produce(RECORDS[0])
+    world.step(15, pass_ms=LIMITS.unread_after_ms // 10)
+    assert world.log.reopened == 2
+
+
+def test_while_kafka_answers_nobody_no_new_connection_is_made() -> None:
+    world = _deaf()
+    world.log.end_age_ms = LOG_END_FRESH_MS
+    world.step(40, pass_ms=1_000)
+    assert world.log.reopened == 0
+
+
+def test_a_partition_that_is_paused_or_read_to_its_end_is_not_unread() -> None:
+    world = _live()
+    world.produce(*RECORDS, *RECORDS)  # more than the window holds
+    world.step(3)
+    assert world.log.paused == {0}
+    world.produce(*RECORDS)
+    world.step(40, pass_ms=1_000)
+    assert world.log.reopened == 0
+    for _ in range(40):
+        world.work()
+        world.step(2)
+    world.step(40, pass_ms=1_000)
+    assert world.stream().frontier == 3 * len(RECORDS)
+    assert world.log.reopened == 0

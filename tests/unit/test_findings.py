@@ -22,8 +22,8 @@ BOUNDS = Bounds(
     hot_share=0.2, hot_per_s=20, app_share=0.4, app_factor=3, refused_per_s=5, lag_s=30, stalled_s=10
 )  # fmt: skip
 STREAM = StreamNow(
-    1, 0, 0.5, "host:7", log_end=100, planned=100, frontier=100, lag_s=0, held_bytes=0, held_writes=0,
-    paused=False, halted=None, ticked_ago_s=0.2,
+    1, 0, 0.5, "host:7", log_end=100, planned=100, frontier=100, lag_s=0, unread_s=0, held_bytes=0,
+    held_writes=0, paused=False, halted=None, ticked_ago_s=0.2,
 )  # fmt: skip
 LANE = LaneNow(0, writes=0, oldest_s=0, attempt=0, tasks=0, workers=1)
 WORKER = WorkerNow("w1@host", seen_ago_s=1, idle_ago_s=0.5, active=1, processed=9, offline=False)
@@ -217,3 +217,18 @@ def test_an_app_that_is_refused_at_its_limit_is_named() -> None:
     )
     assert (found.kind, found.level, found.app) == ("app_limited", "warn", APP)
     assert found.path == f"/admin/app/{APP}/usage/"
+
+
+def test_a_partition_that_is_not_read_is_named_and_no_cause_is_invented_for_its_lag() -> None:
+    stream = replace(STREAM, log_end=66_100, lag_s=40.0, unread_s=12.0)
+    (found,) = find(replace(CALM, streams=[stream]), BOUNDS)
+    assert (found.kind, found.level) == ("partition_unread", "bad")
+    assert found.text.startswith(
+        "Partition 0 is not read: Kafka has sent its bridge nothing for 12 s although 66,000 messages "
+        "wait."
+    )
+    assert "host:7" in found.text
+
+
+def test_a_partition_that_was_silent_for_a_moment_is_no_finding() -> None:
+    assert find(replace(CALM, streams=[replace(STREAM, unread_s=10.0)]), BOUNDS) == []

@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from ingest.consumer import KafkaLog
+from ingest.log_ends import LogEnds
 from ingest.ports import LogAway
 from notify import kafka_client
 from notify.kafka_security import MECHANISMS, PROTOCOLS, Security, arguments
@@ -160,5 +161,5 @@ def test_a_file_that_is_missing_is_what_producer_topics_and_consumer_say(
             session_timeout_ms=6_000,
             heartbeat_ms=1_000,
             fetch_bytes=1_000,
-            max_poll=10,
+            ends=LogEnds(lambda partitions: {}),
         )

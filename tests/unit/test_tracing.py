@@ -20,6 +20,7 @@ from pytest_django import Settings
 
 from ingest.consumer import KafkaLog, _Listener
 from ingest.ledger import PostgresLedger
+from ingest.log_ends import LogEnds
 from ingest.ports import LedgerAway
 from ingest.tracing import Ticks
 from notify import spans, tracing
@@ -185,9 +186,10 @@ def test_what_the_group_takes_and_what_is_loaded_anew_is_forgotten(
     log = KafkaLog.__new__(KafkaLog)  # without Kafka
     log._ticks = seen
     log._listener = _Listener()
-    log._consumer = Mock()
-    log._consumer.assignment.return_value = set()
-    log._consumer.poll.return_value = {}
+    log._ends = LogEnds(lambda partitions: {})
+    log._opened = Mock()
+    log._opened.assignment.return_value = set()
+    log._opened.poll.return_value = {}
     log._listener.on_partitions_revoked([TopicPartition("t", 3)])
     log.poll(1)
     assert forgotten == [3]

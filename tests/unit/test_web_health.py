@@ -22,9 +22,10 @@ def stream(
     frontier: int = 10,
     halted: str | None = None,
     ticked_s: float | None = 0.1,
+    unread_s: float = 0.0,
 ) -> StreamRow:
     """A stream that is well, but for what is given."""
-    return StreamRow(partition, planned, frontier, halted, ticked_s)
+    return StreamRow(partition, planned, frontier, halted, ticked_s, unread_s)
 
 
 def test_live_needs_nothing(web: Web) -> None:
@@ -108,3 +109,10 @@ def test_partitions_are_judged_apart() -> None:
         [stream(0, planned=20), stream(1, planned=20, frontier=15)], 11.0
     )
     assert problem.startswith("partition 0 ")
+
+
+def test_a_partition_that_is_not_read_is_not_well() -> None:
+    judge = Pipeline(stalled_after_s=6)
+    assert judge.problems([stream(unread_s=6)], 0) == []
+    (problem,) = judge.problems([stream(unread_s=7)], 0)
+    assert problem.startswith("partition 0 is not read: Kafka has sent its bridge nothing for 7 s")

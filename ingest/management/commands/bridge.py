@@ -19,6 +19,7 @@ from ingest.consumer import KafkaLog, TopicFacts
 from ingest.dispatch import CeleryDispatcher
 from ingest.held import Limits
 from ingest.ledger import PostgresLedger
+from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LogAway
 from ingest.tracing import Ticks
 from notify import logs, metrics
@@ -36,8 +37,6 @@ RETRY_MS: Final = 1_000
 #: The window holds 100,000s of small objects without cycles; Python's default of 700 scans them for
 #: a third of the bridge's time.
 GC_THRESHOLD: Final = (50_000, 20, 20)
-#: kafka-python has bytes of a partition fetched ahead up to this.
-FETCH_BYTES: Final = 2 * 1024 * 1024
 
 
 Result = TypeVar("Result")
@@ -115,15 +114,16 @@ def _has_topic() -> bool:
 
 
 def _log(facts: TopicFacts, ticks: Ticks | None) -> KafkaLog:
+    ends = TopicEnds(settings.KAFKA_BOOTSTRAP_SERVERS, settings.NOTIFY_TOPIC)
     return KafkaLog(
         servers=settings.KAFKA_BOOTSTRAP_SERVERS,
         topic=settings.NOTIFY_TOPIC,
         group=settings.NOTIFY_GROUP,
         facts=facts,
+        ends=LogEnds(ends),
         session_timeout_ms=settings.NOTIFY_SESSION_TIMEOUT_MS,
         heartbeat_ms=settings.NOTIFY_HEARTBEAT_MS,
-        fetch_bytes=FETCH_BYTES,
-        max_poll=settings.NOTIFY_CHUNK_MESSAGES,
+        fetch_bytes=settings.NOTIFY_FETCH_BYTES,
         ticks=ticks,
     )
 
@@ -152,6 +152,7 @@ def _limits() -> Limits:
         resend_after_max_ms=settings.NOTIFY_RESEND_AFTER_MAX_MS,
         hot_records=settings.NOTIFY_HOT_RECORDS,
         hot_apps=settings.NOTIFY_HOT_APPS,
+        unread_after_ms=settings.NOTIFY_UNREAD_AFTER_MS,
     )
 
 

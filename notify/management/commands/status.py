@@ -14,6 +14,7 @@ from notify.management.status import (
     STALLED,
     STUCK,
     TROUBLE,
+    UNREAD,
     PartitionStatus,
     Status,
     read,
@@ -111,6 +112,11 @@ def _troubles(status: Status) -> Iterator[str]:
             why = (
                 "stuck, what is decided is not applied. Do workers run (`celery -A notify "
                 "worker`), and what do their logs say?"
+            )
+        elif each.state == UNREAD:
+            why = (
+                "unread, messages wait in Kafka and no bridge reads them. Look at the log of the "
+                "bridge (`partition_unread`) and at the partition's leader; restart the bridge."
             )
         else:
             continue

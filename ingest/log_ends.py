@@ -1,0 +1,88 @@
+"""The true ends of the log, asked of Kafka apart from all fetches."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from ingest.ports import LogAway, LogEnd
+from notify.topic import TopicError, Topics
+
+#: Seconds between two questions.
+ASK_EVERY_S: Final = 1.0
+
+
+class TopicEnds:
+    """Asks for the ends of a topic's partitions, on one connection for as long as it answers."""
+
+    def __init__(self, servers: Collection[str], topic: str) -> None:
+        self._servers = servers
+        self._topic = topic
+        self._topics: Topics | None = None
+
+    def __call__(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """The end of each partition. Raises LogAway; the next call then opens a new connection."""
+        try:
+            if self._topics is None:
+                self._topics = Topics(self._servers)
+            return self._topics.ends(self._topic, partitions)
+        except TopicError as error:
+            self.close()
+            raise LogAway(str(error)) from error
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._topics is not None:
+            self._topics.close()
+            self._topics = None
+
+
+class LogEnds:
+    """Keeps the ends of the watched partitions, about a second old, while Kafka answers.
+
+    A thread asks, so that the bridge never waits for the answer, and a fetch that hangs, or brings
+    nothing though it should, cannot hide how long the log is.
+    """
+
+    def __init__(self, ask: Callable[[Collection[int]], Mapping[int, int]]) -> None:
+        self._ask = ask
+        self._wanted: frozenset[int] = frozenset()
+        self._ends: Mapping[int, tuple[int, float]] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, partitions: Collection[int]) -> None:
+        """From now on ask for these partitions. The first call starts the thread."""
+        self._wanted = frozenset(partitions)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-ends", daemon=True)
+            self._thread.start()
+
+    def end(self, partition: int) -> LogEnd | None:
+        """The newest answer for the partition, with its age; None before the first."""
+        known = self._ends.get(partition)
+        if known is None:
+            return None
+        offset, asked_at = known
+        return LogEnd(offset, int((time.monotonic() - asked_at) * 1000))
+
+    def close(self) -> None:
+        """Stop asking. Does not wait for an answer that is on its way."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self.ask()
+            self._stopped.wait(ASK_EVERY_S)
+
+    def ask(self) -> None:
+        """Ask once. What Kafka does not answer keeps its old end, whose age grows."""
+        wanted, asked_at = self._wanted, time.monotonic()
+        if not wanted:
+            return
+        try:
+            answered = self._ask(wanted)
+        except LogAway:
+            answered = {}
+        kept = {partition: end for partition, end in self._ends.items() if partition in wanted}
+        self._ends = kept | {partition: (end, asked_at) for partition, end in answered.items()}
