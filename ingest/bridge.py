@@ -30,7 +30,7 @@ from notify.domain import repeats
 from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import partition_of
 from notify.domain.repeats import SeenKey
-from notify.domain.stream import LogFacts, StreamRow, halt_reason, tick_surprise
+from notify.domain.stream import LogFacts, StreamRow, halt_reason, replaced_reason, tick_surprise
 from notify.domain.update import Unreadable, Update
 
 #: Milliseconds between a failed Load and the next, the first and the most.
@@ -149,6 +149,10 @@ class Bridge:
     def _note_position(self, held: Held, memory: Memory) -> None:
         memory.position = self._log.position(held.partition)
         if held.phase is Phase.LOADING and memory.position >= memory.stream.planned:
+            replaced = memory.replaced()
+            if replaced is not None:
+                self._halt(held, memory.stream, replaced_reason(replaced))
+                return
             held.phase = Phase.LIVE
             held.failures = 0
             memory.decisions.clear()
@@ -257,8 +261,11 @@ class Bridge:
         loaded = self._ledger.load(stream.id, self._clock.token())
         if loaded is None:
             return
-        held.memory = Memory.of(loaded, partitions=partitions, limits=self._limits)
-        self._log.seek(held.partition, loaded.stream.frontier)
+        memory = Memory.of(
+            loaded, partitions=partitions, limits=self._limits, log_start=facts.start
+        )
+        held.memory = memory
+        self._log.seek(held.partition, memory.position)
         held.phase = Phase.LOADING
         self._pause(held, pause=False)
         metrics.BRIDGE_LOADS.labels(outcome="loaded").inc()
@@ -343,7 +350,8 @@ class Bridge:
             planned = self._plan(tick, held, memory)
         chunk = None if planned is None else planned.chunk
         end = mine.planned if chunk is None else chunk.plan.next
-        tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk)
+        digest = memory.next_digest(planned, frontier=frontier, end=end)
+        tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk, digest=digest)
         return _Ticked(held, memory, row.at(frontier=frontier, planned=end), planned)
 
     def _plan(self, tick: Tick, held: Held, memory: Memory) -> Planned | None:

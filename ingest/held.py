@@ -10,9 +10,11 @@ from operator import itemgetter
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
 from ingest.ports import Fetched, Loaded, LogEnd, Part
+from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain import window as windows
 from notify.domain.decide import OWN_ONLY, Decision, Write, writes
+from notify.domain.digest import Digest
 from notify.domain.stream import StreamRow
 from notify.domain.update import Update, read
 from notify.domain.window import Lane, Window
@@ -54,7 +56,11 @@ class Flight:
 
 @dataclass(slots=True)
 class Memory:
-    """What a Load found and what came since. `position` is the offset after all that was fetched."""
+    """What a Load found and what came since. `position` is the offset after all that was fetched.
+
+    `expected` is the digest that what is read again must have; `again`, the planned messages that the
+    next Load would read.
+    """
 
     stream: StreamRow
     partitions: int
@@ -62,6 +68,8 @@ class Memory:
     decisions: dict[int, Decision]
     counts: Counts
     position: int
+    expected: Digest | None = None
+    again: digests.Planned = field(default_factory=digests.Planned)
     fetched: deque[Message] = field(default_factory=deque)
     fetched_bytes: int = 0
     flights: dict[int, Flight] = field(default_factory=dict)
@@ -69,9 +77,16 @@ class Memory:
     ticked_at: int = 0
 
     @classmethod
-    def of(cls, loaded: Loaded, *, partitions: int, limits: Limits) -> "Memory":
-        """The memory right after a Load. Raises PlanUnreadable."""
+    def of(
+        cls, loaded: Loaded, *, partitions: int, limits: Limits, log_start: int = 0
+    ) -> "Memory":
+        """The memory right after a Load, which reads from `position`. Raises PlanUnreadable.
+
+        Nothing is expected of messages that were applied and that Kafka's retention has deleted since.
+        """
         stream = loaded.stream
+        digest = stream.digest
+        expected = digest if digest is not None and digest.first >= log_start else None
         lanes = {
             number: Lane(row.last, row.isolate, row.one_at_a_time)
             for number, row in loaded.lanes.items()
@@ -86,7 +101,8 @@ class Memory:
                 for offset, decision in plans.decode(row.first, row.decisions).items()
             },
             counts=Counts(stream.id, records=limits.hot_records, apps=limits.hot_apps),
-            position=stream.frontier,
+            position=min(stream.frontier, expected.first) if expected else stream.frontier,
+            expected=expected,
         )
 
     def take(self, messages: Iterable[Fetched]) -> None:
@@ -96,17 +112,23 @@ class Memory:
         """
         again: list[tuple[int, bytes, list[Write]]] = []
         for offset, value in messages:
-            if offset < self.position:
-                continue
             message = Message(offset, value or b"", read(value))
-            if offset < self.stream.planned:
+            if offset >= self.stream.planned:
+                self.fetched.append(message)
+                self.fetched_bytes += len(message.body)
+                continue
+            self.again.add(offset, message.body)
+            if offset >= self.stream.frontier:
                 decision = self.decisions.pop(offset, OWN_ONLY)
                 again.append((offset, message.body, writes(message.content, decision)))
                 self._note_age(message)
-            else:
-                self.fetched.append(message)
-                self.fetched_bytes += len(message.body)
         self.window.add(again)
+
+    def replaced(self) -> Digest | None:
+        """The digest that was expected, if what was read again up to `planned` has another."""
+        if self.expected is None or self.again.agrees(self.expected):
+            return None
+        return self.expected
 
     def room(self, limits: Limits) -> bool:
         """Whether a chunk of at least one message could be planned now."""
@@ -141,6 +163,18 @@ class Memory:
             and message.offset - oldest < limits.window_offsets
             and self.window.held_bytes + size <= limits.window_bytes
         )
+
+    def next_digest(
+        self, planned: Planned | None, *, frontier: int, end: int
+    ) -> Digest | None:
+        """The digest to record with a tick that moves the frontier, and `planned` to `end`.
+
+        Changes `again` at once: a tick that fails forgets the whole memory.
+        """
+        for offset, body, _ in () if planned is None else planned.written:
+            self.again.add(offset, body)
+        self.again.drop(frontier)
+        return self.again.digest(end)
 
     def commit(self, stream: StreamRow, planned: Planned | None) -> None:
         """The tick has committed: `stream` is what stands in the database now."""

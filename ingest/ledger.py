@@ -13,6 +13,7 @@ from django.conf import settings
 from ingest.ports import Chunk, DeadMessage, LedgerAway, Loaded, Samples, SkippedRow
 from ingest.tracing import Ticks
 from notify import postgres, queries
+from notify.domain.digest import Digest
 from notify.domain.links import CountKey, Links, ParentKey
 from notify.domain.policy import Limit, Policy, Skip
 from notify.domain.repeats import SeenKey
@@ -41,7 +42,7 @@ class PostgresLedger:
             self._ticks.forget(partition)
         with self._transaction() as connection:
             row = _one(connection, "peek", partition=partition)
-        return None if row is None else (StreamRow(*row[:9]), row[9])
+        return None if row is None else (_stream(row), row[12])
 
     def halt(self, stream: StreamRow, reason: str) -> None:
         """Ledger.halt."""
@@ -61,14 +62,14 @@ class PostgresLedger:
             row = _one(connection, "lock_streams", streams=[stream])
             if row is None or row[8] is not None:
                 return None
-            found = StreamRow(*row[:9])
+            found = _stream(row)
             _run(connection, "set_token", stream=stream, token=token)
             if found.drained and found.lanes != found.lanes_wanted:
                 for name in ("drop_lanes", "make_lanes", "set_lanes"):
                     _run(connection, name, stream=stream)
             row = _one(connection, "lock_streams", streams=[stream])
             assert row is not None
-            loaded = StreamRow(*row[:9])
+            loaded = _stream(row)
             lanes = _lanes(connection, [stream])[stream]
             plan = _all(connection, "plan", stream=stream, frontier=loaded.frontier)
         return Loaded(loaded, lanes, [PlanRow(*fields) for fields in plan])
@@ -148,8 +149,8 @@ class PostgresTick:
     def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
         self._connection = connection
         rows = _all(connection, "lock_streams", streams=list(streams))
-        self.now: int = rows[0][9] if rows else 0
-        self.streams: Mapping[int, StreamRow] = {row[0]: StreamRow(*row[:9]) for row in rows}
+        self.now: int = rows[0][12] if rows else 0
+        self.streams: Mapping[int, StreamRow] = {row[0]: _stream(row) for row in rows}
         self.lanes: Mapping[int, Mapping[int, LaneRow]] = _lanes(connection, streams)
         self.known_policy = known
         #: Partitions with what was planned of them.
@@ -212,11 +213,28 @@ class PostgresTick:
         parameters = {"apps": [app for app, _ in pairs], column: [other for _, other in pairs]}
         return _all(self._connection, name, **parameters)
 
-    def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
+    def write(
+        self,
+        stream: int,
+        *,
+        frontier: int,
+        planned: int,
+        chunk: Chunk | None,
+        digest: Digest | None = None,
+    ) -> None:
         """Tick.write."""
+        first, end, value = digest or (None, None, None)
         with self._connection.pipeline():
             run = self._run
-            run("progress", stream=stream, frontier=frontier, planned=planned)
+            run(
+                "progress",
+                stream=stream,
+                frontier=frontier,
+                planned=planned,
+                digest_first=first,
+                digest_end=end,
+                digest=value,
+            )
             if frontier != self.streams[stream].frontier:
                 run("drop_plan", stream=stream, frontier=frontier)
             if chunk is not None:
@@ -309,6 +327,12 @@ class PostgresTick:
 
     def _run(self, name: str, **parameters: object) -> None:
         _run(self._connection, name, **parameters)
+
+
+def _stream(row: Row) -> StreamRow:
+    """A row that begins with the columns of a stream, and those of its digest."""
+    first, end, value = row[9:12]
+    return StreamRow(*row[:9], digest=None if first is None else Digest(first, end, value))
 
 
 def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int, LaneRow]]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from notify.domain.digest import Digest
 from notify.domain.links import Links, ParentKey
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey
@@ -228,8 +229,19 @@ class Tick(Protocol):
         """Those of `keys` that were counted less than NOTIFY_SEEN_HOURS ago."""
         ...
 
-    def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
-        """Record the stream's progress, and the chunk that moved `planned` if there is one."""
+    def write(
+        self,
+        stream: int,
+        *,
+        frontier: int,
+        planned: int,
+        chunk: Chunk | None,
+        digest: Digest | None = None,
+    ) -> None:
+        """Record the stream's progress, and the chunk that moved `planned` if there is one.
+
+        `digest` is of the planned messages that a Load would read now.
+        """
         ...
 
 

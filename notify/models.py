@@ -127,6 +127,11 @@ class Stream(models.Model):
     frontier = models.BigIntegerField()
     ticked_at = models.DateTimeField(null=True)
     halted = models.TextField(null=True)  # noqa: DJ001 - NULL is "not halted", "" would be a halt without a reason
+    #: The sum of the planned messages at offsets digest_first..digest_end-1 (notify.domain.digest): what a
+    #: Load reads again must have it. NULL where it is not known.
+    digest_first = models.BigIntegerField(null=True)
+    digest_end = models.BigIntegerField(null=True)
+    digest = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "stream"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ingest.ports import Chunk, DeadMessage, Loaded, Samples, SkippedRow
 from notify.domain import rows as wire
+from notify.domain.digest import Digest
 from notify.domain.links import Links, ParentKey
 from notify.domain.patch import COUNTERS, Value, apply
 from notify.domain.policy import Policy
@@ -202,10 +203,18 @@ class MemoryTick:
         tables, since = self._db.tables, self.now - self._db.seen_ms
         return {key for key in keys if key in tables.seen and tables.seen[key] > since}
 
-    def write(self, stream: int, *, frontier: int, planned: int, chunk: Chunk | None) -> None:
+    def write(
+        self,
+        stream: int,
+        *,
+        frontier: int,
+        planned: int,
+        chunk: Chunk | None,
+        digest: Digest | None = None,
+    ) -> None:
         tables = self._db.tables
         row = tables.streams[stream]
-        tables.streams[stream] = replace(row, frontier=frontier, planned=planned)
+        tables.streams[stream] = replace(row, frontier=frontier, planned=planned, digest=digest)
         for key in [
             key for key, plan in tables.plan.items() if _is_behind(key, plan, stream, frontier)
         ]:

@@ -1,7 +1,8 @@
 -- :peek
 SELECT
     stream.id, stream.topic_id::text, stream.partition, stream.lanes, stream.lanes_wanted, stream.token,
-    stream.planned, stream.frontier, stream.halted, topic.partitions
+    stream.planned, stream.frontier, stream.halted, stream.digest_first, stream.digest_end, stream.digest,
+    topic.partitions
 FROM topic
 JOIN stream ON stream.topic_id = topic.id
 WHERE topic.active AND stream.partition = %(partition)s
@@ -15,6 +16,7 @@ WHERE id = %(stream)s AND planned = %(planned)s AND frontier = %(frontier)s AND 
 -- In id order, so that two ticks never wait for each other in a circle.
 SELECT
     id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted,
+    digest_first, digest_end, digest,
     (extract(epoch FROM now()) * 1000)::bigint
 FROM stream
 WHERE id = ANY(%(streams)s)
@@ -89,7 +91,8 @@ WHERE seen.at > now() - %(hours)s * interval '1 hour'
 
 -- :progress
 UPDATE stream
-SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now()
+SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now(),
+    digest_first = %(digest_first)s, digest_end = %(digest_end)s, digest = %(digest)s
 WHERE id = %(stream)s
 
 -- :drop_plan

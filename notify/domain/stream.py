@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from notify.domain.digest import Digest
 from notify.domain.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """The `stream` row: offsets below `frontier` are applied, those below `planned` decided."""
+    """The `stream` row: offsets below `frontier` are applied, those below `planned` decided.
+
+    `digest` is of planned messages that a Load reads again, to compare them with what was planned. None
+    before a first chunk, and where a bridge or an operator could not know it.
+    """
 
     id: int
     topic_id: str
@@ -23,6 +28,7 @@ class StreamRow:
     planned: int
     frontier: int
     halted: str | None = None
+    digest: Digest | None = None
 
     def at(self, *, frontier: int, planned: int) -> "StreamRow":
         """The row with these positions."""
@@ -107,6 +113,15 @@ def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -
             "Kafka lost messages that were acknowledged; restore them, or `manage.py topic adopt`"
         )
     return None
+
+
+def replaced_reason(digest: Digest) -> str:
+    """Why a log does not hold what was planned, where what was read has another sum (rule 11)."""
+    return (
+        f"offsets {digest.first} to {digest.end - 1} hold other messages than those that were planned: "
+        "Kafka lost messages that were acknowledged, and new ones took their offsets; restore the "
+        "topic's log, or `manage.py topic adopt`"
+    )
 
 
 def tick_surprise(

@@ -6,7 +6,7 @@ from notify.domain.decide import OWN_ONLY, writes
 from notify.domain.lanes import lane_of
 from notify.domain.stream import StreamRow
 from notify.domain.update import read
-from tests.simulation.world import LIMITS, World
+from tests.simulation.world import LIMITS, World, planned_of
 
 Target = tuple[str, str]
 
@@ -48,7 +48,7 @@ class Invariants:
         row = self._world.db.tables.streams[stream]
         log = self._world.topics[row.topic_id][row.partition]
         cut = self._world.cut_logs.get(row.partition)
-        if cut is not None and row.topic_id == self._world.topic.id:
+        if cut is not None and row.topic_id == self._world.topic.id and planned_of(row, cut):
             log = cut
         for offset in [offset for offset in targets if offset >= first]:
             del targets[offset]

@@ -16,6 +16,7 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
+from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain import stream as streams
 from notify.domain.decide import Decision
@@ -48,6 +49,8 @@ MUTANTS: Final[dict[str, Mutant]] = {}
 LOSING: Final[Weights] = {"lose_commits": 8, "rebalance": 4, "start_bridge": 3}
 #: And decide the same offsets differently: policy that ends meanwhile.
 CHANGING: Final[Weights] = {**LOSING, "edit_policy": 15, "pass_time": 20}
+#: Kafka loses messages, and takes others in their place before a Load looks.
+REFILLED: Final[Weights] = {"lose_messages": 3, "produce": 60, "kill_bridge": 2, "start_bridge": 3}
 
 
 def _mutant(name: str, guard: str, weights: Weights | None = None) -> Callable[[Patch], Patch]:
@@ -117,8 +120,8 @@ def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
 def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
     make = Memory.of
 
-    def forgetful(loaded: Loaded, *, partitions: int, limits: Limits) -> Memory:
-        return make(replace(loaded, plan=[]), partitions=partitions, limits=limits)
+    def forgetful(loaded: Loaded, **of: Any) -> Memory:
+        return make(replace(loaded, plan=[]), **of)
 
     patch.setattr(Memory, "of", forgetful)
 
@@ -128,9 +131,9 @@ def _links_are_written_apart(patch: pytest.MonkeyPatch) -> None:
     write = MemoryTick.write
 
     def apart(
-        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
     ) -> None:
-        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+        write(self, stream, chunk=chunk, **progress)
         tables = self._db.tables
         kept.append((dict(tables.parents), dict(tables.generations), dict(tables.counts)))
 
@@ -259,6 +262,20 @@ def _nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bridge, "resend", lambda self: None)
 
 
+@_mutant("replaced-not-noticed", "what is read again is what was planned, else it halts", REFILLED)
+def _replaced_messages_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(digests.Planned, "agrees", lambda self, recorded: True)
+
+
+@_mutant("last-not-digested", "the last planned message is compared when all is applied", REFILLED)
+def _the_last_message_is_not_compared(patch: pytest.MonkeyPatch) -> None:
+    def drop(self: digests.Planned, frontier: int) -> None:
+        while self._sums and self._sums[0][0] < frontier:
+            self._before = self._sums.popleft()[1]
+
+    patch.setattr(digests.Planned, "drop", drop)
+
+
 @_mutant("deaf-for-ever", "the log is opened again if a partition is not read", {"deafen": 1})
 def _deaf_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bridge, "check_reading", lambda self: None)
@@ -361,11 +378,11 @@ def _generations_are_kept(patch: pytest.MonkeyPatch) -> None:
     write = MemoryTick.write
 
     def forgetful(
-        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
     ) -> None:
         if chunk is not None:
             chunk.links.new_generations.clear()
-        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+        write(self, stream, chunk=chunk, **progress)
 
     patch.setattr(MemoryTick, "write", forgetful)
 
@@ -422,11 +439,11 @@ def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
     kept: dict[int, dict[SeenKey, int]] = {}
 
     def also_apart(
-        self: MemoryTick, stream: int, *, frontier: int, planned: int, chunk: Chunk | None
+        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
     ) -> None:
         apart = kept.setdefault(id(self._db), {})
         self._db.tables.seen |= apart
-        write(self, stream, frontier=frontier, planned=planned, chunk=chunk)
+        write(self, stream, chunk=chunk, **progress)
         if chunk is not None:
             apart |= dict.fromkeys(chunk.seen, self.now)
 

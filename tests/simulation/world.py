@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ingest.bridge import Bridge
 from ingest.held import Limits
 from ingest.ports import LedgerAway
+from notify.domain.digest import Planned
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.stream import Position, StreamRow, fit
 from notify.domain.update import LABELS
@@ -50,6 +51,16 @@ class GivenUp(NamedTuple):
     lane: int
     after: int
     before: int
+
+
+def planned_of(stream: StreamRow, log: Partition) -> bool:
+    """Whether this is the log that the stream was planned from, by its digest."""
+    if stream.digest is None:
+        return True
+    held = Planned()
+    for offset, value in log.messages:
+        held.add(offset, value or b"")
+    return held.agrees(stream.digest)
 
 
 class SimClock:
@@ -231,14 +242,7 @@ class World:
             self.rng, 1_000 + self.clock.now, poison=self.poison, partitions=len(logs)
         )
         hole = self.rng.randint(1, 40) if self.rng.random() < 0.06 else 0
-        if not self._hides_a_loss(partition, logs[partition].end + hole + 1):
-            logs[partition].append(value, hole=hole)
-
-    def _hides_a_loss(self, partition: int, end: int) -> bool:
-        """Whether a log that lost messages would reach `planned` again before a Load has looked: then
-        its end tells nothing (docs/simulation.md)."""
-        stream = self._stream(partition)
-        return partition in self.cut_logs and stream is not None and end >= stream.planned
+        logs[partition].append(value, hole=hole)
 
     def kafka_goes_or_comes(self) -> None:
         """No broker answers for a while."""
@@ -276,7 +280,6 @@ class World:
         self.may_halt = True
         self.cut_logs[partition] = replace(log, messages=list(log.messages))
         log.cut(self.rng.randint(log.start, stream.planned - 1))
-        self._durable()
         for _, other in self.bridges:
             other.truncated.add(partition)
 
@@ -339,9 +342,15 @@ class World:
             self._restore(partition)
 
     def _restore(self, partition: int) -> None:
-        """The lost messages are there again; what took their offsets is lost with the broker."""
+        """The lost messages are there again; what took their offsets is lost with the broker.
+
+        Nobody restores them where PostgreSQL has lost all that was planned of them too, and what took
+        their offsets was planned meanwhile.
+        """
         log = self.cut_logs.pop(partition)
-        self.topics[self.topic.id][partition] = log
+        stream = self._stream(partition)
+        if stream is None or planned_of(stream, log):
+            self.topics[self.topic.id][partition] = log
 
     def _retire(self) -> None:
         """`topic adopt --abandon`, the old topic's part: its streams end where they stand."""
@@ -378,7 +387,12 @@ class World:
                 self.given_up.append(GivenUp(stream.id, stream.lanes, lane, row.last, frontier))
         self._write(
             replace(
-                stream, frontier=frontier, planned=planned, token=self.clock.token(), halted=None
+                stream,
+                frontier=frontier,
+                planned=planned,
+                token=self.clock.token(),
+                halted=None,
+                digest=None,
             )
         )
 
