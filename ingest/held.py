@@ -77,9 +77,7 @@ class Memory:
     ticked_at: int = 0
 
     @classmethod
-    def of(
-        cls, loaded: Loaded, *, partitions: int, limits: Limits, log_start: int = 0
-    ) -> "Memory":
+    def of(cls, loaded: Loaded, *, partitions: int, limits: Limits, log_start: int = 0) -> "Memory":
         """The memory right after a Load, which reads from `position`. Raises PlanUnreadable.
 
         Nothing is expected of messages that were applied and that Kafka's retention has deleted since.
@@ -164,9 +162,7 @@ class Memory:
             and self.window.held_bytes + size <= limits.window_bytes
         )
 
-    def next_digest(
-        self, planned: Planned | None, *, frontier: int, end: int
-    ) -> Digest | None:
+    def next_digest(self, planned: Planned | None, *, frontier: int, end: int) -> Digest | None:
         """The digest to record with a tick that moves the frontier, and `planned` to `end`.
 
         Changes `again` at once: a tick that fails forgets the whole memory.

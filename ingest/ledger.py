@@ -332,7 +332,7 @@ class PostgresTick:
 def _stream(row: Row) -> StreamRow:
     """A row that begins with the columns of a stream, and those of its digest."""
     first, end, value = row[9:12]
-    return StreamRow(*row[:9], digest=None if first is None else Digest(first, end, value))
+    return StreamRow(*row[:9], None if first is None else Digest(first, end, value))
 
 
 def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int, LaneRow]]:

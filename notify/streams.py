@@ -5,14 +5,15 @@ them, in id order, and whoever held a stream that is moved or ended here finds i
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from django.db import connection, transaction
 
+from notify.domain.digest import Digest, Planned
 from notify.domain.lanes import LANES_MAX
-from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason
+from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason, replaced_reason
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.topic import Described, Extent, TopicMissing, Topics
 
@@ -112,9 +113,32 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
     logs = topics.extents(name, range(found.partitions))
     before = Topic.objects.filter(active=True).first()
     ends: Mapping[int, int] = {}
+    replaced: frozenset[int] = frozenset()
     if before is not None and before.id != found.id:
         ends = _ends(topics, before)
-    return adopt_found(found, logs, old_ends=ends, lanes=lanes, abandon=abandon)
+    elif before is not None:
+        replaced = replaced_in(topics, name, streams_of(before), logs)
+    return adopt_found(found, logs, old_ends=ends, replaced=replaced, lanes=lanes, abandon=abandon)
+
+
+def replaced_in(
+    topics: Topics, name: str, streams: Iterable[Stream], logs: Mapping[int, Extent]
+) -> frozenset[int]:
+    """The partitions whose log holds other messages than those that were planned. Raises KafkaAway."""
+    recorded: dict[int, Digest] = {}
+    for stream in streams:
+        digest, log = _digest(stream), logs.get(stream.partition)
+        if digest is not None and log is not None and log.start <= digest.first:
+            recorded[stream.partition] = digest
+    found: set[int] = set()
+    wanted = [(n, digest.first, digest.end - 1) for n, digest in recorded.items()]
+    for (partition, _, _), messages in topics.ranges(name, wanted):
+        held = Planned()
+        for message in messages:
+            held.add(message.offset, message.value or b"")
+        if not held.agrees(recorded[partition]):
+            found.add(partition)
+    return frozenset(found)
 
 
 def check_replaceable(topics: Topics, *, abandon: bool) -> None:
@@ -143,12 +167,14 @@ def adopt_found(
     logs: Mapping[int, Extent],
     *,
     old_ends: Mapping[int, int],
+    replaced: Collection[int] = (),
     lanes: int,
     abandon: bool,
 ) -> Adopted:
     """`adopt` of a topic that is known, with the log of each partition.
 
-    `old_ends` are the log ends of the topic that was active before, where that still exists.
+    `old_ends` are the log ends of the topic that was active before, where that still exists; `replaced`
+    are partitions of the active topic whose log holds other messages than those that were planned.
     """
     check_lanes(lanes)
     with transaction.atomic():
@@ -156,7 +182,7 @@ def adopt_found(
             cursor.execute("LOCK TABLE topic IN SHARE ROW EXCLUSIVE MODE")
         before = Topic.objects.filter(active=True).first()
         if before is not None and before.id == found.id:
-            return _move(before, found, logs, abandon=abandon)
+            return _move(before, found, logs, replaced, abandon=abandon)
         lost = _retire(before, found, old_ends, abandon=abandon) if before is not None else ()
         if Topic.objects.filter(id=found.id).exists():
             raise StreamsRefused(
@@ -209,8 +235,18 @@ def _unapplied(topic: Topic, streams: Iterable[Stream], ends: Mapping[int, int])
     ]
 
 
-def _move(topic: Topic, found: Described, logs: Mapping[int, Extent], *, abandon: bool) -> Adopted:
-    """Let the active topic's streams go on after Kafka lost messages of theirs."""
+def _move(
+    topic: Topic,
+    found: Described,
+    logs: Mapping[int, Extent],
+    replaced: Collection[int],
+    *,
+    abandon: bool,
+) -> Adopted:
+    """Let the active topic's streams go on after Kafka lost messages of theirs.
+
+    Where others took their offsets, those at or after the frontier are planned in their place.
+    """
     if found.partitions < topic.partitions:
         raise StreamsRefused(
             f"the topic {found.name} has {found.partitions} partitions, {topic.partitions} are "
@@ -221,12 +257,17 @@ def _move(topic: Topic, found: Described, logs: Mapping[int, Extent], *, abandon
     for stream in _locked(topic):
         log = logs[stream.partition]
         position = fit(Position(stream.frontier, stream.planned), start=log.start, end=log.end)
-        if position == (stream.frontier, stream.planned):
+        digest = _digest(stream) if stream.partition in replaced else None
+        if digest is not None:
+            position = Position(position.frontier, position.frontier)
+        elif position == (stream.frontier, stream.planned):
             continue
         moves.append((stream, position))
         if log.start > stream.frontier:
             lost.append(Lost(topic.name, stream.partition, stream.frontier, log.start))
-        if log.end < stream.planned:
+        if digest is not None:
+            lost.append(Lost(topic.name, stream.partition, digest.first, digest.end))
+        elif log.end < stream.planned:
             lost.append(Lost(topic.name, stream.partition, log.end, stream.planned))
     if lost and not abandon:
         raise Undrained(lost)
@@ -240,7 +281,13 @@ def _place(stream: Stream, position: Position) -> None:
     stream.frontier, stream.planned = position
     stream.token = _token()
     stream.halted = None
-    stream.save(update_fields=["frontier", "planned", "token", "halted"])
+    stream.digest_first = stream.digest_end = stream.digest = None
+    stream.save(
+        update_fields=[
+            *("frontier", "planned", "token", "halted"),
+            *("digest_first", "digest_end", "digest"),
+        ]
+    )
     for table in (Plan, PlanLog):
         chunks = table.objects.filter(stream=stream.id)
         chunks.filter(first__gte=position.planned).delete()
@@ -277,6 +324,7 @@ def check(topics: Topics, name: str) -> Checked:
     streams = streams_of(topic)
     found = topics.describe(name)
     logs = topics.extents(name, range(min(found.partitions, topic.partitions)))
+    replaced = replaced_in(topics, name, streams, logs) if found.id == topic.id else frozenset()
     problems: list[str] = []
     notes: list[str] = []
     if topic.name != name:
@@ -289,6 +337,9 @@ def check(topics: Topics, name: str) -> Checked:
         if reason is None and log is not None:
             facts = LogFacts(str(found.id), found.partitions, log.start, log.end)
             reason = halt_reason(_row(stream), facts, partitions_stored=topic.partitions)
+        digest = _digest(stream)
+        if reason is None and digest is not None and stream.partition in replaced:
+            reason = replaced_reason(digest)
         if reason is not None:
             state = "is halted" if stream.halted is not None else "cannot go on"
             problems.append(f"partition {stream.partition} {state}: {reason}")
@@ -311,7 +362,15 @@ def _row(stream: Stream) -> StreamRow:
         planned=stream.planned,
         frontier=stream.frontier,
         halted=stream.halted,
+        digest=_digest(stream),
     )
+
+
+def _digest(stream: Stream) -> Digest | None:
+    first, end, value = stream.digest_first, stream.digest_end, stream.digest
+    if first is None or end is None or value is None:
+        return None
+    return Digest(first, end, value)
 
 
 def streams_of(topic: Topic) -> list[Stream]:

@@ -4,25 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('notify', '0011_unread'),
+        ("notify", "0011_unread"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='stream',
-            name='digest',
+            model_name="stream",
+            name="digest",
             field=models.BigIntegerField(null=True),
         ),
         migrations.AddField(
-            model_name='stream',
-            name='digest_end',
+            model_name="stream",
+            name="digest_end",
             field=models.BigIntegerField(null=True),
         ),
         migrations.AddField(
-            model_name='stream',
-            name='digest_first',
+            model_name="stream",
+            name="digest_first",
             field=models.BigIntegerField(null=True),
         ),
     ]

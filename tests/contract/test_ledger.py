@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from ingest import ledger as ledger_of_postgres
 from ingest import ledger as ledgers
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
@@ -34,6 +35,7 @@ from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
 from notify.domain import repeats
+from notify.domain.digest import Digest
 from notify.domain.ids import alias_id
 from notify.domain.links import Links
 from notify.domain.patch import ADD, Patch
@@ -197,8 +199,11 @@ class Pair:
         if self.rng.random() < 0.6:
             theirs, mine = self._plan(ticks, row)
             planned = mine.plan.next
+        digest = None
+        if self.rng.random() < 0.8:
+            digest = Digest(frontier, planned, self.rng.getrandbits(63))
         for tick, chunk in zip(ticks, (theirs, mine), strict=True):
-            tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk)
+            tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk, digest=digest)
 
     def _plan(self, ticks: tuple[Tick, Tick], row: StreamRow) -> tuple[Chunk, Chunk]:
         """The same messages, planned on what each tick sees."""
@@ -269,10 +274,11 @@ class Pair:
         """Every table is the same on both."""
         tables = self.database.tables
         streams = self._rows(
-            "id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted",
+            "id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted, "
+            "digest_first, digest_end, digest",
             f"stream WHERE id <> {OF_OLD_TOPIC}",
         )
-        assert {row[0]: StreamRow(*row) for row in streams} == tables.streams
+        assert {row[0]: ledger_of_postgres._stream(row) for row in streams} == tables.streams
         lanes = self._rows(
             "stream, lane, last, isolate, tries", f"lane WHERE stream <> {OF_OLD_TOPIC}"
         )

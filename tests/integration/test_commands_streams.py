@@ -3,17 +3,19 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from kafka import KafkaProducer
 
 from ingest.ledger import PostgresLedger
 from notify import postgres, streams
+from notify.domain.digest import Planned
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
-from notify.topic import Described, Extent
+from notify.topic import Described, Extent, Topics
 from workers.apply import Segment
 from workers.lanes import PostgresLanes
 
@@ -28,11 +30,17 @@ def adopt(
     old_ends: Mapping[int, int] | None = None,
     abandon: bool = False,
     lanes: int = 4,
+    replaced: Collection[int] = (),
 ) -> Adopted:
     extents = {n: Extent(*log) for n, log in (logs or {0: (0, 0), 1: (7, 9)}).items()}
     found = Described(topic_id or uuid.uuid5(uuid.NAMESPACE_DNS, name), name, len(extents))
     return streams.adopt_found(
-        found, extents, old_ends=old_ends or {}, lanes=lanes, abandon=abandon
+        found,
+        extents,
+        old_ends=old_ends or {},
+        replaced=replaced,
+        lanes=lanes,
+        abandon=abandon,
     )
 
 
@@ -167,6 +175,68 @@ def test_a_log_that_lost_its_end_forgets_what_was_planned_of_it() -> None:
             (10, 20),
             (20, 22),
         ]
+
+
+def test_messages_that_took_the_offsets_of_others_are_planned_in_their_place() -> None:
+    adopt()
+    moved = stream(1)
+    Stream.objects.filter(id=moved.id).update(
+        planned=20, frontier=10, halted="others", digest_first=10, digest_end=20, digest=1
+    )
+    Lane.objects.filter(stream=moved.id, lane=2).update(last=19)
+    chunk(moved, 7, 12)
+    chunk(moved, 12, 20)
+    logs = {0: (0, 0), 1: (7, 25)}
+    with pytest.raises(Undrained) as refused:
+        adopt(logs=logs, replaced=[1])
+    assert refused.value.lost == [Lost("first", 1, 10, 20)]
+    assert adopt(logs=logs, replaced=[1], abandon=True).changed == (1,)
+    moved.refresh_from_db()
+    assert (moved.frontier, moved.planned, moved.halted) == (10, 10, None)
+    assert (moved.digest_first, moved.digest_end, moved.digest) == (None, None, None)
+    assert lasts(moved)[2] == 9
+    assert list(Plan.objects.values_list("first", "next")) == [(7, 10)]
+
+
+def test_where_all_is_applied_only_the_digest_is_forgotten() -> None:
+    adopt()
+    moved = stream(1)
+    Stream.objects.filter(id=moved.id).update(
+        planned=20, frontier=20, digest_first=19, digest_end=20, digest=1
+    )
+    adopted = adopt(logs={0: (0, 0), 1: (7, 25)}, replaced=[1], abandon=True)
+    assert adopted.lost == (Lost("first", 1, 19, 20),)
+    moved.refresh_from_db()
+    assert (moved.frontier, moved.planned, moved.digest) == (20, 20, None)
+
+
+def test_a_log_that_holds_other_messages_than_were_planned_is_found(
+    kafka: list[str], namespace: str
+) -> None:
+    with Topics(kafka) as topics:
+        topics.create(namespace, partitions=2, replication=1)
+        streams.adopt(topics, namespace, lanes=1, abandon=False)
+        producer = KafkaProducer(bootstrap_servers=kafka)
+        for partition in (0, 1):
+            for n in range(5):
+                producer.send(namespace, b"message %d" % n, partition=partition).get(10)
+        producer.close()
+        held = Planned()
+        for n in range(2, 5):
+            held.add(n, b"message %d" % n)
+        digest = held.digest(5)
+        assert digest is not None
+        Stream.objects.update(
+            planned=5, frontier=4, digest_first=2, digest_end=5, digest=digest.value
+        )
+        assert streams.check(topics, namespace).problems == ()
+        Stream.objects.filter(partition=1).update(digest=digest.value + 1)
+        (problem,) = streams.check(topics, namespace).problems
+        assert problem.startswith("partition 1 cannot go on: offsets 2 to 4 hold other messages")
+        with pytest.raises(Undrained):
+            streams.adopt(topics, namespace, lanes=1, abandon=False)
+        assert streams.adopt(topics, namespace, lanes=1, abandon=True).changed == (1,)
+        assert streams.check(topics, namespace).problems == ()
 
 
 def test_a_topic_with_fewer_partitions_is_refused() -> None:

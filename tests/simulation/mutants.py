@@ -130,9 +130,7 @@ def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
 def _links_are_written_apart(patch: pytest.MonkeyPatch) -> None:
     write = MemoryTick.write
 
-    def apart(
-        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
-    ) -> None:
+    def apart(self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any) -> None:
         write(self, stream, chunk=chunk, **progress)
         tables = self._db.tables
         kept.append((dict(tables.parents), dict(tables.generations), dict(tables.counts)))
@@ -377,9 +375,7 @@ def _misrouted_is_taken(patch: pytest.MonkeyPatch) -> None:
 def _generations_are_kept(patch: pytest.MonkeyPatch) -> None:
     write = MemoryTick.write
 
-    def forgetful(
-        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
-    ) -> None:
+    def forgetful(self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any) -> None:
         if chunk is not None:
             chunk.links.new_generations.clear()
         write(self, stream, chunk=chunk, **progress)
@@ -438,9 +434,7 @@ def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
     write = MemoryTick.write
     kept: dict[int, dict[SeenKey, int]] = {}
 
-    def also_apart(
-        self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any
-    ) -> None:
+    def also_apart(self: MemoryTick, stream: int, *, chunk: Chunk | None, **progress: Any) -> None:
         apart = kept.setdefault(id(self._db), {})
         self._db.tables.seen |= apart
         write(self, stream, chunk=chunk, **progress)

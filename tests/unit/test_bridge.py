@@ -692,6 +692,22 @@ def test_a_log_that_disagrees_with_the_plan_halts_its_stream() -> None:
     assert world.dispatcher.sent == []
 
 
+def test_messages_that_took_the_offsets_of_planned_ones_halt_their_stream() -> None:
+    world = _live()
+    world.produce(RECORDS[0])
+    for _ in range(3):
+        world.step()
+        world.work()
+    assert (world.stream().planned, world.stream().frontier) == (1, 1)
+    world.log.messages[0].clear()
+    world.produce(RECORDS[1], RECORDS[2])
+    world.log.next.lost_position.append(0)
+    world.step(4)
+    assert "offsets 0 to 0 hold other messages" in (world.stream().halted or "")
+    assert world.dispatcher.sent == []
+    assert world.counts() == {RECORDS[0]: 1}
+
+
 def test_a_halt_that_cannot_be_written_is_tried_again() -> None:
     world = World()
     world.log.topic_id = "another"

@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 import pytest
 
-from ingest import log_ends
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LogAway, LogEnd
 from tests.waiting import wait_for
@@ -44,7 +43,7 @@ def test_what_kafka_does_not_answer_keeps_its_end_and_grows_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(log_ends.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("ingest.log_ends.time.monotonic", lambda: now[0])
     kafka = Kafka()
     ends = LogEnds(kafka)
     ends._wanted = frozenset([0])
