@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -332,7 +333,8 @@ class PostgresTick:
 def _stream(row: Row) -> StreamRow:
     """A row that begins with the columns of a stream, and those of its digest."""
     first, end, value = row[9:12]
-    return StreamRow(*row[:9], None if first is None else Digest(first, end, value))
+    digest = None if first is None else Digest(first, end, value)
+    return replace(StreamRow(*row[:9]), digest=digest)
 
 
 def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int, LaneRow]]:
