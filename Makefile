@@ -52,15 +52,8 @@ fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of e
 	@$(if $(INPUT),:,NOTIFY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20) NOTIFY_FUZZ_SEED=$(SEED) \
 		$(DEVSTACK) run -- $(RUN) -m pytest tests/fuzz/test_http.py -q -s -p no:randomly)
 
-lock: $(INSTALLED) ## resolve pyproject.toml into requirements/*.txt anew
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
-	command -v uv >/dev/null || { echo "lock: needs uv: pip install uv" >&2; exit 1; }; \
-	for extras in "base" "dev --extra devstack --extra test --extra otel"; do \
-		set -- $$extras; file=requirements/$$1.txt; shift; \
-		echo "lock: $$file"; \
-		uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
-			--no-annotate --python-version 3.11 pyproject.toml "$$@" -o $$file || exit 1; \
-	done
+lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes the newest releases
+	@$(RUN) -m devstack.lock $(if $(UPGRADE),--upgrade)
 
 $(INSTALLED): requirements/dev.txt
 	@echo "set-up: packages of requirements/dev.txt into $(VENV), once; takes a minute or two"
