@@ -1,30 +1,32 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench rehearse faults simulate fuzz lock
+.PHONY: help demo up down test check bench rehearse faults simulate fuzz lock again
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
 # The first that runs (a pyenv shim may not), is new enough, and can make a venv.
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && { command -v $$python; break; }; done)
 
 VENV := .venv
-INSTALLED := $(VENV)/installed
 RUN := $(VENV)/bin/python
+# Stamps of what .venv has: copies of the locks. INSTALLED is all, DEMO what demo and up need.
+INSTALLED := $(VENV)/installed
+DEMO := $(or $(wildcard $(INSTALLED)),$(VENV)/installed-devstack)
 DEVSTACK := $(RUN) -m devstack
 
 help: ## list these recipes
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 		awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-demo: $(INSTALLED) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
+demo: $(DEMO) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
 	@$(DEVSTACK) demo $(if $(EXIT),--exit)
 
-up: $(INSTALLED) ## start the whole stack in the background; .devstack/env has its URLs
+up: $(DEMO) ## start the whole stack in the background; .devstack/env has its URLs
 	@$(DEVSTACK) up
 
-down: $(INSTALLED) ## stop it
+down: $(DEMO) ## stop it
 	@$(DEVSTACK) down
 
 test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
@@ -56,14 +58,12 @@ lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes
 	@$(RUN) -m devstack.lock $(if $(UPGRADE),--upgrade)
 
 $(INSTALLED): requirements/dev.txt
-	@echo "set-up: packages of requirements/dev.txt into $(VENV), once; takes a minute or two"
-	@$(VENV)/bin/python -c '' 2>/dev/null || { \
-		python="$(PYTHON)"; \
-		[ -n "$$python" ] || { echo "set-up: no Python >= 3.11 with venv found: install one" \
-			"(on Debian also python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1; }; \
-		echo "set-up: $$($$python --version)"; \
-		rm -rf $(VENV); $$python -m venv $(VENV); }
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-		--require-hashes --no-deps -r requirements/dev.txt
-	@$(VENV)/bin/python -m pip check --disable-pip-version-check
-	@touch $@
+$(VENV)/installed-devstack: requirements/devstack.txt
+# Set up again where .venv's Python is gone, as after an upgrade of the system.
+$(INSTALLED) $(VENV)/installed-devstack: $(if $(wildcard $(RUN)),,again)
+	@python="$(PYTHON)"; \
+	[ -n "$$python" ] || { echo "set-up: no Python >= 3.11 with venv found: install one" \
+		"(on Debian also python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1; }; \
+	"$$python" -m devstack.install $(filter %.txt,$^) $@
+
+again: ;
