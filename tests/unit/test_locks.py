@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from devstack import ROOT
+from devstack.install import ARGUMENTS
 from devstack.lock import ALL, LOCKS, NOTES, PYTHONS, REQUIREMENTS, TARGETS, TOOLS, Target
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -227,3 +228,32 @@ def test_notes_are_what_installed_distributions_say() -> None:
 
 def _normal(requirements: list[str]) -> set[str]:
     return {str(Requirement(text)) for text in requirements}
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Every file in which a person or a program finds a command, with continued lines joined."""
+    folders = (".ci", "docker", "docs", "devstack", "ingest", "notify", "workers")
+    found = (file for folder in folders for file in (ROOT / folder).rglob("*"))
+    for file in (ROOT / "Makefile", *ROOT.glob("*.md"), *found):
+        if file.is_file() and file.suffix != ".pyc":
+            text = file.read_text(errors="replace")
+            yield str(file.relative_to(ROOT)), re.sub(r"\\\n\s*", " ", text)
+
+
+def _install_commands(text: str) -> Iterator[str]:
+    """To the end of the line, or of the string, quotation or command that it stands in."""
+    yield from re.findall(r"pip3? +(?:-\S+ +)*install\b[^\n`\"&;|]*", text)
+
+
+def test_every_install_command_takes_hashes_and_no_dependencies() -> None:
+    commands = [(name, each) for name, text in _texts() for each in _install_commands(text)]
+    assert {"docker/Dockerfile", "docs/logs.md"} <= {name for name, _ in commands}
+    for name, command in commands:
+        assert "--require-hashes" in command, f"{name}: {command}"
+        assert "--no-deps" in command, f"{name}: {command}"
+        assert re.search(r"-r \S+\.txt", command), f"{name}: {command}"
+
+
+@pytest.mark.parametrize("flag", ["--require-hashes", "--no-deps"])
+def test_set_up_takes_hashes_and_no_dependencies(flag: str) -> None:
+    assert flag in ARGUMENTS

@@ -213,7 +213,7 @@ def test_off_nothing_of_it_is_imported() -> None:
 
 def test_on_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
-    with pytest.raises(ImproperlyConfigured, match=r"notify\[otel\]"):
+    with pytest.raises(ImproperlyConfigured, match=r"requirements/otel\.txt"):
         tracing.checked(is_on=True)
     assert tracing.checked(is_on=False) is False
 
