@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench rehearse faults simulate fuzz lock again
+.PHONY: help demo up restart down status test check bench rehearse faults simulate fuzz lock again
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -23,11 +23,17 @@ help: ## list these recipes
 demo: $(DEMO) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
 	@$(DEVSTACK) demo $(if $(EXIT),--exit)
 
-up: $(DEMO) ## start the whole stack in the background; .devstack/env has its URLs
-	@$(DEVSTACK) up
+up: $(DEMO) ## start what is missing of the background stack; RESET=1 removes all data first
+	@$(DEVSTACK) up $(if $(RESET),--reset)
 
-down: $(DEMO) ## stop it
-	@$(DEVSTACK) down
+restart: $(DEMO) ## PROCESS=bridge: stop one process of it, start it as it was
+	@$(DEVSTACK) restart $(PROCESS)
+
+down: $(DEMO) ## stop it; records, apps and ports stay, unless RESET=1
+	@$(DEVSTACK) down $(if $(RESET),--reset)
+
+status: $(DEMO) ## what of it runs, and how to cure what does not
+	@$(DEVSTACK) status
 
 test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
 	@$(DEVSTACK) run -- $(RUN) -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m devstack run|up|down|status|demo`."""
+"""`python -m devstack run|up|restart|down|status|demo`."""
 
 import argparse
 import importlib
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from devstack import background
 from devstack.run import run
@@ -27,11 +28,18 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="devstack", description=__doc__)
+    parser.add_argument(
+        "--home", type=Path, default=HOME, help="directory of the background stack (%(default)s)"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("run", help="run a command beside the three services")
     verb.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
-    verbs.add_parser("up", help="start the whole stack in the background")
-    verbs.add_parser("down", help="stop it")
+    up = verbs.add_parser("up", help="start what is missing of the stack in the background")
+    down = verbs.add_parser("down", help="stop it; records, apps and ports stay")
+    up.add_argument("--reset", action="store_true", help="stop it and remove all data first")
+    down.add_argument("--reset", action="store_true", help="remove all data too")
+    verb = verbs.add_parser("restart", help="stop one process and start it as it was")
+    verb.add_argument("process", help="as `status` names them")
     verbs.add_parser("status", help="say what runs; 1 where it is not all well")
     verb = verbs.add_parser("demo", help="play the incident live")
     verb.add_argument("--exit", action="store_true", help="end by itself, 0 only if all held")
@@ -46,11 +54,13 @@ def _do(arguments: argparse.Namespace) -> int:
                 raise DevstackError("run: name a command after --")
             return run(command, given(os.environ))
         case "up":
-            background.up(HOME, given(os.environ), _say)
+            background.up(arguments.home, given(os.environ), _say, reset=arguments.reset)
+        case "restart":
+            background.restart(arguments.home, arguments.process, _say)
         case "down":
-            background.down(HOME, _say)
+            background.down(arguments.home, _say, reset=arguments.reset)
         case "status":
-            return 0 if background.status(HOME, _say) else 1
+            return 0 if background.status(arguments.home, _say) else 1
         case _:
             return _demo(exits=arguments.exit)
     return 0

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import environ as process_environ
 from pathlib import Path
 from types import MappingProxyType
@@ -96,9 +96,18 @@ def jars(environ: Mapping[str, str]) -> Path:
     return directory
 
 
-def broker(directory: Path, environ: Mapping[str, str]) -> Service:
-    """One broker with an empty log, formatted and ready to be launched."""
-    return cluster(directory, environ, brokers=1)[0]
+def broker(
+    directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+) -> Service:
+    """One broker, ready to be launched: with the log that the directory has of one at this port,
+    else with an empty one."""
+    at = port()
+    config = directory / "kafka" / "server.properties"
+    formatted = directory / "kafka" / "data" / "meta.properties"
+    address = f"127.0.0.1:{at}"
+    if not formatted.exists() or f"listeners=CLIENT://{address}," not in config.read_text():
+        return cluster(directory, environ, brokers=1, port=at)[0]
+    return kafka_service(address, f"Apache Kafka {VERSION}", _launch(config, environ), own=address)
 
 
 def cluster(
@@ -108,17 +117,20 @@ def cluster(
     brokers: int,
     doors: Mapping[str, Door] = MappingProxyType({}),
     scram: Sequence[str] = (),
+    port: int = 0,
 ) -> list[Service]:
     """Brokers kafka, kafka-2, ... that are controllers too, formatted and ready to be launched.
 
-    `doors`, by a name in capitals, are more listeners of the first broker; `scram` are users, as
-    Kafka's storage tool takes them: "SCRAM-SHA-512=[name=...,password=...]".
+    `port` is the first broker's, by default a free one. `doors`, by a name in capitals, are more
+    listeners of the first broker; `scram` are users, as Kafka's storage tool takes them:
+    "SCRAM-SHA-512=[name=...,password=...]".
 
     Each one's URL names them all. With three, one can be killed while a topic of replication
     factor 3 stays writable. Their logs last for as long as the directory.
     """
     names = ["kafka", *(f"kafka-{number}" for number in range(2, brokers + 1))]
     ports = {name: (free_port(), free_port()) for name in names}
+    ports["kafka"] = (port or free_port(), free_port())
     servers = ",".join(f"127.0.0.1:{client}" for client, _ in ports.values())
     voters = ",".join(
         f"{number}@127.0.0.1:{control}:{_kafka_uuid()}"
@@ -142,21 +154,16 @@ def cluster(
         storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
         users = [word for user in scram for word in ("--add-scram", user)]
         _format([*java, *storage, "--initial-controllers", voters, *users], environ)
-        launch = Launch(
-            [*java, "-Xmx512m", "kafka.Kafka", str(config)],
-            environ,
-            directory / "logs" / f"{name}.log",
-        )
         source = f"Apache Kafka {VERSION}, broker {number} of {brokers}"
         services.append(
             kafka_service(
                 servers,
                 source,
-                launch,
+                _launch(config, environ),
                 brokers=brokers,
                 name=name,
                 own=f"127.0.0.1:{ports[name][0]}",
-                forgets=True,
+                empty=True,
             )
         )
     return services
@@ -209,6 +216,13 @@ def _configured(
     config.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
     (home / "log4j2.properties").write_text(LOGGING)
     return config
+
+
+def _launch(config: Path, environ: Mapping[str, str]) -> Launch:
+    """How the broker of this configuration is started, and started again."""
+    home = config.parent
+    argv = [*_java(home, environ), "-Xmx512m", "kafka.Kafka", str(config)]
+    return Launch(argv, environ, home.parent / "logs" / f"{home.name}.log")
 
 
 def _java(home: Path, environ: Mapping[str, str]) -> list[str]:

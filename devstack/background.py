@@ -1,144 +1,378 @@
-"""`devstack up`, `down` and `status`: the whole stack in the background of this checkout."""
+"""`devstack up`, `restart`, `down` and `status`: the whole stack in the background of this checkout.
 
-import subprocess
-import sys
+Nothing watches over it: its processes are on their own, and `.devstack/state.json` says which.
+"""
+
+import re
+import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from devstack import ROOT, product
-from devstack.process import Identity
-from devstack.services import DevstackError
-from devstack.state import State, only_one, remove
+import psycopg
 
-#: How long `up` waits in all; NOTIFY_UP_TIMEOUT_S sets another.
-UP_S: Final = 180.0
-#: How long the supervisor may take to stop all before it is killed.
-DOWN_S: Final = 90.0
-#: How long a process may take that lost its supervisor: nobody waits for its work any more.
-LEFTOVER_S: Final = 2.0
+from devstack import postgres, product, unapplied
+from devstack.process import Child, Identity, Launch, NoKeeper
+from devstack.services import DevstackError, free_port, is_free
+from devstack.stack import FINDERS, Stack
+from devstack.state import OWN, State, only_one, write_env
+
+WORKERS: Final = ("worker-1", "worker-2")
+PROCESSES: Final = (*WORKERS, "bridge", "web", "watch", "flower")
+VARIABLES: Final = {
+    "kafka": "KAFKA_BOOTSTRAP_SERVERS",
+    "postgres": "DATABASE_URL",
+    "redis": "REDIS_URL",
+}
+#: What the file `env` has, beside the URLs of web, admin and Flower and the demo app.
+EXPORTED: Final = (
+    *VARIABLES.values(),
+    *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER", "NOTIFY_TLS", "NOTIFY_NAMESPACE"),
+)
 SHOWN: Final = ("WEB_URL", "ADMIN_URL", "FLOWER_URL")
+#: The record of the example that `up` prints.
+EXAMPLE: Final = "6a1f0000-0000-4000-8000-000000000001"
+#: How long `up` and `restart` wait until all is ready; NOTIFY_UP_TIMEOUT_S sets another.
+UP_S: Final = 180.0
+#: How long `down` waits until what an in-memory broker holds is applied.
+DRAIN_S: Final = 30.0
+#: How long the system may take to reap a process that was killed.
+REAPED_S: Final = 10.0
+#: The line that a process without an HTTP port logs once it works.
+_WORKS: Final = re.compile(r'"event": "(stream_live|watch_started|[^"]* ready\.)"')
 Say = Callable[[str], None]
 
 
-def up(home: Path, environ: Mapping[str, str], say: Say) -> None:
-    """Returns with the stack ready, started now or before.
+class Background(Stack):
+    """A stack whose processes outlive us; it goes on with those of the state and keeps its ports.
 
-    What a stack that was killed left behind is ended first. Raises DevstackError where it does not
-    come up; then nothing of it runs.
+    Each process that it starts is in the state's file as soon as it runs.
+    """
+
+    def __init__(self, home: Path, state: State, say: Say) -> None:
+        super().__init__(home, environ=state.environ, say=say, keeper=NoKeeper())
+        self.state = state
+        self.began_down = not state.processes
+        self._marks: dict[str, int] = {}
+        for name, identity in state.processes.items():
+            if not identity.running():
+                identity.end()  # what it left of its group would keep its port
+                if name == "postgres":  # its successor refuses to start beside a zombie
+                    identity.wait_reaped(REAPED_S)
+
+    def port(self, name: str) -> int:
+        """The one that it had. Raises DevstackError where another process listens there now.
+
+        Of a stack that was down, a free one instead, but for Kafka, whose data names it.
+        """
+        port = self.state.ports.get(name) or free_port()
+        if name not in self.identities() and not is_free(port):
+            if name == "kafka" or not self.began_down:
+                raise DevstackError(
+                    f"another process listens on {name}'s port {port}: end it, then `make up`"
+                )
+            port = free_port()
+        self._note(ports={**self.state.ports, name: port})
+        return port
+
+    def start(self, name: str, launch: Launch) -> Child:
+        """As Stack's, and noted."""
+        self._marks[name] = launch.log.stat().st_size if launch.log.exists() else 0
+        child = super().start(name, launch)
+        if name == "kafka":
+            self._note(forgets=self.services[name].forgets)
+        self._note(processes={**self.state.processes, name: child.identity})
+        return child
+
+    def identities(self) -> dict[str, Identity]:
+        """What runs, whoever started it."""
+        return self.state.running()
+
+    def ended(self) -> list[str]:
+        """What was started, and runs no longer."""
+        return [name for name in self.state.processes if name not in self.identities()]
+
+    def missing(self) -> list[str]:
+        """What is part of a whole stack, and does not run."""
+        return [name for name in parts(self.state) if name not in self.identities()]
+
+    def complete(self) -> None:
+        """Starts what is missing and returns with all of it ready."""
+        product.configure(self)
+        self.start_services()
+        kept = self.state.env
+        app = product.DemoApp(kept.get("DEMO_APP_ID", ""), kept.get("DEMO_APP_KEY", ""))
+        if not (self.directory / "env").exists():
+            self._say("tables, topic, app and login")
+            app = product.prepare(self, app)
+        if started := [name for name in PROCESSES if name in self.missing()]:
+            self._say(f"starting {', '.join(started)}")
+        for name in started:
+            self.start_process(name)
+        url = self._url("web")
+        env = {
+            **{name: self.env[name] for name in EXPORTED if name in self.env},
+            "WEB_URL": url,
+            "ADMIN_URL": f"{url}/admin/",
+            "FLOWER_URL": self._url("flower"),
+            "DEMO_APP_ID": app.app_id,
+            "DEMO_APP_KEY": app.key,
+            OWN: ",".join(
+                (
+                    *(each.variable for each in self.services.values() if each.launch),
+                    *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"),
+                )
+            ),
+        }
+        self._note(env=env)
+        self.wait_for(*started)
+        product.wait_ready(self, url, flower_url=self._url("flower"), timeout_s=self._timeout_s())
+        write_env(self.directory, env)
+
+    def start_process(self, name: str) -> None:
+        """Starts one of PROCESSES; it may not be ready yet."""
+        match name:
+            case "bridge":
+                product.start_bridge(self)
+            case "web":
+                product.start_web(self)
+            case "watch":
+                product.start_watch(self, env={"NOTIFY_ADMIN_URL": self._url("web")})
+            case "flower":
+                product.start_flower(self)
+            case _:
+                product.start_worker(self, name)
+
+    def wait_for(self, *names: str) -> None:
+        """Returns once each of these PROCESSES, started just now, works.
+
+        Raises DevstackError where one ended or does not in time.
+        """
+        deadline = time.monotonic() + self._timeout_s()
+        for name in names:
+            while not self._works(name):
+                why = "has ended" if name in self.ended() else "is not ready"
+                if name in self.ended() or time.monotonic() > deadline:
+                    tail = f"{self.log(name)} ends:\n{self.tail(name)}"
+                    raise DevstackError(f"{name} {why}; then: make restart PROCESS={name}; {tail}")
+                time.sleep(0.1)
+
+    def end(self, *names: str) -> None:
+        """Ends these, in this order; returns with them gone."""
+        for name in names:
+            number = postgres.STOP if name == "postgres" else signal.SIGTERM
+            self.state.processes[name].end(number)
+
+    def drain(self) -> int:
+        """Waits until all that the log holds is applied, while that can go on; how much is not.
+
+        Nothing new comes: web has ended.
+        """
+        began, deadline = time.time(), time.monotonic() + DRAIN_S
+        while True:
+            streams = unapplied.partitions(self.state.env["DATABASE_URL"])
+            known = all(each.seen and each.seen.timestamp() > began for each in streams)
+            left = sum(each.end - each.frontier for each in streams)
+            runs = self.identities().keys()
+            goes_on = {"kafka", "redis", "bridge"} <= runs and not runs.isdisjoint(WORKERS)
+            if (known and not left) or not goes_on or time.monotonic() > deadline:
+                return left
+            time.sleep(0.2)
+
+    def _works(self, name: str) -> bool:
+        if name == "web":
+            return product.answers(self._url("web") + product.HEALTH[0])
+        if name == "flower":
+            return product.answers(self._url("flower"), status=401)
+        with self.log(name).open("rb") as log:
+            log.seek(self._marks[name])
+            return bool(_WORKS.search(log.read().decode(errors="replace")))
+
+    def _url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port(name)}"
+
+    def _note(self, **changes: object) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+        self.state.write(self.directory)
+
+    def _timeout_s(self) -> float:
+        raw = self.env.get("NOTIFY_UP_TIMEOUT_S", str(UP_S))
+        try:
+            return float(raw)
+        except ValueError:
+            raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to seconds") from None
+
+
+def parts(state: State) -> list[str]:
+    """Everything that a whole stack of this state runs, in the order in which it is started."""
+    return [*(name for name in FINDERS if not state.environ.get(VARIABLES[name])), *PROCESSES]
+
+
+def up(home: Path, environ: Mapping[str, str], say: Say, *, reset: bool = False) -> None:
+    """Returns with the stack ready: what was missing is started, what runs is left alone.
+
+    Raises DevstackError, with nothing changed, where the broker took the log along that the
+    database goes with; `reset` starts with both empty. Where a stack that was down does not come
+    up, nothing of it runs.
+    """
+    with only_one(home):
+        if reset:
+            _down(home, say, reset=True)
+        state = State.read(home)
+        if not state.processes:
+            state = replace(state, environ=dict(environ))
+            for log in (home / "logs").glob("*.log"):
+                log.unlink()
+        stack = Background(home, state, say)
+        if state.log_is_lost:
+            raise DevstackError(_loss(home, state))
+        if state.processes:
+            say(f"down: {', '.join(stack.missing())}" if stack.missing() else "already up")
+        try:
+            stack.complete()
+        except BaseException:
+            if stack.began_down:
+                stack.end(*reversed(list(stack.state.processes)))
+                _gone_down(home, stack.state)
+            raise
+        _show(home, stack.state, say)
+
+
+def restart(home: Path, name: str, say: Say) -> None:
+    """Stops one process in order and starts it as it was, on the same port; returns when it works.
+
+    Raises DevstackError, with nothing stopped, where that is not possible.
     """
     with only_one(home):
         state = State.read(home)
-        if state and _healthy(state):
-            say("already up")
+        if not (home / "env").exists():
+            raise DevstackError("the stack is not up: run `make up`")
+        if name not in parts(state):
+            given = f" ({VARIABLES[name]} is given)" if name in VARIABLES else ""
+            raise DevstackError(
+                f"no process {name!r}{given}: name one of {', '.join(parts(state))}"
+            )
+        if name == "kafka" and state.forgets:
+            raise DevstackError(
+                "kafka's log is in its memory alone, so a restart loses it: "
+                "`make down`, then `make up` starts an empty one beside the same records"
+            )
+        stack = Background(home, state, say)
+        if down := [each for each in FINDERS if each in stack.missing() and each != name]:
+            raise DevstackError(f"{', '.join(down)} is down: run `make up`, which starts it")
+        if name in state.processes:
+            stack.end(name)
+        if name in FINDERS:
+            product.configure(stack)
+            stack.start_services()
         else:
-            _end(home, state, say)
-            state = _start(home, environ, say)
-        for name in SHOWN:
-            say(f"{name:<10} {state.env[name]}")
-        say(f"log in     {product.USER} / {product.PASSWORD} (admin and Flower)")
-        say(f"variables  . {_short(home / 'env')}; logs in {_short(home / 'logs')}/")
+            stack.env |= state.env
+            stack.start_process(name)
+            stack.wait_for(name)
+        say(f"{name} runs, process {stack.state.processes[name].pid}")
 
 
-def down(home: Path, say: Say) -> None:
-    """Returns with nothing of the stack running."""
+def down(home: Path, say: Say, *, reset: bool = False) -> None:
+    """Returns with nothing of the stack running. `reset` removes its data too."""
     with only_one(home):
-        state = State.read(home)
-        if not _end(home, state, say):
-            say("nothing was up")
+        _down(home, say, reset=reset)
 
 
 def status(home: Path, say: Say) -> bool:
-    """Says what runs; whether all of it does and web and pipeline are healthy."""
+    """Says what runs and what to do about what does not; whether all does and is healthy."""
     state = State.read(home)
-    if state is None or not state.supervisor.running():
-        say("down")
+    if not state.processes:
+        say("down: `make up` starts it")
         return False
-    say(f"{state.phase}, supervised by process {state.supervisor.pid}")
-    for name, identity in state.processes.items():
-        say(f"{name:<10} {'runs' if identity.running() else 'ENDED'}, process {identity.pid}")
-    for path in product.HEALTH:
-        good = product.answers(state.env.get("WEB_URL", "http://127.0.0.1:9") + path)
-        say(f"{path:<18} {'200' if good else 'not 200'}")
+    missing = [name for name in parts(state) if name not in state.running()]
+    for name in parts(state):
+        pid = state.processes[name].pid if name in state.processes else None
+        say(f"{name:<18} {'DOWN' if name in missing else f'runs, process {pid}'}")
+    sick = []
+    for path in product.HEALTH if state.env else ():
+        problem = product.problem(state.env["WEB_URL"] + path)
+        say(f"{path:<18} {problem or '200'}")
+        sick += [path] if problem else []
     for name in SHOWN:
-        say(f"{name:<10} {state.env.get(name, '')}")
-    return _healthy(state)
+        say(f"{name:<18} {state.env.get(name, '')}")
+    if state.log_is_lost:
+        say("Kafka's log was in its memory and is lost: `make up` says what that means.")
+    elif missing:
+        say(f"`make up` starts {', '.join(missing)}, and leaves the rest alone.")
+    elif sick:
+        say("All processes run. One that hangs: `make restart PROCESS=NAME`; logs say which.")
+    return not missing and not sick
 
 
-def _healthy(state: State) -> bool:
-    return (
-        state.phase == "ready"
-        and state.supervisor.running()
-        and all(identity.running() for identity in state.processes.values())
-        and all(product.answers(state.env["WEB_URL"] + path) for path in product.HEALTH)
+def _down(home: Path, say: Say, *, reset: bool) -> None:
+    state = State.read(home)
+    stack = Background(home, state, say)
+    running = state.running()
+    if running:
+        say(f"stopping {len(running)} processes")
+    lost = "nobody knows how many"
+    if state.forgets and not reset and state.processes and state.env:
+        stack.end(*({"web"} & running.keys()))
+        try:
+            lost = f"{stack.drain():,}"
+        except psycopg.Error as error:
+            say(f"PostgreSQL does not say what is applied: {error}")
+    stack.end(*reversed(running))
+    _gone_down(home, state)
+    if reset:
+        postgres.forget(home)
+        shutil.rmtree(home / "kafka", ignore_errors=True)
+        say("removed: records, apps and Kafka's log")
+    elif not running:
+        say("nothing was up")
+    elif state.forgets:
+        say(
+            "kept: records, apps and ports. Kafka's log was in its memory and is gone; updates in "
+            f"it that were not applied: {lost}"
+        )
+    else:
+        say("kept: records, apps, ports and Kafka's log")
+
+
+def _gone_down(home: Path, state: State) -> None:
+    (home / "env").unlink(missing_ok=True)
+    replace(state, processes={}, environ={}).write(home)
+
+
+def _loss(home: Path, state: State) -> str:
+    """Why `up` does nothing. Starts PostgreSQL for as long as it takes to look, if it is down."""
+    lines = ["Kafka has ended, and its log was in its memory: it is lost. Nothing was changed."]
+    try:
+        with Stack(home, environ=state.environ, say=lambda _: None) as stack:
+            if "postgres" in parts(state) and "postgres" not in state.running():
+                stack.launch("postgres")
+                stack.settle(stack.services["postgres"])
+            url = stack.env.get("DATABASE_URL") or state.env["DATABASE_URL"]
+            lines += unapplied.contents(url)
+    except (DevstackError, KeyError, psycopg.Error) as error:
+        lines.append(f"PostgreSQL does not say what it has: {error}")
+    return "\n  ".join(
+        (
+            *lines,
+            "To keep the records and apps and lose those updates: make down, then make up",
+            "To lose all of it and start empty: make up RESET=1",
+        )
     )
 
 
-def _end(home: Path, state: State | None, say: Say) -> bool:
-    """Ends the supervisor, then whatever it left; whether there was anything to end."""
-    running = [state.supervisor, *state.processes.values()] if state else []
-    count = sum(identity.running() for identity in running)
-    if count:
-        say(f"stopping {count} processes")
-    for identity in running:
-        identity.end(timeout_s=DOWN_S if identity is running[0] else LEFTOVER_S)
-    remove(home)
-    return count > 0
-
-
-def _start(home: Path, environ: Mapping[str, str], say: Say) -> State:
-    logs = home / "logs"
-    logs.mkdir(exist_ok=True)
-    for log in logs.glob("*.log"):
-        log.unlink()
-    report = logs / "devstack.log"
-    with report.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "devstack.supervisor", str(home)],
-            cwd=ROOT,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        state = _follow(home, process, report, say, timeout_s=_timeout_s(environ))
-    except BaseException:
-        if process.poll() is None:
-            Identity.of(process.pid).end(timeout_s=DOWN_S)
-        process.poll()
-        raise
-    process.returncode = 0  # it outlives us: Popen must neither wait for it nor complain
-    return state
-
-
-def _follow(
-    home: Path, process: "subprocess.Popen[bytes]", report: Path, say: Say, *, timeout_s: float
-) -> State:
-    """Says what the supervisor says, until it is ready."""
-    deadline = time.monotonic() + timeout_s
-    with report.open() as lines:
-        while time.monotonic() < deadline:
-            ended = process.poll() is not None
-            for line in lines:
-                say(line.rstrip("\n"))
-            state = State.read(home)
-            if ended:
-                raise DevstackError(f"the stack did not come up: see {report}")
-            if state and state.phase == "ready":
-                return state
-            time.sleep(0.1)
-    raise DevstackError(f"not ready after {timeout_s:.0f} s (NOTIFY_UP_TIMEOUT_S): see {report}")
-
-
-def _timeout_s(environ: Mapping[str, str]) -> float:
-    raw = environ.get("NOTIFY_UP_TIMEOUT_S", str(UP_S))
-    try:
-        return float(raw)
-    except ValueError:
-        raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to seconds") from None
+def _show(home: Path, state: State, say: Say) -> None:
+    for name in SHOWN:
+        say(f"{name:<10} {state.env[name]}")
+    say(f"log in     {product.USER} / {product.PASSWORD} (admin and Flower)")
+    say(f"variables  . {_short(home / 'env')}; logs in {_short(home / 'logs')}/")
+    say("an update, from the demo app:")
+    say(
+        f"  curl -X PUT {state.env['WEB_URL']}/players/{EXAMPLE} -H 'Content-Type: application/json'"
+        f""" -d '{{"app_id":"{state.env["DEMO_APP_ID"]}","tags":{{"level":"3"}}}}'"""
+    )
 
 
 def _short(path: Path) -> str:

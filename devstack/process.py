@@ -81,17 +81,27 @@ class Identity:
                 os.kill(self.pid, signal.SIGKILL)
         self.wait(timeout_s)
 
+    def wait_reaped(self, timeout_s: float) -> None:
+        """Returns once a process that ended is no zombie any more, or after the time."""
+        deadline = time.monotonic() + timeout_s
+        while psutil.pid_exists(self.pid) and not self.running() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
     def _end_session(self) -> None:
         """Kills what is left of the session that it led: its number is not given again until then.
 
-        Where another process has the number, nothing was left.
+        Where another process has the number, nothing was left. Returns with the rest gone.
         """
-        if psutil.pid_exists(self.pid):
-            return
-        for pid in psutil.pids():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if os.getsid(pid) == self.pid:
-                    os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
+                return
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+                if process.pid != self.pid and os.getsid(process.pid) == self.pid:
+                    process.kill()
+                    left.append(process)
+        psutil.wait_procs(left, timeout=STOP_S)
 
 
 class Keeper:
@@ -115,7 +125,6 @@ class Keeper:
         number: int,
         *,
         own_group: bool = True,
-        account: Account | None = None,
         **how: Any,
     ) -> "subprocess.Popen[bytes]":
         """As Popen. Once we are gone, even while it starts, it gets the signal, later SIGKILL.
@@ -133,9 +142,6 @@ class Keeper:
                 argv,
                 preexec_fn=enlist,  # noqa: PLW1509 - one write, which takes no lock
                 start_new_session=own_group,
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
                 **how,
             )
         except BaseException:
@@ -162,6 +168,27 @@ class Keeper:
         with contextlib.suppress(BrokenPipeError):
             self._pipe.write(f"{line}\n".encode())
             self._pipe.flush()
+
+
+class NoKeeper(Keeper):
+    """For children that live on after us: nobody ends them but who knows their Identity."""
+
+    def __init__(self) -> None:
+        """Starts nothing."""
+
+    def start(
+        self, argv: Sequence[str], number: int, *, own_group: bool = True, **how: Any
+    ) -> "subprocess.Popen[bytes]":
+        """As Popen, in a session of its own."""
+        process = subprocess.Popen(argv, start_new_session=own_group, **how)
+        process.returncode = 0  # it outlives us: Popen must neither wait for it nor complain
+        return process
+
+    def close(self) -> None:
+        """Ends nothing."""
+
+    def _write(self, line: str) -> None:
+        """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,9 @@ class Child:
             self._process = keeper.start(
                 launch.argv,
                 launch.orphan_signal,
-                account=launch.account,
+                user=launch.account and launch.account.uid,
+                group=launch.account and launch.account.gid,
+                extra_groups=launch.account and [],
                 env=dict(launch.env),
                 cwd=launch.cwd,
                 stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from devstack import ROOT
 from devstack.process import Child
-from devstack.services import DevstackError, free_port
+from devstack.services import DevstackError
 from devstack.stack import Stack
 
 #: A group join alone takes 3 s on Tansu; a cold machine needs most of the rest for imports.
@@ -51,17 +51,18 @@ def configure(stack: Stack) -> None:
     stack.env |= {name: value for name, value in defaults.items() if name not in stack.env}
 
 
-def prepare(stack: Stack) -> DemoApp:
+def prepare(stack: Stack, known: DemoApp | None = None) -> DemoApp:
     """Tables, topic, an app and a login: the stack is ready for its processes.
 
-    A database that was there before gets the new topic too where the broker forgot the old one;
-    what that one still held is abandoned. Raises DevstackError with the output of a failed command.
+    The app is the `known` one where the database has it. A database from before gets a new topic
+    where the broker starts with an empty log; what the old one still held is abandoned. Raises
+    DevstackError with the output of a failed command.
     """
     manage(stack, "migrate", "--no-input", "--verbosity=0")
-    abandon = ["--abandon"] if stack.forgets else []
+    abandon = ["--abandon"] if any(each.empty for each in stack.services.values()) else []
     manage(stack, "topic", "create", "--if-missing", *abandon)
     _login(stack)
-    return _demo_app(stack)
+    return _demo_app(stack, known)
 
 
 def manage(stack: Stack, *words: str, env: Mapping[str, str] | None = None) -> str:
@@ -89,9 +90,11 @@ def _login(stack: Stack) -> None:
             raise
 
 
-def _demo_app(stack: Stack) -> DemoApp:
-    """The app, new or, in a database from before, with a new key (old keys can't be read)."""
+def _demo_app(stack: Stack, known: DemoApp | None) -> DemoApp:
+    """The known app, a new one or, where its key is not known, with a new key (none can be read)."""
     apps = json.loads(manage(stack, "app", "list", "--json"))["apps"]
+    if known and any(app["id"] == known.app_id for app in apps):
+        return known
     words = ("rotate-key", APP) if any(app["name"] == APP for app in apps) else ("create", APP)
     made: dict[str, Any] = json.loads(manage(stack, "app", *words, "--json"))
     return DemoApp(made["id"], made["key"])
@@ -100,8 +103,9 @@ def _demo_app(stack: Stack) -> DemoApp:
 def start_web(
     stack: Stack, name: str = "web", *, port: int = 0, env: Mapping[str, str] | None = None
 ) -> str:
-    """Starts Granian, on a free port if none is given, and returns its URL; it may not answer yet."""
-    port = port or free_port()
+    """Starts Granian, on the stack's port if none is given, and returns its URL; it may not answer
+    yet."""
+    port = port or stack.port(name)
     stack.spawn(
         name,
         [
@@ -144,7 +148,7 @@ def start_watch(
 
 def start_flower(stack: Stack, name: str = "flower") -> str:
     """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
-    port = free_port()
+    port = stack.port(name)
     stack.spawn(
         name,
         [
@@ -185,17 +189,18 @@ def wait_ready(
         if time.monotonic() > deadline:
             name, url, status = waiting[0]
             raise DevstackError(
-                f"{url} does not answer {status} after {timeout_s:.0f} s: {_body(url)}\n"
+                f"{url} does not answer {status} after {timeout_s:.0f} s: {problem(url)}\n"
                 f"{stack.log(name)} ends:\n{stack.tail(name)}"
             )
         waiting = [each for each in waiting if not answers(each[1], status=each[2])]
         time.sleep(0.2)
 
 
-def _body(url: str) -> str:
+def problem(url: str) -> str:
+    """What the URL answers where that is not 200, or why it does not; else empty."""
     try:
-        with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URLs
-            return str(answer.read(2000), "utf-8", "replace")
+        with urlopen(url, timeout=2):  # noqa: S310 - our own http URLs
+            return ""
     except HTTPError as error:
         return f"{error.code} {error.read(2000).decode(errors='replace')}"
     except (OSError, HTTPException) as error:

