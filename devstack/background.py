@@ -3,6 +3,7 @@
 Nothing watches over it: its processes are on their own, and `.devstack/state.json` says which.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -101,6 +102,7 @@ class Background(Stack):
 
     def complete(self) -> None:
         """Starts what is missing and returns with all of it ready."""
+        timeout_s = _timeout_s()
         product.configure(self)
         self.start_services()
         kept = self.state.env
@@ -129,7 +131,7 @@ class Background(Stack):
         }
         self._note(env=env)
         self.wait_for(*started)
-        product.wait_ready(self, url, flower_url=self._url("flower"), timeout_s=self._timeout_s())
+        product.wait_ready(self, url, flower_url=self._url("flower"), timeout_s=timeout_s)
         write_env(self.directory, env)
 
     def start_process(self, name: str) -> None:
@@ -151,7 +153,7 @@ class Background(Stack):
 
         Raises DevstackError where one ended or does not in time.
         """
-        deadline = time.monotonic() + self._timeout_s()
+        deadline = time.monotonic() + _timeout_s()
         for name in names:
             while not self._works(name):
                 why = "has ended" if name in self.ended() else "is not ready"
@@ -198,12 +200,13 @@ class Background(Stack):
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]
         self.state.write(self.directory)
 
-    def _timeout_s(self) -> float:
-        raw = self.env.get("NOTIFY_UP_TIMEOUT_S", str(UP_S))
-        try:
-            return float(raw)
-        except ValueError:
-            raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to seconds") from None
+
+def _timeout_s() -> float:
+    raw = os.environ.get("NOTIFY_UP_TIMEOUT_S", str(UP_S))
+    try:
+        return float(raw)
+    except ValueError:
+        raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to seconds") from None
 
 
 def parts(state: State) -> list[str]:

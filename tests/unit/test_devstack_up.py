@@ -194,3 +194,12 @@ def test_the_port_of_what_runs_is_not_taken(tmp_path: Path) -> None:
         assert stack.port("web") == port
     finally:
         child.identity.end()
+
+
+def test_a_timeout_that_is_none_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_UP_TIMEOUT_S", "soon")
+    with pytest.raises(DevstackError, match="NOTIFY_UP_TIMEOUT_S='soon': set it to seconds"):
+        background.up(tmp_path, given_services(), print)
+    assert State.read(tmp_path).processes == {}
