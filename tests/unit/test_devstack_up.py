@@ -13,8 +13,9 @@ import pytest
 from devstack import background
 from devstack.background import Background
 from devstack.process import Identity, Launch
-from devstack.services import DevstackError, free_port
+from devstack.services import DevstackError, free_port, is_free
 from devstack.state import State
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -191,6 +192,7 @@ def test_the_port_of_what_runs_is_not_taken(tmp_path: Path) -> None:
     stack = Background(tmp_path, State({}, {"web": port}), print)
     child = stack.start("web", Launch([sys.executable, "-c", code], os.environ, tmp_path / "log"))
     try:
+        wait_for(lambda: not is_free(port))
         assert stack.port("web") == port
     finally:
         child.identity.end()
