@@ -1,0 +1,213 @@
+"""`make conditions`: takes every condition of the engine away, one at a time, and looks who notices.
+
+Arguments are files of the engine, or FILE:LINE for the conditions of a line; none means all of them.
+A change is found if a unit test of its module fails, or else a seed of the simulation breaks. Exit
+codes: 0 all are found, 1 one survives or the list of equivalent changes is stale, 2 bad arguments.
+"""
+
+import argparse
+import importlib.abc
+import importlib.util
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Final
+
+import pytest
+from hypothesis import Phase, settings
+
+from tests.simulation.changes import Change, changes
+from tests.simulation.equivalent import EQUIVALENT
+
+ROOT: Final = Path(__file__).parents[2]
+#: The engine, and the tests that look at each of its modules, the nearest first.
+ENGINE: Final[dict[str, tuple[str, ...]]] = {
+    "ingest/bridge.py": ("unit/test_bridge.py",),
+    "ingest/held.py": ("unit/test_held.py", "unit/test_bridge.py"),
+    "ingest/planner.py": ("unit/test_planner.py", "unit/test_bridge.py"),
+    "notify/domain/digest.py": ("unit/test_held.py", "unit/test_bridge.py"),
+    "notify/domain/lanes.py": ("property/test_lanes_stable.py",),
+    "notify/domain/stream.py": ("unit/test_domain_stream.py", "unit/test_bridge.py"),
+    "notify/domain/window.py": (
+        "unit/test_domain_window.py",
+        "unit/test_domain_stream.py",
+        "property/test_window.py",
+    ),
+    "workers/apply.py": ("unit/test_apply.py",),
+}
+SEEDS: Final = 1_500
+#: Seconds of CPU time for one test or one seed, and bytes of memory: a change that needs more does not end.
+CPU_S: Final = 20
+MEMORY_BYTES: Final = 4 * 1024**3
+#: No conftest and no plugin: the engine's tests need neither Django nor a service, and start at once.
+_PYTEST: Final = ("-x", "-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider")
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Imports the changed module in the place of the file."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._name = change.path.removesuffix(".py").replace("/", ".")
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        file, source = str(ROOT / self._change.path), self._change.source
+
+        class Changed(SourceFileLoader):
+            def get_code(self, fullname: str) -> CodeType:
+                return compile(source, file, "exec")
+
+        return importlib.util.spec_from_file_location(name, file, loader=Changed(name, file))
+
+
+class _Watch:
+    """Notes the first test that fails; each has its own share of CPU time."""
+
+    failed: str | None = None
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        _limit()
+
+    def pytest_exception_interact(self, report: Any) -> None:
+        self.failed = self.failed or report.nodeid or "a test that cannot be imported"
+
+
+def _limit() -> None:
+    """SIGPROF ends this process if it uses as much CPU time from now on."""
+    signal.setitimer(signal.ITIMER_PROF, CPU_S)
+
+
+def _notices(path: str, change: Change | None, seeds: int, told: Connection) -> None:
+    """Tell which test of the module at `path`, or which seed, notices the change; None if none does."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    _limit()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    if change is not None:
+        sys.meta_path.insert(0, _Finder(change))
+    told.send(_failing_test(path) or _broken_seed(seeds))
+
+
+def _failing_test(path: str) -> str | None:
+    watch = _Watch()
+    code = pytest.main([*_PYTEST, *(str(ROOT / "tests" / test) for test in ENGINE[path])], [watch])
+    return watch.failed or (
+        None if code == pytest.ExitCode.OK else f"pytest, which ended with {code}"
+    )
+
+
+def _broken_seed(seeds: int) -> str | None:
+    from tests.simulation.fleet import prepare
+    from tests.simulation.schedule import run
+
+    prepare()
+    for seed in range(seeds):
+        _limit()
+        broken = run(seed)
+        if broken is not None:
+            return f"seed {seed}: {broken.violations[0][:60]}"
+    return None
+
+
+def look(path: str, change: Change | None, seeds: int) -> str | None:
+    """What notices the change, in a process of its own; None if nothing does."""
+    context = multiprocessing.get_context("fork")
+    told, end = context.Pipe(duplex=False)
+    process = context.Process(target=_notices, args=(path, change, seeds, end))
+    process.start()
+    end.close()
+    try:
+        found: str | None = told.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode == -signal.SIGPROF:
+            return f"{CPU_S} s of CPU time: it does not end"
+        return f"the process, which ended with {process.exitcode}"
+    process.join()
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation.conditions", description=__doc__
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE[:LINE]", help="default: the whole engine")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="of the simulation, for each change"
+    )
+    arguments = parser.parse_args(argv)
+    wanted = _wanted(parser, arguments.files)
+    _prepare()
+    for path in dict.fromkeys(change.path for change in wanted):
+        found = look(path, None, min(arguments.seeds, 10))
+        if found is not None:
+            print(f"{path} is noticed as it is, by {found}: mend that first")
+            return 1
+    wrong = [change for change in wanted if not _is_well(change, arguments.seeds)]
+    stale = EQUIVALENT.keys() - {change.key for change in _all()}
+    for key in sorted(stale):
+        print(f"no such change, take it from tests/simulation/equivalent.py: {key}")
+    print(f"{len(wanted)} changes, {len(wrong)} wrong, {len(stale)} stale")
+    return 1 if wrong or stale else 0
+
+
+def _is_well(change: Change, seeds: int) -> bool:
+    """Look, and say what came of it: found, or listed as equivalent, but not both."""
+    began = time.monotonic()
+    found = look(change.path, change, seeds)
+    listed = change.key in EQUIVALENT
+    if found is None:
+        what = "equivalent" if listed else "SURVIVES"
+    else:
+        what = f"LISTED AS EQUIVALENT, BUT found by {found}" if listed else f"found by {found}"
+    line = f"{change.path}:{change.line}: {change.condition}: {change.how}: {what}"
+    print(f"{line} ({time.monotonic() - began:.1f} s)", flush=True)
+    return (found is None) is listed
+
+
+def _wanted(parser: argparse.ArgumentParser, files: Sequence[str]) -> list[Change]:
+    wanted = []
+    for each in files or ENGINE:
+        path, _, line = each.partition(":")
+        found = [
+            change for change in _all() if change.path == path and line in ("", str(change.line))
+        ]
+        if not found:
+            parser.error(f"{each} has no condition of the engine; its files: {', '.join(ENGINE)}")
+        wanted += found
+    return wanted
+
+
+@cache
+def _all() -> list[Change]:
+    return [change for path in ENGINE for change in changes(path, (ROOT / path).read_text())]
+
+
+def _prepare() -> None:
+    """What all processes share: libraries, imported once, but nothing of the engine."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for name in ("django.conf", "hypothesis.stateful", "prometheus_client", "structlog"):
+        importlib.import_module(name)
+    settings.register_profile(
+        "conditions", derandomize=True, database=None, deadline=None, phases=[Phase.generate]
+    )
+    settings.load_profile("conditions")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
