@@ -1,11 +1,11 @@
-"""Every way to take one condition of a module away, as the source that is left."""
+"""Every way to take one condition of a module away."""
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: The bound itself changes sides.
+#: A bound moves by one.
 _BOUNDS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -16,14 +16,14 @@ _BOUNDS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A condition of a file, and what happens to it. `source` is the changed module."""
+    """A condition of a file, and what happens to it. `number` is its place among the file's changes."""
 
     path: str
+    number: int
     line: int
     function: str
     condition: str
     how: str
-    source: str
 
     @property
     def key(self) -> str:
@@ -32,25 +32,37 @@ class Change:
 
 
 def changes(path: str, source: str) -> list[Change]:
-    """All changes of a module, in the order of its lines.
+    """All changes of a module.
 
     Each condition becomes always true, and always false. It is still evaluated, because evaluating it
     may have an effect. Each operand of `and` and `or` is left out, and `<` becomes `<=`, `>` becomes
     `>=`, and so on. An `assert` is not a condition: it tells mypy what is known.
 
-    Example: `if a < 1 and b:` has five changes: always true, always false, `b`, `a < 1`, `a <= 1 and b`.
+    Example: `if a < 1 and b:` has five changes: always true, always false, without `a < 1`, without
+    `b`, and `a <= 1`.
     """
+    made = enumerate(_made(ast.parse(source)))
+    return [Change(path, number, *what) for number, what in made]
+
+
+def changed(source: str, number: int) -> str:
+    """The module's source with the change of this number. Raises IndexError if there is none."""
     tree = ast.parse(source)
-    made: dict[str, Change] = {}
+    for at, _ in enumerate(_made(tree)):
+        if at == number:
+            return ast.unparse(tree)
+    raise IndexError(f"the module has no change {number}")
+
+
+def _made(tree: ast.Module) -> Iterator[tuple[int, str, str, str]]:
+    """The line, function, condition and change. While each is yielded, the tree has that change."""
     for node, name, at, function in _expressions(tree, "module"):
         condition = _get(node, name, at)
-        for how, replacement in _replacements(node, name, condition):
+        text = ast.unparse(condition)
+        for how, replacement in list(_replacements(node, name, condition)):
             _set(node, name, at, replacement)
-            text = ast.unparse(tree)
+            yield condition.lineno, function, text, how
             _set(node, name, at, condition)
-            change = Change(path, condition.lineno, function, ast.unparse(condition), how, text)
-            made.setdefault(text, change)
-    return sorted(made.values(), key=lambda change: change.line)
 
 
 def _expressions(node: ast.AST, function: str) -> Iterator[tuple[ast.AST, str, int | None, str]]:

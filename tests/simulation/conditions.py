@@ -1,32 +1,32 @@
-"""`make conditions`: takes every condition of the engine away, one at a time, and looks who notices.
+"""`make conditions`: takes every condition of the engine away, one at a time, and runs the tests.
 
-Arguments are files of the engine, or FILE:LINE for the conditions of a line; none means all of them.
-A change is found if a unit test of its module fails, or else a seed of the simulation breaks. Exit
-codes: 0 all are found, 1 one survives or the list of equivalent changes is stale, 2 bad arguments.
+Arguments are files of the engine, or FILE:LINE for the conditions of one line; without arguments all
+files. A change is found if a fast test of its module fails, or else if a seed of the simulation breaks.
+Exit codes: 0 every change is found, 1 a change survives or the list of equivalent changes is stale,
+2 bad arguments.
 """
 
 import argparse
-import importlib.abc
-import importlib.util
+import importlib
 import multiprocessing
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from functools import cache
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import FunctionType
 from typing import Any, Final
 
 import pytest
 from hypothesis import Phase, settings
 
-from tests.simulation.changes import Change, changes
+from tests.simulation.changes import Change, changed, changes
 from tests.simulation.equivalent import EQUIVALENT
+from tests.simulation.fleet import prepare
+from tests.simulation.schedule import run
 
 ROOT: Final = Path(__file__).parents[2]
 #: The engine, and the tests that look at each of its modules, the nearest first.
@@ -52,27 +52,6 @@ MEMORY_BYTES: Final = 4 * 1024**3
 _PYTEST: Final = ("-x", "-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider")
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Imports the changed module in the place of the file."""
-
-    def __init__(self, change: Change) -> None:
-        self._change = change
-        self._name = change.path.removesuffix(".py").replace("/", ".")
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != self._name:
-            return None
-        file, source = str(ROOT / self._change.path), self._change.source
-
-        class Changed(SourceFileLoader):
-            def get_code(self, fullname: str) -> CodeType:
-                return compile(source, file, "exec")
-
-        return importlib.util.spec_from_file_location(name, file, loader=Changed(name, file))
-
-
 class _Watch:
     """Notes the first test that fails; each has its own share of CPU time."""
 
@@ -90,15 +69,15 @@ def _limit() -> None:
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
 
 
-def _notices(path: str, change: Change | None, seeds: int, told: Connection) -> None:
-    """Tell which test of the module at `path`, or which seed, notices the change; None if none does."""
+def _look(path: str, change: Change | None, seeds: int, told: Connection) -> None:
+    """Send which test or seed fails with the change; None if none does."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     _limit()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     if change is not None:
-        sys.meta_path.insert(0, _Finder(change))
+        _apply(change)
     told.send(_failing_test(path) or _broken_seed(seeds))
 
 
@@ -111,10 +90,6 @@ def _failing_test(path: str) -> str | None:
 
 
 def _broken_seed(seeds: int) -> str | None:
-    from tests.simulation.fleet import prepare
-    from tests.simulation.schedule import run
-
-    prepare()
     for seed in range(seeds):
         _limit()
         broken = run(seed)
@@ -123,11 +98,11 @@ def _broken_seed(seeds: int) -> str | None:
     return None
 
 
-def look(path: str, change: Change | None, seeds: int) -> str | None:
-    """What notices the change, in a process of its own; None if nothing does."""
+def found_by(path: str, change: Change | None, seeds: int) -> str | None:
+    """What fails after the change of the module at `path`, looked for in a process of its own."""
     context = multiprocessing.get_context("fork")
     told, end = context.Pipe(duplex=False)
-    process = context.Process(target=_notices, args=(path, change, seeds, end))
+    process = context.Process(target=_look, args=(path, change, seeds, end))
     process.start()
     end.close()
     try:
@@ -151,25 +126,26 @@ def main(argv: Sequence[str]) -> int:
         "--seeds", type=int, default=SEEDS, help="of the simulation, for each change"
     )
     arguments = parser.parse_args(argv)
-    wanted = _wanted(parser, arguments.files)
+    every = [change for path in ENGINE for change in changes(path, (ROOT / path).read_text())]
+    wanted = _wanted(parser, arguments.files, every)
     _prepare()
     for path in dict.fromkeys(change.path for change in wanted):
-        found = look(path, None, min(arguments.seeds, 10))
+        found = found_by(path, None, min(arguments.seeds, 10))
         if found is not None:
-            print(f"{path} is noticed as it is, by {found}: mend that first")
+            print(f"{path}: without any change {found} fails: repair that first")
             return 1
     wrong = [change for change in wanted if not _is_well(change, arguments.seeds)]
-    stale = EQUIVALENT.keys() - {change.key for change in _all()}
+    stale = EQUIVALENT.keys() - {change.key for change in every}
     for key in sorted(stale):
         print(f"no such change, take it from tests/simulation/equivalent.py: {key}")
-    print(f"{len(wanted)} changes, {len(wrong)} wrong, {len(stale)} stale")
+    print(f"{len(wanted)} changes, {len(wrong)} of them to look at, {len(stale)} stale entries")
     return 1 if wrong or stale else 0
 
 
 def _is_well(change: Change, seeds: int) -> bool:
-    """Look, and say what came of it: found, or listed as equivalent, but not both."""
+    """Print what finds the change. False if nothing does, or if it is listed as equivalent and found."""
     began = time.monotonic()
-    found = look(change.path, change, seeds)
+    found = found_by(change.path, change, seeds)
     listed = change.key in EQUIVALENT
     if found is None:
         what = "equivalent" if listed else "SURVIVES"
@@ -180,12 +156,14 @@ def _is_well(change: Change, seeds: int) -> bool:
     return (found is None) is listed
 
 
-def _wanted(parser: argparse.ArgumentParser, files: Sequence[str]) -> list[Change]:
+def _wanted(
+    parser: argparse.ArgumentParser, files: Sequence[str], every: Sequence[Change]
+) -> list[Change]:
     wanted = []
     for each in files or ENGINE:
         path, _, line = each.partition(":")
         found = [
-            change for change in _all() if change.path == path and line in ("", str(change.line))
+            change for change in every if change.path == path and line in ("", str(change.line))
         ]
         if not found:
             parser.error(f"{each} has no condition of the engine; its files: {', '.join(ENGINE)}")
@@ -193,20 +171,41 @@ def _wanted(parser: argparse.ArgumentParser, files: Sequence[str]) -> list[Chang
     return wanted
 
 
-@cache
-def _all() -> list[Change]:
-    return [change for path in ENGINE for change in changes(path, (ROOT / path).read_text())]
+def _module(path: str) -> str:
+    return path.removesuffix(".py").replace("/", ".")
+
+
+def _function(names: Mapping[str, Any], path: str) -> FunctionType:
+    """The function Class.method or function of a module's names."""
+    found = None
+    for name in path.split("."):
+        found = names[name]
+        names = getattr(found, "__dict__", {})
+    found = getattr(found, "fget", None) or getattr(found, "__func__", found)
+    assert isinstance(found, FunctionType), f"{path} is no function"
+    return found
+
+
+def _apply(change: Change) -> None:
+    """Give the engine's function the changed code; whoever has imported the function runs that."""
+    module = sys.modules[_module(change.path)]
+    source = changed((ROOT / change.path).read_text(), change.number)
+    names: dict[str, Any] = {"__name__": module.__name__}
+    exec(compile(source, change.path, "exec"), names)
+    _function(vars(module), change.function).__code__ = _function(names, change.function).__code__
 
 
 def _prepare() -> None:
-    """What all processes share: libraries, imported once, but nothing of the engine."""
+    """Import all that the processes share, once: the engine, its tests, and libraries."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    for name in ("django.conf", "hypothesis.stateful", "prometheus_client", "structlog"):
-        importlib.import_module(name)
     settings.register_profile(
         "conditions", derandomize=True, database=None, deadline=None, phases=[Phase.generate]
     )
     settings.load_profile("conditions")
+    for path, tests in ENGINE.items():
+        for name in (path, *(f"tests/{test}" for test in tests)):
+            importlib.import_module(_module(name))
+    prepare()
 
 
 if __name__ == "__main__":
