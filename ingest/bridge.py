@@ -183,17 +183,18 @@ class Bridge:
         for held in self._held.values():
             end = self._end(held)
             held.look(end, now)
-            if held.memory is not None and end is not None and self._is_deaf(held, end, now):
-                deaf.append((held, held.memory.position, end.offset))
+            if self._is_deaf(held, end, now):
+                assert end is not None  # or it would not count as unread
+                deaf.append((held, end.offset))
         if not deaf:
             return
-        for held, position, end_offset in deaf:
+        for held, end_offset in deaf:
             times, _ = self._deaf.get(held.partition, (0, 0))
-            self._deaf[held.partition] = (times + 1, position)
+            self._deaf[held.partition] = (times + 1, held.stood_at)
             logs.get().error(
                 "partition_unread",
                 partition=held.partition,
-                position=position,
+                position=held.stood_at,
                 log_end=end_offset,
                 seconds=held.unread_ms(now) / 1000,
             )
@@ -203,14 +204,17 @@ class Bridge:
         self._held.clear()
         self._log.reopen()
 
-    def _is_deaf(self, held: Held, end: LogEnd, now: int) -> bool:
+    def _is_deaf(self, held: Held, end: LogEnd | None, now: int) -> bool:
         """Whether a new connection is due. Not while Kafka answers nobody: the end is old then."""
         times, stood_at = self._deaf.get(held.partition, (0, 0))
         if held.stood_at > stood_at:
             self._deaf.pop(held.partition, None)
             times = 0
         wait = self._limits.unread_after_ms << min(times, UNREAD_DOUBLINGS_MAX)
-        return held.unread_ms(now) >= wait and end.age_ms < LOG_END_FRESH_MS
+        if held.unread_ms(now) < wait:
+            return False
+        assert end is not None  # or it would not count as unread
+        return end.age_ms < LOG_END_FRESH_MS
 
     def load(self) -> None:
         """Load the partitions whose time has come (rule 4).
@@ -224,8 +228,6 @@ class Bridge:
             for held in self._held.values()
             if held.phase is Phase.LOAD and now >= held.retry_at and not self._draining
         ]
-        if not due:
-            return
         try:
             found = {held.partition: self._peek(held) for held in due}
             wanted = [partition for partition, peeked in found.items() if peeked is not None]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
+from prometheus_client import REGISTRY
 
 from ingest.bridge import (
     HALTED_RETRY_MS,
@@ -16,6 +17,7 @@ from ingest.bridge import (
     LOG_END_FRESH_MS,
     QUEUED_MAX,
     REDIS_AGAIN_MS,
+    SAMPLE_EVERY_MS,
     TIDY_EVERY_MS,
     Bridge,
 )
@@ -34,6 +36,7 @@ from ingest.ports import (
 from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
 from notify.domain.policy import Policy, Skip
+from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
 from notify.domain.update import Update, encode
 from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
@@ -81,6 +84,8 @@ class FakeLog:
     end_age_ms: int = 0
     reopened: int = 0
     reopening_helps: bool = True
+    #: Every call of pause and resume.
+    told: list[str] = field(default_factory=list)
     on_facts: Callable[[], None] = lambda: None
 
     def _need(self, what: str) -> None:
@@ -130,9 +135,11 @@ class FakeLog:
         self.positions.clear()
 
     def pause(self, partition: int) -> None:
+        self.told.append("pause")
         self.paused.add(partition)
 
     def resume(self, partition: int) -> None:
+        self.told.append("resume")
         self.paused.discard(partition)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
@@ -299,6 +306,53 @@ def test_a_step_need_not_wait_while_a_whole_chunk_is_there() -> None:
     assert not world.bridge.behind
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_step_need_not_wait_from_exactly_one_chunk_on(n: int) -> None:
+    world = _live()
+    world.produce(*RECORDS[:n])
+    world.bridge.poll(0)
+    assert world.bridge.behind is (n == LIMITS.chunk_messages)
+
+
+def test_a_step_waits_if_the_window_is_full() -> None:
+    world = _live()
+    world.produce(*RECORDS)
+    world.step(4)
+    assert world.stream().planned == LIMITS.window_offsets
+    assert not world.bridge.behind
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_a_partition_is_paused_from_two_chunks_on(n: int) -> None:
+    world = _live()
+    world.produce(*RECORDS[:n])
+    world.bridge.poll(0)
+    assert bool(world.log.paused) is (n == 2 * LIMITS.chunk_messages)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_partition_is_paused_from_the_bytes_of_two_chunks_on(n: int) -> None:
+    update = encode(Update(APP, RECORDS[0], 5, "m"))
+    world = World(limits=replace(LIMITS, chunk_messages=100, chunk_bytes=len(update)))
+    world.step(2)
+    world.log.messages[0] += [update] * n
+    world.bridge.poll(0)
+    assert bool(world.log.paused) is (n == 2)
+
+
+def test_kafka_is_told_of_a_pause_once() -> None:
+    """A call that changes nothing is not harmless: clients have lost a partition by one (F19)."""
+    world = _live()
+    assert world.log.told == ["resume"]
+    world.produce(*RECORDS)
+    world.step(3)
+    assert world.log.told == ["resume", "pause"]
+    for _ in range(5):
+        world.work()
+        world.step()
+    assert world.log.told == ["resume", "pause", "resume"]
+
+
 def test_with_enough_fetched_the_partition_is_paused_until_there_is_room() -> None:
     world = _live()
     world.produce(*RECORDS)
@@ -340,6 +394,49 @@ def test_an_idle_stream_ticks_now_and_then_to_say_that_it_is_alive() -> None:
     assert world.ledger.ticks == before + 2
 
 
+def test_a_tick_with_nothing_to_plan_records_no_plan() -> None:
+    """PostgreSQL refuses a second plan row with the same first offset."""
+    world = _flying()
+    before = dict(world.db.tables.plan)
+    world.step(3)
+    assert world.db.tables.plan == before
+    assert len(world.db.tables.plan_log) == 1
+
+
+def test_a_chunk_without_a_clients_message_id_asks_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Collection[SeenKey]] = []
+    seen = MemoryTick.seen
+
+    def watched(self: MemoryTick, keys: Collection[SeenKey]) -> set[SeenKey]:
+        asked.append(keys)
+        return seen(self, keys)
+
+    monkeypatch.setattr(MemoryTick, "seen", watched)
+    world = _flying()
+    assert asked == []
+    patch = Patch(False, {"session_count": (ADD, 1)})
+    world.log.messages[0].append(encode(Update(APP, RECORDS[1], 5, "m", patch=patch, once=True)))
+    world.step()
+    assert [len(keys) for keys in asked] == [1]
+
+
+def _metric(name: str, **labels: str) -> float:
+    found = REGISTRY.get_sample_value(f"notify_{name}", labels)
+    assert found is not None, f"no notify_{name}"
+    return found
+
+
+def test_a_tick_shows_the_lag_and_what_it_planned() -> None:
+    before = _metric("bridge_writes_total")
+    world = _live()
+    world.produce(*RECORDS[:3])
+    world.step()
+    assert _metric("bridge_lag_messages", partition="0") == 3
+    assert _metric("bridge_writes_total") == before + LIMITS.chunk_messages
+
+
 # -- drain ---------------------------------------------------------------------------------------------
 
 
@@ -363,6 +460,28 @@ def test_a_draining_bridge_stays_until_its_batches_have_landed() -> None:
     world.step()
     assert not world.bridge.in_flight
     assert (world.stream().planned, world.stream().frontier) == (1, 1)
+
+
+def test_a_draining_bridge_sends_nothing_that_waits_in_the_window() -> None:
+    world = _flying()
+    world.produce(RECORDS[1])
+    world.step()
+    assert world.stream().planned == 2
+    world.bridge.drain()
+    world.work()
+    world.step()
+    assert world.dispatcher.sent == []
+    assert not world.bridge.in_flight
+
+
+def test_a_draining_bridge_does_not_tick_for_what_it_will_not_plan() -> None:
+    world = _live()
+    world.produce(RECORDS[0])
+    world.bridge.poll(0)
+    before = world.ledger.ticks
+    world.bridge.drain()
+    world.step(5)
+    assert world.ledger.ticks == before
 
 
 def test_a_draining_bridge_loads_nothing() -> None:
@@ -433,6 +552,45 @@ def test_a_redis_that_is_away_is_asked_once_a_while_and_not_for_every_lane(what:
     world.step(REDIS_AGAIN_MS // 100 * 5, pass_ms=100)
     assert world.bridge.in_flight > 1
     assert 1 < world.dispatcher.failed <= 5
+
+
+def test_redis_is_asked_again_when_its_time_has_come() -> None:
+    world = _live()
+    world.dispatcher.away = {"send"}
+    world.produce(RECORDS[0])
+    world.step()
+    world.dispatcher.away = set()
+    world.clock.now += REDIS_AGAIN_MS - 1
+    world.bridge.resend()
+    assert world.dispatcher.sent == []
+    world = _live()
+    world.dispatcher.away = {"send"}
+    world.produce(RECORDS[0])
+    world.step()
+    world.dispatcher.away = set()
+    world.clock.now += REDIS_AGAIN_MS
+    world.bridge.resend()
+    assert len(world.dispatcher.sent) == 1
+
+
+def test_a_first_send_is_logged_for_debugging_and_a_later_one_always(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[tuple[str, int]] = []
+
+    class Logger:
+        def __getattr__(self, level: str) -> Callable[..., None]:
+            def say(event: str, **fields: int) -> None:
+                if event == "batch_sent":
+                    said.append((level, fields["attempt"]))
+
+            return say
+
+    monkeypatch.setattr("ingest.bridge.logs.get", Logger)
+    world = _flying()
+    world.clock.now += LIMITS.resend_after_ms
+    world.step()
+    assert said == [("debug", 1), ("info", 2)]
 
 
 # -- surprises -----------------------------------------------------------------------------------------
@@ -739,6 +897,15 @@ def test_kafka_away_at_a_commit_stops_nothing() -> None:
     world.step(3, pass_ms=2_000)
     assert world.log.committed == []
     assert world.stream().frontier == 1
+
+
+def test_samples_are_written_once_in_their_interval() -> None:
+    world = _live()
+    before = len(world.ledger.samples)
+    world.step(10, pass_ms=SAMPLE_EVERY_MS // 10)
+    assert len(world.ledger.samples) == before
+    world.step()
+    assert len(world.ledger.samples) == before + 1
 
 
 def test_hot_records_are_written_each_once() -> None:
