@@ -73,11 +73,13 @@ def plan_chunk(
         for reason, record, rule in decision.reasons:
             if reason in (MALFORMED, MISROUTED):
                 dead.append(_dead(offset, body, content))
-            elif isinstance(content, Update):
+            else:
+                assert isinstance(content, Update)  # or it would be malformed
                 _count(dropped, (content.app, record, reason, rule), offset)
         targets = writes(content, decision)
-        for write in targets:
-            (direct if decision.own and write is targets[0] else mirrored)[write[:2]] += 1
+        # The own record is the first. An update that does not write to it is not mirrored either.
+        for place, write in enumerate(targets):
+            (mirrored if place else direct)[write[:2]] += 1
         written.append((offset, body, targets))
     chunk = Chunk(
         plan=PlanRow(first, end, plans.encode(first, decisions)),

@@ -280,6 +280,15 @@ def test_an_isolated_killer_is_sent_one_offset_at_a_time(lanes: Lanes) -> None:
     assert _records(lanes) == set()
 
 
+@pytest.mark.parametrize("offsets", [(0, 1), (0,)])
+def test_isolated_writes_have_all_their_tries(lanes: Lanes, offsets: tuple[int, ...]) -> None:
+    _die_on(lanes, TRIES_MAX - 1)
+    originals = [_original(offset, "a") for offset in offsets]
+    assert _isolated(lanes, *originals, attempt=TRY_FROM_ATTEMPT) == Outcome.APPLIED
+    assert _records(lanes) == {"a"}
+    assert lanes._db.tables.dead == []
+
+
 def test_a_killer_of_one_offset_is_dead_lettered_without_another_try(lanes: Lanes) -> None:
     lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
     _die_on(lanes, TRIES_MAX)

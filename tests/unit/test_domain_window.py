@@ -75,6 +75,26 @@ def test_a_hot_record_takes_no_more_bytes_than_its_row_grows() -> None:
     assert batch.rows == 2
 
 
+def test_a_record_whose_row_grows_takes_the_bytes_of_each_update() -> None:
+    window = _one_lane()
+    window.add([(0, b"m" * 10, [_write(0, a=1)]), (1, b"m" * 10, [_write(0, b=1)])])
+    window.add([(2, b"m" * 10, [_write(1, a=1)])])
+    batch = _take(window, size=29)
+    assert batch is not None
+    assert (batch.rows, batch.last) == (1, 1)
+
+
+def test_the_writes_of_a_lane_are_those_that_fly_and_those_that_wait() -> None:
+    window = _one_lane()
+    window.add([(0, b"m", [_write(0, a=1)]), (1, b"m", [_write(1, a=1)])])
+    assert window.lanes[0].writes == 2
+    assert _take(window) is not None
+    window.add([(2, b"m", [_write(2, a=1)])])
+    assert window.lanes[0].writes == 3
+    assert window.landed(0, 1)
+    assert window.lanes[0].writes == 1
+
+
 def test_a_chunk_may_exceed_every_limit_alone() -> None:
     window = _one_lane()
     window.add([(offset, b"m", [_write(offset, a=1)]) for offset in range(4)])

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
 from ingest.planner import Planned, plan_chunk
-from ingest.ports import Fetched, Loaded, Part
+from ingest.ports import Fetched, Loaded, LogEnd, Part
 from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain.decide import Decision, Write
@@ -278,6 +278,55 @@ def test_one_update_in_fifty_offsets_is_remembered_for_its_age() -> None:
     memory = _memory(planned=120)
     memory.take(_fetched(*range(120)))
     assert list(memory.ages) == [(0, 1_000), (50, 1_000), (100, 1_000)]
+
+
+def test_the_age_of_an_offset_is_that_of_an_update_a_little_before_it() -> None:
+    memory = _memory(planned=120)
+    assert memory.at_of(0) is None
+    for offset in (10, 60, 110):
+        memory.take([Fetched(offset, encode(Update(APP, RECORD, 1_000 + offset, "m")))])
+    at = {offset: memory.at_of(offset) for offset in (9, 10, 59, 60, 200)}
+    assert at == {9: 1_010, 10: 1_010, 59: 1_010, 60: 1_060, 200: 1_110}
+
+
+# -- partitions that are not read ----------------------------------------------------------------------
+
+
+def _held_at(position: int) -> Held:
+    memory = _memory()
+    memory.position = position
+    return Held(0, Phase.LIVE, paused=False, memory=memory)
+
+
+def test_a_partition_that_stands_before_the_logs_end_is_unread_since_the_second_look() -> None:
+    held = _held_at(5)
+    for now in (100, 200, 300):
+        held.look(LogEnd(9, 0), now)
+    assert held.unread_ms(350) == 150
+
+
+def test_a_partition_that_moves_on_is_read_although_it_never_reaches_the_logs_end() -> None:
+    held = _held_at(5)
+    assert held.memory is not None
+    for now in (100, 200, 300):
+        held.look(LogEnd(9, 0), now)
+        held.memory.position += 1
+    assert held.unread_ms(350) == 0
+    assert held.stood_at == 7
+
+
+@pytest.mark.parametrize("end", [None, LogEnd(5, 0)])
+def test_a_partition_at_the_logs_end_is_read(end: LogEnd | None) -> None:
+    held = _held_at(5)
+    for now in (100, 200, 300):
+        held.look(end, now)
+    assert held.unread_ms(350) == 0
+
+
+def test_a_partition_without_a_memory_stands_nowhere() -> None:
+    held = Held(0)
+    held.look(LogEnd(9, 0), 100)
+    assert (held.stood_at, held.unread_ms(350)) == (-1, 0)
 
 
 # -- phases and tasks ----------------------------------------------------------------------------------
