@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up restart down status test check bench rehearse faults simulate fuzz lock again
+.PHONY: help demo up restart down status test check bench rehearse faults simulate conditions fuzz lock again
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -53,6 +53,9 @@ faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; 
 
 simulate: $(INSTALLED) ## SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
 	@$(RUN) -m tests.simulation $(or $(SEEDS),10000) $(if $(STEPS),--steps $(STEPS))
+
+conditions: $(INSTALLED) ## take every condition of the engine away, each must be missed; ARGS="FILE:LINE" for some
+	@$(RUN) -m tests.simulation.conditions $(ARGS)
 
 fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of each route; SEED=S INPUT=N replays one
 	@$(RUN) -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SECONDS),--seconds $(SECONDS)) \

@@ -206,6 +206,15 @@ def test_an_outage_that_goes_on_keeps_the_count(lanes: Lanes) -> None:
     assert _row(lanes).tries == 1
 
 
+def test_a_failure_of_an_early_send_keeps_the_count(lanes: Lanes) -> None:
+    """A bridge that loads again begins with early sends: they know nothing of the tries before."""
+    _die_on(lanes, TRIES_MAX - 1)
+    lanes.away = {"apply"}
+    with pytest.raises(Unavailable):
+        _merged(lanes, SEGMENT, attempt=TRY_FROM_ATTEMPT - 1)
+    assert _row(lanes).tries == TRIES_MAX - 1
+
+
 def test_a_batch_that_kills_its_workers_is_isolated_untouched(lanes: Lanes) -> None:
     _die_on(lanes, TRIES_MAX)
     rows = _rows((1, "a", GOOD), (2, "b", GOOD))
