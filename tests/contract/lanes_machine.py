@@ -20,7 +20,7 @@ from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
 from workers.apply import BadData, Original, Segment, apply_isolated
 from workers.lanes import QUERIES, PostgresLanes
 
-APP = "00000000-0000-0000-0000-0000000000aa"
+APPS = ("00000000-0000-0000-0000-0000000000aa", "00000000-0000-0000-0000-0000000000ab")
 RECORDS = [f"00000000-0000-0000-0000-00000000000{n}" for n in range(3)]
 STREAMS, LANES, TOKENS = (1, 2), 2, (7, 8)
 TOPIC = "00000000-0000-0000-0000-0000000000bb"
@@ -47,7 +47,8 @@ _ops = st.fixed_dictionaries(
     },
 )
 _writes = st.builds(
-    lambda record, reset, ops: Write(APP, record, Patch(reset, ops)),
+    lambda app, record, reset, ops: Write(app, record, Patch(reset, ops)),
+    st.sampled_from([APPS[0], *APPS]),
     st.sampled_from(RECORDS),
     st.booleans(),
     _ops,
@@ -109,7 +110,7 @@ class LanesMachine(RuleBasedStateMachine):
         token=_tokens,
         prev=_near,
         length=st.integers(1, 4),
-        writes=st.lists(_writes, max_size=3, unique_by=lambda write: write.record),
+        writes=st.lists(_writes, max_size=3, unique_by=lambda write: write[:2]),
     )
     def apply(
         self,
@@ -190,6 +191,11 @@ class LanesMachine(RuleBasedStateMachine):
             )
         )
 
+    @precondition(lambda self: "halt" in self.wants)
+    @rule(stream=st.sampled_from(STREAMS), token=_tokens, reason=st.sampled_from(["one", "other"]))
+    def halt(self, stream: int, token: int, reason: str) -> None:
+        self._same(lambda lanes: lanes.halt(Segment(stream, stream, token, -1, 0), reason))
+
     @precondition(lambda self: "dead_letter" in self.wants)
     @rule(stream=st.sampled_from(STREAMS), offset=st.integers(0, 9), write=_writes)
     def dead(self, stream: int, offset: int, write: Write) -> None:
@@ -217,15 +223,13 @@ class LanesMachine(RuleBasedStateMachine):
             )
         }
         assert lanes == tables.lanes
-        assert _records(self.sql) == {
-            key[1]: _visible(state) for key, state in tables.records.items()
-        }
+        assert _records(self.sql) == {key: _visible(state) for key, state in tables.records.items()}
         dead = self.sql.execute('SELECT stream, "offset", record::text FROM dead_letter').fetchall()
         assert sorted(dead) == sorted(
             (stream, offset, record) for stream, offset, _, record in tables.dead
         )
-        halted = dict(self.sql.execute("SELECT id, halted IS NOT NULL FROM stream").fetchall())
-        assert halted == {n: row.halted is not None for n, row in tables.streams.items()}
+        halted = dict(self.sql.execute("SELECT id, halted FROM stream").fetchall())
+        assert halted == {n: row.halted for n, row in tables.streams.items()}
 
 
 def _visible(state: State) -> State:
@@ -237,22 +241,24 @@ def _visible(state: State) -> State:
     }
 
 
-def _records(sql: psycopg.Connection[Any]) -> dict[str, State]:
-    found: dict[str, State] = {}
+def _records(sql: psycopg.Connection[Any]) -> dict[tuple[str, str], State]:
+    found: dict[tuple[str, str], State] = {}
     columns = (
-        "id::text, kind, identifier, tags, properties, session_count, mirrored_updates, deleted, "
+        "app::text, id::text, kind, identifier, tags, properties, session_count, mirrored_updates, deleted, "
         "(extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM updated_at) * 1000)::bigint"
     )
     for row in sql.execute(f"SELECT {columns} FROM record"):
         state: dict[str, Any] = dict(
-            zip(("kind", "identifier"), row[1:3], strict=True),
-            session_count=row[5],
-            mirrored_updates=row[6],
-            deleted=row[7],
-            created_at=row[8],
-            updated_at=row[9],
+            zip(("kind", "identifier"), row[2:4], strict=True),
+            session_count=row[6],
+            mirrored_updates=row[7],
+            deleted=row[8],
+            created_at=row[9],
+            updated_at=row[10],
         )
-        state |= {f"tags.{name}": value for name, value in row[3].items()}
-        state |= {f"properties.{name}": value for name, value in row[4].items()}
-        found[row[0]] = _visible({key: value for key, value in state.items() if value is not None})
+        state |= {f"tags.{name}": value for name, value in row[4].items()}
+        state |= {f"properties.{name}": value for name, value in row[5].items()}
+        found[row[0], row[1]] = _visible(
+            {key: value for key, value in state.items() if value is not None}
+        )
     return found
