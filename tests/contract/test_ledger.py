@@ -463,6 +463,20 @@ def _planned(sql: Connection) -> int:
     return int(planned)
 
 
+def test_policy_that_is_committed_after_the_version_was_read_is_not_read(
+    ledger: PostgresLedger, sql: Connection
+) -> None:
+    SkipRule(app_id=APPS[0], record=RECORDS[0], reason="test").save()
+    with ledger.tick([1]) as tick:
+        assert len(tick.policy().skips) == 1
+    SkipRule(app_id=APPS[0], record=RECORDS[1], reason="test").save()
+    LinkLimit(app_id=APPS[0], label="email", children=1, reason="test").save()
+    sql.execute("UPDATE policy_head SET version = version - 2 WHERE id = 1")
+    ledger._policy = Policy(-1)
+    with ledger.tick([1]) as tick:
+        assert (len(tick.policy().skips), tick.policy().limits) == (1, {})
+
+
 def test_an_error_rolls_back_the_tick_and_the_next_one_works(
     ledger: PostgresLedger, sql: Connection
 ) -> None:
