@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up restart down status test check bench rehearse faults simulate conditions fuzz lock again
+.PHONY: help demo up restart down status test check bench rehearse faults storm simulate conditions fuzz lock again
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -50,6 +50,10 @@ rehearse: $(INSTALLED) ## the incident with a support person in Chromium, measur
 
 faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
 	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
+
+storm: $(INSTALLED) ## SEEDS="1 2" random faults under full load; ARGS="-k embedded" on the embedded broker
+	@NOTIFY_KAFKA=apache NOTIFY_STORM_SEEDS="$(or $(SEEDS),94 51)" $(RUN) -m pytest tests/faults \
+		-p no:randomly -s --no-header $(or $(ARGS),-k "storm and not embedded")
 
 simulate: $(INSTALLED) ## SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
 	@$(RUN) -m tests.simulation $(or $(SEEDS),10000) $(if $(STEPS),--steps $(STEPS))

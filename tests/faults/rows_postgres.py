@@ -21,7 +21,7 @@ FULL_S: Final = 8.0
 LOCKED_S: Final = 6.0
 STOPPED_S: Final = 10.0
 SNAPSHOT_AGE_S: Final = 5.0
-_OURS: Final = "application_name IN ('notify-bridge', 'notify-worker')"
+OURS: Final = "application_name IN ('notify-bridge', 'notify-worker')"
 
 
 @row(
@@ -32,7 +32,7 @@ _OURS: Final = "application_name IN ('notify-bridge', 'notify-worker')"
 )
 def _postgres_killed(scene: Scene) -> Seen:
     seen = Seen(scene)
-    _crash(scene)
+    crash(scene)
     scene.flow(AWAY_S)
     scene.restart("postgres")
     return seen.saying(f"{seen.all_acked()} meanwhile")
@@ -63,7 +63,7 @@ def _postgres_commits_lost(scene: Scene) -> Seen:
         scene.freeze(name)
         scene.later(lambda name=name: scene.thaw(name))  # type: ignore[misc]
     before = _applied(scene)
-    _crash(scene)
+    crash(scene)
     scene.restart("postgres")
     lost = before - _applied(scene)
     assert lost > 0, "no commit was lost"
@@ -84,7 +84,7 @@ def _postgres_no_connections(scene: Scene) -> Seen:
             )
             _take_all(scene, held)
             scene.flow(0.2)
-        left = held[0].execute(f"SELECT count(*) FROM pg_stat_activity WHERE {_OURS}").fetchone()
+        left = held[0].execute(f"SELECT count(*) FROM pg_stat_activity WHERE {OURS}").fetchone()
         assert left == (0,), f"{left} sessions of bridges and workers are left"
     finally:
         for each in held:
@@ -109,7 +109,7 @@ def _postgres_rows_locked(scene: Scene) -> Seen:
 @row("postgres-backend-stopped", "the bridges' and workers' backends stopped for 10 s", bound_s=20)
 def _postgres_backend_stopped(scene: Scene) -> Seen:
     seen = Seen(scene)
-    pids = [pid for (pid,) in scene.sql(f"SELECT pid FROM pg_stat_activity WHERE {_OURS}")]
+    pids = [pid for (pid,) in scene.sql(f"SELECT pid FROM pg_stat_activity WHERE {OURS}")]
     assert len(pids) >= len(scene.bridges), pids
     scene.later(lambda: _signal(pids, signal.SIGCONT))
     _signal(pids, signal.SIGSTOP)
@@ -128,13 +128,13 @@ def _postgres_snapshot(scene: Scene) -> Seen:
     data = postgres.home_of(scene.stack.directory) / "data"
     copy = data.with_name("snapshot")
     seen = Seen(scene)
-    _crash(scene)
+    crash(scene)
     subprocess.run(["cp", "-a", data, copy], check=True)
     (copy / "postmaster.pid").unlink()
     scene.restart("postgres")
     scene.flow(SNAPSHOT_AGE_S)
     newest = _applied(scene)
-    _crash(scene)
+    crash(scene)
     shutil.rmtree(data)
     copy.rename(data)
     scene.restart("postgres")
@@ -143,7 +143,7 @@ def _postgres_snapshot(scene: Scene) -> Seen:
     return seen.saying(f"the frontiers went back by {newest - oldest} offsets")
 
 
-def _crash(scene: Scene) -> None:
+def crash(scene: Scene) -> None:
     """SIGKILL to the server and its backends, which are leaders of sessions of their own."""
     family = psutil.Process(scene.stack.child("postgres").pid).children(recursive=True)
     scene.kill("postgres")

@@ -26,10 +26,12 @@ from devstack.apache_kafka import Door
 from devstack.product import DemoApp
 from devstack.services import free_port
 from devstack.stack import Stack
+from notify.domain.window import WINDOW_OFFSETS
 from notify.topic import TopicError, Topics
-from tests.faults.checks import Verdict, judge, read_topic
+from tests.faults.backlog import Backlog
+from tests.faults.checks import Message, Verdict, judge, read_topic
 from tests.faults.load import Call, Load, Outcome
-from tests.faults.watch import Bounds, Watch
+from tests.faults.watch import Bounds, Look, Watch
 from tests.faults.wire import Wire
 
 PARTITIONS: Final = 4
@@ -47,6 +49,13 @@ class Kind(StrEnum):
     ONE = "one broker"
     THREE = "three brokers"
     WIRED = "one broker, wires between the parts"
+    BACKLOG = "one broker, a backlog"
+    STORM = "one broker, wires between the parts, a backlog"
+    EMBEDDED = "the embedded broker, a backlog"
+
+
+WITH_WIRES: Final = (Kind.WIRED, Kind.STORM)
+WITH_BACKLOG: Final = (Kind.BACKLOG, Kind.STORM, Kind.EMBEDDED)
 
 
 class Scene:
@@ -56,7 +65,8 @@ class Scene:
         self.kind = kind
         self.rows_run = 0
         self.wires: dict[tuple[str, str], Wire] = {}
-        self._calls: list[Call] = []
+        self._messages: list[Message] = []
+        self._read_to = dict.fromkeys(range(PARTITIONS), 0)
         self._poisoned: set[tuple[str, str]] = set()
         self._load: Load | None = None
         self._watch: Watch | None = None
@@ -67,9 +77,10 @@ class Scene:
         environ = {
             name: text for name, text in os.environ.items() if name not in _SERVICE_VARIABLES
         }
+        is_embedded = kind is Kind.EMBEDDED
         environ |= {
-            "NOTIFY_KAFKA": "apache",
-            "NOTIFY_EMBEDDED": "0",
+            "NOTIFY_KAFKA": "" if is_embedded else "apache",
+            "NOTIFY_EMBEDDED": "1" if is_embedded else "0",
             "NOTIFY_NAMESPACE": "faults",
             "NOTIFY_PARTITIONS": str(PARTITIONS),
             "DJANGO_SETTINGS_MODULE": "notify.settings",
@@ -87,11 +98,12 @@ class Scene:
     def _start(self) -> None:
         stack = self.stack
         doors = {}
-        if self.kind is Kind.WIRED:
+        if self.kind in WITH_WIRES:
             for part in ("web", "bridge"):
                 wire = self.wires[part, "kafka"] = Wire(free_port())
                 doors[part.upper()] = Door(wire.target, wire.port)
-        stack.start_cluster(brokers=3 if self.kind is Kind.THREE else 1, doors=doors)
+        if self.kind is not Kind.EMBEDDED:
+            stack.start_cluster(brokers=3 if self.kind is Kind.THREE else 1, doors=doors)
         stack.start_services()
         product.configure(stack)
         first = product.prepare(stack)
@@ -100,7 +112,7 @@ class Scene:
         self.servers = stack.env["KAFKA_BOOTSTRAP_SERVERS"]
         self.dsn = stack.env["DATABASE_URL"]
         self.redis_url = stack.env["REDIS_URL"]
-        if self.kind is Kind.WIRED:
+        if self.kind in WITH_WIRES:
             for part, service in (
                 ("web", "postgres"),
                 ("bridge", "postgres"),
@@ -115,6 +127,8 @@ class Scene:
             product.start_bridge(stack, f"bridge-{number}", env=self.env_of("bridge"))
             product.start_worker(stack, f"worker-{number}", env=self.env_of("worker"))
         product.wait_ready(stack, self.web_urls[0])
+        self.backlog = Backlog(self.servers, self.topic, partitions=PARTITIONS)
+        self.at_close(self.backlog.close)
 
     def env_of(self, part: str) -> dict[str, str]:
         """Where the part finds its services: through its wires, if it has any."""
@@ -185,6 +199,31 @@ class Scene:
         process = psutil.Process(self.stack.child(name).pid)
         for each in [process, *process.children(recursive=True)]:
             each.send_signal(number)
+
+    def fill_windows(self) -> None:
+        """Writes a backlog; returns when the window of every partition is full.
+
+        Workers must be away or stopped, or it drains meanwhile.
+        """
+        self.backlog.write()
+        self.wait("all windows are full", self._windows_are_full, timeout_s=90)
+
+    def _windows_are_full(self) -> bool:
+        held = self.sql("SELECT planned - frontier FROM stream")
+        return all(offsets == WINDOW_OFFSETS for (offsets,) in held)
+
+    def frontiers(self) -> dict[int, int]:
+        """By partition, at the last look that PostgreSQL answered."""
+        assert self._watch is not None
+        for look in reversed(self._watch.looks):
+            if look.streams:
+                return {stream.partition: stream.frontier for stream in look.streams}
+        return {}
+
+    def looks_since(self, began: float) -> list[Look]:
+        """What was seen since that monotonic time."""
+        assert self._watch is not None
+        return [look for look in self._watch.looks if look.at >= began]
 
     def sql(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a statement gives, on a connection of its own."""
@@ -280,20 +319,23 @@ class Scene:
         assert self._watch is not None
         self._load.stop()
         calls = self._load.calls
-        self._calls += calls
         ends = self._ends()
         self.wait("all is applied", lambda: self._applied(ends), timeout_s=DRAIN_S)
         self._watch.stop()
-        messages = read_topic(self.servers, self.topic, PARTITIONS)
+        found, self._read_to = read_topic(self.servers, self.topic, self._read_to)
+        self._messages += found
         verdict = judge(
             calls,
-            messages,
+            self._messages,
             self._watch.looks,
             dsn=self.dsn,
             servers=self.servers,
             topic=self.topic,
+            ends=self._read_to,
             bounds=Bounds(),
+            sent=self.backlog.sent,
             poisoned=self._poisoned,
+            is_replayed=self.kind not in WITH_BACKLOG,
         )
         return calls, verdict
 

@@ -21,6 +21,8 @@ from tests.faults import (
     rows_postgres,
     rows_processes,
     rows_redis,
+    rows_storm,
+    rows_under_backlog,
 )
 from tests.faults.matrix import ROWS, Row, Scenes, play
 
@@ -35,6 +37,8 @@ _MODULES = (
     rows_edge,
     rows_poison,
     rows_clocks,
+    rows_under_backlog,
+    rows_storm,
 )
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]

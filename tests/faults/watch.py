@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -42,8 +43,9 @@ class StreamLook:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at one time; what did not answer is empty."""
+    """What was seen at one time (monotonic); what did not answer is empty."""
 
+    at: float
     streams: Sequence[StreamLook]
     queued: int
     rss: Mapping[str, int]
@@ -92,7 +94,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_S):
-            self.looks.append(Look(self._streams(), self._queued(), self._rss()))
+            self.looks.append(Look(time.monotonic(), self._streams(), self._queued(), self._rss()))
 
     def _streams(self) -> list[StreamLook]:
         try:

@@ -5,7 +5,7 @@ from tests.faults.matrix import ROWS
 
 
 def test_every_row_has_a_result_and_no_other_has() -> None:
-    assert list(report.read()) == list(ROWS)
+    assert report.read().keys() == ROWS.keys()
 
 
 def test_the_page_shows_the_results() -> None:
