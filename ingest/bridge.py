@@ -149,7 +149,7 @@ class Bridge:
     def _note_position(self, held: Held, memory: Memory) -> None:
         memory.position = self._log.position(held.partition)
         if held.phase is Phase.LOADING and memory.position >= memory.stream.planned:
-            replaced = memory.replaced()
+            replaced = memory.expected.replaced()
             if replaced is not None:
                 self._halt(held, memory.stream, replaced_reason(replaced))
                 return
@@ -352,9 +352,10 @@ class Bridge:
             planned = self._plan(tick, held, memory)
         chunk = None if planned is None else planned.chunk
         end = mine.planned if chunk is None else chunk.plan.next
-        digest = memory.next_digest(planned, frontier=frontier, end=end)
-        tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk, digest=digest)
-        return _Ticked(held, memory, row.at(frontier=frontier, planned=end), planned)
+        last = memory.last_message(planned)
+        tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk, last_message=last)
+        ticked = row.at(frontier=frontier, planned=end, last_message=last)
+        return _Ticked(held, memory, ticked, planned)
 
     def _plan(self, tick: Tick, held: Held, memory: Memory) -> Planned | None:
         messages, end = memory.next_chunk(self._limits)

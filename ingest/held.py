@@ -10,11 +10,10 @@ from operator import itemgetter
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
 from ingest.ports import Fetched, Loaded, LogEnd, Part
-from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain import window as windows
 from notify.domain.decide import OWN_ONLY, Decision, Write, writes
-from notify.domain.digest import Digest
+from notify.domain.digest import Digests, Expected, Last
 from notify.domain.stream import StreamRow
 from notify.domain.update import Update, read
 from notify.domain.window import Lane, Window
@@ -58,8 +57,7 @@ class Flight:
 class Memory:
     """What a Load found and what came since. `position` is the offset after all that was fetched.
 
-    `expected` is the digest that what is read again must have; `again`, the planned messages that the
-    next Load would read.
+    `expected` are the planned messages that must come first.
     """
 
     stream: StreamRow
@@ -68,8 +66,7 @@ class Memory:
     decisions: dict[int, Decision]
     counts: Counts
     position: int
-    expected: Digest | None = None
-    again: digests.Planned = field(default_factory=digests.Planned)
+    expected: Expected
     fetched: deque[Message] = field(default_factory=deque)
     fetched_bytes: int = 0
     flights: dict[int, Flight] = field(default_factory=dict)
@@ -78,13 +75,15 @@ class Memory:
 
     @classmethod
     def of(cls, loaded: Loaded, *, partitions: int, limits: Limits, log_start: int = 0) -> "Memory":
-        """The memory right after a Load, which reads from `position`. Raises PlanUnreadable.
-
-        Nothing is expected of messages that were applied and that Kafka's retention has deleted since.
-        """
+        """The memory right after a Load, which reads from `position`. Raises PlanUnreadable."""
         stream = loaded.stream
-        digest = stream.digest
-        expected = digest if digest is not None and digest.first >= log_start else None
+        expected = Expected(
+            (Digests(row.first, row.next, row.digests) for row in loaded.plan),
+            stream.last_message,
+            frontier=stream.frontier,
+            planned=stream.planned,
+            log_start=log_start,
+        )
         lanes = {
             number: Lane(row.last, row.isolate, row.one_at_a_time)
             for number, row in loaded.lanes.items()
@@ -99,7 +98,7 @@ class Memory:
                 for offset, decision in plans.decode(row.first, row.decisions).items()
             },
             counts=Counts(stream.id, records=limits.hot_records, apps=limits.hot_apps),
-            position=min(stream.frontier, expected.first) if expected else stream.frontier,
+            position=expected.first,
             expected=expected,
         )
 
@@ -115,18 +114,12 @@ class Memory:
                 self.fetched.append(message)
                 self.fetched_bytes += len(message.body)
                 continue
-            self.again.add(offset, message.body)
+            self.expected.meet(offset, message.body)
             if offset >= self.stream.frontier:
                 decision = self.decisions.pop(offset, OWN_ONLY)
                 again.append((offset, message.body, writes(message.content, decision)))
                 self._note_age(message)
         self.window.add(again)
-
-    def replaced(self) -> Digest | None:
-        """The digest that was expected, if what was read again up to `planned` has another."""
-        if self.expected is None or self.again.agrees(self.expected):
-            return None
-        return self.expected
 
     def room(self, limits: Limits) -> bool:
         """Whether a chunk of at least one message could be planned now."""
@@ -162,15 +155,15 @@ class Memory:
             and self.window.held_bytes + size <= limits.window_bytes
         )
 
-    def next_digest(self, planned: Planned | None, *, frontier: int, end: int) -> Digest | None:
-        """The digest to record with a tick that moves the frontier, and `planned` to `end`.
-
-        Changes `again` at once: a tick that fails forgets the whole memory.
-        """
-        for offset, body, _ in () if planned is None else planned.written:
-            self.again.add(offset, body)
-        self.again.drop(frontier)
-        return self.again.digest(end)
+    def last_message(self, planned: Planned | None) -> Last | None:
+        """The last planned message after a tick that plans this chunk; None if it is not known."""
+        if planned is not None and planned.last is not None:
+            return planned.last
+        last = self.stream.last_message
+        if last is None or last.planned != self.stream.planned:
+            return None
+        end = self.stream.planned if planned is None else planned.chunk.plan.next
+        return last._replace(planned=end)
 
     def commit(self, stream: StreamRow, planned: Planned | None) -> None:
         """The tick has committed: `stream` is what stands in the database now."""

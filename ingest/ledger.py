@@ -14,7 +14,7 @@ from django.conf import settings
 from ingest.ports import Chunk, DeadMessage, LedgerAway, Loaded, Samples, SkippedRow
 from ingest.tracing import Ticks
 from notify import postgres, queries
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.links import CountKey, Links, ParentKey
 from notify.domain.policy import Limit, Policy, Skip
 from notify.domain.repeats import SeenKey
@@ -221,10 +221,10 @@ class PostgresTick:
         frontier: int,
         planned: int,
         chunk: Chunk | None,
-        digest: Digest | None = None,
+        last_message: Last | None = None,
     ) -> None:
         """Tick.write."""
-        first, end, value = digest or (None, None, None)
+        offset, digest, of_planned = last_message or (None, None, None)
         with self._connection.pipeline():
             run = self._run
             run(
@@ -232,9 +232,9 @@ class PostgresTick:
                 stream=stream,
                 frontier=frontier,
                 planned=planned,
-                digest_first=first,
-                digest_end=end,
-                digest=value,
+                last_offset=offset,
+                last_digest=digest,
+                last_planned=of_planned,
             )
             if frontier != self.streams[stream].frontier:
                 run("drop_plan", stream=stream, frontier=frontier)
@@ -245,6 +245,7 @@ class PostgresTick:
                     first=chunk.plan.first,
                     next=chunk.plan.next,
                     decisions=chunk.plan.decisions,
+                    digests=chunk.plan.digests,
                     policy_version=chunk.policy_version,
                 )
                 self.written.append((self.streams[stream].partition, chunk.plan))
@@ -331,10 +332,10 @@ class PostgresTick:
 
 
 def _stream(row: Row) -> StreamRow:
-    """A row that begins with the columns of a stream, and those of its digest."""
-    first, end, value = row[9:12]
-    digest = None if first is None else Digest(first, end, value)
-    return replace(StreamRow(*row[:9]), digest=digest)
+    """A row that begins with the columns of a stream, the last three those of its last message."""
+    offset, digest, of_planned = row[9:12]
+    last = None if offset is None else Last(offset, digest, of_planned)
+    return replace(StreamRow(*row[:9]), last_message=last)
 
 
 def _lanes(connection: Connection, streams: Sequence[int]) -> dict[int, dict[int, LaneRow]]:

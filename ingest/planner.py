@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingest.ports import Chunk, DeadMessage, SkippedRow
+from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
+from notify.domain.digest import Last
 from notify.domain.links import Links
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey, key_of
@@ -33,6 +35,8 @@ class Planned:
     direct: Counter[tuple[str, str]]
     mirrored: Counter[tuple[str, str]]
     apps: Counter[str]
+    #: None if the chunk has no message.
+    last: Last | None = None
 
 
 def plan_chunk(
@@ -59,6 +63,7 @@ def plan_chunk(
     mirrored: Counter[tuple[str, str]] = Counter()
     apps: Counter[str] = Counter()
     counted: list[SeenKey] = []
+    digested = {message.offset: digests.of_message(message.body) for message in messages}
     for offset, body, content in messages:
         routed = isinstance(content, Unreadable) or is_routed(content.app)
         key = key_of(content)
@@ -82,14 +87,17 @@ def plan_chunk(
             (mirrored if place else direct)[write[:2]] += 1
         written.append((offset, body, targets))
     chunk = Chunk(
-        plan=PlanRow(first, end, plans.encode(first, decisions)),
+        plan=PlanRow(
+            first, end, plans.encode(first, decisions), digests.encode(first, end, digested)
+        ),
         policy_version=policy.version,
         links=links,
         skipped=list(dropped.values()),
         dead=dead,
         seen=counted,
     )
-    return Planned(chunk, written, direct, mirrored, apps)
+    last = Last(messages[-1].offset, digested[messages[-1].offset], end) if messages else None
+    return Planned(chunk, written, direct, mirrored, apps, last)
 
 
 def _dead(offset: int, body: bytes, content: Update | Unreadable) -> DeadMessage:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.links import Links, ParentKey
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey
@@ -236,12 +236,9 @@ class Tick(Protocol):
         frontier: int,
         planned: int,
         chunk: Chunk | None,
-        digest: Digest | None = None,
+        last_message: Last | None = None,
     ) -> None:
-        """Record the stream's progress, and the chunk that moved `planned` if there is one.
-
-        `digest` is of the planned messages that a Load would read now.
-        """
+        """Record the stream's progress, and the chunk that moved `planned` if there is one."""
         ...
 
 

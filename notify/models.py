@@ -127,11 +127,11 @@ class Stream(models.Model):
     frontier = models.BigIntegerField()
     ticked_at = models.DateTimeField(null=True)
     halted = models.TextField(null=True)  # noqa: DJ001 - NULL is "not halted", "" would be a halt without a reason
-    #: The sum of the planned messages at offsets digest_first..digest_end-1 (notify.domain.digest): what a
-    #: Load reads again must have it. NULL where it is not known.
-    digest_first = models.BigIntegerField(null=True)
-    digest_end = models.BigIntegerField(null=True)
-    digest = models.BigIntegerField(null=True)
+    #: The last planned message and its digest, as of this `planned` (notify.domain.digest): a Load must
+    #: find it. NULL where it is not known.
+    last_offset = models.BigIntegerField(null=True)
+    last_digest = models.BigIntegerField(null=True)
+    last_planned = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "stream"
@@ -165,6 +165,8 @@ class Plan(models.Model):
     first = models.BigIntegerField()
     next = models.BigIntegerField()
     decisions = models.BinaryField()
+    #: Of each message, as notify.domain.digest encodes them; NULL in a row of an older bridge.
+    digests = models.BinaryField(null=True)
 
     class Meta:
         db_table = "plan"

@@ -5,13 +5,14 @@ them, in id order, and whoever held a stream that is moved or ended here finds i
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from django.db import connection, transaction
 
-from notify.domain.digest import Digest, Planned
+from notify.domain.digest import Digests, Expected, Last
 from notify.domain.lanes import LANES_MAX
 from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason, replaced_reason
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
@@ -113,7 +114,7 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
     logs = topics.extents(name, range(found.partitions))
     before = Topic.objects.filter(active=True).first()
     ends: Mapping[int, int] = {}
-    replaced: frozenset[int] = frozenset()
+    replaced: Mapping[int, int] = {}
     if before is not None and before.id != found.id:
         ends = _ends(topics, before)
     elif before is not None:
@@ -123,22 +124,48 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
 
 def replaced_in(
     topics: Topics, name: str, streams: Iterable[Stream], logs: Mapping[int, Extent]
-) -> frozenset[int]:
-    """The partitions whose log holds other messages than those that were planned. Raises KafkaAway."""
-    recorded: dict[int, Digest] = {}
+) -> dict[int, int]:
+    """By partition, the first offset at which the log does not hold what was planned. Raises KafkaAway.
+
+    Only what a Load would read is looked at, and only where the log holds all of it.
+    """
+    expected: dict[int, Expected] = {}
+    wanted: list[tuple[int, int, int]] = []
     for stream in streams:
-        digest, log = _digest(stream), logs.get(stream.partition)
-        if digest is not None and log is not None and log.start <= digest.first:
-            recorded[stream.partition] = digest
-    found: set[int] = set()
-    wanted = [(n, digest.first, digest.end - 1) for n, digest in recorded.items()]
+        log = logs.get(stream.partition)
+        if log is None or log.start > stream.frontier or log.end < stream.planned:
+            continue
+        found = expected[stream.partition] = Expected(
+            _digests(stream),
+            _last_message(stream),
+            frontier=stream.frontier,
+            planned=stream.planned,
+            log_start=log.start,
+        )
+        wanted.append((stream.partition, found.first, stream.planned - 1))
     for (partition, _, _), messages in topics.ranges(name, wanted):
-        held = Planned()
         for message in messages:
-            held.add(message.offset, message.value or b"")
-        if not held.agrees(recorded[partition]):
-            found.add(partition)
-    return frozenset(found)
+            expected[partition].meet(message.offset, message.value or b"")
+    return {
+        partition: offset
+        for partition, found in expected.items()
+        if (offset := found.replaced()) is not None
+    }
+
+
+def _digests(stream: Stream) -> list[Digests]:
+    rows = Plan.objects.filter(stream=stream.id, next__gt=stream.frontier).order_by("first")
+    return [
+        Digests(row.first, row.next, None if row.digests is None else bytes(row.digests))
+        for row in rows
+    ]
+
+
+def _last_message(stream: Stream) -> Last | None:
+    offset, digest, planned = stream.last_offset, stream.last_digest, stream.last_planned
+    if offset is None or digest is None or planned is None:
+        return None
+    return Last(offset, digest, planned)
 
 
 def check_replaceable(topics: Topics, *, abandon: bool) -> None:
@@ -167,14 +194,14 @@ def adopt_found(
     logs: Mapping[int, Extent],
     *,
     old_ends: Mapping[int, int],
-    replaced: Collection[int] = (),
+    replaced: Mapping[int, int] = MappingProxyType({}),
     lanes: int,
     abandon: bool,
 ) -> Adopted:
     """`adopt` of a topic that is known, with the log of each partition.
 
     `old_ends` are the log ends of the topic that was active before, where that still exists; `replaced`
-    are partitions of the active topic whose log holds other messages than those that were planned.
+    is what `replaced_in` found in the active topic.
     """
     check_lanes(lanes)
     with transaction.atomic():
@@ -239,13 +266,13 @@ def _move(
     topic: Topic,
     found: Described,
     logs: Mapping[int, Extent],
-    replaced: Collection[int],
+    replaced: Mapping[int, int],
     *,
     abandon: bool,
 ) -> Adopted:
     """Let the active topic's streams go on after Kafka lost messages of theirs.
 
-    Where others took their offsets, those at or after the frontier are planned in their place.
+    Where others took their offsets, what was planned ends at the first of them: they are planned anew.
     """
     if found.partitions < topic.partitions:
         raise StreamsRefused(
@@ -256,19 +283,15 @@ def _move(
     lost: list[Lost] = []
     for stream in _locked(topic):
         log = logs[stream.partition]
-        position = fit(Position(stream.frontier, stream.planned), start=log.start, end=log.end)
-        digest = _digest(stream) if stream.partition in replaced else None
-        if digest is not None:
-            position = Position(position.frontier, position.frontier)
-        elif position == (stream.frontier, stream.planned):
+        end = min(log.end, replaced.get(stream.partition, log.end))
+        position = fit(Position(stream.frontier, stream.planned), start=log.start, end=end)
+        if position == (stream.frontier, stream.planned):
             continue
         moves.append((stream, position))
         if log.start > stream.frontier:
             lost.append(Lost(topic.name, stream.partition, stream.frontier, log.start))
-        if digest is not None:
-            lost.append(Lost(topic.name, stream.partition, digest.first, digest.end))
-        elif log.end < stream.planned:
-            lost.append(Lost(topic.name, stream.partition, log.end, stream.planned))
+        if end < stream.planned:
+            lost.append(Lost(topic.name, stream.partition, end, stream.planned))
     if lost and not abandon:
         raise Undrained(lost)
     for stream, position in moves:
@@ -281,11 +304,11 @@ def _place(stream: Stream, position: Position) -> None:
     stream.frontier, stream.planned = position
     stream.token = _token()
     stream.halted = None
-    stream.digest_first = stream.digest_end = stream.digest = None
+    stream.last_offset = stream.last_digest = stream.last_planned = None
     stream.save(
         update_fields=[
             *("frontier", "planned", "token", "halted"),
-            *("digest_first", "digest_end", "digest"),
+            *("last_offset", "last_digest", "last_planned"),
         ]
     )
     for table in (Plan, PlanLog):
@@ -324,7 +347,7 @@ def check(topics: Topics, name: str) -> Checked:
     streams = streams_of(topic)
     found = topics.describe(name)
     logs = topics.extents(name, range(min(found.partitions, topic.partitions)))
-    replaced = replaced_in(topics, name, streams, logs) if found.id == topic.id else frozenset()
+    replaced = replaced_in(topics, name, streams, logs) if found.id == topic.id else {}
     problems: list[str] = []
     notes: list[str] = []
     if topic.name != name:
@@ -337,9 +360,8 @@ def check(topics: Topics, name: str) -> Checked:
         if reason is None and log is not None:
             facts = LogFacts(str(found.id), found.partitions, log.start, log.end)
             reason = halt_reason(_row(stream), facts, partitions_stored=topic.partitions)
-        digest = _digest(stream)
-        if reason is None and digest is not None and stream.partition in replaced:
-            reason = replaced_reason(digest)
+        if reason is None and stream.partition in replaced:
+            reason = replaced_reason(replaced[stream.partition])
         if reason is not None:
             state = "is halted" if stream.halted is not None else "cannot go on"
             problems.append(f"partition {stream.partition} {state}: {reason}")
@@ -362,15 +384,7 @@ def _row(stream: Stream) -> StreamRow:
         planned=stream.planned,
         frontier=stream.frontier,
         halted=stream.halted,
-        digest=_digest(stream),
     )
-
-
-def _digest(stream: Stream) -> Digest | None:
-    first, end, value = stream.digest_first, stream.digest_end, stream.digest
-    if first is None or end is None or value is None:
-        return None
-    return Digest(first, end, value)
 
 
 def streams_of(topic: Topic) -> list[Stream]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ingest.ports import Chunk, DeadMessage, Loaded, Samples, SkippedRow
 from notify.domain import rows as wire
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.links import Links, ParentKey
 from notify.domain.patch import COUNTERS, Value, apply
 from notify.domain.policy import Policy
@@ -210,11 +210,13 @@ class MemoryTick:
         frontier: int,
         planned: int,
         chunk: Chunk | None,
-        digest: Digest | None = None,
+        last_message: Last | None = None,
     ) -> None:
         tables = self._db.tables
         row = tables.streams[stream]
-        tables.streams[stream] = replace(row, frontier=frontier, planned=planned, digest=digest)
+        tables.streams[stream] = row.at(
+            frontier=frontier, planned=planned, last_message=last_message
+        )
         for key in [
             key for key, plan in tables.plan.items() if _is_behind(key, plan, stream, frontier)
         ]:

@@ -1,8 +1,8 @@
 -- :peek
 SELECT
     stream.id, stream.topic_id::text, stream.partition, stream.lanes, stream.lanes_wanted, stream.token,
-    stream.planned, stream.frontier, stream.halted, stream.digest_first, stream.digest_end, stream.digest,
-    topic.partitions
+    stream.planned, stream.frontier, stream.halted, stream.last_offset,
+    stream.last_digest, stream.last_planned, topic.partitions
 FROM topic
 JOIN stream ON stream.topic_id = topic.id
 WHERE topic.active AND stream.partition = %(partition)s
@@ -16,7 +16,7 @@ WHERE id = %(stream)s AND planned = %(planned)s AND frontier = %(frontier)s AND 
 -- In id order, so that two ticks never wait for each other in a circle.
 SELECT
     id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted,
-    digest_first, digest_end, digest,
+    last_offset, last_digest, last_planned,
     (extract(epoch FROM now()) * 1000)::bigint
 FROM stream
 WHERE id = ANY(%(streams)s)
@@ -30,7 +30,7 @@ UPDATE stream SET token = %(token)s WHERE id = %(stream)s
 SELECT stream, lane, last, isolate, tries FROM lane WHERE stream = ANY(%(streams)s)
 
 -- :plan
-SELECT first, next, decisions FROM plan WHERE stream = %(stream)s AND next > %(frontier)s ORDER BY first
+SELECT first, next, decisions, digests FROM plan WHERE stream = %(stream)s AND next > %(frontier)s ORDER BY first
 
 -- :drop_lanes
 DELETE FROM lane WHERE stream = %(stream)s
@@ -92,7 +92,7 @@ WHERE seen.at > now() - %(hours)s * interval '1 hour'
 -- :progress
 UPDATE stream
 SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now(),
-    digest_first = %(digest_first)s, digest_end = %(digest_end)s, digest = %(digest)s
+    last_offset = %(last_offset)s, last_digest = %(last_digest)s, last_planned = %(last_planned)s
 WHERE id = %(stream)s
 
 -- :drop_plan
@@ -103,8 +103,8 @@ WITH logged AS (
     INSERT INTO plan_log (stream, first, next, policy_version, at)
     VALUES (%(stream)s, %(first)s, %(next)s, %(policy_version)s, now())
 )
-INSERT INTO plan (stream, first, next, decisions)
-VALUES (%(stream)s, %(first)s, %(next)s, %(decisions)s)
+INSERT INTO plan (stream, first, next, decisions, digests)
+VALUES (%(stream)s, %(first)s, %(next)s, %(decisions)s, %(digests)s)
 
 -- :write_links
 INSERT INTO link (app, child, label, parent, parent_gen)

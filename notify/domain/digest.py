@@ -1,73 +1,119 @@
 """Proof that what is read again is what was planned.
 
 Kafka may lose messages that it had acknowledged, and new ones then take their offsets. Decisions that
-were recorded for the old ones must not be applied to the new ones.
+were recorded for the old ones must not be applied to the new ones. So a chunk's plan has a digest of
+each of its messages, and the stream one of its last planned message.
 """
 
+import struct
 import zlib
-from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-_MASK: Final = 2**63 - 1
+from notify.domain.errors import PlanUnreadable
+
+#: How digests are written: for every offset of the chunk, or beside their offsets where it has holes.
+_DENSE: Final = 0
+_SPARSE: Final = 1
 
 
-class Digest(NamedTuple):
-    """The sum over all messages at offsets first..end-1, holes included.
+class Last(NamedTuple):
+    """The last planned message: its offset and digest, as of this `planned`."""
 
-    Other messages at these offsets, more of them or fewer, have another sum; by chance the same one in
-    one of 2**32 cases.
-    """
+    offset: int
+    digest: int
+    planned: int
+
+
+class Digests(NamedTuple):
+    """The digests of the messages at offsets first..next-1, as `encode` writes them; None if a bridge
+    planned them that knew no digests."""
 
     first: int
-    end: int
-    value: int
+    next: int
+    encoded: bytes | None
 
 
-def of_message(offset: int, body: bytes) -> int:
-    """What one message adds to a sum."""
-    return zlib.crc32(body, offset & 0xFFFF_FFFF)
+def of_message(body: bytes) -> int:
+    """32 bits: another message has the same digest in one of 2**32 cases."""
+    return zlib.crc32(body)
 
 
-class Planned:
-    """The planned messages that a Load would read: from the frontier on, and always the last one.
+def encode(first: int, end: int, digests: Mapping[int, int]) -> bytes:
+    """The digests by offset, of the messages at offsets first..end-1."""
+    count = len(digests)
+    if count == end - first:
+        return struct.pack(f"<B{count}I", _DENSE, *digests.values())
+    pairs = (number for offset, digest in digests.items() for number in (offset - first, digest))
+    return struct.pack(f"<B{2 * count}I", _SPARSE, *pairs)
 
-    The last one is kept when all is applied, or a log that lost it, and was filled again past
-    `planned`, would look untouched. Example: messages 5, 6 and 7 are planned and applied, so a Load
-    reads from 7. Kafka loses 6 and 7 and takes two new messages. The Load reads another 7: it halts.
+
+def decode(first: int, encoded: bytes) -> dict[int, int]:
+    """The digests by offset. Raises PlanUnreadable for another format, and for bytes that are none."""
+    numbers = (len(encoded) - 1) // 4
+    try:
+        form, *found = struct.unpack(f"<B{numbers}I", encoded)
+    except struct.error as error:
+        raise PlanUnreadable(f"digests of the chunk at offset {first}: {error}") from None
+    if form == _DENSE:
+        return dict(enumerate(found, start=first))
+    if form == _SPARSE:
+        offsets = (first + relative for relative in found[::2])
+        return dict(zip(offsets, found[1::2], strict=True))
+    raise PlanUnreadable(f"digests of the chunk at offset {first}: format {form}, not 0 or 1")
+
+
+class Expected:
+    """The planned messages that a Load must find: those from the frontier on, else the last one.
+
+    Example: messages 5, 6 and 7 are planned and applied, so the frontier is 8. Kafka loses 6 and 7, and
+    new messages become 6, 7 and 8. A Load that read from 8 on would never apply the new 6 and 7. It
+    reads from 7, finds another message there, and halts.
     """
 
-    def __init__(self) -> None:
-        #: Offset of each message, and the sum of all that were ever added, up to it.
-        self._sums: deque[tuple[int, int]] = deque()
-        #: The sum of those that were dropped.
-        self._before = 0
+    def __init__(
+        self,
+        chunks: Iterable[Digests],
+        last: Last | None,
+        *,
+        frontier: int,
+        planned: int,
+        log_start: int,
+    ) -> None:
+        """`chunks` are those with offsets at or after the frontier. A last message of another `planned`,
+        or one that Kafka's retention has deleted, is not expected. Raises PlanUnreadable."""
+        self._digests: dict[int, int] = {}
+        #: Where a message that has no digest was not there when it was planned.
+        self._known: list[range] = []
+        #: The offset from which a Load reads.
+        self.first = frontier
+        self._other: int | None = None
+        for chunk in chunks:
+            if chunk.encoded is None:
+                continue
+            known = range(max(frontier, chunk.first), chunk.next)
+            self._known.append(known)
+            for offset, digest in decode(chunk.first, chunk.encoded).items():
+                if offset in known:
+                    self._digests[offset] = digest
+        if last is not None and last.planned == planned and log_start <= last.offset < frontier:
+            self.first = last.offset
+            self._digests[last.offset] = last.digest
+            self._known.append(range(last.offset, frontier))
 
-    def add(self, offset: int, body: bytes) -> None:
-        """Take the next planned message; offsets rise."""
-        sum_before = self._sums[-1][1] if self._sums else self._before
-        self._sums.append((offset, sum_before + of_message(offset, body)))
+    def meet(self, offset: int, body: bytes) -> None:
+        """Compare a message below `planned` with what was planned; offsets rise."""
+        expected = self._digests.pop(offset, None)
+        if expected is None:
+            is_other = any(offset in known for known in self._known)
+        else:
+            is_other = expected != of_message(body)
+        if is_other and self._other is None:
+            self._other = offset
 
-    def drop(self, frontier: int) -> None:
-        """Forget what a Load from this frontier would not read."""
-        while len(self._sums) > 1 and self._sums[0][0] < frontier:
-            self._before = self._sums.popleft()[1]
-
-    def digest(self, planned: int) -> Digest | None:
-        """Of what is held, all below `planned`; None if nothing is."""
-        if not self._sums:
-            return None
-        return Digest(self._sums[0][0], planned, (self._sums[-1][1] - self._before) & _MASK)
-
-    def agrees(self, recorded: Digest) -> bool:
-        """Whether the messages that are held, within its offsets, have the recorded sum.
-
-        What is held must begin at or before `recorded.first`.
-        """
-        before, found = self._before, 0
-        for offset, total in self._sums:
-            if offset >= recorded.end:
-                break
-            if offset >= recorded.first:
-                found += total - before
-            before = total
-        return found & _MASK == recorded.value
+    def replaced(self) -> int | None:
+        """Once all below `planned` was met: the first offset at which not what was planned is; None if
+        all of it was there."""
+        missing = min(self._digests, default=None)
+        found = [offset for offset in (self._other, missing) if offset is not None]
+        return min(found, default=None)

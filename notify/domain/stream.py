@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.window import Window
 
 
@@ -15,8 +15,7 @@ from notify.domain.window import Window
 class StreamRow:
     """The `stream` row: offsets below `frontier` are applied, those below `planned` decided.
 
-    `digest` is of planned messages that a Load reads again, to compare them with what was planned. None
-    before a first chunk, and where a bridge or an operator could not know it.
+    `last_message` is None before a first chunk, and where a bridge or an operator could not know it.
     """
 
     id: int
@@ -28,11 +27,11 @@ class StreamRow:
     planned: int
     frontier: int
     halted: str | None = None
-    digest: Digest | None = None
+    last_message: Last | None = None
 
-    def at(self, *, frontier: int, planned: int) -> "StreamRow":
+    def at(self, *, frontier: int, planned: int, last_message: Last | None = None) -> "StreamRow":
         """The row with these positions."""
-        return replace(self, frontier=frontier, planned=planned)
+        return replace(self, frontier=frontier, planned=planned, last_message=last_message)
 
     @property
     def drained(self) -> bool:
@@ -80,11 +79,12 @@ def fit(position: Position, *, start: int, end: int) -> Position:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """The encoded decisions on offsets first..next-1."""
+    """The encoded decisions on offsets first..next-1, and the digests of the messages there."""
 
     first: int
     next: int
     decisions: bytes
+    digests: bytes | None = None
 
 
 def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -> str | None:
@@ -115,12 +115,12 @@ def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -
     return None
 
 
-def replaced_reason(digest: Digest) -> str:
-    """Why a log does not hold what was planned, where what was read has another sum (rule 11)."""
+def replaced_reason(offset: int) -> str:
+    """Why a log does not hold what was planned at this offset and perhaps after it (rule 11)."""
     return (
-        f"offsets {digest.first} to {digest.end - 1} hold other messages than those that were planned: "
-        "Kafka lost messages that were acknowledged, and new ones took their offsets; restore the "
-        "topic's log, or `manage.py topic adopt`"
+        f"from offset {offset} on the log holds other messages than those that were planned: Kafka lost "
+        "messages that were acknowledged, and new ones took their offsets; restore the topic's log, or "
+        "`manage.py topic adopt`"
     )
 
 

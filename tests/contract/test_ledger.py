@@ -35,7 +35,7 @@ from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
 from notify.domain import repeats
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.ids import alias_id
 from notify.domain.links import Links
 from notify.domain.patch import ADD, Patch
@@ -199,11 +199,11 @@ class Pair:
         if self.rng.random() < 0.6:
             theirs, mine = self._plan(ticks, row)
             planned = mine.plan.next
-        digest = None
+        last = None
         if self.rng.random() < 0.8:
-            digest = Digest(frontier, planned, self.rng.getrandbits(63))
+            last = Last(self.rng.randint(0, planned), self.rng.getrandbits(32), planned)
         for tick, chunk in zip(ticks, (theirs, mine), strict=True):
-            tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk, digest=digest)
+            tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk, last_message=last)
 
     def _plan(self, ticks: tuple[Tick, Tick], row: StreamRow) -> tuple[Chunk, Chunk]:
         """The same messages, planned on what each tick sees."""
@@ -275,7 +275,7 @@ class Pair:
         tables = self.database.tables
         streams = self._rows(
             "id, topic_id::text, partition, lanes, lanes_wanted, token, planned, frontier, halted, "
-            "digest_first, digest_end, digest",
+            "last_offset, last_digest, last_planned",
             f"stream WHERE id <> {OF_OLD_TOPIC}",
         )
         assert {row[0]: ledger_of_postgres._stream(row) for row in streams} == tables.streams
@@ -283,7 +283,7 @@ class Pair:
             "stream, lane, last, isolate, tries", f"lane WHERE stream <> {OF_OLD_TOPIC}"
         )
         assert {row[:2]: LaneRow(*row[2:]) for row in lanes} == tables.lanes
-        plans = self._rows("stream, first, next, decisions", "plan")
+        plans = self._rows("stream, first, next, decisions, digests", "plan")
         assert {row[:2]: PlanRow(*row[1:]) for row in plans} == tables.plan
         logged = self._rows(
             "stream, first, next, policy_version, (extract(epoch FROM at) * 1000)::bigint",

@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from django.db import connection, transaction
@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 
 from ingest.ledger import PostgresLedger
 from notify import postgres, streams
-from notify.domain.digest import Planned
+from notify.domain import digest as digests
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from notify.topic import Described, Extent, Topics
@@ -30,7 +30,7 @@ def adopt(
     old_ends: Mapping[int, int] | None = None,
     abandon: bool = False,
     lanes: int = 4,
-    replaced: Collection[int] = (),
+    replaced: Mapping[int, int] | None = None,
 ) -> Adopted:
     extents = {n: Extent(*log) for n, log in (logs or {0: (0, 0), 1: (7, 9)}).items()}
     found = Described(topic_id or uuid.uuid5(uuid.NAMESPACE_DNS, name), name, len(extents))
@@ -38,7 +38,7 @@ def adopt(
         found,
         extents,
         old_ends=old_ends or {},
-        replaced=replaced,
+        replaced=replaced or {},
         lanes=lanes,
         abandon=abandon,
     )
@@ -181,61 +181,60 @@ def test_messages_that_took_the_offsets_of_others_are_planned_in_their_place() -
     adopt()
     moved = stream(1)
     Stream.objects.filter(id=moved.id).update(
-        planned=20, frontier=10, halted="others", digest_first=10, digest_end=20, digest=1
+        planned=20, frontier=10, halted="others", last_offset=19, last_digest=1, last_planned=20
     )
+    Lane.objects.filter(stream=moved.id, lane=1).update(last=12)
     Lane.objects.filter(stream=moved.id, lane=2).update(last=19)
     chunk(moved, 7, 12)
     chunk(moved, 12, 20)
     logs = {0: (0, 0), 1: (7, 25)}
     with pytest.raises(Undrained) as refused:
-        adopt(logs=logs, replaced=[1])
-    assert refused.value.lost == [Lost("first", 1, 10, 20)]
-    assert adopt(logs=logs, replaced=[1], abandon=True).changed == (1,)
+        adopt(logs=logs, replaced={1: 15})
+    assert refused.value.lost == [Lost("first", 1, 15, 20)]
+    assert adopt(logs=logs, replaced={1: 15}, abandon=True).changed == (1,)
     moved.refresh_from_db()
-    assert (moved.frontier, moved.planned, moved.halted) == (10, 10, None)
-    assert (moved.digest_first, moved.digest_end, moved.digest) == (None, None, None)
-    assert lasts(moved)[2] == 9
-    assert list(Plan.objects.values_list("first", "next")) == [(7, 10)]
+    assert (moved.frontier, moved.planned, moved.halted) == (10, 15, None)
+    assert (moved.last_offset, moved.last_digest, moved.last_planned) == (None, None, None)
+    assert lasts(moved) == {0: 6, 1: 12, 2: 14, 3: 6}
+    assert list(Plan.objects.order_by("first").values_list("first", "next")) == [(7, 12), (12, 15)]
 
 
-def test_where_all_is_applied_only_the_digest_is_forgotten() -> None:
+def test_where_all_is_applied_the_message_that_took_the_last_ones_place_is_planned() -> None:
     adopt()
     moved = stream(1)
-    Stream.objects.filter(id=moved.id).update(
-        planned=20, frontier=20, digest_first=19, digest_end=20, digest=1
-    )
-    adopted = adopt(logs={0: (0, 0), 1: (7, 25)}, replaced=[1], abandon=True)
+    Stream.objects.filter(id=moved.id).update(planned=20, frontier=20)
+    adopted = adopt(logs={0: (0, 0), 1: (7, 25)}, replaced={1: 19}, abandon=True)
     assert adopted.lost == (Lost("first", 1, 19, 20),)
     moved.refresh_from_db()
-    assert (moved.frontier, moved.planned, moved.digest) == (20, 20, None)
+    assert (moved.frontier, moved.planned) == (19, 19)
 
 
 def test_a_log_that_holds_other_messages_than_were_planned_is_found(
     kafka: list[str], namespace: str
 ) -> None:
+    bodies = [b"message %d" % n for n in range(5)]
+    planned = {n: digests.of_message(bodies[n]) for n in range(2, 5)}
     with Topics(kafka) as topics:
         topics.create(namespace, partitions=2, replication=1)
         streams.adopt(topics, namespace, lanes=1, abandon=False)
         producer = KafkaProducer(bootstrap_servers=kafka)
         for partition in (0, 1):
-            for n in range(5):
-                producer.send(namespace, b"message %d" % n, partition=partition).get(10)
+            for body in bodies:
+                producer.send(namespace, body, partition=partition).get(10)
         producer.close()
-        held = Planned()
-        for n in range(2, 5):
-            held.add(n, b"message %d" % n)
-        digest = held.digest(5)
-        assert digest is not None
-        Stream.objects.update(
-            planned=5, frontier=4, digest_first=2, digest_end=5, digest=digest.value
-        )
+        for each in streams.streams_of(streams.active_topic()):
+            chunk(each, 2, 5)
+            Plan.objects.filter(stream=each.id).update(digests=digests.encode(2, 5, planned))
+        Stream.objects.update(planned=5, frontier=3)
         assert streams.check(topics, namespace).problems == ()
-        Stream.objects.filter(partition=1).update(digest=digest.value + 1)
+        other = digests.encode(2, 5, planned | {4: 1})
+        Plan.objects.filter(stream=stream(1).id).update(digests=other)
         (problem,) = streams.check(topics, namespace).problems
-        assert problem.startswith("partition 1 cannot go on: offsets 2 to 4 hold other messages")
+        assert problem.startswith("partition 1 cannot go on: from offset 4 on the log holds other")
         with pytest.raises(Undrained):
             streams.adopt(topics, namespace, lanes=1, abandon=False)
         assert streams.adopt(topics, namespace, lanes=1, abandon=True).changed == (1,)
+        assert (stream(1).frontier, stream(1).planned) == (3, 4)
         assert streams.check(topics, namespace).problems == ()
 
 

@@ -121,18 +121,19 @@ def test_a_message_that_cannot_be_read_is_listed_and_the_rest_goes_on(pipeline: 
 def test_a_log_that_holds_other_messages_than_were_planned_halts_its_stream(
     pipeline: Running,
 ) -> None:
-    """No real Kafka loses messages here: the digest in PostgreSQL is changed instead."""
+    """No real Kafka loses messages here: the digests in PostgreSQL are changed instead."""
     first, then = _fresh(), _fresh()
     pipeline.produce([_update(pipeline, first, 1)])
-    pipeline.wait("the record", lambda: _has(pipeline, first))
+    pipeline.wait_applied(1)
     partition = partition_of(pipeline.app.app_id, PARTITIONS)
-    changed = "UPDATE stream SET token = 1, digest = digest + 1 WHERE partition = %s"
+    changed = "UPDATE stream SET token = 1, last_digest = last_digest + 1 WHERE partition = %s"
     pipeline.sql.execute(changed, [partition])  # another token: the bridge loads the stream again
-    halted = "SELECT 1 FROM stream WHERE halted LIKE '%%hold other messages%%' AND partition = %s"
+    halted = "SELECT 1 FROM stream WHERE halted LIKE '%%holds other messages%%' AND partition = %s"
     pipeline.wait("the halt", lambda: bool(pipeline.rows(halted, partition)))
     pipeline.produce([_update(pipeline, then, 1)])
     pipeline.sql.execute(
-        "UPDATE stream SET digest = digest - 1, halted = NULL WHERE partition = %s", [partition]
+        "UPDATE stream SET last_digest = last_digest - 1, halted = NULL WHERE partition = %s",
+        [partition],
     )
     pipeline.wait("the other record", lambda: _has(pipeline, then))
 

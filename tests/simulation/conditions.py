@@ -34,7 +34,7 @@ ENGINE: Final[dict[str, tuple[str, ...]]] = {
     "ingest/bridge.py": ("unit/test_bridge.py",),
     "ingest/held.py": ("unit/test_held.py", "unit/test_bridge.py"),
     "ingest/planner.py": ("unit/test_planner.py", "unit/test_bridge.py"),
-    "notify/domain/digest.py": ("unit/test_held.py", "unit/test_bridge.py"),
+    "notify/domain/digest.py": ("unit/test_domain_digest.py", "unit/test_held.py"),
     "notify/domain/lanes.py": ("property/test_lanes_stable.py",),
     "notify/domain/stream.py": ("unit/test_domain_stream.py", "unit/test_bridge.py"),
     "notify/domain/window.py": (

@@ -4,9 +4,9 @@ from ingest.held import Held
 from notify.domain import plan as plans
 from notify.domain.decide import OWN_ONLY, writes
 from notify.domain.lanes import lane_of
-from notify.domain.stream import StreamRow
+from notify.domain.stream import PlanRow, StreamRow
 from notify.domain.update import read
-from tests.simulation.world import LIMITS, World, planned_of
+from tests.simulation.world import LIMITS, World
 
 Target = tuple[str, str]
 
@@ -16,7 +16,7 @@ class Invariants:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._plans: dict[tuple[int, int], bytes] = {}
+        self._plans: dict[tuple[int, int], PlanRow] = {}
         self._targets: dict[int, dict[int, list[Target]]] = {}
         self._frontiers: dict[int, int] = {}
         self._halted: dict[int, tuple[int, int]] = {}
@@ -38,8 +38,8 @@ class Invariants:
 
     def _note_plans(self) -> None:
         for key, row in self._world.db.tables.plan.items():
-            if self._plans.get(key) != row.decisions:
-                self._plans[key] = row.decisions
+            if self._plans.get(key) != row:
+                self._plans[key] = row
                 self._note(key[0], row.first, row.next, row.decisions)
 
     def _note(self, stream: int, first: int, end: int, encoded: bytes) -> None:
@@ -48,7 +48,11 @@ class Invariants:
         row = self._world.db.tables.streams[stream]
         log = self._world.topics[row.topic_id][row.partition]
         cut = self._world.cut_logs.get(row.partition)
-        if cut is not None and row.topic_id == self._world.topic.id and planned_of(row, cut):
+        if (
+            cut is not None
+            and row.topic_id == self._world.topic.id
+            and self._world.planned_of(row, cut)
+        ):
             log = cut
         for offset in [offset for offset in targets if offset >= first]:
             del targets[offset]

@@ -16,10 +16,10 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
-from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain import stream as streams
 from notify.domain.decide import Decision
+from notify.domain.digest import Expected
 from notify.domain.patch import compose
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey
@@ -262,16 +262,22 @@ def _nothing_is_sent_again(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("replaced-not-noticed", "what is read again is what was planned, else it halts", REFILLED)
 def _replaced_messages_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(digests.Planned, "agrees", lambda self, recorded: True)
+    patch.setattr(Expected, "replaced", lambda self: None)
 
 
-@_mutant("last-not-digested", "the last planned message is compared when all is applied", REFILLED)
+@_mutant("missing-not-noticed", "each planned message is there when it is read again", REFILLED)
+def _missing_messages_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Expected, "replaced", lambda self: self._other)
+
+
+@_mutant("last-not-expected", "the last planned message is compared when all is applied", REFILLED)
 def _the_last_message_is_not_compared(patch: pytest.MonkeyPatch) -> None:
-    def drop(self: digests.Planned, frontier: int) -> None:
-        while self._sums and self._sums[0][0] < frontier:
-            self._before = self._sums.popleft()[1]
+    make = Memory.of
 
-    patch.setattr(digests.Planned, "drop", drop)
+    def forgetful(loaded: Loaded, **of: Any) -> Memory:
+        return make(replace(loaded, stream=replace(loaded.stream, last_message=None)), **of)
+
+    patch.setattr(Memory, "of", forgetful)
 
 
 @_mutant("deaf-for-ever", "the log is opened again if a partition is not read", {"deafen": 1})

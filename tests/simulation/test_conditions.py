@@ -73,21 +73,21 @@ def _line_of(text: str) -> str:
     return f"notify/domain/digest.py:{next(at for at, line in enumerate(lines, 1) if text in line)}"
 
 
-EMPTY = _line_of("if not self._sums:")
-KEY = "notify/domain/digest.py Planned.digest: not self._sums: always true"
+DENSE = _line_of("if form == _DENSE:")
+KEY = "notify/domain/digest.py decode: form == _DENSE: always true"
 NO_TESTS = "tool.ENGINE['notify/domain/digest.py'] = ('unit/test_domain_ids.py',)"
 
 
 def test_a_change_that_a_test_finds_is_found() -> None:
-    ended = _run(EMPTY, "--seeds", "0")
+    ended = _run(DENSE, "--seeds", "0")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count("found by test_held.py::test_") == 2
+    assert ended.stdout.count("found by test_domain_digest.py::test_") == 2
 
 
 def test_a_change_that_the_tests_miss_is_found_by_a_seed_or_survives() -> None:
-    ended = _run(EMPTY, "--seeds", "1", before=[NO_TESTS])
+    ended = _run(DENSE, "--seeds", "1", before=[NO_TESTS])
     assert "always false: found by seed 0" in ended.stdout, ended.stderr
-    ended = _run(EMPTY, "--seeds", "0", before=[NO_TESTS])
+    ended = _run(DENSE, "--seeds", "0", before=[NO_TESTS])
     assert ended.returncode == 1
     assert ended.stdout.count("SURVIVES") == 2
 
@@ -99,7 +99,7 @@ def test_a_change_that_does_not_end_is_found() -> None:
         "tool._apply = spin",
         "tool.CPU_S = 1",
     ]
-    ended = _run(EMPTY, "--seeds", "0", before=endless)
+    ended = _run(DENSE, "--seeds", "0", before=endless)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("it does not end") == 2
 
@@ -107,8 +107,8 @@ def test_a_change_that_does_not_end_is_found() -> None:
 @pytest.mark.parametrize(
     ("key", "arguments", "words"),
     [
-        (KEY, (EMPTY, "--seeds", "0"), "LISTED AS EQUIVALENT, BUT found by test_held.py"),
-        ("a.py f: x: always true", (EMPTY, "--seeds", "0"), "no such change"),
+        (KEY, (DENSE, "--seeds", "0"), "LISTED AS EQUIVALENT, BUT found by test_domain_digest.py"),
+        ("a.py f: x: always true", (DENSE, "--seeds", "0"), "no such change"),
     ],
     ids=["found", "no such change"],
 )
@@ -121,14 +121,14 @@ def test_a_stale_entry_is_an_error(key: str, arguments: Sequence[str], words: st
 def test_an_equivalent_change_may_survive() -> None:
     keys = [KEY, KEY.replace("always true", "always false")]
     listed = [f"tool.EQUIVALENT[{key!r}] = 'because'" for key in keys]
-    ended = _run(EMPTY, "--seeds", "0", before=[NO_TESTS, *listed])
+    ended = _run(DENSE, "--seeds", "0", before=[NO_TESTS, *listed])
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count(": equivalent") == 2
 
 
 def test_tests_that_fail_without_any_change_prove_nothing() -> None:
     broken = "tool._broken_seed = lambda seeds: 'seed 0: all is lost'"
-    ended = _run(EMPTY, before=[broken])
+    ended = _run(DENSE, before=[broken])
     assert ended.returncode == 1
     assert "without any change seed 0: all is lost fails" in ended.stdout
 

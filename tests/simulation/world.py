@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ingest.bridge import Bridge
 from ingest.held import Limits
 from ingest.ports import LedgerAway
-from notify.domain.digest import Planned
+from notify.domain.digest import Digests, Expected
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.stream import Position, StreamRow, fit
 from notify.domain.update import LABELS
@@ -51,16 +51,6 @@ class GivenUp(NamedTuple):
     lane: int
     after: int
     before: int
-
-
-def planned_of(stream: StreamRow, log: Partition) -> bool:
-    """Whether this is the log that the stream was planned from, by its digest."""
-    if stream.digest is None:
-        return True
-    held = Planned()
-    for offset, value in log.messages:
-        held.add(offset, value or b"")
-    return held.agrees(stream.digest)
 
 
 class SimClock:
@@ -266,6 +256,21 @@ class World:
         log = self.rng.choice(self.topic.partitions)
         log.start = self.rng.randint(log.start, log.end)
 
+    def planned_of(self, stream: StreamRow, log: Partition) -> bool:
+        """Whether this is the log that the stream was planned from, by the digests."""
+        plan = (row for (of, _), row in self.db.tables.plan.items() if of == stream.id)
+        expected = Expected(
+            (Digests(row.first, row.next, row.digests) for row in plan),
+            stream.last_message,
+            frontier=stream.frontier,
+            planned=stream.planned,
+            log_start=log.start,
+        )
+        for offset, value in log.messages:
+            if expected.first <= offset < stream.planned:
+                expected.meet(offset, value or b"")
+        return expected.replaced() is None
+
     def lose_messages(self) -> None:
         """Kafka comes back without the log's last messages; others take some of their offsets."""
         partition = self.rng.randrange(len(self.topic.partitions))
@@ -349,7 +354,7 @@ class World:
         """
         log = self.cut_logs.pop(partition)
         stream = self._stream(partition)
-        if stream is None or planned_of(stream, log):
+        if stream is None or self.planned_of(stream, log):
             self.topics[self.topic.id][partition] = log
 
     def _retire(self) -> None:
@@ -392,7 +397,7 @@ class World:
                 planned=planned,
                 token=self.clock.token(),
                 halted=None,
-                digest=None,
+                last_message=None,
             )
         )
 

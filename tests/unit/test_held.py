@@ -10,7 +10,7 @@ from ingest.ports import Fetched, Loaded, LogEnd, Part
 from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain.decide import Decision, Write
-from notify.domain.digest import Digest
+from notify.domain.digest import Last
 from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.links import Links
 from notify.domain.patch import Patch
@@ -36,11 +36,11 @@ def _memory(
     frontier: int = 0,
     lane: LaneRow | None = None,
     plan: list[PlanRow] | None = None,
-    digest: Digest | None = None,
+    last: Last | None = None,
     log_start: int = 0,
 ) -> Memory:
     loaded = Loaded(
-        replace(STREAM, frontier=frontier, planned=planned, digest=digest),
+        replace(STREAM, frontier=frontier, planned=planned, last_message=last),
         {0: lane or LaneRow(frontier - 1)},
         plan or [],
     )
@@ -108,65 +108,43 @@ def test_messages_below_planned_go_to_the_lanes_as_decided() -> None:
     assert memory.decisions == {}
 
 
-def _digest(first: int, end: int, *offsets: int, body: bytes = BODY) -> Digest:
-    planned = digests.Planned()
-    for offset in offsets:
-        planned.add(offset, body)
-    made = planned.digest(end)
-    assert made is not None
-    assert made.first == first
-    return made
+def _last(offset: int, planned: int) -> Last:
+    return Last(offset, digests.of_message(BODY), planned)
 
 
-def test_a_load_reads_from_where_the_digest_begins_and_applies_nothing_again() -> None:
-    memory = _memory(planned=5, frontier=5, digest=_digest(3, 5, 3, 4))
+def test_a_load_reads_the_last_message_again_and_applies_nothing_of_it() -> None:
+    memory = _memory(planned=5, frontier=5, last=_last(3, 5))
     assert memory.position == 3
-    memory.take(_fetched(3, 4, 5))
+    memory.take(_fetched(3, 5))
     assert [message.offset for message in memory.fetched] == [5]
     assert memory.window.held_bytes == 0
-    assert memory.replaced() is None
+    assert memory.expected.replaced() is None
 
 
-@pytest.mark.parametrize("frontier", [3, 4, 5])
-def test_what_is_read_again_must_be_what_was_planned(frontier: int) -> None:
-    digest = _digest(3, 5, 3, 4)
-    for found in (
-        [Fetched(3, BODY), Fetched(4, BODY + b" ")],
-        [Fetched(3, BODY)],
-        [Fetched(4, BODY)],
-    ):
-        memory = _memory(planned=5, frontier=frontier, digest=digest)
-        memory.take(found)
-        assert memory.replaced() == digest
-
-
-def test_a_message_where_a_hole_was_planned_is_noticed() -> None:
-    memory = _memory(planned=5, frontier=5, digest=_digest(3, 5, 3))
-    memory.take(_fetched(3, 4))
-    assert memory.replaced() is not None
-
-
-def test_an_older_bridge_may_have_planned_on_without_a_digest() -> None:
-    memory = _memory(planned=7, frontier=4, digest=_digest(3, 5, 3, 4))
-    memory.take(_fetched(3, 4, 5, 6))
-    assert memory.replaced() is None
-    assert memory.next_digest(None, frontier=4, end=7) == _digest(4, 7, 4, 5, 6)
+def test_what_is_read_again_is_compared_with_the_digests_of_the_plan() -> None:
+    plan = [PlanRow(0, 2, b"\x01", digests.encode(0, 2, dict.fromkeys((0, 1), 7)))]
+    memory = _memory(planned=2, frontier=1, plan=plan)
+    memory.take(_fetched(1))
+    assert memory.expected.replaced() == 1
 
 
 def test_what_retention_has_deleted_is_not_expected() -> None:
-    memory = _memory(planned=5, frontier=5, digest=_digest(3, 5, 3, 4), log_start=4)
-    assert (memory.position, memory.expected) == (5, None)
-    memory.take(_fetched(5))
-    assert memory.replaced() is None
+    assert _memory(planned=5, frontier=5, last=_last(3, 5), log_start=4).position == 5
 
 
-def test_a_digest_is_of_what_a_load_would_read_and_of_the_last_message_at_least() -> None:
-    memory = _live(0, 1, 2, position=3)
-    assert memory.next_digest(None, frontier=0, end=0) is None
+def test_the_last_message_is_recorded_with_every_tick() -> None:
+    memory = _live(0, 1, 2, position=9)
+    assert memory.last_message(None) is None
     planned = _plan_next(memory)
-    assert memory.next_digest(planned, frontier=0, end=3) == _digest(0, 3, 0, 1, 2)
-    assert memory.next_digest(None, frontier=2, end=3) == _digest(2, 3, 2)
-    assert memory.next_digest(None, frontier=3, end=3) == _digest(2, 3, 2)
+    assert memory.last_message(planned) == _last(2, 9)
+    memory.commit(STREAM.at(frontier=0, planned=9, last_message=_last(2, 9)), planned)
+    assert memory.last_message(None) == _last(2, 9)
+    memory.position = 12  # holes only
+    assert memory.last_message(_plan_next(memory)) == _last(2, 12)
+
+
+def test_a_last_message_from_before_an_older_bridge_planned_on_is_forgotten() -> None:
+    assert _memory(planned=7, frontier=7, last=_last(3, 5)).last_message(None) is None
 
 
 def test_a_message_that_does_not_fit_its_decision_disagrees() -> None:
