@@ -36,7 +36,7 @@ status: $(DEMO) ## what of it runs, and how to cure what does not
 	@$(DEVSTACK) status
 
 test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
-	@$(DEVSTACK) run -- $(RUN) -m pytest $(ARGS)
+	@$(DEVSTACK) run -- $(RUN) -m pytest -n auto $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
 	@$(RUN) -m devstack.check

@@ -8,12 +8,13 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests import parallel
 from tests.browser.executable import MISSING, arguments, executable
 
 if TYPE_CHECKING:
@@ -39,8 +40,21 @@ def _need(variable: str, service: str) -> str:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """See parallel.workers."""
+    return parallel.workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> parallel.SlowFirst:
+    """See parallel.SlowFirst."""
+    return parallel.SlowFirst(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test with Django's database needs PostgreSQL."""
+    parallel.slow_first(items)
     if os.environ.get("DATABASE_URL"):
         return
     for item in items:

@@ -4,7 +4,7 @@ topic and Redis keys."""
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -131,14 +131,22 @@ class Running:
 
 @contextmanager
 def running(
-    directory: Path, namespace: str, *, environ: Mapping[str, str] = MappingProxyType({})
+    directory: Path,
+    namespace: str,
+    *,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    own: Collection[str] = (),
 ) -> Iterator[Running]:
-    """A prepared stack on the services of the environment, gone at the end. `environ` is added."""
+    """A prepared stack on the services of the environment, gone at the end. `environ` is added.
+
+    `own` names variables of services that it starts for itself: what the test does to such a service
+    (it fills it up, or empties it) reaches no other test.
+    """
     url = os.environ["DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{namespace}"')
     given = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in own},
         "DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{namespace}")),
         "NOTIFY_NAMESPACE": namespace,
         "NOTIFY_PARTITIONS": str(PARTITIONS),

@@ -24,8 +24,9 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
 def pipeline(
     postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """One bridge and two workers."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
+    """One bridge and two workers, on a Redis of their own: tests empty it and fill it up."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with running(tmp_path_factory.mktemp("stack"), name, own=["REDIS_URL"]) as run:
         product.start_bridge(run.stack, "bridge")
         run.wait_settled()
         for name in ("worker-1", "worker-2"):

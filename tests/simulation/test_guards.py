@@ -1,10 +1,7 @@
 """Guards of the protocol, taken away: the simulation must find a violation, else it proves nothing."""
 
-import multiprocessing
-import os
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,7 +10,6 @@ from ingest.bridge import Bridge
 from notify.domain.patch import ADD, Patch
 from notify.domain.policy import SCOPE_ALL, Policy, Skip
 from notify.domain.update import Update, encode
-from tests.simulation.fleet import prepare
 from tests.simulation.invariants import Invariants
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import Broken, run
@@ -24,7 +20,6 @@ from tests.simulation.world import World
 SEEDS_MAX = 6_000
 #: Its schedule is written out below: the dice throw it once in some thousand seeds.
 WRITTEN_OUT = "tick-without-token"
-Found = dict[str, "Future[Broken | None]"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -41,18 +36,9 @@ def first_broken(name: str) -> Broken | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def found() -> Iterator[Found]:
-    """Of each mutant, looked for on all cores at once."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, prepare) as processes:
-        drawn = [name for name in MUTANTS if name != WRITTEN_OUT]
-        yield {name: processes.submit(first_broken, name) for name in drawn}
-
-
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name != WRITTEN_OUT])
-def test_without_its_guard_the_protocol_breaks(name: str, found: Found) -> None:
-    broken = found[name].result()
+def test_without_its_guard_the_protocol_breaks(name: str) -> None:
+    broken = first_broken(name)
     assert broken is not None, f"{SEEDS_MAX} schedules without {MUTANTS[name].guard}: none broke"
     print(f"{name}: seed {broken.seed}, {broken.violations[0][:100]}")
 

@@ -1,0 +1,44 @@
+"""How `make test` spreads the tests over worker processes (pytest-xdist).
+
+The tests of a file run in one worker, one after the other, so its stack is started once. Files whose
+tests share nothing are split test by test. Tests marked `slow` are handed out first, or the last worker
+would still be busy with one while the others have nothing left.
+"""
+
+import os
+from typing import Any, Final
+
+import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+#: Most slow tests wait for processes, so more workers than cores keep the cores busy.
+WORKERS_PER_CORE: Final = 2
+#: Every test below these paths may run in any worker.
+SHARE_NOTHING: Final = (
+    "tests/simulation/",
+    "tests/contract/test_lanes.py",
+)
+
+
+class SlowFirst(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
+    """Hands out files, or single tests where a file's tests share nothing, in collection order."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(SHARE_NOTHING) else nodeid.partition("::")[0]
+
+
+def workers() -> int | None:
+    """For `-n auto`; None leaves it to xdist, which reads PYTEST_XDIST_AUTO_NUM_WORKERS."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+def slow_first(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first; the order is kept otherwise."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
