@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -109,16 +110,18 @@ def test_an_update_that_grows_past_what_the_bridge_reads(web: Web, settings: Set
 
 
 GZIP = {"Content-Encoding": "gzip"}
+#: Without the time of day: every process that collects these tests must find the same ones.
+pack = partial(gzip.compress, mtime=0)
 BODY = json.dumps({"app_id": APP, "tags": {"a": "1"}}).encode()
 
 
 @pytest.mark.parametrize(
     "packed",
     [
-        gzip.compress(BODY),
-        gzip.compress(BODY, 1),
-        gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]),
-        gzip.compress(b"") + gzip.compress(BODY),
+        pack(BODY),
+        pack(BODY, 1),
+        pack(BODY[:9]) + pack(BODY[9:]),
+        pack(b"") + pack(BODY),
     ],
 )
 def test_a_body_may_be_packed(web: Web, packed: bytes) -> None:
@@ -132,12 +135,12 @@ def test_a_body_may_be_packed(web: Web, packed: bytes) -> None:
         (b"", "not JSON"),
         (BODY, "is not gzip"),
         (zlib.compress(BODY), "is not gzip"),
-        (gzip.compress(BODY)[:-9], "ends too early"),
-        (gzip.compress(BODY)[:5], "ends too early"),
-        (gzip.compress(BODY)[:-8] + b"12345678", "is not gzip"),
-        (gzip.compress(BODY) + b"x", "ends too early"),
-        (gzip.compress(BODY) + b"junk that is long enough", "is not gzip"),
-        (gzip.compress(BODY) * 2, "not JSON"),
+        (pack(BODY)[:-9], "ends too early"),
+        (pack(BODY)[:5], "ends too early"),
+        (pack(BODY)[:-8] + b"12345678", "is not gzip"),
+        (pack(BODY) + b"x", "ends too early"),
+        (pack(BODY) + b"junk that is long enough", "is not gzip"),
+        (pack(BODY) * 2, "not JSON"),
     ],
 )
 def test_a_body_that_is_badly_packed(web: Web, packed: bytes, words: str) -> None:
