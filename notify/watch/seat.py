@@ -1,5 +1,6 @@
 """Which watcher acts: the one whose session holds PostgreSQL's advisory lock."""
 
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,10 +39,18 @@ class Seat:
         return self._session if self._held else None
 
     def leave(self) -> None:
-        """The session ends, and with it the lock."""
-        session, self._session, self._held = self._session, None, False
-        if session is not None:
-            session.close()
+        """Ends the session. On return the lock is free, if PostgreSQL could be asked to release it.
+
+        Closing alone is not enough: PostgreSQL keeps the lock until it has read the end of the
+        connection, which takes a moment, and another watcher that asks meanwhile is turned away.
+        """
+        session, is_held = self._session, self._held
+        self._session, self._held = None, False
+        if session is None:
+            return
+        with closing(session), suppress(psycopg.Error):
+            if is_held:
+                run(session, "release", lock=LOCK)
 
 
 def run(session: Session, statement: str, /, **parameters: Any) -> list[tuple[Any, ...]]:

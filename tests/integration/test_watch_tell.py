@@ -165,6 +165,23 @@ def test_there_is_one_seat() -> None:
         second.leave()
 
 
+def test_the_seat_is_free_before_postgresql_notices_that_its_session_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F24. Nothing is closed here at all until the other watcher has the seat."""
+    first, second = Seat(), Seat()
+    session = first.take()
+    assert session is not None
+    with session:
+        monkeypatch.setattr(type(session), "close", lambda self: None)
+        first.leave()
+        monkeypatch.undo()
+        try:
+            assert second.take()
+        finally:
+            second.leave()
+
+
 def test_of_a_key_one_alert_is_open(session: Session) -> None:
     finding = {
         "key": "k", "kind": "lag", "level": "bad", "app": None, "record": None, "text": "t", "path": "/",

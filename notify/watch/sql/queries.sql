@@ -2,6 +2,9 @@
 -- Whether this session holds the seat from now on; one session of the database does.
 SELECT pg_try_advisory_lock(%(lock)s)
 
+-- :release
+SELECT pg_advisory_unlock(%(lock)s)
+
 -- :patience
 -- A watcher that says nothing for so long loses its session, and with it the seat.
 SELECT set_config('idle_session_timeout', %(ms)s, false)
