@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo up restart down status test check bench rehearse faults storm simulate conditions fuzz lock again
 MAKEFLAGS += --no-print-directory
+# Tests start hundreds of Pythons: what one of them has compiled, the next need not compile again.
+unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/sh
 
 # The first that runs (a pyenv shim may not), is new enough, and can make a venv.

@@ -17,6 +17,8 @@ WORKERS_PER_CORE: Final = 2
 SHARE_NOTHING: Final = (
     "tests/simulation/",
     "tests/contract/test_lanes.py",
+    "tests/integration/test_watch.py",
+    "tests/integration/test_redis_security.py",
 )
 
 
