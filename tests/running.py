@@ -47,7 +47,7 @@ class Running:
 
     def produce_raw(self, value: bytes, *, partition: int) -> None:
         """Write any bytes to a partition."""
-        self._producer.send(self.topic, value, partition=partition).get(timeout=10)
+        self._producer.send(self.topic, value, partition=partition).get(timeout=60)
 
     def rows(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a query finds now."""

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, 
 
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
+#: Until a test gives up waiting for a page: a browser on a busy machine takes its time.
+PATIENCE_MS = 60_000
 _VIOLATION = """
     document.addEventListener('securitypolicyviolation', event => console.error(
         `CSP: ${event.effectiveDirective} refuses ${event.blockedURI} ${event.sample}`));
@@ -45,7 +47,7 @@ def opened(
         reduced_motion="reduce",
     )
     try:
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(_VIOLATION)
         page = context.new_page()
         page.on("console", told)

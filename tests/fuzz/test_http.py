@@ -61,7 +61,7 @@ def web(
 def ask(run: Running, url: str, method: str, body: Any) -> None:
     """One request that must be accepted."""
     headers = {"Authorization": f"Key {run.app.key}", "Content-Type": "application/json"}
-    with urlopen(Request(url, json.dumps(body).encode(), headers, method=method), timeout=30) as it:
+    with urlopen(Request(url, json.dumps(body).encode(), headers, method=method), timeout=60) as it:
         assert it.status in (200, 202)
 
 
@@ -99,7 +99,7 @@ def schemathesis(web: tuple[Running, str], file: Path, *words: str) -> tuple[int
 def written(web: tuple[Running, str], file: Path) -> dict[str, Any]:
     """The document that web serves, narrowed and written to `file`."""
     run, url = web
-    with urlopen(f"{url}/openapi.json", timeout=30) as answer:
+    with urlopen(f"{url}/openapi.json", timeout=60) as answer:
         document = narrowed(json.load(answer), run.app.app_id)
     file.write_text(json.dumps(document))
     return document

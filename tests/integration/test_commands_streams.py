@@ -1,7 +1,6 @@
 """Making, moving, resuming and widening streams: the Django side of rules 10 and 11."""
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 
@@ -16,6 +15,7 @@ from notify.domain import digest as digests
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from notify.topic import Described, Extent, Topics
+from tests.waiting import wait_for
 from workers.apply import Segment
 from workers.lanes import PostgresLanes
 
@@ -389,10 +389,5 @@ def _wait_for_lock(name: str) -> None:
     waiting = (
         "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
     )
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with postgres.connect(name="looks", lock_timeout_ms=1_000) as looking:
-            if looking.execute(waiting, (name,)).fetchone():
-                return
-        time.sleep(0.02)
-    pytest.fail(f"{name} waits for no lock")
+    with postgres.connect(name="looks", lock_timeout_ms=1_000) as looking:
+        wait_for(lambda: looking.execute(waiting, (name,)).fetchone() is not None, timeout_s=25)

@@ -34,7 +34,7 @@ def flower(run: Running) -> Iterator[httpx.Client]:
     """Logged in to the Flower of the stack."""
     url = product.start_flower(run.stack)
     run.wait("Flower answers, and lets nobody in", lambda: product.answers(url, status=401))
-    with httpx.Client(base_url=url, auth=(product.USER, product.PASSWORD), timeout=20) as client:
+    with httpx.Client(base_url=url, auth=(product.USER, product.PASSWORD), timeout=60) as client:
         yield client
 
 
@@ -64,7 +64,7 @@ def test_without_the_password_nothing_is_shown(flower: httpx.Client) -> None:
     for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/metrics"):
         for auth in (None, (product.USER, "wrong")):
             url = f"{flower.base_url}{path}"
-            status = httpx.get(url, auth=auth, timeout=20).status_code
+            status = httpx.get(url, auth=auth, timeout=60).status_code
             assert (path, status) == (path, 200 if path == "/metrics" else 401)
     assert flower.get("/workers").status_code == 200
 

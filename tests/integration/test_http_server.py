@@ -51,7 +51,7 @@ def call(
     headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, object]]:
     """Status and JSON of one request; an iterator is sent in chunks without a length."""
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=60)
     try:
         chunked = body is not None and not isinstance(body, bytes)
         connection.request(method, path, body, headers or {}, encode_chunked=chunked)
@@ -91,7 +91,7 @@ def test_many_clients_at_once_are_all_acked(server: tuple[Running, str]) -> None
     statuses: Counter[int] = Counter()
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection(address, timeout=30)
+        connection = http.client.HTTPConnection(address, timeout=60)
         for _ in range(20):
             body = json.dumps({"app_id": run.app.app_id, "tags": {"n": number}}).encode()
             connection.request("PUT", f"/players/{uuid.uuid4()}", body)
@@ -114,7 +114,7 @@ def test_metrics_and_health(server: tuple[Running, str]) -> None:
     status, body = call(address, "GET", "/healthz/pipeline")
     assert status == 503
     assert "no bridge holds it" in str(body["errors"])
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()

@@ -150,7 +150,7 @@ def secured(
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=10) as answer:
+        with urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -163,7 +163,7 @@ def _update(web: str, app: product.DemoApp, record: str) -> int:
         {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
         method="PUT",
     )
-    with urlopen(request, timeout=10) as answer:
+    with urlopen(request, timeout=60) as answer:
         return int(answer.status)
 
 

@@ -22,8 +22,9 @@ from notify.web.apps_cache import KnownApp
 from notify.web.limits import LEASES_A_WINDOW, REDIS_AGAIN_S, RateLimits, of_settings
 from tests.fake_web import APP, STRICT_APP
 from tests.faults.wire import Wire
+from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 PROCESSES = 3
 LIMIT = 200
 SLICE = LIMIT // LEASES_A_WINDOW
@@ -53,11 +54,11 @@ def admitted(limits: RateLimits, app: KnownApp) -> bool:
     return True
 
 
-def storm(limits: RateLimits, app: KnownApp, seconds: float) -> list[float]:
-    """When each of a storm's requests was admitted."""
+def storm(limits: RateLimits, app: KnownApp, seconds: float, *, least: int = 0) -> list[float]:
+    """When each of a storm's requests was admitted. On a busy machine it goes on until `least` were."""
     times: list[float] = []
     ends_s = time.monotonic() + seconds
-    while (now := time.monotonic()) < ends_s:
+    while (now := time.monotonic()) < ends_s or len(times) < least:
         if admitted(limits, app):
             times.append(now)
         else:
@@ -71,7 +72,7 @@ def test_what_processes_admit_together_is_bounded(namespace: str) -> None:
     processes = [of_settings() for _ in range(PROCESSES)]
     with ThreadPoolExecutor(PROCESSES) as threads:
         began = time.monotonic()
-        found = threads.map(lambda each: storm(each, APP_OF_200, 3.0), processes)
+        found = threads.map(lambda each: storm(each, APP_OF_200, 3.0, least=LIMIT), processes)
         times = sorted(itertools.chain.from_iterable(found))
         took_s = time.monotonic() - began
     in_a_second = max(sum(at <= each < at + 1.0 for each in times) for at in times[::10])
@@ -88,15 +89,16 @@ def test_another_app_is_not_touched(namespace: str) -> None:
 
 def test_keys_are_of_the_namespace_and_end_by_themselves(namespace: str, redis_url: str) -> None:
     limits = of_settings()
-    for _ in range(2 * SLICE):
-        admitted(limits, APP_OF_200)
     with redis.Redis.from_url(redis_url) as client:
-        keys = list(client.scan_iter(f"*{APP}*"))
-        ours = [key for key in keys if key.startswith(f"{namespace}.limits".encode())]
-        assert ours
-        assert all(0 <= client.pttl(key) <= 1_000 for key in ours)
-        time.sleep(1.1)
-        assert not list(client.scan_iter(f"{namespace}*"))
+
+        def ends_ms() -> list[int]:
+            admitted(limits, APP_OF_200)
+            keys = client.scan_iter(f"{namespace}.limits*{APP}*")
+            # -2: it has ended since the scan. -1 would be one that never ends.
+            return [ms for key in keys if (ms := client.pttl(key)) != -2]
+
+        wait_for(lambda: bool(found := ends_ms()) and all(0 <= ms <= 1_000 for ms in found))
+        wait_for(lambda: not list(client.scan_iter(f"{namespace}*")))
 
 
 def test_a_redis_that_forgot_its_scripts_is_told_them_again(namespace: str, redis_url: str) -> None:
@@ -125,13 +127,13 @@ def test_a_redis_that_falls_silent_holds_up_few_requests_and_is_found_again(
             assert all(admitted(limits, app) for _ in range(2 * SLICE))
         wire.cut()
         before, began = metrics.WEB_LIMITS_ALONE._value.get(), time.monotonic()
-        times = list(threads.map(lambda app: storm(limits, app, 2.5), apps))
+        times = list(threads.map(lambda app: storm(limits, app, 2.5, least=100), apps))
         seconds = time.monotonic() - began
         waited = metrics.WEB_LIMITS_ALONE._value.get() - before
         assert sum(map(len, times)) > 500
         assert 1 <= waited <= len(apps) + seconds / REDIS_AGAIN_S
         wire.heal()
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         with redis.Redis.from_url(redis_url) as client:
             client.delete(*client.keys(f"{namespace}*") or ["none"])
             while not client.keys(f"{namespace}*"):

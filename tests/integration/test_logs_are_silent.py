@@ -59,7 +59,7 @@ def _password(url: str) -> list[str]:
 def _call(url: str, body: bytes, headers: Mapping[str, str], *, method: str = "PUT") -> int:
     request = Request(url, body, {"Content-Type": "application/json", **headers}, method=method)
     try:
-        with urlopen(request, timeout=20) as answer:
+        with urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code

@@ -268,7 +268,7 @@ def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline:
     pipeline.stack.restart(killed)
     pipeline.wait_shared("bridge", "second")
     pipeline.stack.kill("second", signal.SIGTERM)
-    assert pipeline.stack.child("second").wait(30) == 0
+    assert pipeline.stack.child("second").wait(60) == 0
     pipeline.wait_shared("bridge")
     pipeline.wait_settled()
 
@@ -277,7 +277,7 @@ def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Runnin
     pipeline.wait_settled()
     pipeline.produce([_update(pipeline, _fresh(), 1) for _ in range(100)])
     pipeline.stack.kill("bridge", signal.SIGTERM)
-    assert pipeline.stack.child("bridge").wait(30) == 0
+    assert pipeline.stack.child("bridge").wait(60) == 0
     stopped = pipeline.events("bridge_stopped", of="bridge")
     assert stopped[-1]["in_flight"] == 0
     pipeline.stack.restart("bridge")

@@ -172,7 +172,7 @@ def _update(web: str, app: product.DemoApp, record: str) -> None:
         {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
         method="PUT",
     )
-    urlopen(request, timeout=10).close()
+    urlopen(request, timeout=60).close()
 
 
 def _version(binary: str) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class Admin(httpx.Client):
     """A person at the admin pages."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(base_url=url, follow_redirects=True, timeout=30)
+        super().__init__(base_url=url, follow_redirects=True, timeout=60)
 
     def __enter__(self) -> Self:
         super().__enter__()

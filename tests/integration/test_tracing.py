@@ -90,7 +90,7 @@ def test_from_the_call_to_the_tick(collector: Collector, tmp_path: Path) -> None
             },
             method="PUT",
         )
-        urlopen(asked, timeout=10).close()
+        urlopen(asked, timeout=60).close()
         run.wait("both spans", lambda: len(collector.spans(TRACE)) == 2)
         spans = collector.spans(TRACE)
         (from_bridge, tick) = spans.pop("tick")

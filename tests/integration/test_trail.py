@@ -50,7 +50,7 @@ def put(stack: tuple[Running, str], record: str, **body: Any) -> str:
         {"Content-Type": "application/json", "traceparent": f"00-{trace}-{'1' * 16}-01"},
         method="PUT",
     )
-    with urlopen(request, timeout=20) as answer:
+    with urlopen(request, timeout=60) as answer:
         assert answer.status == 200
     return trace
 

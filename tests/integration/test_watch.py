@@ -136,7 +136,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     run.wait("stalled bridges are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
 
     run.stack.kill(acting, signal.SIGSTOP)
-    run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]), timeout_s=40)
+    run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]))
     run.stack.kill(acting, signal.SIGCONT)
     run.wait("the first notices", lambda: bool(run.events("watch_stands_by")))
     ((second,),) = run.rows("SELECT name FROM watcher")
@@ -152,7 +152,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     assert run.stack.ended() == []
     for name in pids:
         run.stack.kill(name, signal.SIGTERM)
-    run.wait("both end", lambda: set(run.stack.ended()) == set(pids), timeout_s=10)
+    run.wait("both end", lambda: set(run.stack.ended()) == set(pids))
     assert len(run.events("watch_stopped")) == 2
 
 
@@ -167,7 +167,7 @@ def test_without_redis_it_goes_on_and_says_so(
             run.wait("it is found", lambda: bool(alerts(run, "redis_away")))
             assert alerts(run, "worker_stalled") == alerts(run, "no_workers") == []
             run.stack.kill("watch", signal.SIGTERM)
-            run.wait("it ends all the same", lambda: run.stack.ended() == ["watch"], timeout_s=10)
+            run.wait("it ends all the same", lambda: run.stack.ended() == ["watch"])
 
 
 def test_a_receiver_that_hangs_delays_no_other(

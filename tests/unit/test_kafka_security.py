@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from notify.kafka_security import MECHANISMS, PROTOCOLS, Security, arguments
 from notify.producer import TopicProducer, Unavailable
 from notify.topic import KafkaAway, Topics
 from tests.certificates import Authority
+from tests.waiting import wait_for
 
 APP = "00000000-0000-4000-8000-000000000000"
 SASL: dict[str, Any] = {"mechanism": "SCRAM-SHA-512", "username": "u", "password": "secret-word"}
@@ -120,7 +120,6 @@ def _producer(server: str, security: dict[str, Any]) -> None:
     made.send(APP, [b"{}"], partitions=1, traceparent="")
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
 @pytest.mark.parametrize("use", [_topics, _producer])
 def test_a_server_that_is_silent_is_given_up(
@@ -136,10 +135,7 @@ def test_who_cannot_connect_leaves_nothing_behind(silent: str) -> None:
     for _ in range(3):
         with pytest.raises(KafkaAway):
             _topics(silent, {})
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before:
-        assert time.monotonic() < deadline, threading.enumerate()
-        time.sleep(0.05)
+    wait_for(lambda: threading.active_count() <= before)
 
 
 def test_a_file_that_is_missing_is_what_producer_topics_and_consumer_say(

@@ -30,7 +30,7 @@ class Source:
         """Let reads happen; returns when the cache has taken all but the last, and asks again."""
         for _ in range(reads):
             self._let.release()
-            assert self._done.acquire(timeout=5)
+            assert self._done.acquire(timeout=60)
 
 
 GOOD = Known({APP: KnownApp(APP)}, 8)

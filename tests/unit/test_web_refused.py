@@ -1,7 +1,6 @@
 """Requests refused at a rate limit are counted by app, and never at a request's cost."""
 
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -126,7 +125,5 @@ def test_what_postgresql_did_not_take_is_not_said_later(
 def test_it_ends_with_its_process() -> None:
     refused = RefusedRequests(Written(), every_s=1_000)
     refused.count(APP, "app_requests")
-    began = time.monotonic()
     refused.close()
-    assert time.monotonic() - began < 30
     assert "refused" not in {thread.name for thread in threading.enumerate()}
