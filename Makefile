@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up restart down status test check bench rehearse faults storm simulate conditions fuzz lock again
+.PHONY: help demo up restart down status test test-all check bench rehearse faults storm simulate conditions fuzz lock again
 MAKEFLAGS += --no-print-directory
 # Tests start hundreds of Pythons: what one of them has compiled, the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,7 +19,7 @@ DEMO := $(or $(wildcard $(INSTALLED)),$(VENV)/installed-devstack)
 DEVSTACK := $(RUN) -m devstack
 
 help: ## list these recipes
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 		awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 demo: $(DEMO) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
@@ -37,8 +37,24 @@ down: $(DEMO) ## stop it; records, apps and ports stay, unless RESET=1
 status: $(DEMO) ## what of it runs, and how to cure what does not
 	@$(DEVSTACK) status
 
-test: $(INSTALLED) ## all tests beside the services; ARGS="-k name" for some
+test: $(INSTALLED) ## the tests in parallel, beside the services; ARGS="-k name" for some
 	@$(DEVSTACK) run -- $(RUN) -m pytest -n auto $(ARGS)
+
+SUITES := default clients rehearsal fuzz faults simulation benchmarks
+test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## every suite, before a release; SUITE="faults fuzz" for some
+
+suite-default:
+	@$(MAKE) test
+suite-clients suite-rehearsal: suite-%: $(INSTALLED)
+	@$(DEVSTACK) run -- $(RUN) -m pytest tests/$*
+suite-fuzz suite-faults: suite-%:
+	@$(MAKE) $*
+suite-simulation:
+	@$(MAKE) simulate SEEDS=100000
+suite-benchmarks:
+	@$(MAKE) bench
+suite-%:
+	@echo "test-all: there is no suite $*: choose from $(SUITES)" >&2; exit 2
 
 check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
 	@$(RUN) -m devstack.check

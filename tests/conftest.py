@@ -8,6 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,6 +51,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> parallel.SlowFirst:
     """See parallel.SlowFirst."""
     return parallel.SlowFirst(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Long suites run where they are named."""
+    return parallel.is_left_out(collection_path, config.args) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

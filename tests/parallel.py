@@ -1,4 +1,7 @@
-"""How `make test` spreads the tests over worker processes (pytest-xdist).
+"""What `make test` runs, and how it spreads it over worker processes (pytest-xdist).
+
+Suites that take minutes or measure time run only where they are named, one test after the other:
+`make test-all` runs them all.
 
 The tests of a file run in one worker, one after the other, so its stack is started once. Files whose
 tests share nothing are split test by test. Tests marked `slow` are handed out first, or the last worker
@@ -6,6 +9,8 @@ would still be busy with one while the others have nothing left.
 """
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,6 +25,8 @@ SHARE_NOTHING: Final = (
     "tests/integration/test_watch.py",
     "tests/integration/test_redis_security.py",
 )
+#: The suites that are collected only where an argument names them, or a file in them.
+LONG: Final = tuple(Path(__file__).parent / name for name in ("clients", "faults", "rehearsal"))
 
 
 class SlowFirst(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
@@ -38,6 +45,12 @@ def workers() -> int | None:
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     return WORKERS_PER_CORE * (os.cpu_count() or 1)
+
+
+def is_left_out(path: Path, arguments: Sequence[str]) -> bool:
+    """Whether the path is a long suite that no argument of pytest names."""
+    named = [Path(each.partition("::")[0]).resolve() for each in arguments]
+    return path in LONG and not any(path == each or path in each.parents for each in named)
 
 
 def slow_first(items: list[pytest.Item]) -> None:

@@ -1,0 +1,61 @@
+"""What `make test` and `make test-all` run: together every test, and each suite in one place."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from devstack import ROOT
+from tests import parallel
+
+TESTS: Final = ROOT / "tests"
+FAULTS: Final = TESTS / "faults"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        (["tests"], True),
+        (["tests/unit"], True),
+        (["tests/clients"], True),
+        (["tests/faults"], False),
+        (["tests/faults/"], False),
+        ([str(FAULTS)], False),
+        (["tests/unit", "tests/faults/test_matrix.py::test_nothing_is_lost"], False),
+    ],
+)
+def test_a_long_suite_runs_where_it_is_named(
+    arguments: Sequence[str], left_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert parallel.is_left_out(FAULTS, arguments) is left_out
+    assert not parallel.is_left_out(TESTS / "unit", arguments)
+
+
+def test_every_long_suite_is_one_of_make_test_all() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    found = re.search(r"^SUITES := (.*)$", makefile, re.MULTILINE)
+    assert found
+    assert {path.name for path in parallel.LONG} < set(found[1].split())
+    assert all((TESTS / path.name).is_dir() for path in parallel.LONG)
+
+
+def test_files_that_are_split_are_there() -> None:
+    for path in parallel.SHARE_NOTHING:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_tests_of_a_file_stay_together_unless_they_share_nothing() -> None:
+    scope = parallel.SlowFirst._split_scope
+    apart = "tests/simulation/test_guards.py::test_it[x]"
+    assert scope(None, apart) == apart  # type: ignore[arg-type]
+    assert scope(None, "tests/unit/test_a.py::test_it[x::y]") == "tests/unit/test_a.py"  # type: ignore[arg-type]
+
+
+def test_files_that_are_split_have_no_fixture_of_the_module() -> None:
+    """Each worker would make its own."""
+    for path in parallel.SHARE_NOTHING:
+        files = (ROOT / path).glob("test_*.py") if path.endswith("/") else [Path(ROOT / path)]
+        assert [file.name for file in files if 'scope="module"' in file.read_text()] == []
