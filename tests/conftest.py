@@ -68,7 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if {"db", "transactional_db", "live_server"} & set(fixtures) or item.get_closest_marker(
             "django_db"
         ):
-            item.add_marker(pytest.mark.usefixtures("postgres"))
+            # First, so that it skips before pytest-django connects. A marker would come too late.
+            item.fixturenames.insert(0, "postgres")  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,13 @@ SHARE_NOTHING: Final = (
     "tests/integration/test_watch.py",
     "tests/integration/test_redis_security.py",
 )
-#: The suites that are collected only where an argument names them, or a file in them.
-LONG: Final = tuple(Path(__file__).parent / name for name in ("clients", "faults", "rehearsal"))
+TESTS: Final = Path(__file__).parent
+#: Collected only where an argument names their folder, or something in it.
+LONG: Final = (
+    TESTS / "clients" / "test_compatibility.py",
+    TESTS / "faults",
+    TESTS / "rehearsal",
+)
 
 
 class SlowFirst(LoadScopeScheduling):  # type: ignore[misc] # xdist says nothing of its types
@@ -49,8 +54,11 @@ def workers() -> int | None:
 
 def is_left_out(path: Path, arguments: Sequence[str]) -> bool:
     """Whether the path is a long suite that no argument of pytest names."""
+    if path not in LONG:
+        return False
+    folder = TESTS / path.relative_to(TESTS).parts[0]
     named = [Path(each.partition("::")[0]).resolve() for each in arguments]
-    return path in LONG and not any(path == each or path in each.parents for each in named)
+    return not any(folder in (each, *each.parents) for each in named)
 
 
 def slow_first(items: list[pytest.Item]) -> None:

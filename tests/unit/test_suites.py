@@ -34,12 +34,19 @@ def test_a_long_suite_runs_where_it_is_named(
     assert not parallel.is_left_out(TESTS / "unit", arguments)
 
 
+def test_the_lives_of_clients_are_long_and_what_else_is_told_of_them_is_not() -> None:
+    lives = TESTS / "clients" / "test_compatibility.py"
+    assert parallel.is_left_out(lives, [str(TESTS)])
+    assert not parallel.is_left_out(lives, [str(TESTS / "clients")])
+    assert not parallel.is_left_out(TESTS / "clients", [str(TESTS)])
+
+
 def test_every_long_suite_is_one_of_make_test_all() -> None:
     makefile = (ROOT / "Makefile").read_text()
     found = re.search(r"^SUITES := (.*)$", makefile, re.MULTILINE)
     assert found
-    assert {path.name for path in parallel.LONG} < set(found[1].split())
-    assert all((TESTS / path.name).is_dir() for path in parallel.LONG)
+    assert {path.relative_to(TESTS).parts[0] for path in parallel.LONG} < set(found[1].split())
+    assert all(path.exists() for path in parallel.LONG)
 
 
 def test_files_that_are_split_are_there() -> None:
