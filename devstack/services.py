@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 import redis
@@ -22,6 +23,8 @@ from devstack.process import Launch
 
 #: How long a service may take until it answers.
 READY_S: Final = 60.0
+#: Below the ports that systems give to connections (Linux from 32768, others from 49152).
+PORTS: Final = range(20_000, 32_000)
 _REDIS_LEAST: Final = 6
 
 
@@ -48,11 +51,15 @@ class Service:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on now; no connection takes it before it is listened on.
+
+    Raises DevstackError where none of PORTS is free.
+    """
+    for port in SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise DevstackError(f"no port of {PORTS.start}-{PORTS.stop - 1} is free: stop what uses them")
 
 
 def version_of(binary: str | Path) -> int:

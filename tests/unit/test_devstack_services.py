@@ -1,13 +1,14 @@
 """Each service comes from its URL, else from a program on this machine, else from a wheel."""
 
 import os
+import socket
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from devstack import apache_kafka, postgres
+from devstack import apache_kafka, postgres, services
 from devstack.services import DevstackError, find_kafka, find_redis, free_port, version_of
 
 needs_wheels = pytest.mark.skipif(
@@ -173,3 +174,20 @@ def test_apache_kafka_keeps_its_log_at_its_port(tmp_path: Path) -> None:
 
 def test_free_ports_are_free() -> None:
     assert len({free_port() for _ in range(20)}) > 1
+
+
+def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(services, "PORTS", range(port, port + 1))
+        with pytest.raises(DevstackError, match=f"no port of {port}-{port} is free"):
+            free_port()
+    assert free_port() == port
+
+
+def test_no_connection_is_given_a_port_of_ours() -> None:
+    low = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not low.exists():
+        pytest.skip("this system does not say which ports connections get")
+    assert services.PORTS.stop <= int(low.read_text().split()[0])
