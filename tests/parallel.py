@@ -28,7 +28,7 @@ SHARE_NOTHING: Final = (
 TESTS: Final = Path(__file__).parent
 #: Collected only where an argument names their folder, or something in it.
 LONG: Final = (
-    TESTS / "clients" / "test_compatibility.py",
+    *(TESTS / "clients" / f"test_{name}.py" for name in ("answers", "compatibility", "recorded")),
     TESTS / "faults",
     TESTS / "rehearsal",
 )

@@ -34,10 +34,15 @@ def test_a_long_suite_runs_where_it_is_named(
     assert not parallel.is_left_out(TESTS / "unit", arguments)
 
 
-def test_the_lives_of_clients_are_long_and_what_else_is_told_of_them_is_not() -> None:
-    lives = TESTS / "clients" / "test_compatibility.py"
-    assert parallel.is_left_out(lives, [str(TESTS)])
-    assert not parallel.is_left_out(lives, [str(TESTS / "clients")])
+def test_what_needs_an_official_client_is_long_and_what_replays_it_is_not() -> None:
+    """A client is fetched or built first, which takes minutes and is done by one process only."""
+    needs = {
+        file for file in TESTS.glob("clients/test_*.py") if "client: Driver" in file.read_text()
+    }
+    assert needs == {path for path in parallel.LONG if path.parent.name == "clients"}
+    for file in needs:
+        assert parallel.is_left_out(file, [str(TESTS)])
+        assert not parallel.is_left_out(file, [str(TESTS / "clients")])
     assert not parallel.is_left_out(TESTS / "clients", [str(TESTS)])
 
 
