@@ -151,7 +151,7 @@ def stack(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
     run, url = stack
 

@@ -136,7 +136,7 @@ def stack(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str]) -> None:
     run, url = stack
     first = Device(FIXTURES, to_server(url), run.app.app_id, wait=run.wait)

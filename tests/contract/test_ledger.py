@@ -411,18 +411,14 @@ _CONDITIONS = [
 ]
 
 
+@pytest.mark.parametrize(("statement", "condition", "instead"), _CONDITIONS)
 def test_a_statement_without_one_of_its_conditions_is_found(
-    sql: Connection, monkeypatch: pytest.MonkeyPatch
+    statement: str, condition: str, instead: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missed = []
-    for statement, condition, instead in _CONDITIONS:
-        whole = ledgers._QUERIES[statement]
-        assert whole.count(condition) == 1
-        with monkeypatch.context() as patch:
-            patch.setitem(ledgers._QUERIES, statement, whole.replace(condition, instead))
-            if not any(_differs(seed, sql) for seed in range(SEEDS)):
-                missed.append((statement, condition))
-    assert missed == []
+    whole = ledgers._QUERIES[statement]
+    assert whole.count(condition) == 1
+    monkeypatch.setitem(ledgers._QUERIES, statement, whole.replace(condition, instead))
+    assert any(_differs(seed, sql) for seed in range(SEEDS))
 
 
 def _differs(seed: int, sql: Connection) -> bool:

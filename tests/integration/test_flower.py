@@ -17,7 +17,7 @@ from notify.domain.lanes import queue_of
 from notify.domain.update import Update
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 LANES = 8
 
 

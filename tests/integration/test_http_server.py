@@ -20,7 +20,7 @@ from tests.running import Running, running
 
 #: `product.start_web` gives web so many.
 THREADS = 24
-pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

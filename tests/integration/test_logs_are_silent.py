@@ -18,7 +18,7 @@ from devstack import product
 from tests.running import Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 MARK: Final = "zqmarkqz"
 ADDRESS: Final = f"{MARK}@mail.example.com"

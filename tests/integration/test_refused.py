@@ -11,7 +11,7 @@ from django.db import connection
 from notify.models import RefusedSample
 from notify.web.refused import ToPostgres
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
 
 

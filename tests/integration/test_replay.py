@@ -16,7 +16,7 @@ from notify.domain.patch import ADD, SET, Patch
 from notify.domain.update import Update
 from tests.running import PARTITIONS, Running, running
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.fake_loki import fake_loki
 from tests.running import PARTITIONS, Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 ADDRESS = "jo@mail.example.com"
 
