@@ -37,6 +37,8 @@ ACL: Final = (ROOT / "docker" / "redis.acl").read_text()
 RARE: Final = {
     "hget": "a worker that died left a message, which is put back",
     "rpush": "the same",
+    "watch": "the same: kombu puts it back in a transaction",
+    "unwatch": "the same",
     "exists": "within kombu's script that tidies old bindings",
     "smembers": "kombu's table of queues, where it has not just read it",
     "discard": "a transaction of redis-py that fails",
