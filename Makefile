@@ -40,14 +40,14 @@ status: $(DEMO) ## what of it runs, and how to cure what does not
 test: $(INSTALLED) ## the tests in parallel, beside the services; ARGS="-k name" for some
 	@$(DEVSTACK) run -- $(RUN) -m pytest -n auto $(ARGS)
 
-SUITES := default clients rehearsal fuzz faults simulation benchmarks
+SUITES := default clients rehearsal fuzz faults storm simulation conditions benchmarks
 test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## every suite, before a release; SUITE="faults fuzz" for some
 
 suite-default:
 	@$(MAKE) test
 suite-clients suite-rehearsal: suite-%: $(INSTALLED)
 	@$(DEVSTACK) run -- $(RUN) -m pytest tests/$*
-suite-fuzz suite-faults: suite-%:
+suite-fuzz suite-faults suite-storm suite-conditions: suite-%:
 	@$(MAKE) $*
 suite-simulation:
 	@$(MAKE) simulate SEEDS=100000
