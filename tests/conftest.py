@@ -6,6 +6,7 @@ KAFKA_BOOTSTRAP_SERVERS; without them, tests that need one are skipped with a re
 
 import logging
 import os
+import secrets
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from tests.browser.executable import MISSING, arguments, executable
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+#: Seeds of a run begin below this.
+SEEDS_FROM_MAX = 10**9
 
 settings.register_profile(
     "default",
@@ -39,6 +43,17 @@ def _need(variable: str, service: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the simulation's seeds once; worker processes inherit the environment."""
+    os.environ.setdefault("NOTIFY_SIMULATE_FROM", str(secrets.randbelow(SEEDS_FROM_MAX)))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """How to repeat this run's schedules."""
+    first = os.environ["NOTIFY_SIMULATE_FROM"]
+    return f"simulation: seeds from {first} on (NOTIFY_SIMULATE_FROM={first} repeats them)"
 
 
 @pytest.hookimpl(optionalhook=True)

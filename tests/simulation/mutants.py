@@ -197,7 +197,7 @@ def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Window, "landed", landed)
 
 
-@_mutant("token-counted", "tokens are random", CHANGING)
+@_mutant("token-counted", "tokens are random")
 def _tokens_are_counted(patch: pytest.MonkeyPatch) -> None:
     load = MemoryLedger.load
 

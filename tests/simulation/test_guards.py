@@ -7,19 +7,22 @@ import pytest
 
 from devstack import ROOT
 from ingest.bridge import Bridge
+from notify.domain.lanes import lane_of
 from notify.domain.patch import ADD, Patch
 from notify.domain.policy import SCOPE_ALL, Policy, Skip
 from notify.domain.update import Update, encode
 from tests.simulation.invariants import Invariants
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.oracle import violations
 from tests.simulation.schedule import Broken, run
 from tests.simulation.shrink import shrink
 from tests.simulation.traffic import APPS, RECORDS
-from tests.simulation.world import World
+from tests.simulation.workers import work
+from tests.simulation.world import LANES, World
 
 SEEDS_MAX = 6_000
-#: Its schedule is written out below: the dice throw it once in some thousand seeds.
-WRITTEN_OUT = "tick-without-token"
+#: Their schedules are written out below: the dice throw them once in some thousand seeds.
+WRITTEN_OUT = ("tick-without-token", "token-counted")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -36,7 +39,7 @@ def first_broken(name: str) -> Broken | None:
     return None
 
 
-@pytest.mark.parametrize("name", [name for name in MUTANTS if name != WRITTEN_OUT])
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in WRITTEN_OUT])
 def test_without_its_guard_the_protocol_breaks(name: str) -> None:
     broken = first_broken(name)
     assert broken is not None, f"{SEEDS_MAX} schedules without {MUTANTS[name].guard}: none broke"
@@ -70,7 +73,7 @@ def _without(steps: Sequence[int], at: int) -> list[int]:
 
 def test_a_bridge_that_was_replaced_ticks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _after_a_zombie_ticked() == []
-    MUTANTS[WRITTEN_OUT].apply(monkeypatch)
+    MUTANTS["tick-without-token"].apply(monkeypatch)
     (found,) = _after_a_zombie_ticked()
     assert "passed offset 0, which lane" in found
 
@@ -107,9 +110,51 @@ def _after_a_zombie_ticked() -> list[str]:
     return invariants.broken()
 
 
-def _step_until_planned(world: World, bridge: Bridge) -> None:
+def _step_until_planned(world: World, bridge: Bridge, end: int = 1) -> None:
     for _ in range(50):
         bridge.step(0)
-        if world.db.tables.streams[1].planned == 1:
+        if world.db.tables.streams[1].planned == end:
             return
     pytest.fail("it planned nothing")
+
+
+def test_a_task_of_a_history_that_was_lost_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _after_a_task_of_a_lost_history() == []
+    MUTANTS["token-counted"].apply(monkeypatch)
+    (found,) = _after_a_task_of_a_lost_history()
+    assert f"{RECORDS[0]}'): is None" in found
+
+
+def _after_a_task_of_a_lost_history() -> list[str]:
+    """A skip rule drops the first of two updates in one lane, and a task with the second waits in Redis.
+    PostgreSQL loses Load and plan, and the rule ends. The same bridge loads and plans again, with both
+    writes now. Then a worker takes the task from before: it stands at the same `prev` and `last`."""
+    world = World(0, partitions=1)
+    world.faults = False
+    lost = world.db.tables.snapshot()
+    skip = Skip(1, SCOPE_ALL, world.db.now + 100)
+    world.db.policies.append(Policy(1, {(APPS[0], RECORDS[0]): skip}))
+    world.start_bridge()
+    bridge, _ = world.bridges[0]
+    bridge.step(0)
+    lane = lane_of(APPS[0], RECORDS[0], LANES)
+    other = next(each for each in RECORDS[1:] if lane_of(APPS[0], each, LANES) == lane)
+    for record in (RECORDS[0], other):
+        update = Update(
+            APPS[0], record, 1_000, "m", patch=Patch(False, {"session_count": (ADD, 1)})
+        )
+        world.topic.partitions[0].append(encode(update), hole=0)
+    _step_until_planned(world, bridge, 2)
+    (task,) = world.queue
+    world.queue.clear()
+    world.db.tables = lost
+    world.db.now += 1_000
+    world.clock.now += 2_000
+    _step_until_planned(world, bridge, 2)
+    work(world, task, lambda: None)
+    for _ in range(20):
+        bridge.step(0)
+        world.clock.now += 1_000
+        while world.queue:
+            work(world, world.queue.pop(0), lambda: None)
+    return violations(world)
