@@ -6,6 +6,7 @@ end that is not planned); after each, outcome and tables must be the same on bot
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -57,6 +58,11 @@ _tokens = st.sampled_from([7, 7, 7, 8])
 _near = st.sampled_from([0, 0, 0, 0, -1, 1])
 
 
+def _apply(lanes: Any, *, segment: Segment, rows: str) -> set[int]:
+    applied: set[int] = lanes.apply(0, [segment], rows)
+    return applied
+
+
 class LanesMachine(RuleBasedStateMachine):
     """Subclasses set the session to use, and the statements."""
 
@@ -82,6 +88,25 @@ class LanesMachine(RuleBasedStateMachine):
                 self.sql.execute(
                     "INSERT INTO lane (stream, lane, last) VALUES (%s, %s, -1)", (stream, lane)
                 )
+
+    @precondition(lambda self: "apply" in self.wants)
+    @rule(stream=st.sampled_from(STREAMS))
+    def take_identifier_away(self, stream: int) -> None:
+        """Of one of two records that have the same id in two apps: chance would rarely draw that."""
+        times = {"created_at": (DEFAULT, AT), "updated_at": (SET, AT)}
+        named = Patch(False, {**times, "identifier": (SET, "i")})
+        nameless = Patch(False, {**times, "identifier": (REMOVE, None)})
+        for writes in (
+            [Write(app, RECORDS[0], named) for app in APPS],
+            [Write(APPS[0], RECORDS[0], nameless)],
+        ):
+            row = self.database.tables.streams[stream]
+            segment = self._segment(stream, 0, row.token, 0, 1)
+            planned = max(row.planned, segment.last + 1)
+            self._move(stream, replace(row, planned=planned, halted=None))
+            rows = wire.encode((stream, write) for write in writes)
+            self._same(partial(_apply, segment=segment, rows=rows))
+            self.tables_are_the_same()
 
     @rule(stream=st.sampled_from(STREAMS), by=st.integers(1, 6), frontier=st.integers(0, 3))
     def plan(self, stream: int, by: int, frontier: int) -> None:

@@ -360,11 +360,6 @@ def _log_start_is_ignored(patch: pytest.MonkeyPatch) -> None:
     _facts(patch, lambda stream, facts: replace(facts, start=0))
 
 
-@_mutant("log-end-ignored", "a stream halts if the log ends before planned", {"lose_messages": 4})
-def _log_end_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    _facts(patch, lambda stream, facts: replace(facts, end=10**9))
-
-
 @_mutant(
     "partition-not-checked", "the bridge checks again that a message is in its app's partition"
 )
