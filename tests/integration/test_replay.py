@@ -113,6 +113,7 @@ def test_a_dead_letter_lands_as_the_newest_and_in_its_record_only(
         lambda: bool(_letters(poison, child)) and bool(_letters(poison, parent)),
     )
     poison.wait("the newer update", lambda: _row(poison, child)[:2] == (60, 2))
+    poison.wait_applied(2)  # and its mirror, which another lane applies
     before = _row(poison, parent)
     poison.sql.execute("ALTER TABLE record DROP CONSTRAINT poison")
     ((letter, error),) = _letters(poison, child)
