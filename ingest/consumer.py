@@ -32,10 +32,10 @@ from kafka.errors import (
 
 from ingest.log_ends import LogEnds
 from ingest.ports import Fetched, LogAway, LogEnd, Polled
+from ingest.topic_connection import TopicConnection
 from ingest.tracing import Ticks
 from notify import kafka_client
 from notify.domain.stream import LogFacts
-from notify.topic import TopicError, Topics
 
 POLL_MIN_MS: Final = 10
 #: A poll takes whatever was fetched: see above.
@@ -54,34 +54,18 @@ METADATA_MAX_AGE_MS: Final = 5_000
 Partitions = Collection[TopicPartition]
 
 
-class TopicFacts:
-    """Asks for facts of the topic, on one connection as long as it holds."""
-
-    def __init__(self, servers: Collection[str], topic: str) -> None:
-        self._servers = servers
-        self._topic = topic
-        self._topics: Topics | None = None
+class TopicFacts(TopicConnection):
+    """Asks for facts of the topic."""
 
     def __call__(self, partitions: Collection[int]) -> dict[int, LogFacts]:
         """Of these partitions. Raises LogAway, also where the topic is gone."""
-        try:
-            if self._topics is None:
-                self._topics = Topics(self._servers)
-            found = self._topics.describe(self._topic)
-            extents = self._topics.extents(self._topic, partitions)
-        except TopicError as error:
-            self.close()
-            raise LogAway(str(error)) from error
+        with self._asking() as topics:
+            found = topics.describe(self._topic)
+            extents = topics.extents(self._topic, partitions)
         return {
             partition: LogFacts(str(found.id), found.partitions, extent.start, extent.end)
             for partition, extent in extents.items()
         }
-
-    def close(self) -> None:
-        """Drop the connection; the next call opens another."""
-        if self._topics is not None:
-            self._topics.close()
-            self._topics = None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python has no types

@@ -6,35 +6,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ingest.ports import LogAway, LogEnd
-from notify.topic import TopicError, Topics
+from ingest.topic_connection import TopicConnection
 
 #: Seconds between two questions.
 ASK_EVERY_S: Final = 1.0
 
 
-class TopicEnds:
-    """Asks for the ends of a topic's partitions, on one connection for as long as it answers."""
-
-    def __init__(self, servers: Collection[str], topic: str) -> None:
-        self._servers = servers
-        self._topic = topic
-        self._topics: Topics | None = None
+class TopicEnds(TopicConnection):
+    """Asks for the ends of a topic's partitions."""
 
     def __call__(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """The end of each partition. Raises LogAway; the next call then opens a new connection."""
-        try:
-            if self._topics is None:
-                self._topics = Topics(self._servers)
-            return self._topics.ends(self._topic, partitions)
-        except TopicError as error:
-            self.close()
-            raise LogAway(str(error)) from error
-
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._topics is not None:
-            self._topics.close()
-            self._topics = None
+        """The end of each partition. Raises LogAway."""
+        with self._asking() as topics:
+            return topics.ends(self._topic, partitions)
 
 
 class LogEnds:

@@ -1,8 +1,8 @@
 """Proof that what is read again is what was planned.
 
 Kafka may lose messages that it had acknowledged, and new ones then take their offsets. Decisions that
-were recorded for the old ones must not be applied to the new ones. So a chunk's plan has a digest of
-each of its messages, and the stream one of its last planned message.
+were recorded for the old ones must not be applied to the new ones. So a tick records a digest of every
+message that it plans, and the stream's row has the digest of the last planned message.
 """
 
 import struct
