@@ -30,7 +30,14 @@ from notify.domain import repeats
 from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import partition_of
 from notify.domain.repeats import SeenKey
-from notify.domain.stream import LogFacts, StreamRow, halt_reason, replaced_reason, tick_surprise
+from notify.domain.stream import (
+    TAKEN,
+    LogFacts,
+    StreamRow,
+    halt_reason,
+    replaced_reason,
+    tick_surprise,
+)
 from notify.domain.update import Unreadable, Update
 
 #: Milliseconds between a failed Load and the next, the first and the most.
@@ -49,6 +56,9 @@ QUEUED_MAX: Final = 100
 LOG_END_FRESH_MS: Final = 3_000
 #: How often the wait for an unread partition doubles: each new connection costs the group a rebalance.
 UNREAD_DOUBLINGS_MAX: Final = 5
+#: So often may another bridge take a stream before this one asks the group whose it is: a bridge that
+#: hears late of a rebalance costs one or two.
+TAKEN_MAX: Final = 10
 #: A Redis that failed is not asked again before this: each failure may take as long as a timeout, and
 #: a bridge that spends one on every lane neither polls nor ticks.
 REDIS_AGAIN_MS: Final = 1_000
@@ -84,6 +94,7 @@ class Bridge:
         """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
         self.poll(poll_ms)
         self.check_reading()
+        self.check_group()
         self.load()
         self.tick()
         self.dispatch()
@@ -186,8 +197,6 @@ class Bridge:
             if self._is_deaf(held, end, now):
                 assert end is not None  # or it would not count as unread
                 deaf.append((held, end.offset))
-        if not deaf:
-            return
         for held, end_offset in deaf:
             times, _ = self._deaf.get(held.partition, (0, 0))
             self._deaf[held.partition] = (times + 1, held.stood_at)
@@ -198,6 +207,22 @@ class Bridge:
                 log_end=end_offset,
                 seconds=held.unread_ms(now) / 1000,
             )
+        if deaf:
+            self._reopen()
+
+    def check_group(self) -> None:
+        """Open the log again if another bridge goes on taking a stream that the group gave to this one.
+
+        One of the two is a member no more and has not heard of it. They would load the stream from each
+        other for ever; a new member is told what it has.
+        """
+        taken = [held for held in self._held.values() if held.taken >= TAKEN_MAX]
+        for held in taken:
+            logs.get().error("partition_disputed", partition=held.partition, tries=held.taken)
+        if taken:
+            self._reopen()
+
+    def _reopen(self) -> None:
         metrics.BRIDGE_REOPENED.inc()
         for partition in self._held:
             metrics.forget_partition(partition)
@@ -326,6 +351,7 @@ class Bridge:
             memory.commit(stream, planned)
             self._measure(held, memory, tick.now, planned)
         for held, surprise in surprises:
+            held.taken += surprise == TAKEN
             self._surprise(held, surprise)
 
     def _wants_tick(self, memory: Memory, now: int) -> bool:

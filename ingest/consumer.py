@@ -136,11 +136,11 @@ class KafkaLog:
                 bootstrap_timeout_ms=FACTS_TIMEOUT_MS,
             )
             _let_polls_wait(consumer)
-            # Known before the group is joined: a leader without it gives the partitions to nobody, and
-            # what it hears while it does so it may take for what it gave.
-            consumer.partitions_for_topic(self._topic)
             self._listener = _Listener()
             consumer.subscribe([self._topic], listener=self._listener)
+            # Known before the group is joined: a leader without it gives the partitions to nobody, and
+            # joins a second time when it learns of them.
+            consumer.partitions_for_topic(self._topic)
         self._opened = consumer
 
     @property
@@ -154,6 +154,7 @@ class KafkaLog:
         if self._opened is None:
             self._open()
         polled = Polled()
+        _go_on_joining(self._consumer)
         try:
             records = self._consumer.poll(timeout_ms=max(timeout_ms, POLL_MIN_MS))
         except NoOffsetForPartitionError:
@@ -270,6 +271,18 @@ def _let_polls_wait(consumer: KafkaConsumer) -> None:
     request timeout of 30 s.
     """
     consumer._coordinator.time_to_next_poll = lambda: math.inf  # noqa: SLF001
+
+
+def _go_on_joining(consumer: KafkaConsumer) -> None:
+    """A join that outlasts its poll goes on in the next one, also where new metadata began it.
+
+    kafka-python forgets such a join: when the leader assigns, it notes the metadata as dealt with, and
+    the next poll finds no reason to wait for the answer. The member then reads on without heartbeats,
+    while the group gives its partitions to another.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    if coordinator.rejoining:
+        coordinator.request_rejoin()
 
 
 @contextmanager

@@ -215,6 +215,8 @@ class Held:
     #: the log goes on.
     stood_at: int = -1
     unread_since: int | None = None
+    #: How often another bridge took the stream since the group gave the partition to this one.
+    taken: int = 0
 
     def live(self) -> Memory | None:
         """The memory, if the stream may be ticked."""

@@ -94,7 +94,8 @@ BRIDGE_TASK_ROWS = Histogram("notify_bridge_task_rows", "Rows of a task sent.", 
 BRIDGE_RESENT = Counter("notify_bridge_resent_total", "Batches sent again.")
 BRIDGE_SURPRISES = Counter("notify_bridge_surprises_total", "Streams forgotten and loaded again.")
 BRIDGE_REOPENED = Counter(
-    "notify_bridge_reopened_total", "New connections to Kafka because a partition was not read."
+    "notify_bridge_reopened_total",
+    "New connections to Kafka because a partition was not read or was disputed.",
 )
 BRIDGE_LOADS = Counter("notify_bridge_loads_total", "Loads.", ["outcome"])
 BRIDGE_SKIPPED = Counter("notify_bridge_skipped_total", "Writes and links dropped.", ["reason"])

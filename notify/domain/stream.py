@@ -5,10 +5,13 @@ The SQL only reads, locks and writes these; every check is here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from notify.domain.digest import Last
 from notify.domain.window import Window
+
+#: A surprise: see `tick_surprise`.
+TAKEN: Final = "another bridge loaded the stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def tick_surprise(
     if stream.halted is not None:
         return "halted"
     if stream.token != token:
-        return "another bridge loaded the stream"
+        return TAKEN
     if stream.planned != planned:
         return f"planned is {stream.planned}, not {planned}"
     if lanes.keys() != window.lanes.keys():

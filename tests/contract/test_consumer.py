@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from ingest import consumer
 from ingest.consumer import KafkaLog
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LogAway, Polled
@@ -103,7 +104,7 @@ def test_kafka_python_forgets_a_partition_that_is_paused_in_the_middle_of_a_fetc
 ) -> None:
     """Why a poll takes all that was fetched. When this fails, kafka-python is mended: see
     ingest/consumer.py."""
-    consumer = KafkaConsumer(
+    client = KafkaConsumer(
         bootstrap_servers=kafka,
         max_poll_records=10,
         enable_auto_commit=False,
@@ -112,28 +113,69 @@ def test_kafka_python_forgets_a_partition_that_is_paused_in_the_middle_of_a_fetc
     )
     try:
         parts = [TopicPartition(topic, partition) for partition in range(2)]
-        consumer.assign(parts)
+        client.assign(parts)
         for part in parts:
-            consumer.seek(part, 0)
+            client.seek(part, 0)
         got: list[TopicPartition] = []
 
         def has_some() -> bool:
-            got.extend(consumer.poll(timeout_ms=200))
+            got.extend(client.poll(timeout_ms=200))
             return bool(got)
 
         wait_for(has_some, timeout_s=30)
         first = got[0]
-        consumer.pause(first)
+        client.pause(first)
         for _ in range(3):
-            consumer.poll(timeout_ms=200)
-        stood_at = consumer.position(first)
-        consumer.resume(first)
+            client.poll(timeout_ms=200)
+        stood_at = client.position(first)
+        client.resume(first)
         ends = time.monotonic() + 3
         while time.monotonic() < ends:
-            consumer.poll(timeout_ms=50)
-        assert consumer.position(first) == stood_at < MESSAGES
+            client.poll(timeout_ms=50)
+        assert client.position(first) == stood_at < MESSAGES
     finally:
-        consumer.close(autocommit=False)
+        client.close(autocommit=False)
+
+
+def _begin_a_slow_join(log: KafkaLog) -> Callable[[], bool]:
+    """Join again as when the topic's metadata has changed, for longer than a poll; says when that is
+    over."""
+    coordinator = log._consumer._coordinator
+    join = coordinator._do_join_and_sync_async
+
+    async def slow() -> bytes:
+        assigned: bytes = await join()
+        await coordinator._net.sleep(0.2)
+        return assigned
+
+    coordinator._do_join_and_sync_async = slow
+    coordinator._assignment_snapshot = {}
+    log.poll(10)
+    assert not coordinator.stable()
+    return lambda: bool(coordinator.stable())
+
+
+def test_kafka_python_forgets_a_join_that_new_metadata_began(
+    kafka: list[str], topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why a poll asks for the join that goes on. When this fails, kafka-python is mended: see
+    ingest/consumer.py."""
+    monkeypatch.setattr(consumer, "_go_on_joining", lambda consumer: None)
+    with _reader(kafka, topic) as reader:
+        reader.join()
+        is_over = _begin_a_slow_join(reader.log)
+        ends = time.monotonic() + 3
+        while time.monotonic() < ends:
+            reader.poll()
+        assert not is_over()
+
+
+def test_a_join_that_new_metadata_began_is_ended(kafka: list[str], topic: str) -> None:
+    with _reader(kafka, topic) as reader:
+        reader.join()
+        is_over = _begin_a_slow_join(reader.log)
+        reader.read_until(lambda polled: is_over())
+        reader.read_until(reader.has_all)
 
 
 @pytest.mark.parametrize("seed", range(3))

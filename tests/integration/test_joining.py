@@ -1,4 +1,5 @@
-"""A bridge joins its group knowing the topic's partitions, or it would give them to nobody."""
+"""A bridge joins its group knowing the topic's partitions, or it would give them to nobody and join
+again when it learns of them."""
 
 import time
 import uuid
@@ -38,7 +39,11 @@ def test_the_leader_of_a_group_knows_what_it_gives(
             deadline = time.monotonic() + 60
             while len(assigned) < PARTITIONS and time.monotonic() < deadline:
                 assigned |= set(log.poll(100).assigned)
+            for _ in range(5):
+                log.poll(100)
+            joins = log._consumer._coordinator._generation.generation_id
         finally:
             log.close()
         assert assigned == set(range(PARTITIONS))
+        assert joins == 1
     assert "No partition metadata" not in caplog.text

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import CapturingLogger
 
 from ingest.bridge import (
     HALTED_RETRY_MS,
@@ -18,6 +19,7 @@ from ingest.bridge import (
     QUEUED_MAX,
     REDIS_AGAIN_MS,
     SAMPLE_EVERY_MS,
+    TAKEN_MAX,
     TIDY_EVERY_MS,
     Bridge,
 )
@@ -385,6 +387,14 @@ def test_a_lane_has_one_batch_in_flight() -> None:
     world.step()
     ((_, (part,), _),) = world.dispatcher.sent
     assert (part.batch.prev, part.batch.last) == (0, 1)
+
+
+def test_that_a_stream_is_live_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = CapturingLogger()
+    monkeypatch.setattr("notify.logs.get", lambda: logger)
+    world = _live()
+    world.step(5, pass_ms=IDLE_TICK_MS)
+    assert [call.args for call in logger.calls].count(("stream_live",)) == 1
 
 
 def test_an_idle_stream_ticks_now_and_then_to_say_that_it_is_alive() -> None:
@@ -1036,6 +1046,44 @@ def test_while_kafka_answers_nobody_no_new_connection_is_made() -> None:
     world = _deaf()
     world.log.end_age_ms = LOG_END_FRESH_MS
     world.step(40, pass_ms=1_000)
+    assert world.log.reopened == 0
+
+
+def _take(world: World, times: int) -> None:
+    """Another bridge loads the stream so often, and this one loads it back each time."""
+    for _ in range(times):
+        loads = len(world.ledger.loads)
+        world.change(token=0)
+        world.step(4, pass_ms=IDLE_TICK_MS)
+        assert len(world.ledger.loads) > loads
+
+
+def test_a_stream_that_another_bridge_takes_again_and_again_gets_a_new_connection() -> None:
+    """This one or the other is no member of the group any more: a new member is told what it has."""
+    world = _live(partitions=2)
+    _take(world, TAKEN_MAX - 1)
+    assert world.log.reopened == 0
+    _take(world, 1)
+    assert world.log.reopened == 1
+    world.produce(RECORDS[0])
+    world.step(2)
+    assert world.stream().planned == 1
+
+
+def test_takes_are_counted_from_when_the_group_gave_the_partition() -> None:
+    world = _live()
+    _take(world, TAKEN_MAX - 1)
+    world.log.next = Polled(revoked=[0], assigned=[0])
+    _take(world, TAKEN_MAX - 1)
+    assert world.log.reopened == 0
+
+
+def test_other_surprises_are_no_dispute() -> None:
+    world = _live()
+    for _ in range(2 * TAKEN_MAX):
+        world.change(lanes_wanted=world.stream().lanes % 3 + 1)
+        world.step(4, pass_ms=1_000)
+    assert len(world.ledger.loads) > TAKEN_MAX
     assert world.log.reopened == 0
 
 

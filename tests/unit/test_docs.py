@@ -137,16 +137,20 @@ def test_alarms_name_metrics_that_exist() -> None:
         assert set(re.findall(r"notify_\w+", alarm)) <= listed, alarm
 
 
-def _logged() -> tuple[set[str], set[str]]:
-    """The events that are logged, and the fixed beginnings of those that are put together."""
-    events, beginnings = set(), set()
+def _logging_calls() -> Iterator[ast.Call]:
     for call in _calls(*STAGES):
         if isinstance(call.func, ast.Attribute):
             logs_it = call.func.attr in LEVELS and "logs.get()" in ast.unparse(call.func.value)
         else:
             logs_it = isinstance(call.func, ast.Name) and call.func.id in ("write", "log", "say")
-        if not (logs_it and call.args):
-            continue
+        if logs_it and call.args:
+            yield call
+
+
+def _logged() -> tuple[set[str], set[str]]:
+    """The events that are logged, and the fixed beginnings of those that are put together."""
+    events, beginnings = set(), set()
+    for call in _logging_calls():
         first = call.args[0]
         if isinstance(first, ast.JoinedStr):
             assert isinstance(first.values[0], ast.Constant)
@@ -162,6 +166,11 @@ def test_every_log_event_is_listed() -> None:
     events |= {f"batch_{outcome}" for outcome in (*Outcome, "unavailable", "failed")}
     events |= {ack_log.EVENT}
     assert _named("logs.md", under="Events").keys() == events
+
+
+def test_no_field_is_logged_that_is_dropped_before_it_is_written() -> None:
+    fields = {keyword.arg for call in _logging_calls() for keyword in call.keywords}
+    assert fields - {None, "exc_info"} <= logs.FIELDS
 
 
 def test_every_log_field_is_listed() -> None:
