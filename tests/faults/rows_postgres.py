@@ -21,6 +21,7 @@ FULL_S: Final = 8.0
 LOCKED_S: Final = 6.0
 STOPPED_S: Final = 10.0
 SNAPSHOT_AGE_S: Final = 5.0
+BOUND_S: Final = 20
 OURS: Final = "application_name IN ('notify-bridge', 'notify-worker')"
 
 
@@ -55,9 +56,11 @@ def _postgres_immediate_restart(scene: Scene) -> Seen:
 )
 def _postgres_commits_lost(scene: Scene) -> Seen:
     seen = Seen(scene)
-    scene.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
-    scene.later(lambda: _reset_delay(scene))
-    scene.sql("SELECT pg_reload_conf()")
+    # Commits stay in the server's own buffers then, which die with it.
+    writers = [each.pid for each in _family(scene) if "walwriter" in " ".join(each.cmdline())]
+    assert writers, "PostgreSQL has no process that writes its log"
+    scene.later(lambda: _signal(writers, signal.SIGCONT))
+    _signal(writers, signal.SIGSTOP)
     scene.flow(AWAY_S)
     for name in (*scene.bridges, *scene.workers):
         scene.freeze(name)
@@ -121,7 +124,7 @@ def _postgres_backend_stopped(scene: Scene) -> Seen:
 @row(
     "postgres-snapshot",
     "PostgreSQL set back to a snapshot 5 s old while all else runs on",
-    bound_s=20,
+    bound_s=BOUND_S,
     alone=True,
 )
 def _postgres_snapshot(scene: Scene) -> Seen:
@@ -132,6 +135,9 @@ def _postgres_snapshot(scene: Scene) -> Seen:
     subprocess.run(["cp", "-a", data, copy], check=True)
     (copy / "postmaster.pid").unlink()
     scene.restart("postgres")
+    # A bridge reads full windows again before it goes on.
+    first = _applied(scene)
+    scene.wait("something is applied", lambda: _applied(scene) > first, timeout_s=BOUND_S)
     scene.flow(SNAPSHOT_AGE_S)
     newest = _applied(scene)
     crash(scene)
@@ -139,13 +145,13 @@ def _postgres_snapshot(scene: Scene) -> Seen:
     copy.rename(data)
     scene.restart("postgres")
     oldest = _applied(scene)
-    assert newest > oldest, "nothing was applied after the snapshot"
+    assert newest > oldest, "PostgreSQL did not go back"
     return seen.saying(f"the frontiers went back by {newest - oldest} offsets")
 
 
 def crash(scene: Scene) -> None:
     """SIGKILL to the server and its backends, which are leaders of sessions of their own."""
-    family = psutil.Process(scene.stack.child("postgres").pid).children(recursive=True)
+    family = _family(scene)
     scene.kill("postgres")
     for each in family:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -154,14 +160,13 @@ def crash(scene: Scene) -> None:
     scene.later(lambda: _ensure_started(scene))
 
 
+def _family(scene: Scene) -> list[psutil.Process]:
+    return psutil.Process(scene.stack.child("postgres").pid).children(recursive=True)
+
+
 def _ensure_started(scene: Scene) -> None:
     if "postgres" in scene.stack.ended():
         scene.restart("postgres")
-
-
-def _reset_delay(scene: Scene) -> None:
-    scene.sql("ALTER SYSTEM RESET wal_writer_delay")
-    scene.sql("SELECT pg_reload_conf()")
 
 
 def _take_all(scene: Scene, held: list[psycopg.Connection]) -> None:

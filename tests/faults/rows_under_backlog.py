@@ -27,6 +27,14 @@ UNDER_A_BACKLOG: Final = (
     "postgres-rows-locked",
     "deliveries-disturbed",
     "redis-out-of-memory",
+    "bridges-come-and-go",
+    "worker-child-killed",
+    "redis-flushall",
+    "postgres-immediate-restart",
+    "postgres-no-connections",
+    "postgres-backend-stopped",
+    "postgres-commits-lost",
+    "postgres-snapshot",
 )
 _MODULES: Final = (rows_processes, rows_redis, rows_postgres)
 
