@@ -184,6 +184,8 @@ def _stream(stream: StreamNow, late_s: float) -> Row:
         return Row(stream, "is-bad", "stalled")
     if stream.ago_s is None or stream.ago_s > late_s:
         return Row(stream, "is-warn", "unknown")
+    if stream.unread_s > late_s:
+        return Row(stream, "is-bad", "unread")
     if stream.paused:
         return Row(stream, "is-warn", "full")
     return Row(stream, "", "moves")
