@@ -186,15 +186,17 @@ def test_the_hour_has_a_gap_where_no_bridge_was() -> None:
 
 
 def test_each_partition_has_the_state_that_its_finding_tells() -> None:
-    moving, unread, full = pipeline(partitions=3)
+    moving, unread, full, unheard = pipeline(partitions=4)
     sampled(moving)
     sampled(unread, unread_s=95)
     sampled(full, paused=True)
+    sampled(unheard, unheard_s=95)
     rows = staff("view_hot").get(INDEX).context["streams"]
     assert [(row.of.partition, row.state) for row in rows] == [
         (0, "moves"),
         (1, "unread"),
         (2, "full"),
+        (3, "unheard"),
     ]
 
 
