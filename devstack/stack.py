@@ -174,11 +174,14 @@ class Stack:
 
     def identities(self) -> dict[str, Identity]:
         """What runs, by name, in the order it was started."""
-        return {name: child.identity for name, child in self._children.items() if child.running}
+        return {
+            name: child.identity for name, child in list(self._children.items()) if child.running
+        }
 
     def ended(self) -> list[str]:
         """Names of those that no longer run, killed or by themselves, and were not restarted."""
-        return [name for name, child in self._children.items() if not child.running]
+        # A watch asks this from a thread of its own while others are started.
+        return [name for name, child in list(self._children.items()) if not child.running]
 
     def stop(self) -> None:
         """Stops everything, last started first; returns with nothing left. May be called again."""

@@ -413,6 +413,9 @@ class Bridge:
             max(memory.age_ms(now), unread_ms) / 1000
         )
         metrics.BRIDGE_UNREAD_SECONDS.labels(partition=name).set(unread_ms / 1000)
+        metrics.BRIDGE_UNHEARD_SECONDS.labels(partition=name).set(
+            held.unheard_ms(self._clock.now_ms()) / 1000
+        )
         metrics.BRIDGE_HELD_BYTES.labels(partition=name).set(memory.window.held_bytes)
         metrics.BRIDGE_WINDOW_OFFSETS.labels(partition=name).set(
             memory.stream.planned - memory.stream.frontier

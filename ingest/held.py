@@ -215,6 +215,8 @@ class Held:
     #: the log goes on.
     stood_at: int = -1
     unread_since: int | None = None
+    #: When Kafka last said where the log ends; at first when the group gave the partition.
+    heard_at: int | None = None
     #: How often another bridge took the stream since the group gave the partition to this one.
     taken: int = 0
 
@@ -223,7 +225,12 @@ class Held:
         return self.memory if self.phase is Phase.LIVE else None
 
     def look(self, end: LogEnd | None, now: int) -> None:
-        """Note whether the partition is read: its position moves, or stands at the log's end."""
+        """Note whether Kafka answers, and whether the partition is read: its position moves, or stands
+        at the log's end."""
+        if end is not None:
+            self.heard_at = now - end.age_ms
+        elif self.heard_at is None:
+            self.heard_at = now
         position = None if self.memory is None else self.memory.position
         waits = position is not None and end is not None and end.offset > position
         if not waits or self.paused or position != self.stood_at:
@@ -235,6 +242,10 @@ class Held:
     def unread_ms(self, now: int) -> int:
         """For how long nothing was read although the log goes on; 0 if it is read."""
         return 0 if self.unread_since is None else now - self.unread_since
+
+    def unheard_ms(self, now: int) -> int:
+        """For how long Kafka has not said where the log ends: what waits there since is not known."""
+        return 0 if self.heard_at is None else now - self.heard_at
 
     def forget(self, retry_at: int) -> None:
         """Rule 8: drop all memory; a Load follows at `retry_at`."""

@@ -160,6 +160,7 @@ class StreamSample(NamedTuple):
     frontier: int
     lag_s: float
     unread_s: float
+    unheard_s: float
     held_bytes: int
     held_writes: int
     paused: bool

@@ -30,8 +30,7 @@ def take(
         largest += memory.counts.largest()
         of_lanes = [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
         lanes += of_lanes
-        end, unread_ms = ends.get(held.partition), held.unread_ms(now_ms)
-        streams.append(_stream(held, memory, end, unread_ms, of_lanes))
+        streams.append(_stream(held, memory, ends.get(held.partition), of_lanes, now_ms))
         total += memory.counts.total
     _show_lanes(lanes)
     _show_ranks(largest, total)
@@ -39,9 +38,10 @@ def take(
 
 
 def _stream(
-    held: Held, memory: Memory, end: int | None, unread_ms: int, lanes: Iterable[LaneSample]
+    held: Held, memory: Memory, end: int | None, lanes: Iterable[LaneSample], now_ms: int
 ) -> StreamSample:
     tally = memory.counts.take_tally()
+    unread_ms = held.unread_ms(now_ms)
     return StreamSample(
         bucket=memory.counts.bucket,
         stream=memory.stream.id,
@@ -50,6 +50,7 @@ def _stream(
         frontier=memory.stream.frontier,
         lag_s=max(memory.age_ms(memory.counts.now), unread_ms) / 1000,
         unread_s=unread_ms / 1000,
+        unheard_s=held.unheard_ms(now_ms) / 1000,
         held_bytes=memory.window.held_bytes,
         held_writes=sum(lane.writes for lane in lanes),
         paused=held.paused,

@@ -1,6 +1,7 @@
 """The Django app of the project: models, admin, checks, staff roles."""
 
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import post_migrate
 
 
@@ -12,7 +13,8 @@ class NotifyConfig(AppConfig):
 
     def ready(self) -> None:
         """Django calls this once every app is loaded."""
-        from notify import checks, roles  # noqa: PLC0415 - they need the app registry
+        from notify import checks, logins, roles  # noqa: PLC0415 - they need the app registry
 
         del checks  # registers itself
+        user_logged_in.connect(logins.end_count, dispatch_uid="notify.login")
         post_migrate.connect(roles.ship, sender=self, dispatch_uid="notify.roles")

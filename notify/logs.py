@@ -23,8 +23,8 @@ FIELDS: Final = frozenset(
         "event", "level", "timestamp", "process", "host", "pid", "logger", "app", "record", "partition",
         "lane", "offset", "position", "log_end", "prev", "last", "first", "next", "frontier", "planned",
         "rows", "messages", "policy", "attempt", "in_flight", "tries", "trace_id", "request_id",
-        "message_id", "method", "route", "status", "seconds", "reason", "error", "exception", "port",
-        "outcome", "age_s", "kind", "way",
+        "message_id", "method", "route", "status", "seconds", "left_out", "reason", "error", "exception",
+        "port", "outcome", "age_s", "kind", "way",
     }
 )  # fmt: skip
 #: Characters of a text field, and of a library's line.

@@ -64,6 +64,11 @@ BRIDGE_UNREAD_SECONDS = Gauge(
     "How long fetches have brought nothing of a partition although its log goes on.",
     ["partition"],
 )
+BRIDGE_UNHEARD_SECONDS = Gauge(
+    "notify_bridge_unheard_seconds",
+    "How long Kafka has not said where a partition's log ends.",
+    ["partition"],
+)
 BRIDGE_LANE_WRITES = Gauge(
     "notify_bridge_lane_writes", "Writes that wait or are in flight.", ["lane"]
 )
@@ -154,6 +159,7 @@ _OF_A_PARTITION: Final = (
     BRIDGE_HALTED,
     BRIDGE_PAUSED,
     BRIDGE_UNREAD_SECONDS,
+    BRIDGE_UNHEARD_SECONDS,
 )
 
 

@@ -415,6 +415,8 @@ class StreamSample(models.Model):
     lag_s_max = models.FloatField()
     #: How long fetches have brought nothing although the log goes on; 0 if the partition is read.
     unread_s = models.FloatField(db_default=0.0)
+    #: How long Kafka has not told the bridge where the log ends: `log_end` and the lag are so old.
+    unheard_s = models.FloatField(db_default=0.0)
     held_bytes = models.BigIntegerField()
     #: Writes that are decided and not known to be applied, merged ones once.
     held_writes = models.BigIntegerField()

@@ -131,16 +131,17 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-#: Failed logins after which an address gets 429, and how long after the last of them.
+#: Failed logins after which an address gets 429, and those to a user name; and how long after the last.
 AXES_FAILURE_LIMIT = NOTIFY_LOGIN_FAILURES = env.integer("NOTIFY_LOGIN_FAILURES", 5, least=1)
 NOTIFY_LOGIN_COOLOFF_S = env.integer("NOTIFY_LOGIN_COOLOFF_S", 900, least=1)
 AXES_COOLOFF_TIME = timedelta(seconds=NOTIFY_LOGIN_COOLOFF_S)
 #: Proxies in front of web that add to X-Forwarded-For. Where TLS ends in front of us there is one.
 NOTIFY_PROXIES = env.integer("NOTIFY_PROXIES", int(NOTIFY_TLS))
-AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
 AXES_CLIENT_IP_CALLABLE = "notify.admin.login.client_address"
 AXES_LOCKOUT_CALLABLE = "notify.admin.login.locked_out"
-AXES_RESET_ON_SUCCESS = True
+#: A success ends its own user's count alone, by notify.logins: it would end that of the address.
+AXES_RESET_ON_SUCCESS = False
 #: What is tried while it is locked is not written down: the table stays small, and the lock ends.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False

@@ -151,7 +151,9 @@ def fake_services(
     known = Known({app.id: app for app in apps}, partitions)
     cache = AppsCache(lambda: known, refresh_ms=3_600_000)
     return (
-        Services(cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s)),
+        Services(
+            cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s, unheard_after_s=30)
+        ),
         producer,
         reads,
     )

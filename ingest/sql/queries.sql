@@ -178,20 +178,20 @@ ON CONFLICT (bucket, stream, app) DO UPDATE SET
 
 -- :write_stream_samples
 INSERT INTO stream_sample (
-    bucket, stream, at, bridge, log_end, planned, frontier, lag_s, lag_s_max, unread_s, held_bytes,
-    held_writes, paused, messages, writes, mirrored, skipped, dead
+    bucket, stream, at, bridge, log_end, planned, frontier, lag_s, lag_s_max, unread_s, unheard_s,
+    held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
 )
 SELECT
     to_timestamp(bucket / 1000.0), stream, now(), %(bridge)s, log_end, planned, frontier, lag_s, lag_s,
-    unread_s, held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
+    unread_s, unheard_s, held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
 FROM unnest(
     %(bucket)s::bigint[], %(stream)s::bigint[], %(log_end)s::bigint[], %(planned)s::bigint[],
-    %(frontier)s::bigint[], %(lag_s)s::float8[], %(unread_s)s::float8[], %(held_bytes)s::bigint[], %(held_writes)s::bigint[],
-    %(paused)s::boolean[], %(messages)s::bigint[], %(writes)s::bigint[], %(mirrored)s::bigint[],
-    %(skipped)s::bigint[], %(dead)s::bigint[]
+    %(frontier)s::bigint[], %(lag_s)s::float8[], %(unread_s)s::float8[], %(unheard_s)s::float8[],
+    %(held_bytes)s::bigint[], %(held_writes)s::bigint[], %(paused)s::boolean[], %(messages)s::bigint[],
+    %(writes)s::bigint[], %(mirrored)s::bigint[], %(skipped)s::bigint[], %(dead)s::bigint[]
 ) AS new (
-    bucket, stream, log_end, planned, frontier, lag_s, unread_s, held_bytes, held_writes, paused, messages,
-    writes, mirrored, skipped, dead
+    bucket, stream, log_end, planned, frontier, lag_s, unread_s, unheard_s, held_bytes, held_writes,
+    paused, messages, writes, mirrored, skipped, dead
 )
 ON CONFLICT (bucket, stream) DO UPDATE SET
     at = excluded.at,
@@ -202,6 +202,7 @@ ON CONFLICT (bucket, stream) DO UPDATE SET
     lag_s = excluded.lag_s,
     lag_s_max = GREATEST(stream_sample.lag_s_max, excluded.lag_s),
     unread_s = excluded.unread_s,
+    unheard_s = excluded.unheard_s,
     held_bytes = excluded.held_bytes,
     held_writes = excluded.held_writes,
     paused = excluded.paused,

@@ -34,6 +34,7 @@ _NAMING: Final[Mapping[str, str]] = {
 _PANELS: Final[Mapping[str, str]] = {
     findings.HALTED: "partitions",
     findings.BRIDGE_STALLED: "partitions",
+    findings.KAFKA_SILENT: "partitions",
     findings.PARTITION_UNREAD: "partitions",
     findings.LAG: "partitions",
     findings.LANES_STUCK: "lanes",
@@ -82,7 +83,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "alarms": [*_stale(seen, late_s), *_alarms(seen, bounds, request)],
         "hour": history.hour(seen.at),
         "now": _sums(seen, late_s),
-        "streams": [_stream(each, late_s) for each in seen.streams],
+        "streams": [_stream(each, bounds) for each in seen.streams],
         "lanes": _lanes(seen.lanes, late_s),
         "workers": _workers(seen.workers, late_s),
         "hot": [(each, seen.name(each.app)) for each in seen.hot[:_HOT_ROWS]] if may_name else (),
@@ -177,13 +178,18 @@ def _sums(seen: Snapshot, late_s: float) -> dict[str, Any]:
     }
 
 
-def _stream(stream: StreamNow, late_s: float) -> Row:
+def _stream(stream: StreamNow, bounds: Bounds) -> Row:
+    late_s = bounds.stalled_s
     if stream.halted is not None:
         return Row(stream, "is-bad", "halted")
     if stream.ticked_ago_s is None or stream.ticked_ago_s > late_s:
         return Row(stream, "is-bad", "stalled")
     if stream.ago_s is None or stream.ago_s > late_s:
         return Row(stream, "is-warn", "unknown")
+    if stream.unheard_s >= bounds.lag_s:
+        return Row(stream, "is-bad", "unheard")
+    if stream.unread_s > late_s:
+        return Row(stream, "is-bad", "unread")
     if stream.paused:
         return Row(stream, "is-warn", "full")
     return Row(stream, "", "moves")

@@ -1,6 +1,6 @@
 """What is wrong now, in plain sentences, worst first. Pure: a snapshot in, findings out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -17,6 +17,7 @@ HOT_APP: Final = "hot_app"
 HALTED: Final = "halted"
 BRIDGE_STALLED: Final = "bridge_stalled"
 PARTITION_UNREAD: Final = "partition_unread"
+KAFKA_SILENT: Final = "kafka_silent"
 LANES_STUCK: Final = "lanes_stuck"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
@@ -27,8 +28,8 @@ DEAD_LETTERS: Final = "dead_letters"
 UNWATCHED: Final = "unwatched"
 #: The worst first: what names a culprit before what only shows that something is wrong.
 KINDS: Final = (
-    HALTED, BRIDGE_STALLED, PARTITION_UNREAD, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK, LANE_UNREAD, LAG,
-    WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED,
+    HALTED, BRIDGE_STALLED, KAFKA_SILENT, PARTITION_UNREAD, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK,
+    LANE_UNREAD, LAG, WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED,
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
@@ -90,6 +91,7 @@ def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
     limits = bounds or Bounds.of_settings()
     found = [
         *_streams(snapshot, limits),
+        *_unheard(snapshot, limits),
         *_records(snapshot, limits),
         *_apps(snapshot, limits),
         *_lanes(snapshot, limits),
@@ -220,6 +222,40 @@ def _streams(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 
 def _is_unread(stream: StreamNow, bounds: Bounds) -> bool:
     return stream.unread_s > bounds.stalled_s
+
+
+def _unheard(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+    """One finding for a bridge, or for all of them: what cuts one off concerns all its partitions."""
+    held: dict[str, list[StreamNow]] = {}
+    for stream in snapshot.streams:
+        if stream.bridge is not None and not _is_stalled(stream, bounds):
+            held.setdefault(stream.bridge, []).append(stream)
+    silent = {
+        bridge: [each for each in streams if each.unheard_s >= bounds.lag_s]
+        for bridge, streams in held.items()
+    }
+    silent = {bridge: streams for bridge, streams in silent.items() if streams}
+    if len(silent) > 1 and len(silent) == len(held):
+        yield _silence("any bridge", KAFKA_SILENT, [each for of in silent.values() for each in of])
+        return
+    for bridge, streams in silent.items():
+        yield _silence(f"bridge {bridge}", f"{KAFKA_SILENT}:{bridge}", streams)
+
+
+def _silence(whom: str, key: str, streams: Sequence[StreamNow]) -> Finding:
+    partitions = ", ".join(str(each.partition) for each in streams)
+    return Finding(
+        KAFKA_SILENT,
+        BAD,
+        key,
+        f"Kafka has not answered {whom} for {min(each.unheard_s for each in streams):.0f} s, so what "
+        f"waits in partition{'s' * (len(streams) > 1)} {partitions} is not known. Do the brokers run, "
+        "does the network reach them, and may the bridge's user describe and read the topic?",
+    )
+
+
+def _is_stalled(stream: StreamNow, bounds: Bounds) -> bool:
+    return stream.ticked_ago_s is None or stream.ticked_ago_s > bounds.stalled_s
 
 
 def _lanes(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:

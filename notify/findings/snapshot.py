@@ -30,7 +30,8 @@ class StreamNow:
     """A stream of the active topic; `ago_s` is the age of its sample, None if it has none.
 
     planned, frontier and halted are as of now, the rest as of the sample. `unread_s`: for how long
-    fetches brought nothing although the log goes on.
+    fetches brought nothing although the log goes on; `unheard_s`: for how long Kafka has not told the
+    bridge where the log ends.
     """
 
     stream: int
@@ -42,6 +43,7 @@ class StreamNow:
     frontier: int
     lag_s: float
     unread_s: float
+    unheard_s: float
     held_bytes: int
     held_writes: int
     paused: bool

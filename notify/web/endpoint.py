@@ -4,9 +4,10 @@
 request: it measures, logs failures, and lets no exception out.
 """
 
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.conf import settings
@@ -26,6 +27,8 @@ from notify.web.wiring import Services
 
 #: Longest Idempotency-Key: batch items add their number to it, and a message id has 128 characters.
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 100
+#: Lines of refused requests that a process writes; docs/metrics.md has the counts of all.
+REFUSED_LINES_PER_S: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Call:
     request: HttpRequest
     trace: Trace
     services: Services
+    #: The app whose request this was counted as, once it is.
+    counted: list[KnownApp] = field(default_factory=list)
 
     def body(self, *, bytes_max: int | None = None) -> dict[str, Any]:
         """The JSON object in the body; see `bodies.read_object`."""
@@ -53,6 +58,7 @@ class Call:
         known = self.services.apps.known()
         found, has_key = auth.authenticate(known, app_id, self.request.META, key=key)
         self.services.limits.request(found)
+        self.counted.append(found)
         return found, has_key
 
     def identity(
@@ -103,13 +109,16 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         method = request.method or ""
         trace = begun(request.META, route, method)
         handler = by_method.get(method, _nothing)
+        counted: list[KnownApp] = []
         try:
-            response = handler(Call(request, trace, wiring.services()), **path)
+            response = handler(Call(request, trace, wiring.services(), counted), **path)
         except Refused as refused:
             suited = sdks.suited(refused, route, method, request.META)
             response = answers.refusal(suited, trace.id)
+            _uncount(counted, refused.status)
         except (Malformed, SuspiciousOperation) as error:
             response = answers.refusal(Refused(400, str(error)), trace.id)
+            _uncount(counted, 400)
         except (NotKnownYet, ReadsAway) as error:
             metrics.WEB_REFUSED.labels("postgres_away").inc()
             response = answers.refusal(_busy(str(error)), trace.id)
@@ -123,22 +132,56 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         seconds = time.perf_counter() - started
         metrics.WEB_REQUESTS.labels(route, str(response.status_code)).inc()
         metrics.WEB_SECONDS.labels(route).observe(seconds)
-        # A storm of refusals must not become one of log lines: 429 is logged where it is counted.
+        # 429 is logged where it is counted.
         if response.status_code >= 400 and response.status_code != 429:
-            logs.get().info(
-                "request_refused",
-                route=route,
-                method=method,
-                status=response.status_code,
-                trace_id=trace.id,
-                seconds=round(seconds, 4),
-            )
+            _refusals.log(route, method, response.status_code, trace.id, seconds)
             response._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - by Django
         return response
 
     view.csrf_exempt = True  # type: ignore[attr-defined] # as Django's own decorator does
     view.route, view.methods = route, tuple(by_method)  # type: ignore[attr-defined] # for openapi
     return view
+
+
+def _uncount(counted: Sequence[KnownApp], status: int) -> None:
+    """What was refused for what it is does not count; 429 and 503 do, since they will come again."""
+    for app in counted if status < 429 else ():
+        wiring.services().limits.give_back(app)
+
+
+class Refusals:
+    """Logs refused requests, REFUSED_LINES_PER_S of a process at most, and says how many it left out: a
+    storm of them must not become one of log lines. Thread-safe."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._second = 0
+        self._lines = self._left_out = 0
+
+    def log(self, route: str, method: str, status: int, trace_id: str, seconds: float) -> None:
+        """A request was answered with this status; `seconds` is how long that took."""
+        with self._lock:
+            second = int(self._clock())
+            if second != self._second:
+                self._second, self._lines = second, 0
+            if self._lines >= REFUSED_LINES_PER_S:
+                self._left_out += 1
+                return
+            self._lines += 1
+            left_out, self._left_out = self._left_out, 0
+        logs.get().info(
+            "request_refused",
+            route=route,
+            method=method,
+            status=status,
+            trace_id=trace_id,
+            seconds=round(seconds, 4),
+            left_out=left_out or None,
+        )
+
+
+_refusals: Final = Refusals()
 
 
 def _nothing(call: Call, **path: str) -> HttpResponse:

@@ -134,6 +134,15 @@ class RateLimits:
         limit = self._bounds.requests if app.requests_per_s is None else app.requests_per_s
         self._count("app_requests", app.id, limit, 1)
 
+    def give_back(self, app: KnownApp) -> None:
+        """The counted request was refused for what it is: junk that anybody can send in the app's name
+        must not use up what its devices may send."""
+        lease = self._leases.get(("app_requests", app.id))
+        if lease is not None:
+            with lease.lock:
+                if self._clock() < lease.ends_s:
+                    lease.left += 1
+
     def updates(self, app: KnownApp, records: Collection[str]) -> None:
         """Count one update of the app for each of `records`. Raises Refused 429."""
         self._count("app_updates", app.id, self._bounds.updates, len(records))

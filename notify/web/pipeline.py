@@ -22,8 +22,9 @@ class Pipeline:
     not moved in between: no worker has landed the lane that holds it.
     """
 
-    def __init__(self, *, stalled_after_s: float) -> None:
+    def __init__(self, *, stalled_after_s: float, unheard_after_s: float) -> None:
         self._stalled_after_s = stalled_after_s
+        self._unheard_after_s = unheard_after_s
         self._lock = threading.Lock()
         self._waiting: dict[int, _Waiting] = {}
 
@@ -47,6 +48,11 @@ class Pipeline:
         if stream.ticked_s > self._stalled_after_s:
             return (
                 f"was last ticked {stream.ticked_s:.0f} s ago: no bridge holds it, or it is loading"
+            )
+        if stream.unheard_s > self._unheard_after_s:
+            return (
+                f"is not known: Kafka has not answered its bridge for {stream.unheard_s:.0f} s, so nobody "
+                "knows what waits"
             )
         if stream.unread_s > self._stalled_after_s:
             return (

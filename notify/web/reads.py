@@ -83,7 +83,8 @@ class StreamRow:
     """How far a partition is planned and applied.
 
     `ticked_s` is the age of its last tick; `unread_s`: for how long fetches have brought nothing although
-    its log goes on, by the newest sample, 0 where there is none of late.
+    its log goes on; `unheard_s`: for how long Kafka has not told the bridge where it ends. Both by the
+    newest sample, 0 where there is none of late.
     """
 
     partition: int
@@ -92,6 +93,7 @@ class StreamRow:
     halted: str | None
     ticked_s: float | None
     unread_s: float = 0.0
+    unheard_s: float = 0.0
 
 
 class Reads(Protocol):

@@ -71,5 +71,8 @@ def build(at_end: ExitStack) -> Services:
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
-    pipeline = Pipeline(stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000)
+    pipeline = Pipeline(
+        stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000,
+        unheard_after_s=settings.NOTIFY_FIND_LAG_S,
+    )
     return Services(apps, producer, reads, pipeline, limits.of_settings(refused), ack_log=lines)

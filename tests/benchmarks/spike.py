@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -19,14 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from kafka import KafkaConsumer, TopicPartition
 
-from devstack import ROOT
-from devstack.services import free_port
 from notify.domain.update import Update, read
+from tests import proxy
 from tests.benchmarks import edge, http_load
 from tests.benchmarks.http_load import Load, request
+from tests.proxy import Proxy
 from tests.running import PARTITIONS, Running, running
 
 OVER: Final = 3.3
@@ -51,31 +51,22 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="spike", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args(argv)
-    haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if "DATABASE_URL" not in os.environ or haproxy is None:
+    if "DATABASE_URL" not in os.environ or proxy.needs():
         print("spike: run it as `make bench`; it needs haproxy, too", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
         Path(directory).chmod(0o711)
         with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
             run.sql.execute("UPDATE app SET requests_per_s = 0")
-            return _measure(run, _proxied(run, haproxy), arguments.seconds)
+            return _measure(run, _proxied(run), arguments.seconds)
 
 
-def _proxied(run: Running, haproxy: str) -> tuple[str, int]:
+def _proxied(run: Running) -> tuple[str, int]:
     web = edge.serve(run.stack, "kafka")
     edge.wait_for(run, web)
-    port = free_port()
-    env = {
-        "ADMIN": str(run.stack.directory / "haproxy.sock"),
-        "BIND": f"127.0.0.1:{port}",
-        "WEB_1": f"127.0.0.1:{web[1]}",
-        "WEB_2": f"127.0.0.1:{free_port()}",
-    }
-    config = str(ROOT / "docker" / "haproxy.cfg")
-    run.stack.spawn("haproxy", [haproxy, "-db", "-f", config], env=env)
-    edge.wait_for(run, ("127.0.0.1", port))
-    return "127.0.0.1", port
+    front = Proxy(run.stack, [f"http://{web[0]}:{web[1]}"], ADDRESS_REQUESTS_10S="10000000")
+    url = urlsplit(front.url)
+    return str(url.hostname), int(url.port or 0)
 
 
 def _measure(run: Running, address: tuple[str, int], seconds: float) -> int:

@@ -445,7 +445,8 @@ def ledger(sql: Connection) -> Iterator[PostgresLedger]:
 
 
 SAMPLE = StreamSample(
-    bucket=10_000, stream=1, log_end=9, planned=7, frontier=5, lag_s=2.5, unread_s=1.5, held_bytes=100,
+    bucket=10_000, stream=1, log_end=9, planned=7, frontier=5, lag_s=2.5, unread_s=1.5, unheard_s=3.5,
+    held_bytes=100,
     held_writes=2, paused=False, messages=4, writes=6, mirrored=2, skipped=1, dead=0,
 )  # fmt: skip
 

@@ -15,11 +15,12 @@ import psutil
 
 from devstack import product
 from devstack.product import DemoApp
-from tests.faults import proxy, rows_kafka
+from tests import proxy
+from tests.faults import rows_kafka
 from tests.faults.load import Outcome, slowest_s, told
 from tests.faults.matrix import row
-from tests.faults.proxy import Proxy
 from tests.faults.scene import Kind, Scene
+from tests.proxy import Proxy
 
 MB: Final = 1 << 20
 OVERSIZED_SENDERS: Final = 20
@@ -182,9 +183,9 @@ def _rolling_restart(scene: Scene) -> str:
     front = _behind_proxy(scene)
     began = time.monotonic()
     for server, name in (("web-1", "web"), ("web-2", "web-2")):
-        front.drain(scene, server)
+        front.drain(server)
         scene.restart(name)
-        front.undrain(scene, server)
+        front.undrain(server)
         scene.flow(2)
     for name in (*scene.bridges, *scene.workers, "redis", "postgres"):
         scene.restart(name)
@@ -202,7 +203,7 @@ def _rolling_restart(scene: Scene) -> str:
 def _behind_proxy(scene: Scene) -> Proxy:
     """A second web, and HAProxy in front of both, to which the load goes from now on."""
     scene.web_urls.append(product.start_web(scene.stack, "web-2", env=scene.env_of("web")))
-    front = Proxy(scene, scene.web_urls)
+    front = Proxy(scene.stack, scene.web_urls)
     scene.send_to([front.url])
     return front
 

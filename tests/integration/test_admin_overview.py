@@ -185,6 +185,21 @@ def test_the_hour_has_a_gap_where_no_bridge_was() -> None:
     assert (hour.lag_s.most, hour.held_writes.most) == (9, 12)
 
 
+def test_each_partition_has_the_state_that_its_finding_tells() -> None:
+    moving, unread, full, unheard = pipeline(partitions=4)
+    sampled(moving)
+    sampled(unread, unread_s=95)
+    sampled(full, paused=True)
+    sampled(unheard, unheard_s=95)
+    rows = staff("view_hot").get(INDEX).context["streams"]
+    assert [(row.of.partition, row.state) for row in rows] == [
+        (0, "moves"),
+        (1, "unread"),
+        (2, "full"),
+        (3, "unheard"),
+    ]
+
+
 def test_workers_that_stopped_long_ago_are_left_out() -> None:
     pipeline()
     for name, minutes in (("early", 5), ("gone", 90)):

@@ -48,7 +48,32 @@ def test_an_address_with_too_many_failures_is_locked_out(plain: Settings, root: 
     assert page["Retry-After"] == str(plain.NOTIFY_LOGIN_COOLOFF_S)
     assert "Wait 15 minutes" in page.content.decode()
     assert "Content-Security-Policy" in page
-    assert _try(RIGHT, address="192.0.2.2").status_code == 302
+    User.objects.create_user("grace", password="x", is_staff=True)
+    grace = {"username": "grace", "password": "x"}
+    assert _try(grace).status_code == 429
+    assert _try(grace, address="192.0.2.2").status_code == 302
+
+
+def test_a_user_name_with_too_many_failures_is_locked_from_every_address(
+    plain: Settings, root: User
+) -> None:
+    """So guesses are few, however many addresses there are."""
+    tries = [_try(WRONG, address=f"192.0.2.{n}").status_code for n in range(3)]
+    assert tries == [200, 200, 429]
+    assert _try(RIGHT, address="192.0.2.9").status_code == 429
+    AccessAttempt.objects.all().delete()  # as `manage.py axes_reset_username root` does
+    assert _try(RIGHT, address="192.0.2.9").status_code == 302
+
+
+def test_a_login_that_succeeds_does_not_end_the_count_of_others(
+    plain: Settings, root: User
+) -> None:
+    """Else who has an account could try those of others without an end."""
+    User.objects.create_user("grace", password="x", is_staff=True)
+    for number in range(2):
+        assert _try(WRONG | {"username": f"name{number}"}).status_code == 200
+        assert _try({"username": "grace", "password": "x"}).status_code == 302
+    assert _try(WRONG).status_code == 429
 
 
 def test_names_and_programs_that_change_do_not_help(plain: Settings, root: User) -> None:

@@ -235,7 +235,9 @@ def two(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
         apps = AppsCache(lambda: reads.known(TOPIC), refresh_ms=3_600_000)
         at_end.callback(apps.close)
         producer = FakeProducer()
-        services = wiring.Services(apps, producer, reads, Pipeline(stalled_after_s=10))
+        services = wiring.Services(
+            apps, producer, reads, Pipeline(stalled_after_s=10, unheard_after_s=30)
+        )
         monkeypatch.setattr(wiring, "services", lambda: services)
         yield Two(services, producer, a, b)
 

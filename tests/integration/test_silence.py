@@ -1,40 +1,46 @@
-"""Sockets give up a peer that is gone without a word: no process may wait for hours."""
+"""A Kafka that does not answer is told, and nothing needs a restart when it answers again."""
 
-import os
-import socket
+import signal
+import uuid
+from pathlib import Path
 
 import pytest
-from django.conf import settings
 
-from notify import postgres as sessions
-from notify.celery import app
+from devstack import product
+from notify.domain.patch import SET, Patch
+from notify.domain.update import Update
+from tests.running import Running, running
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT"
-)
-EXPECTED = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
-def _options(number: int) -> dict[str, int]:
-    with socket.socket(fileno=os.dup(number)) as peer:
-        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        return {
-            name: peer.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in EXPECTED
-        }
+def _said(run: Running) -> str:
+    """What the watcher has told and not taken back, in one text."""
+    return "\n".join(text for (text,) in run.rows("SELECT text FROM alert WHERE closed_at IS NULL"))
 
 
-def test_postgresqls(postgres: str) -> None:
-    if not settings.DATABASES["default"]["HOST"]:
-        pytest.skip("DATABASE_URL is a Unix socket")
-    with sessions.connect(name="test", lock_timeout_ms=1_000) as connection:
-        assert _options(connection.fileno()) == EXPECTED
-
-
-def test_redis(redis_url: str) -> None:
-    with app.connection() as connection:
-        pool = connection.default_channel.client.connection_pool
-        line = pool.get_connection()
+def test_a_kafka_that_hears_and_does_not_answer_is_told(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path
+) -> None:
+    environ = {"NOTIFY_FIND_LAG_S": "2", "NOTIFY_ALERT_CLOSE_S": "1"}
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with running(tmp_path / "stack", name, environ=environ, own=["KAFKA_BOOTSTRAP_SERVERS"]) as run:
+        product.start_bridge(run.stack)
+        product.start_worker(run.stack, "worker-1")
+        product.start_watch(run.stack)
+        run.wait_settled()
+        run.produce([_update(run)])
+        run.wait_applied(1)
+        run.stack.kill("kafka", signal.SIGSTOP)
         try:
-            assert _options(line._sock.fileno()) == EXPECTED
+            run.wait("the silence is told", lambda: "Kafka has not answered" in _said(run))
         finally:
-            pool.release(line)
+            run.stack.kill("kafka", signal.SIGCONT)
+        run.wait("all is well again", lambda: "Kafka has not answered" not in _said(run))
+        run.produce([_update(run)])
+        run.wait_applied(2)
+
+
+def _update(run: Running) -> Update:
+    patch = Patch(False, {"tags.n": (SET, 1)})
+    return Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m", patch=patch)

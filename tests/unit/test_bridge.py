@@ -1020,6 +1020,16 @@ def test_how_long_nothing_was_read_is_told() -> None:
     assert sample.unread_s == sample.lag_s == 4.5
 
 
+def test_how_long_kafka_has_not_answered_is_told() -> None:
+    world = _live()
+    world.log.end_age_ms = 4_000
+    world.step(2, pass_ms=1_500)
+    (sample,) = world.ledger.samples[-1].streams
+    assert sample.unheard_s == 4.0
+    name = {"partition": "0"}
+    assert REGISTRY.get_sample_value("notify_bridge_unheard_seconds", name) == 4.0
+
+
 def test_the_wait_for_a_partition_that_stays_unread_doubles() -> None:
     world = _deaf()
     world.log.reopening_helps = False

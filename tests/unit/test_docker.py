@@ -87,7 +87,9 @@ def test_the_proxy_takes_its_file() -> None:
     haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if haproxy is None:
         pytest.skip("there is no haproxy")
-    addresses = dict.fromkeys(("BIND", "WEB_1", "WEB_2"), "127.0.0.1:1") | {"ADMIN": "/x.sock"}
+    addresses = dict.fromkeys(("BIND", "OPERATORS", "WEB_1", "WEB_2"), "127.0.0.1:1") | {
+        "ADMIN": "/x.sock"
+    }
     done = subprocess.run(
         [haproxy, "-c", "-f", DOCKER / "haproxy.cfg"],
         env=os.environ | addresses,

@@ -22,8 +22,8 @@ BOUNDS = Bounds(
     hot_share=0.2, hot_per_s=20, app_share=0.4, app_factor=3, refused_per_s=5, lag_s=30, stalled_s=10
 )  # fmt: skip
 STREAM = StreamNow(
-    1, 0, 0.5, "host:7", log_end=100, planned=100, frontier=100, lag_s=0, unread_s=0, held_bytes=0,
-    held_writes=0, paused=False, halted=None, ticked_ago_s=0.2,
+    1, 0, 0.5, "host:7", log_end=100, planned=100, frontier=100, lag_s=0, unread_s=0, unheard_s=0,
+    held_bytes=0, held_writes=0, paused=False, halted=None, ticked_ago_s=0.2,
 )  # fmt: skip
 LANE = LaneNow(0, writes=0, oldest_s=0, attempt=0, tasks=0, workers=1)
 WORKER = WorkerNow("w1@host", seen_ago_s=1, idle_ago_s=0.5, active=1, processed=9, offline=False)
@@ -232,3 +232,44 @@ def test_a_partition_that_is_not_read_is_named_and_no_cause_is_invented_for_its_
 
 def test_a_partition_that_was_silent_for_a_moment_is_no_finding() -> None:
     assert find(replace(CALM, streams=[replace(STREAM, unread_s=10.0)]), BOUNDS) == []
+
+
+def _silent(*bridges: str) -> Snapshot:
+    """Two partitions of each of these bridges that Kafka has not answered, and one that it has."""
+    silent = [
+        replace(STREAM, partition=n, bridge=bridges[n // 2], unheard_s=40.0 + n) for n in range(4)
+    ]
+    return replace(CALM, streams=[*silent, replace(STREAM, partition=9, bridge="host:9")])
+
+
+def test_a_bridge_that_kafka_does_not_answer_is_one_finding_with_its_partitions() -> None:
+    (found,) = find(_silent("host:7", "host:7"), BOUNDS)
+    assert (found.kind, found.level, found.key) == ("kafka_silent", "bad", "kafka_silent:host:7")
+    assert found.text.startswith(
+        "Kafka has not answered bridge host:7 for 40 s, so what waits in partitions 0, 1, 2, 3 is not "
+        "known."
+    )
+
+
+def test_bridges_that_kafka_does_not_answer_are_told_apart_while_it_answers_one() -> None:
+    keys = [found.key for found in find(_silent("host:7", "host:8"), BOUNDS)]
+    assert keys == ["kafka_silent:host:7", "kafka_silent:host:8"]
+
+
+def test_a_kafka_that_answers_no_bridge_is_one_finding() -> None:
+    silent = _silent("host:7", "host:8")
+    (found,) = find(replace(silent, streams=silent.streams[:4]), BOUNDS)
+    assert found.key == "kafka_silent"
+    assert found.text.startswith("Kafka has not answered any bridge for 40 s")
+
+
+def test_a_silence_of_less_than_the_bound_is_no_finding() -> None:
+    assert find(replace(CALM, streams=[replace(STREAM, unheard_s=29.9)]), BOUNDS) == []
+    assert kinds(replace(CALM, streams=[replace(STREAM, unheard_s=30.0)])) == ["kafka_silent"]
+
+
+def test_a_bridge_that_is_gone_is_not_said_to_be_silent_too() -> None:
+    gone = replace(STREAM, unheard_s=60.0, ticked_ago_s=60.0)
+    assert kinds(replace(CALM, streams=[gone])) == ["bridge_stalled"]
+    assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=10.0)])) == ["kafka_silent"]
+    assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=None)])) == ["bridge_stalled"]

@@ -338,3 +338,14 @@ def test_parts_of_a_lane_share_tasks_while_their_rows_fit() -> None:
 def test_an_isolated_part_goes_alone() -> None:
     one, two, three, four = _part(1, 1), _part(2, 1, isolated=True), _part(3, 1), _part(4, 1)
     assert pack([one, two, three, four], rows=9) == [[one], [two], [three, four]]
+
+
+def test_a_silence_is_since_kafkas_last_answer_or_since_the_partition_was_given() -> None:
+    held = _held_at(5)
+    assert held.unheard_ms(100) == 0
+    held.look(None, 100)
+    held.look(None, 200)
+    assert held.unheard_ms(250) == 150
+    held.look(LogEnd(9, 30), 300)
+    held.look(None, 400)
+    assert held.unheard_ms(450) == 180

@@ -23,9 +23,10 @@ def stream(
     halted: str | None = None,
     ticked_s: float | None = 0.1,
     unread_s: float = 0.0,
+    unheard_s: float = 0.0,
 ) -> StreamRow:
     """A stream that is well, but for what is given."""
-    return StreamRow(partition, planned, frontier, halted, ticked_s, unread_s)
+    return StreamRow(partition, planned, frontier, halted, ticked_s, unread_s, unheard_s)
 
 
 def test_live_needs_nothing(web: Web) -> None:
@@ -83,7 +84,7 @@ def test_the_pipeline_names_what_is_wrong(web: Web) -> None:
 
 
 def test_a_frontier_that_does_not_move_is_stalled() -> None:
-    pipeline = Pipeline(stalled_after_s=10)
+    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
     behind = [stream(planned=20, frontier=10)]
     assert pipeline.problems(behind, 100.0) == []
     assert pipeline.problems(behind, 110.0) == []
@@ -94,7 +95,7 @@ def test_a_frontier_that_does_not_move_is_stalled() -> None:
 
 def test_waiting_starts_when_something_is_planned() -> None:
     """A quiet stream that was looked at long ago is not stalled when traffic comes back."""
-    pipeline = Pipeline(stalled_after_s=10)
+    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
     assert pipeline.problems([stream()], 0.0) == []
     assert pipeline.problems([stream(planned=20)], 1_000.0) == []
     assert pipeline.problems([stream(planned=20, frontier=20)], 1_005.0) == []
@@ -103,7 +104,7 @@ def test_waiting_starts_when_something_is_planned() -> None:
 
 
 def test_partitions_are_judged_apart() -> None:
-    pipeline = Pipeline(stalled_after_s=10)
+    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
     pipeline.problems([stream(0, planned=20), stream(1, planned=20)], 0.0)
     (problem,) = pipeline.problems(
         [stream(0, planned=20), stream(1, planned=20, frontier=15)], 11.0
@@ -112,7 +113,16 @@ def test_partitions_are_judged_apart() -> None:
 
 
 def test_a_partition_that_is_not_read_is_not_well() -> None:
-    judge = Pipeline(stalled_after_s=6)
+    judge = Pipeline(stalled_after_s=6, unheard_after_s=30)
     assert judge.problems([stream(unread_s=6)], 0) == []
     (problem,) = judge.problems([stream(unread_s=7)], 0)
     assert problem.startswith("partition 0 is not read: Kafka has sent its bridge nothing for 7 s")
+
+
+def test_a_partition_whose_bridge_hears_nothing_from_kafka_is_not_well() -> None:
+    judge = Pipeline(stalled_after_s=6, unheard_after_s=30)
+    assert judge.problems([stream(unheard_s=30)], 0) == []
+    (problem,) = judge.problems([stream(unheard_s=31)], 0)
+    assert problem == (
+        "partition 0 is not known: Kafka has not answered its bridge for 31 s, so nobody knows what waits"
+    )

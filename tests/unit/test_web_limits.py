@@ -11,10 +11,13 @@ import pytest
 from limits.errors import StorageError
 from limits.storage import MemoryStorage
 from pytest_django import Settings
+from structlog.testing import CapturingLogger
 
 from notify import metrics
+from notify.producer import Unavailable
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
+from notify.web.endpoint import REFUSED_LINES_PER_S, Refusals
 from notify.web.limits import (
     KEYS_MAX,
     LEASES_A_WINDOW,
@@ -352,6 +355,25 @@ def test_many_threads_get_no_more_than_the_limit(clock: Clock, shared: Shared) -
         assert sum(threads.map(storm, range(16))) == 100
 
 
+def test_a_request_that_is_given_back_makes_room_for_another(clock: Clock, shared: Shared) -> None:
+    limits = RateLimits(BOUNDS, shared, clock=clock)
+    for _ in range(500):
+        limits.request(A)
+        limits.give_back(A)
+    assert admitted(limits, A, 500) == 100
+    limits.give_back(A)
+    assert admitted(limits, A, 2) == 1
+
+
+def test_what_is_given_back_ends_with_its_second(clock: Clock, shared: Shared) -> None:
+    limits = RateLimits(BOUNDS, shared, clock=clock)
+    limits.give_back(A)
+    limits.request(A)
+    clock.now += 1.0
+    limits.give_back(A)
+    assert admitted(limits, A, 500) == 100
+
+
 # -- as it is answered -----------------------------------------------------------------------------
 
 
@@ -377,6 +399,37 @@ def test_a_call_past_the_limit_is_answered_429_and_sends_nothing(web: Web, lines
     # The refusal is logged where it is counted, and not again by the endpoint.
     assert [line for line in lines if line[0] != "apps_read"] == [("rate_limited", APP)]
     assert len(web.sent()) == 1
+
+
+def test_junk_does_not_use_up_what_an_apps_devices_may_send(web: Web) -> None:
+    path = f"/players/{PLAYER}"
+    for _ in range(3):
+        assert web.call("PUT", path, {"app_id": APP, "tags": 7}).status == 400
+    web.reads.away = True
+    assert web.call("PUT", path, {"app_id": APP, "tags": {"a": "1"}}).status == 200
+    assert web.call("PUT", path, {"app_id": APP, "tags": 7}).status == 429
+
+
+def test_what_is_refused_because_a_service_is_away_counts(web: Web) -> None:
+    """Its clients send it again."""
+    web.producer.fails = Unavailable("away")
+    path, body = f"/players/{PLAYER}", {"app_id": APP, "tags": {"a": "1"}}
+    assert [web.call("PUT", path, body).status for _ in range(2)] == [503, 429]
+
+
+def test_refusals_are_logged_so_many_a_second_and_the_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logger, clock = CapturingLogger(), Clock()
+    monkeypatch.setattr("notify.logs.get", lambda: logger)
+    refusals = Refusals(clock=clock)
+    for _ in range(REFUSED_LINES_PER_S + 7):
+        refusals.log("player", "PUT", 400, "trace", 0.1)
+    assert len(logger.calls) == REFUSED_LINES_PER_S
+    clock.now += 1
+    for _ in range(2):
+        refusals.log("player", "PUT", 400, "trace", 0.1)
+    assert [call.kwargs["left_out"] for call in logger.calls[-3:]] == [None, 7, None]
 
 
 def test_a_batch_past_the_limit_sends_none_of_it(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

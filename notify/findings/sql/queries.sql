@@ -22,7 +22,7 @@ SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE at >= %(since)s LIMIT 1000
 SELECT
     stream.id, stream.partition, extract(epoch FROM %(now)s - sample.at)::float8, sample.bridge,
     sample.log_end, stream.planned, stream.frontier, coalesce(sample.lag_s, 0),
-    coalesce(sample.unread_s, 0),
+    coalesce(sample.unread_s, 0), coalesce(sample.unheard_s, 0),
     coalesce(sample.held_bytes, 0), coalesce(sample.held_writes, 0), coalesce(sample.paused, false),
     stream.halted, extract(epoch FROM %(now)s - stream.ticked_at)::float8
 FROM stream

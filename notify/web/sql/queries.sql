@@ -75,10 +75,10 @@ LIMIT %(most)s
 -- Every stream of the active topic; the age of its last tick by PostgreSQL's own clock.
 SELECT stream.partition, stream.planned, stream.frontier, stream.halted,
        extract(epoch FROM clock_timestamp() - stream.ticked_at)::float8,
-       coalesce(sample.unread_s, 0)
+       coalesce(sample.unread_s, 0), coalesce(sample.unheard_s, 0)
 FROM stream JOIN topic ON topic.id = stream.topic_id
 LEFT JOIN LATERAL (
-    SELECT unread_s FROM stream_sample
+    SELECT unread_s, unheard_s FROM stream_sample
     WHERE stream_sample.stream = stream.id AND bucket > clock_timestamp() - interval '30 seconds'
     ORDER BY bucket DESC LIMIT 1
 ) AS sample ON true

@@ -8,7 +8,8 @@ from typing import Final
 
 from devstack import ROOT
 from devstack.services import free_port
-from tests.faults.scene import Scene
+from devstack.stack import Stack
+from tests.waiting import wait_for
 
 CONFIG: Final = ROOT / "docker" / "haproxy.cfg"
 #: Where Debian puts it, which is not on everybody's PATH.
@@ -21,29 +22,43 @@ def needs() -> str:
 
 
 class Proxy:
-    """Started on the scene's stack; gone with it. `urls` are those of web-1 and web-2."""
+    """Started on the stack; gone with it. `urls` are those of web-1 and, if there is one, web-2.
 
-    def __init__(self, scene: Scene, urls: Sequence[str]) -> None:
-        self._admin = scene.directory / "haproxy.sock"
-        address = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{address}"
-        first, second = (url.removeprefix("http://") for url in urls)
-        scene.stack.spawn(
-            "haproxy",
+    `url` is the public's, `operators` that of the operators' port. `environ` has limits.
+    """
+
+    def __init__(
+        self, stack: Stack, urls: Sequence[str], *, name: str = "haproxy", **environ: str
+    ) -> None:
+        self._admin = stack.directory / f"{name}.sock"
+        address, operators = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self.url, self.operators = f"http://{address}", f"http://{operators}"
+        webs = [url.removeprefix("http://") for url in urls]
+        first, second = [*webs, f"127.0.0.1:{free_port()}"][:2]
+        stack.spawn(
+            name,
             [shutil.which("haproxy", path=_PATH) or "haproxy", "-db", "-f", str(CONFIG)],
-            env={"ADMIN": str(self._admin), "BIND": address, "WEB_1": first, "WEB_2": second},
+            env={
+                "ADMIN": str(self._admin),
+                "BIND": address,
+                "OPERATORS": operators,
+                "WEB_1": first,
+                "WEB_2": second,
+                **environ,
+            },
         )
-        scene.wait("the proxy serves both", lambda: self._status() == ["UP", "UP"], timeout_s=20)
+        up = ["UP"] * len(urls)
+        wait_for(lambda: self._status()[: len(urls)] == up, timeout_s=60)
 
-    def drain(self, scene: Scene, server: str) -> None:
+    def drain(self, server: str) -> None:
         """Returns when the server works on nothing and will be given nothing."""
         self._command(f"set server web/{server} state drain")
-        scene.wait(f"{server} is drained", lambda: self._sessions(server) == 0, timeout_s=30)
+        wait_for(lambda: self._sessions(server) == 0, timeout_s=30)
 
-    def undrain(self, scene: Scene, server: str) -> None:
+    def undrain(self, server: str) -> None:
         """Returns when the server is up again."""
         self._command(f"set server web/{server} state ready")
-        scene.wait(f"{server} is up", lambda: self._stat(server, "status") == "UP", timeout_s=30)
+        wait_for(lambda: self._stat(server, "status") == "UP", timeout_s=30)
 
     def _sessions(self, server: str) -> int:
         return int(self._stat(server, "scur")) + int(self._stat(server, "qcur"))
