@@ -50,9 +50,11 @@ class CeleryDispatcher:
             body["dead_letters_max"] = self._dead_letters_max
         else:
             name = APPLY
-            body["rows"] = rows.encode(
-                (part.batch.stream, write) for part in parts for write in part.batch.merged
-            )
+            merged = [
+                rows.row(part.batch.stream, write) for part in parts for write in part.batch.merged
+            ]
+            body["rows"] = rows.as_text(merged)
+            body["fields"] = rows.fields(merged)
         try:
             self._app.send_task(
                 name,

@@ -1,9 +1,12 @@
 """The Celery tasks: they read a task's wire, call workers.apply and log the outcome.
 
-`**kwargs` lets old workers take tasks of a newer bridge that adds fields.
+Workers and bridges of two releases run side by side during an upgrade. `**kwargs` lets a worker take
+tasks to which a newer bridge has added an argument. What would be lost by that is a field of a row.
 """
 
+import json
 import time
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Self
 
@@ -12,7 +15,7 @@ from django.conf import settings
 
 from notify import logs, metrics, postgres
 from notify.celery import APPLY, ISOLATE
-from notify.domain.rows import WIRE_VERSION
+from notify.domain import rows as wire
 from workers.apply import (
     Original,
     Outcome,
@@ -27,7 +30,7 @@ Wire = list[list[int]]
 
 
 class UnknownWire(Exception):
-    """The task is of a wire version that this worker does not know: deploy workers before bridges."""
+    """The task is of a bridge of a later release: upgrade the workers. The bridge sends it again."""
 
 
 @cache
@@ -41,9 +44,19 @@ def _lanes() -> PostgresLanes:
 
 
 @shared_task(name=APPLY)
-def apply(*, v: int, lane: int, attempt: int, segments: Wire, rows: str, **kwargs: Any) -> None:
-    """Apply one lane's merged batches."""
+def apply(
+    *,
+    v: int,
+    lane: int,
+    attempt: int,
+    segments: Wire,
+    rows: str,
+    fields: list[str] | None = None,
+    **kwargs: Any,
+) -> None:
+    """Apply one lane's merged batches. A bridge of the release before does not send `fields`."""
     parts = _segments(v, segments)
+    _check_fields(wire.fields(json.loads(rows)) if fields is None else fields)
     with _Report(lane, parts, attempt) as report:
         report.outcomes = apply_merged(_lanes(), lane, parts, rows=rows, attempt=attempt)
 
@@ -61,6 +74,7 @@ def isolate(
 ) -> None:
     """Apply one stream's unmerged batch, listing what PostgreSQL refuses."""
     (segment,) = parts = _segments(v, segments)
+    _check_fields(wire.fields(row for _, row, _ in originals))
     with _Report(lane, parts, attempt) as report:
         outcome = apply_isolated(
             _lanes(),
@@ -74,9 +88,22 @@ def isolate(
 
 
 def _segments(version: int, segments: Wire) -> list[Segment]:
-    if version != WIRE_VERSION:
-        raise UnknownWire(f"version {version}, this worker knows {WIRE_VERSION}")
+    if type(version) is not int or version not in wire.WIRE_VERSIONS:
+        taken = f"{wire.WIRE_VERSIONS[0]} to {wire.WIRE_VERSIONS[-1]}"
+        raise UnknownWire(
+            f"the task has v {version!r:.20}, this worker takes {taken}: upgrade the workers. "
+            "The bridge sends the task again"
+        )
     return [Segment(*fields) for fields in segments]
+
+
+def _check_fields(fields: Iterable[str]) -> None:
+    unknown = set(fields) - wire.FIELDS
+    if unknown:
+        raise UnknownWire(
+            f"the task's rows have {min(unknown)!r:.50}, which this worker cannot apply: upgrade the "
+            "workers. The bridge sends the task again"
+        )
 
 
 class _Report:

@@ -1,16 +1,18 @@
 """Writes as the rows of a task: what the bridge puts into Redis and the worker's SQL reads.
 
 A row is a flat object with short names; absent means "no change". One JSON text goes through Celery
-and the worker into PostgreSQL unread. `WIRE_VERSION` stands in every task.
+and the worker into PostgreSQL unread. `WIRE_VERSION` stands in every task, and beside the rows the names
+of their fields: SQL would drop a field that it does not know, so a worker refuses such a task.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from notify.domain.decide import Write
 from notify.domain.patch import (
     ADD,
+    COUNTERS,
     DEFAULT,
     PROPERTIES,
     REMOVE,
@@ -21,7 +23,9 @@ from notify.domain.patch import (
     is_counter,
 )
 
+#: What bridges write, and what workers take: also the version of the release before and of the next.
 WIRE_VERSION: Final = 1
+WIRE_VERSIONS: Final = range(max(1, WIRE_VERSION - 1), WIRE_VERSION + 2)
 
 _MAP_PART: Final = {
     (TAGS, SET): "ts",
@@ -31,6 +35,13 @@ _MAP_PART: Final = {
     (PROPERTIES, REMOVE): "pr",
     (PROPERTIES, DEFAULT): "pd",
 }
+#: Every field that a row may have: the columns that the worker's SQL reads.
+FIELDS: Final = frozenset(
+    (
+        *("s", "a", "r", "z", "ir", *_MAP_PART.values()),
+        *("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS),
+    )
+)
 
 
 def row(stream: int, write: Write) -> dict[str, Any]:
@@ -60,8 +71,17 @@ def row(stream: int, write: Write) -> dict[str, Any]:
 
 def encode(writes: Iterable[tuple[int, Write]]) -> str:
     """The JSON list of the rows of these (stream, write) pairs."""
-    rows = [row(stream, write) for stream, write in writes]
+    return as_text([row(stream, write) for stream, write in writes])
+
+
+def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The JSON list of rows."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+
+
+def fields(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of the fields that these rows have."""
+    return sorted(set().union(*rows))
 
 
 def decode(rows: str) -> list[tuple[int, Write]]:

@@ -3,8 +3,8 @@
 import json
 
 from notify.domain.decide import Write
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Patch
-from notify.domain.rows import decode, encode, row
+from notify.domain.patch import ADD, COUNTERS, DEFAULT, REMOVE, SET, Patch
+from notify.domain.rows import FIELDS, decode, encode, fields, row
 
 FULL = Write(
     "a",
@@ -28,6 +28,8 @@ FULL = Write(
         },
     ),
 )
+
+REMOVED = Write("a", "r", Patch(False, {"identifier": (REMOVE, None)}))
 
 
 def test_a_row_has_short_names_and_leaves_out_what_does_not_change() -> None:
@@ -53,10 +55,15 @@ def test_a_row_has_short_names_and_leaves_out_what_does_not_change() -> None:
     assert row(7, Write("a", "r", Patch(False, {}))) == {"s": 7, "a": "a", "r": "r"}
 
 
+def test_every_key_of_an_update_has_a_field_that_workers_know() -> None:
+    every = dict(FULL.patch.ops) | dict.fromkeys(COUNTERS, (ADD, 1))
+    rows = [row(7, Write("a", "r", Patch(True, every))), row(7, REMOVED)]
+    assert fields(rows) == sorted(FIELDS)
+
+
 def test_a_removed_identifier_has_a_sign_of_its_own() -> None:
-    removed = Write("a", "r", Patch(False, {"identifier": (REMOVE, None)}))
-    assert row(7, removed) == {"s": 7, "a": "a", "r": "r", "ir": True}
-    assert decode(encode([(7, removed)])) == [(7, removed)]
+    assert row(7, REMOVED) == {"s": 7, "a": "a", "r": "r", "ir": True}
+    assert decode(encode([(7, REMOVED)])) == [(7, REMOVED)]
 
 
 def test_a_tag_may_be_called_like_a_property_or_a_counter() -> None:
