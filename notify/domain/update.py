@@ -1,8 +1,9 @@
 """The update: one Kafka message, its strict parser, and its bytes.
 
 Web builds updates and the bridge reads them through the same `check`, so what web accepts the
-bridge accepts; what else stands in the topic (another producer, another version) is `Malformed`,
-which the planner decides and lists.
+bridge accepts; what else stands in the topic (another producer) is `Malformed`, which the planner
+decides and lists. A message with a higher `v` is of a later release: nothing is decided of it before
+a bridge knows that `v`.
 """
 
 import json
@@ -12,12 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from notify.domain import patch as patches
-from notify.domain.errors import Malformed
+from notify.domain.errors import Malformed, NewerVersion
 from notify.domain.ids import is_alias
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value
 
+#: The `v` that web writes, and the highest that bridges read. A release that adds a field raises
+#: READS; the next release raises VERSION and writes the field.
 VERSION: Final = 1
+READS: Final = 1
+#: No release will have a higher `v`: what has one is damaged, and waits for no release.
+VERSION_MAX: Final = 9_999
 
 UPDATE: Final = "update"
 DELETE: Final = "delete"
@@ -102,6 +108,13 @@ class Unreadable:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class Newer(Unreadable):
+    """An update of a later release: a bridge that knows `v` can read it, so this one must wait."""
+
+    v: int
+
+
 def encode(update: Update) -> bytes:
     """The message value of `update`; `parse` gives an equal update back."""
     message: dict[str, Any] = {
@@ -129,35 +142,50 @@ def encode(update: Update) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def parse(value: bytes | None) -> Update:
-    """The update in a message value. Raises Malformed for anything that web would not have written."""
+def parse(value: bytes | None, *, reads: int = READS) -> Update:
+    """The update in a message value. Raises Malformed for anything that web would not have written.
+
+    Raises NewerVersion for a `v` above `reads`, whatever else is in the message: a later release may
+    have other fields and other limits.
+    """
     if value is None:
         raise Malformed("the message has no value (a tombstone); updates are never compacted")
-    if len(value) > UPDATE_BYTES_MAX:
-        raise Malformed(
-            f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed"
-        )
     try:
         fields = _DECODER.decode(value.decode())
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the message is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise Malformed("the message must be a JSON object")
-    return check(fields)
+    _check_version(fields.get("v"), reads)
+    if len(value) > UPDATE_BYTES_MAX:
+        raise Malformed(
+            f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed"
+        )
+    return check(fields, reads=reads)
 
 
-def read(value: bytes | None) -> Update | Unreadable:
-    """`parse` for the bridge: what is malformed becomes a value to decide on."""
+def read(value: bytes | None, *, reads: int = READS) -> Update | Unreadable:
+    """`parse` for the bridge: what is malformed becomes a value to decide on, what is of a later
+    release becomes Newer."""
     try:
-        return parse(value)
+        return parse(value, reads=reads)
+    except NewerVersion as error:
+        return Newer(str(error), error.v)
     except Malformed as error:
         return Unreadable(str(error))
 
 
-def check(fields: Mapping[str, Any]) -> Update:
-    """The update with these wire fields. Raises Malformed naming the first field that is wrong."""
-    if type(fields.get("v")) is not int or fields["v"] != VERSION:
-        raise Malformed(f"v must be {VERSION}, not {fields.get('v')!r:.20}")
+def _check_version(v: object, reads: int) -> None:
+    if type(v) is not int or not 1 <= v <= VERSION_MAX:
+        raise Malformed(f"v must be an integer from 1 to {reads}, not {v!r:.20}")
+    if v > reads:
+        raise NewerVersion(v, reads)
+
+
+def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
+    """The update with these wire fields. Raises Malformed naming the first field that is wrong, and
+    NewerVersion for a `v` above `reads`."""
+    _check_version(fields.get("v"), reads)
     if not fields.keys() <= _FIELDS:
         unknown = min(fields.keys() - _FIELDS)
         raise Malformed(f"{unknown!r:.50} is not a field of an update")

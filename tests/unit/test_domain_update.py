@@ -5,17 +5,21 @@ from typing import Any
 
 import pytest
 
-from notify.domain.errors import Malformed
+from notify.domain.errors import Malformed, NewerVersion
 from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Patch
 from notify.domain.update import (
     AT_MAX,
     COUNTER_MAX,
     INTEGER_MAX,
     KEY_CHARS_MAX,
+    READS,
     SPENT_MICROS_MAX,
     TAGS_MAX,
     UPDATE_BYTES_MAX,
     VALUE_CHARS_MAX,
+    VERSION,
+    VERSION_MAX,
+    Newer,
     Unreadable,
     Update,
     check,
@@ -85,10 +89,18 @@ def test_a_delete_and_a_detach_need_nothing_more(op: str, only: bool) -> None:
 
 
 _WRONG_FIELDS = [
-    ({"v": 2}, "v must be 1, not 2"),
-    ({"v": GONE}, "v must be 1, not None"),
-    ({"v": True}, "v must be 1, not True"),
-    ({"v": 1.0}, "v must be 1, not 1.0"),
+    ({"v": GONE}, "v must be an integer from 1 to 1, not None"),
+    ({"v": None}, "v must be an integer from 1 to 1, not None"),
+    ({"v": True}, "v must be an integer from 1 to 1, not True"),
+    ({"v": False}, "v must be an integer from 1 to 1, not False"),
+    ({"v": 1.0}, "v must be an integer from 1 to 1, not 1.0"),
+    ({"v": 2.0}, "v must be an integer from 1 to 1, not 2.0"),
+    ({"v": "2"}, "v must be an integer from 1 to 1, not '2'"),
+    ({"v": [2]}, "v must be an integer from 1 to 1, not [2]"),
+    ({"v": 0}, "v must be an integer from 1 to 1, not 0"),
+    ({"v": -2}, "v must be an integer from 1 to 1, not -2"),
+    ({"v": VERSION_MAX + 1}, "v must be an integer from 1 to 1, not 10000"),
+    ({"v": 10**4_000}, "v must be an integer from 1 to 1, not 1000"),
     ({"surprise": 1}, "'surprise' is not a field"),
     ({"op": "drop"}, "op must be one of update, delete, detach"),
     ({"op": ["update"]}, "op must be one of"),
@@ -172,7 +184,10 @@ def test_a_wrong_field_is_refused_by_name(changed: dict[str, Any], words: str) -
         (b"[" * 20_000, "is not JSON"),
         (b"[]", "must be a JSON object"),
         (b'"v"', "must be a JSON object"),
-        (b"{}", "v must be 1"),
+        (b"{}", "v must be an integer"),
+        (b'{"v":1e400}', "v must be an integer from 1 to 1, not inf"),
+        (b'{"v":2', "is not JSON"),
+        (b"[2]", "must be a JSON object"),
     ],
 )
 def test_a_value_that_is_no_update_is_unreadable(value: bytes | None, words: str) -> None:
@@ -204,6 +219,40 @@ def test_the_longest_update_is_read_and_one_byte_more_is_not() -> None:
     assert parse(_sized(UPDATE_BYTES_MAX)) == check(FIELDS)
     with pytest.raises(Malformed, match=f"{UPDATE_BYTES_MAX + 1} bytes; at most"):
         parse(_sized(UPDATE_BYTES_MAX + 1))
+
+
+@pytest.mark.parametrize("v", [2, VERSION_MAX])
+@pytest.mark.parametrize(
+    "also", [{}, {"surprise": {"a": []}}, {"op": "rename"}, {"app": None}, {"at": "soon"}]
+)
+def test_an_update_of_a_later_release_waits_for_one_that_reads_it(
+    v: int, also: dict[str, Any]
+) -> None:
+    value = json.dumps(_fields(v=v, **also)).encode()
+    said = f"v is {v}, of a later release; this release reads v up to 1"
+    assert read(value) == Newer(said, v)
+    with pytest.raises(NewerVersion, match=said):
+        parse(value)
+
+
+def test_a_later_release_may_have_longer_updates() -> None:
+    value = json.dumps(_fields(v=2, more="x" * UPDATE_BYTES_MAX)).encode()
+    assert isinstance(read(value), Newer)
+    assert read(_sized(UPDATE_BYTES_MAX + 1)) == Unreadable(
+        f"the update has {UPDATE_BYTES_MAX + 1} bytes; at most {UPDATE_BYTES_MAX} are allowed"
+    )
+
+
+def test_a_release_reads_each_version_up_to_its_own_and_refuses_what_they_do_not_allow() -> None:
+    for v in (1, 2):
+        assert read(json.dumps(_fields(v=v)).encode(), reads=2) == check(FIELDS)
+        wrong = read(json.dumps(_fields(v=v, surprise=1)).encode(), reads=2)
+        assert wrong == Unreadable("'surprise' is not a field of an update")
+    assert isinstance(read(json.dumps(_fields(v=3)).encode(), reads=2), Newer)
+
+
+def test_what_is_written_can_be_read() -> None:
+    assert VERSION <= READS <= VERSION_MAX
 
 
 def _many(prefix: str, n: int) -> list[str]:
