@@ -24,7 +24,7 @@ from notify.domain import replay
 from notify.domain.decide import MALFORMED, MISROUTED, SKIPPED
 from notify.domain.links import Links, ParentKey
 from notify.domain.replay import CannotReplay, Source
-from notify.domain.update import Unreadable, Update
+from notify.domain.update import Newer, Unreadable, Update
 from notify.domain.update import read as read_update
 from notify.models import (
     App,
@@ -99,12 +99,11 @@ def now_ms() -> int:
 def of_letter(letter: DeadLetter) -> Update:
     """The update that does a dead letter's write again. Raises CannotReplay."""
     message = replay.read(bytes(letter.message))
-    if letter.error.startswith(f"{MALFORMED}:"):
-        raise CannotReplay(
-            "it could not be read when it came, so nothing was decided of it: send it again "
-            "through the API, then delete this letter"
-        )
-    if letter.error.startswith(f"{MISROUTED}:"):
+    source = Source(letter.stream, letter.offset)
+    is_undecided = letter.error.startswith(f"{MALFORMED}:")
+    if is_undecided:
+        record = message.record
+    elif letter.error.startswith(f"{MISROUTED}:"):
         record = replay.undecided(message)
     elif letter.record is None:
         raise CannotReplay("it names no record: delete it")
@@ -112,8 +111,9 @@ def of_letter(letter: DeadLetter) -> Update:
         record = str(letter.record)
     if not App.objects.filter(id=message.app).exists():
         raise CannotReplay(f"there is no app {message.app}: nobody may send under this id")
+    if is_undecided:
+        return replay.whole(message, now_ms(), source=source)
     links = linking.gather(links_now, replay.names(message, record))
-    source = Source(letter.stream, letter.offset)
     return replay.again(message, record, now_ms(), source=source, links=links)
 
 
@@ -301,6 +301,10 @@ def _again(each: Replay, row: Skipped, messages: Sequence[Head]) -> list[Update]
     read: list[tuple[int, Update]] = []
     for head in messages:
         update: Update | Unreadable = read_update(head.value)
+        if isinstance(update, Newer):
+            raise CannotReplay(
+                f"offset {head.offset}: {update.error}: upgrade what runs the replay (`manage.py watch`)."
+            )
         if isinstance(update, Update) and update.app == app:
             read.append((head.offset, update))
     names = linking.named(update for _, update in read)

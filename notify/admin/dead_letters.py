@@ -23,6 +23,7 @@ from notify.admin.pages import page, shown
 from notify.domain import replay
 from notify.domain.decide import MALFORMED, MISROUTED
 from notify.domain.replay import CannotReplay
+from notify.domain.update import Update
 from notify.models import DeadLetter
 from notify.producer import Overloaded, Unavailable
 
@@ -275,28 +276,31 @@ def _replay_of_app(
     ack and COMMIT the letters' messages may be sent twice, under the same message ids.
     """
     refused: list[str] = []
-    sent: list[DeadLetter] = []
-    values: list[bytes] = []
+    sent: list[tuple[DeadLetter, Update]] = []
+    #: By app: a letter that could not be read when it came names none.
+    values: dict[str, list[bytes]] = {}
     with transaction.atomic():
         letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app=app)
         if app is None:
             letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app__isnull=True)
         for letter in letters.order_by("id"):
             try:
-                values.append(replay.encoded(replays.of_letter(letter)))
+                update = replays.of_letter(letter)
+                value = replay.encoded(update)
             except CannotReplay as error:
                 refused.append(f"The letter of {letter} cannot be replayed: {error}.")
             else:
-                sent.append(letter)
-        if sent:
+                sent.append((letter, update))
+                values.setdefault(update.app, []).append(value)
+        for whose, messages_of_app in values.items():
             try:
-                replays.send(str(app), values)
+                replays.send(whose, messages_of_app)
             except CannotReplay as error:
                 return 0, [f"Nothing was replayed: {error}."]
-        for letter in sent:
-            did = f"Replayed to record {letter.record} of app {letter.app}."
+        for letter, update in sent:
+            did = f"Replayed to record {update.record} of app {update.app}."
             reasons.note(request, letter, did=did, reason=reason, flag=CHANGE)
-        DeadLetter.objects.filter(id__in=[letter.pk for letter in sent]).delete()
+        DeadLetter.objects.filter(id__in=[letter.pk for letter, _ in sent]).delete()
     return len(sent), refused
 
 

@@ -10,12 +10,13 @@ client's update, sent under its own message id, are one here too.
 """
 
 import uuid
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from notify.domain import aliases, ids, repeats
 from notify.domain import links as linking
 from notify.domain.decide import Decision, Write, writes
-from notify.domain.errors import Malformed
+from notify.domain.errors import Malformed, NewerVersion
 from notify.domain.links import Links, Named
 from notify.domain.patch import ALIASES, MIRRORED_UPDATES, Patch
 from notify.domain.policy import SCOPE_ALL
@@ -56,9 +57,13 @@ def names(message: Update, record: str) -> Named:
 
 
 def read(message: bytes) -> Update:
-    """The message of a dead letter. Raises CannotReplay for one that is malformed."""
+    """The message of a dead letter. Raises CannotReplay for one that is malformed, or of a later release."""
     try:
         return parse(message)
+    except NewerVersion as error:
+        raise CannotReplay(
+            f"{error}: upgrade web to a release that reads v {error.v}, then replay it"
+        ) from None
     except Malformed as error:
         raise CannotReplay(
             f"it is malformed ({error}): find who wrote it and send it again through the API, "
@@ -76,6 +81,18 @@ def undecided(message: Update) -> str:
             "the API, then delete this letter"
         )
     return message.record
+
+
+def whole(message: Update, now: int, *, source: Source) -> Update:
+    """The update of a message that could not be read when it came and can be read now, as of `now`.
+
+    Nothing of it was decided, so it is sent as it is: it is mirrored and changes links as it would
+    have then. Sent twice, its counters count once: a client's own message id stays.
+    """
+    if message.once:
+        return replace(message, at=now)
+    made = message_id(message, message.record, source)
+    return replace(message, at=now, message_id=made, once=True)
 
 
 def again(message: Update, record: str, now: int, *, source: Source, links: Links) -> Update:

@@ -13,9 +13,11 @@ from pytest_django import Settings
 
 from notify import replays
 from notify.domain.decide import LINK_REFUSED, SKIPPED
-from notify.domain.update import Update, encode
+from notify.domain.replay import CannotReplay
+from notify.domain.update import Update, encode, parse
 from notify.models import App, DeadLetter, Replay, Skipped, SkipRule, Stream, Topic
 from notify.producer import Acked, Unavailable
+from notify.topic import Head
 
 pytestmark = pytest.mark.django_db
 
@@ -172,10 +174,13 @@ def test_an_app_that_kafka_did_not_take_keeps_its_letters(
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"error": "malformed: old"}, "could not be read when it came"),
         ({"error": "23514: x", "record": None}, "names no record"),
         ({"message": b"{"}, "it is malformed"),
         ({"message": b""}, "it is malformed"),
+        (
+            {"error": "malformed: v", "message": b'{"v":2}'},
+            "upgrade web to a release that reads v 2",
+        ),
     ],
 )
 def test_what_cannot_be_replayed_stays_and_says_why(
@@ -186,6 +191,37 @@ def test_what_cannot_be_replayed_stays_and_says_why(
     assert DeadLetter.objects.count() == 1
     assert sink.sent == []
     assert LogEntry.objects.count() == 0
+
+
+def test_a_letter_that_can_be_read_by_now_is_sent_whole(
+    app: App, stream: Stream, sink: Sink, admin_client: Client
+) -> None:
+    """An older bridge lists what it cannot read without an app."""
+    parent = str(uuid.uuid4())
+    message = Update(str(app.id), str(RECORD), 1, "m", kind="push", links={"email": parent})
+    unread = {"error": "malformed: v", "app": None, "record": None}
+    letters = [
+        DeadLetter.objects.create(stream=stream.pk, offset=offset, message=value, **unread)
+        for offset, value in enumerate((encode(message), b"{"))
+    ]
+    text = replay(admin_client, *letters)
+    assert "1 dead letter replayed" in text
+    assert "it is malformed" in text
+    ((sent_to, value),) = sink.sent
+    sent = parse(value)
+    assert (sent_to, sent.links, sent.only) == (str(app.id), {"email": parent}, False)
+    assert list(DeadLetter.objects.all()) == letters[1:]
+    assert f"Replayed to record {RECORD} of app {app.id}" in LogEntry.objects.get().change_message
+
+
+def test_a_skipped_update_of_a_later_release_is_not_counted_as_lost(
+    app: App, stream: Stream
+) -> None:
+    made = rule(app, active=False)
+    row = skipped(stream, app, 1)
+    row.rule = made.rule
+    with pytest.raises(CannotReplay, match="offset 0: v is 2, of a later release"):
+        replays._again(ordered(app), row, [Head(0, 1, b'{"v":2}')])
 
 
 def test_a_misrouted_letter_is_replayed_where_its_app_is_known(

@@ -1,6 +1,7 @@
 """What a replay sends: one write of one record, the newest, always under the same message id."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -20,10 +21,12 @@ from notify.domain.replay import (
     names,
     read,
     undecided,
+    whole,
 )
 from notify.domain.update import (
     DELETE,
     DETACH,
+    UPDATE,
     UPDATE_BYTES_MAX,
     VALUE_CHARS_MAX,
     Update,
@@ -178,6 +181,27 @@ def test_only_names_that_the_user_still_bears_are_written_again() -> None:
 def test_a_malformed_letter_says_so(value: bytes) -> None:
     with pytest.raises(CannotReplay, match=r"malformed.*through the API"):
         read(value)
+
+
+def test_a_letter_of_a_later_release_says_which_version_to_upgrade_to() -> None:
+    with pytest.raises(CannotReplay, match=r"v is 2, of a later release.*upgrade web to a release"):
+        read(b'{"v":2}')
+
+
+@pytest.mark.parametrize("op", [UPDATE, DELETE])
+def test_what_could_not_be_read_is_sent_whole_under_an_id_that_is_always_the_same(op: str) -> None:
+    links = {"email": EMAIL} if op == UPDATE else {}
+    message = update(op=op, links=links, patch=PATCH if op == UPDATE else Patch(False, {}))
+    sent = whole(message, NOW, source=HERE)
+    made = message_id(message, DEVICE, HERE)
+    assert sent == replace(message, at=NOW, message_id=made, once=True)
+    assert parse(encoded(sent)) == sent
+    assert whole(message, NOW + 1, source=HERE).message_id == made
+
+
+def test_a_clients_own_message_id_stays_so_that_its_retry_is_not_counted_again() -> None:
+    message = update(once=True)
+    assert whole(message, NOW, source=HERE) == replace(message, at=NOW)
 
 
 @pytest.mark.parametrize(
