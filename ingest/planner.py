@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ingest.ports import Chunk, DeadMessage, SkippedRow
 from notify.domain import digest as digests
@@ -14,7 +14,10 @@ from notify.domain.links import Links
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey, key_of
 from notify.domain.stream import PlanRow
-from notify.domain.update import Unreadable, Update
+from notify.domain.update import UPDATE_BYTES_MAX, Unreadable, Update
+
+#: Bytes of a message that a dead letter keeps: what a worker's letter can have at most.
+DEAD_LETTER_BYTES_MAX: Final = UPDATE_BYTES_MAX
 
 
 class Message(NamedTuple):
@@ -49,7 +52,7 @@ def plan_chunk(
     seen: set[SeenKey],
     is_routed: Callable[[str], bool],
 ) -> Planned:
-    """Decide offsets first..end-1, of which `messages` are those that exist.
+    """Decide offsets first..end-1, of which `messages` are those that exist, none of a later release.
 
     `links` must hold what `links.gather` finds for them, and `seen` which of `repeats.keys_of` were
     seen before; both are changed in place. `policy` must be the one in force now. `is_routed` says
@@ -102,7 +105,10 @@ def plan_chunk(
 
 def _dead(offset: int, body: bytes, content: Update | Unreadable) -> DeadMessage:
     if isinstance(content, Unreadable):
-        return DeadMessage(offset, None, None, f"malformed: {content.error}", body)
+        error, kept = f"malformed: {content.error}", body[:DEAD_LETTER_BYTES_MAX]
+        if len(kept) < len(body):
+            error += f" (kept: the first {len(kept)} of {len(body)} bytes)"
+        return DeadMessage(offset, None, None, error, kept)
     error = "misrouted: the partition is not the one of the app; produce through the API"
     return DeadMessage(offset, content.app, content.record, error, body)
 

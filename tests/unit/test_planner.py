@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from ingest.planner import Message, Planned, plan_chunk
+from ingest.planner import DEAD_LETTER_BYTES_MAX, Message, Planned, plan_chunk
 from ingest.ports import DeadMessage, SkippedRow
 from notify.domain import plan as plans
 from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason
@@ -101,6 +101,14 @@ def test_what_cannot_be_read_is_a_dead_message() -> None:
     ]
     assert planned.chunk.skipped == []
     assert _decisions(planned)[10] == Decision(own=False, reasons=(Reason("malformed", ""),))
+
+
+def test_a_dead_letter_keeps_no_more_bytes_than_an_update_may_have() -> None:
+    fits, longer = b"x" * DEAD_LETTER_BYTES_MAX, b"x" * (DEAD_LETTER_BYTES_MAX + 1)
+    whole, cut = _plan(fits, longer).chunk.dead
+    assert whole.message == cut.message == fits
+    assert "kept" not in whole.error
+    assert cut.error.endswith("(kept: the first 32768 of 32769 bytes)")
 
 
 def test_what_is_in_the_wrong_partition_is_a_dead_message() -> None:
