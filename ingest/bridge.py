@@ -6,15 +6,18 @@ so the simulation runs it as it is.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ingest import samples
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
 from ingest.planner import Planned, plan_chunk
 from ingest.ports import (
+    Chunk,
     Clock,
     Dispatcher,
     DispatcherAway,
+    Fetched,
     Ledger,
     LedgerAway,
     Log,
@@ -27,14 +30,16 @@ from ingest.ports import (
 from notify import logs, metrics
 from notify.domain import links as linking
 from notify.domain import repeats
-from notify.domain.errors import PlanUnreadable, ReplayDisagrees
+from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import partition_of
 from notify.domain.repeats import SeenKey
 from notify.domain.stream import (
     TAKEN,
     LogFacts,
     StreamRow,
+    dead_letters_reason,
     halt_reason,
+    needed_version,
     replaced_reason,
     tick_surprise,
 )
@@ -71,6 +76,13 @@ class _Ticked(NamedTuple):
     memory: Memory
     stream: StreamRow
     planned: Planned | None
+
+
+class _NotTicked(NamedTuple):
+    """Why a tick left a stream as it is, which must be loaded again or halted."""
+
+    reason: str
+    halts: bool = False
 
 
 class Bridge:
@@ -144,10 +156,7 @@ class Bridge:
         for partition, messages in polled.messages.items():
             held = self._held.get(partition)
             if held is not None and held.memory is not None:
-                try:
-                    held.memory.take(messages)
-                except ReplayDisagrees as error:
-                    self._halt(held, held.memory.stream, f"{error}. {ReplayDisagrees.__doc__}")
+                self._take(held, held.memory, messages)
         for held in self._held.values():
             try:
                 if held.memory is None:
@@ -156,6 +165,14 @@ class Bridge:
                     self._note_position(held, held.memory)
             except LogAway as error:
                 self._surprise(held, f"kafka is away: {error}")
+
+    def _take(self, held: Held, memory: Memory, messages: Sequence[Fetched]) -> None:
+        try:
+            memory.take(messages)
+        except NeedsUpgrade as error:
+            self._halt(held, memory.stream, str(error))
+        except ReplayDisagrees as error:
+            self._halt(held, memory.stream, f"{error}. {ReplayDisagrees.__doc__}")
 
     def _note_position(self, held: Held, memory: Memory) -> None:
         memory.position = self._log.position(held.partition)
@@ -270,15 +287,27 @@ class Bridge:
                     self._load_failed(held, error)
 
     def _peek(self, held: Held) -> tuple[StreamRow, int] | None:
-        """The stream and its stored partition count, if it may be loaded."""
+        """The stream and its stored partition count, if it may be loaded.
+
+        A halt that waited for this release ends here.
+        """
         held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
         peeked = self._ledger.peek(held.partition)
         if peeked is None:
             logs.get().error("stream_unknown", partition=held.partition)
             return None
-        is_halted = peeked[0].halted is not None
+        stream, partitions = peeked
+        if stream.halted is not None and self._ends_halt(stream.halted):
+            self._ledger.resume(stream)
+            logs.get().info("stream_resumed", partition=held.partition, reason=stream.halted)
+            stream = replace(stream, halted=None)
+        is_halted = stream.halted is not None
         metrics.BRIDGE_HALTED.labels(partition=str(held.partition)).set(is_halted)
-        return None if is_halted else peeked
+        return None if is_halted else (stream, partitions)
+
+    def _ends_halt(self, reason: str) -> bool:
+        needed = needed_version(reason)
+        return needed is not None and needed <= self._limits.reads
 
     def _load(self, held: Held, stream: StreamRow, partitions: int, facts: LogFacts) -> None:
         reason = halt_reason(stream, facts, partitions_stored=partitions)
@@ -328,18 +357,22 @@ class Bridge:
     def tick(self) -> None:
         """One transaction for all live streams, if one of them has a reason (rule 5)."""
         now = self._clock.now_ms()
+        for held, memory in list(self._live()):
+            reason = memory.waits_for_upgrade()
+            if reason is not None:
+                self._halt(held, memory.stream, reason)
         live = sorted(self._live(), key=lambda pair: pair[1].stream.id)
         if not any(self._wants_tick(memory, now) for _, memory in live):
             return
         ticked: list[_Ticked] = []
-        surprises: list[tuple[Held, str]] = []
+        left: list[tuple[Held, Memory, _NotTicked]] = []
         try:
             ids = [memory.stream.id for _, memory in live]
             with metrics.BRIDGE_TICK_SECONDS.time(), self._ledger.tick(ids) as tick:
                 for held, memory in live:
                     done = self._tick_stream(tick, held, memory)
-                    if isinstance(done, str):
-                        surprises.append((held, done))
+                    if isinstance(done, _NotTicked):
+                        left.append((held, memory, done))
                     else:
                         ticked.append(done)
         except LedgerAway as error:
@@ -350,9 +383,12 @@ class Bridge:
             memory.ticked_at = now
             memory.commit(stream, planned)
             self._measure(held, memory, tick.now, planned)
-        for held, surprise in surprises:
-            held.taken += surprise == TAKEN
-            self._surprise(held, surprise)
+        for held, memory, why in left:
+            if why.halts:
+                self._halt(held, memory.stream, why.reason)
+            else:
+                held.taken += why.reason == TAKEN
+                self._surprise(held, why.reason)
 
     def _wants_tick(self, memory: Memory, now: int) -> bool:
         return (
@@ -361,27 +397,41 @@ class Bridge:
             or (memory.room(self._limits) and not self._draining)
         )
 
-    def _tick_stream(self, tick: Tick, held: Held, memory: Memory) -> "_Ticked | str":
-        """Tick one stream; a text is the reason why it must be loaded again."""
+    def _tick_stream(self, tick: Tick, held: Held, memory: Memory) -> _Ticked | _NotTicked:
         mine = memory.stream
         row = tick.streams.get(mine.id)
         lanes = tick.lanes.get(mine.id, {})
         surprise = tick_surprise(row, lanes, memory.window, token=mine.token, planned=mine.planned)
         if surprise is not None:
-            return surprise
+            return _NotTicked(surprise)
         assert row is not None  # or it would be a surprise
         if row.lanes_wanted != row.lanes and row.drained:
-            return f"drained, to have {row.lanes_wanted} lanes"
+            return _NotTicked(f"drained, to have {row.lanes_wanted} lanes")
         frontier = memory.window.frontier(mine.planned)
         planned = None
         if row.lanes_wanted == row.lanes and not self._draining:
             planned = self._plan(tick, held, memory)
         chunk = None if planned is None else planned.chunk
+        if chunk is not None and self._has_too_many_dead(tick, mine.id, frontier, chunk):
+            first = chunk.dead[0]
+            where = (
+                f"{len(chunk.dead)} of them at offsets {chunk.plan.first} to {chunk.plan.next - 1}, "
+                f"of which nothing is decided yet (the first at {first.offset}: {first.error})"
+            )
+            most = self._limits.dead_letters_max
+            return _NotTicked(
+                dead_letters_reason(most, where=where, partition=held.partition), halts=True
+            )
         end = mine.planned if chunk is None else chunk.plan.next
         last = memory.last_message(planned)
         tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk, last_message=last)
         ticked = row.at(frontier=frontier, planned=end, last_message=last)
         return _Ticked(held, memory, ticked, planned)
+
+    def _has_too_many_dead(self, tick: Tick, stream: int, frontier: int, chunk: Chunk) -> bool:
+        """Whether so much cannot be decided that it is a bad deploy, not poison (rule 9)."""
+        most = self._limits.dead_letters_max
+        return bool(chunk.dead) and tick.dead_letters(stream, frontier) + len(chunk.dead) > most
 
     def _plan(self, tick: Tick, held: Held, memory: Memory) -> Planned | None:
         messages, end = memory.next_chunk(self._limits)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import itemgetter
+from typing import Final
 
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
@@ -14,9 +15,13 @@ from notify.domain import plan as plans
 from notify.domain import window as windows
 from notify.domain.decide import OWN_ONLY, Decision, Write, writes
 from notify.domain.digest import Digests, Expected, Last
-from notify.domain.stream import StreamRow
-from notify.domain.update import Update, read
+from notify.domain.errors import NeedsUpgrade, ReplayDisagrees
+from notify.domain.stream import StreamRow, upgrade_reason
+from notify.domain.update import READS, Newer, Update, read
 from notify.domain.window import Lane, Window
+
+#: A stream may have so many dead letters at or after its frontier, or 1 % of the window if that is more.
+DEAD_LETTERS_MIN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,13 @@ class Limits:
     hot_records: int = 200
     hot_apps: int = 200
     unread_after_ms: int = 10_000
+    #: The highest `v` of a message that this release reads.
+    reads: int = READS
+
+    @property
+    def dead_letters_max(self) -> int:
+        """How many dead letters a stream may have at or after its frontier; with more it halts."""
+        return max(DEAD_LETTERS_MIN, self.window_offsets // 100)
 
 
 class Phase(StrEnum):
@@ -67,6 +79,7 @@ class Memory:
     counts: Counts
     position: int
     expected: Expected
+    reads: int = READS
     fetched: deque[Message] = field(default_factory=deque)
     fetched_bytes: int = 0
     flights: dict[int, Flight] = field(default_factory=dict)
@@ -100,16 +113,18 @@ class Memory:
             counts=Counts(stream.id, records=limits.hot_records, apps=limits.hot_apps),
             position=expected.first,
             expected=expected,
+            reads=limits.reads,
         )
 
     def take(self, messages: Iterable[Fetched]) -> None:
         """Take what a poll brought: below `planned` it is decided already and goes to the lanes.
 
-        Raises ReplayDisagrees if a message does not fit its recorded decision.
+        Raises ReplayDisagrees if a message does not fit its recorded decision, NeedsUpgrade if a later
+        release decided it.
         """
         again: list[tuple[int, bytes, list[Write]]] = []
         for offset, value in messages:
-            message = Message(offset, value or b"", read(value))
+            message = Message(offset, value or b"", read(value, reads=self.reads))
             if offset >= self.stream.planned:
                 self.fetched.append(message)
                 self.fetched_bytes += len(message.body)
@@ -117,9 +132,28 @@ class Memory:
             self.expected.meet(offset, message.body)
             if offset >= self.stream.frontier:
                 decision = self.decisions.pop(offset, OWN_ONLY)
-                again.append((offset, message.body, writes(message.content, decision)))
+                again.append((offset, message.body, self._writes(message, decision)))
                 self._note_age(message)
         self.window.add(again)
+
+    def _writes(self, message: Message, decision: Decision) -> list[Write]:
+        try:
+            return writes(message.content, decision)
+        except ReplayDisagrees:
+            if isinstance(message.content, Newer):
+                reason = upgrade_reason(message.offset, message.content.v, reads=self.reads)
+                raise NeedsUpgrade(reason) from None
+            raise
+
+    def waits_for_upgrade(self) -> str | None:
+        """Why the stream must halt in front of a message of a later release; None while updates before
+        it are not applied, and without such a message."""
+        if not self.fetched or not self.stream.drained:
+            return None
+        first = self.fetched[0]
+        if not isinstance(first.content, Newer):
+            return None
+        return upgrade_reason(first.offset, first.content.v, reads=self.reads)
 
     def room(self, limits: Limits) -> bool:
         """Whether a chunk of at least one message could be planned now."""
@@ -141,8 +175,11 @@ class Memory:
     def _fits(self, message: Message, count: int, size: int, limits: Limits) -> bool:
         """Whether the chunk, `count` messages and `size` bytes so far, may hold `message` too.
 
-        The first message of an empty window always fits, so that no message can stop the stream.
+        The first message of an empty window always fits, so that no message that can be read stops the
+        stream. One of a later release never fits: nothing is decided of it.
         """
+        if isinstance(message.content, Newer):
+            return False
         oldest = self.window.frontier(self.fetched[0].offset)
         empty = oldest == self.fetched[0].offset
         if empty and count == 0:

@@ -57,6 +57,11 @@ class PostgresLedger:
                 reason=reason,
             )
 
+    def resume(self, stream: StreamRow) -> None:
+        """Ledger.resume."""
+        with self._transaction() as connection:
+            _run(connection, "resume", stream=stream.id, reason=stream.halted)
+
     def load(self, stream: int, token: int) -> Loaded | None:
         """Ledger.load."""
         with self._transaction() as connection:
@@ -206,6 +211,11 @@ class PostgresTick:
             return set()
         rows = _all(self._connection, "seen", **_columns(keys), hours=hours)
         return {SeenKey(*row) for row in rows}
+
+    def dead_letters(self, stream: int, frontier: int) -> int:
+        """Tick.dead_letters."""
+        row = _one(self._connection, "dead_letters", stream=stream, frontier=frontier)
+        return 0 if row is None else int(row[0])
 
     def _keyed(self, name: str, keys: Collection[ParentKey], column: str) -> list[Row]:
         if not keys:

@@ -230,6 +230,10 @@ class Tick(Protocol):
         """Those of `keys` that were counted less than NOTIFY_SEEN_HOURS ago."""
         ...
 
+    def dead_letters(self, stream: int, frontier: int) -> int:
+        """How many dead letters the stream has at or after `frontier`."""
+        ...
+
     def write(
         self,
         stream: int,
@@ -252,6 +256,10 @@ class Ledger(Protocol):
 
     def halt(self, stream: StreamRow, reason: str) -> None:
         """Halt the stream if its positions are still those of `stream`."""
+        ...
+
+    def resume(self, stream: StreamRow) -> None:
+        """End the halt of `stream`, if it is still the halt with its reason."""
         ...
 
     def load(self, stream: int, token: int) -> Loaded | None:

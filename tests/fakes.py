@@ -152,10 +152,7 @@ class MemoryLanes:
 
     def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
         tables = self._db.tables
-        frontier = tables.streams[segment.stream].frontier
-        before = sum(
-            stream == segment.stream and offset >= frontier for stream, offset, _, _ in tables.dead
-        )
+        before = _dead_letters(tables, segment.stream, tables.streams[segment.stream].frontier)
         entry = (segment.stream, original.offset, original.row["a"], original.row["r"])
         tables.dead.append(entry)
         return before + 1
@@ -203,6 +200,9 @@ class MemoryTick:
         tables, since = self._db.tables, self.now - self._db.seen_ms
         return {key for key in keys if key in tables.seen and tables.seen[key] > since}
 
+    def dead_letters(self, stream: int, frontier: int) -> int:
+        return _dead_letters(self._db.tables, stream, frontier)
+
     def write(
         self,
         stream: int,
@@ -243,6 +243,10 @@ class MemoryTick:
 
 def _is_behind(key: tuple[int, int], plan: PlanRow, stream: int, frontier: int) -> bool:
     return key[0] == stream and plan.next <= frontier
+
+
+def _dead_letters(tables: Tables, stream: int, frontier: int) -> int:
+    return sum(of == stream and offset >= frontier for of, offset, _, _ in tables.dead)
 
 
 def _dead_key(dead: DeadMessage) -> tuple[int, str | None, str | None]:
@@ -288,6 +292,12 @@ class MemoryLedger:
             found = self._db.tables.streams[stream.id]
             if (found.planned, found.frontier) == (stream.planned, stream.frontier):
                 self._db.tables.streams[stream.id] = replace(found, halted=found.halted or reason)
+
+    def resume(self, stream: StreamRow) -> None:
+        with self._transaction():
+            found = self._db.tables.streams[stream.id]
+            if found.halted == stream.halted:
+                self._db.tables.streams[stream.id] = replace(found, halted=None)
 
     def load(self, stream: int, token: int) -> Loaded | None:
         with self._transaction():

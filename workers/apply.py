@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
+from notify.domain.stream import dead_letters_reason
 from notify.domain.window import ONE_AT_A_TIME
 
 #: From this send on, a batch counts as one that may have killed the workers before.
@@ -163,8 +164,11 @@ def apply_isolated(
         _note_survival(lanes, lane, [segment], attempt)
         lanes.halt(
             segment,
-            f"more than {dead_letters_max} dead letters in the window, the last in lane {lane} up to "
-            f"offset {segment.last}: look at them, then `manage.py stream resume {segment.partition}`",
+            dead_letters_reason(
+                dead_letters_max,
+                where=f"the last in lane {lane} up to offset {segment.last}",
+                partition=segment.partition,
+            ),
         )
         return Outcome.HALTED
     except Exception:

@@ -12,6 +12,9 @@ UPDATE stream
 SET halted = %(reason)s
 WHERE id = %(stream)s AND planned = %(planned)s AND frontier = %(frontier)s AND halted IS NULL
 
+-- :resume
+UPDATE stream SET halted = NULL WHERE id = %(stream)s AND halted = %(reason)s
+
 -- :lock_streams
 -- In id order, so that two ticks never wait for each other in a circle.
 SELECT
@@ -88,6 +91,9 @@ SELECT seen.app::text, seen.message::text
 FROM unnest(%(apps)s::uuid[], %(digests)s::uuid[]) AS wanted (app, message)
 JOIN seen ON seen.app = wanted.app AND seen.message = wanted.message
 WHERE seen.at > now() - %(hours)s * interval '1 hour'
+
+-- :dead_letters
+SELECT count(*) FROM dead_letter WHERE stream = %(stream)s AND "offset" >= %(frontier)s
 
 -- :progress
 UPDATE stream

@@ -3,6 +3,7 @@
 The SQL only reads, locks and writes these; every check is here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -12,6 +13,7 @@ from notify.domain.window import Window
 
 #: A surprise: see `tick_surprise`.
 TAKEN: Final = "another bridge loaded the stream"
+_NEEDS_UPGRADE: Final = re.compile(r"needs an upgrade: the message at offset \d+ has v (\d+),")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,29 @@ def replaced_reason(offset: int) -> str:
         f"from offset {offset} on the log holds other messages than those that were planned: Kafka lost "
         "messages that were acknowledged, and new ones took their offsets; restore the topic's log, or "
         "`manage.py topic adopt`"
+    )
+
+
+def upgrade_reason(offset: int, v: int, *, reads: int) -> str:
+    """Why a stream waits in front of a message of a later release (rule 11); `needed_version` reads it."""
+    return (
+        f"needs an upgrade: the message at offset {offset} has v {v}, this bridge reads v up to {reads}. "
+        f"Upgrade all bridges to a release that reads v {v}: the stream then goes on by itself, without "
+        "`stream resume`, and no update is lost"
+    )
+
+
+def needed_version(reason: str) -> int | None:
+    """The `v` that a bridge must read to end a halt with this reason; None for every other reason."""
+    found = _NEEDS_UPGRADE.match(reason)
+    return None if found is None else int(found[1])
+
+
+def dead_letters_reason(most: int, *, where: str, partition: int) -> str:
+    """Why a stream with so many dead letters at or after its frontier halts (rule 9)."""
+    return (
+        f"more than {most} dead letters in the window, {where}: look at them, then "
+        f"`manage.py stream resume {partition}`"
     )
 
 

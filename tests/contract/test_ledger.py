@@ -120,9 +120,6 @@ class Pair:
     def want_lanes(self) -> None:
         self._change(lanes_wanted=self.rng.randint(1, 3))
 
-    def resume(self) -> None:
-        self._change(halted=None)
-
     def work(self) -> None:
         key, row = self.rng.choice(list(self.database.tables.lanes.items()))
         row = LaneRow(row.last + 1, self.rng.randint(-1, 9), self.rng.randint(-1, 3))
@@ -178,6 +175,14 @@ class Pair:
             self.postgres.halt(seen, reason)
             self.memory.halt(seen, reason)
 
+    def resume(self) -> None:
+        """By reasons that it may not have, then by its own."""
+        row = self.database.tables.streams[self.rng.choice(STREAMS)]
+        for seen in (replace(row, halted="another"), replace(row, halted="why"), row):
+            self.postgres.resume(seen)
+            self.memory.resume(seen)
+            self.compare()
+
     def tick(self) -> None:
         """Both open the tick, see the same, and write what they planned on what they saw."""
         streams = self.rng.choice([[1], [2], [1, 2], [2, 1], [1, GONE], [GONE]])
@@ -194,6 +199,8 @@ class Pair:
 
     def _write(self, ticks: tuple[Tick, Tick], row: StreamRow) -> None:
         frontier = min(row.planned, row.frontier + self.rng.choice([0, 3, 99, 99]))
+        dead = {tick.dead_letters(row.id, frontier) for tick in ticks}
+        assert len(dead) == 1
         theirs, mine = (None, None)
         planned = row.planned
         if self.rng.random() < 0.6:
@@ -373,6 +380,10 @@ _CONDITIONS = [
     ("halt", "AND planned = %(planned)s", ""),
     ("halt", "AND frontier = %(frontier)s", ""),
     ("halt", "AND halted IS NULL", ""),
+    ("resume", "id = %(stream)s AND", ""),
+    ("resume", "AND halted = %(reason)s", ""),
+    ("dead_letters", "stream = %(stream)s AND", ""),
+    ("dead_letters", 'AND "offset" >= %(frontier)s', ""),
     ("lock_streams", "WHERE id = ANY(%(streams)s)", "WHERE %(streams)s::bigint[] IS NOT NULL"),
     ("set_token", "WHERE id = %(stream)s", "WHERE %(stream)s > 0"),
     ("lanes", "WHERE stream = ANY(%(streams)s)", "WHERE %(streams)s::bigint[] IS NOT NULL"),

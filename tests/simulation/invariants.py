@@ -4,8 +4,9 @@ from ingest.held import Held
 from notify.domain import plan as plans
 from notify.domain.decide import OWN_ONLY, writes
 from notify.domain.lanes import lane_of
-from notify.domain.stream import PlanRow, StreamRow
+from notify.domain.stream import PlanRow, StreamRow, needed_version
 from notify.domain.update import read
+from tests.simulation.traffic import LATER
 from tests.simulation.world import LIMITS, World
 
 Target = tuple[str, str]
@@ -59,7 +60,7 @@ class Invariants:
         for offset, value in log.read(first, end - first):
             if offset >= end:
                 break
-            content = read(value or b"")
+            content = read(value or b"", reads=LATER)
             found = writes(content, decisions.get(offset, OWN_ONLY))
             targets[offset] = [(write.app, write.record) for write in found]
 
@@ -67,7 +68,7 @@ class Invariants:
         found = []
         if stream.frontier > stream.planned:
             found.append(f"the frontier passed planned: {stream}")
-        if stream.halted is not None and not self._world.may_halt:
+        if stream.halted is not None and not self._may_halt(stream.halted):
             found.append(f"halted without a cause: {stream}")
         stands = (stream.planned, stream.frontier)
         if stream.halted is None:
@@ -83,6 +84,10 @@ class Invariants:
         if held and max(held) - min(held) >= LIMITS.window_offsets:
             found.append(f"the window is exceeded: {stream}")
         return found
+
+    def _may_halt(self, reason: str) -> bool:
+        waits = needed_version(reason) == LATER and self._world.later_share > 0
+        return waits or self._world.may_halt
 
     def _unapplied(self, stream: StreamRow) -> list[str]:
         """Offsets behind the frontier whose lane is not past them."""

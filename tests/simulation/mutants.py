@@ -18,12 +18,13 @@ from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
 from notify.domain import plan as plans
 from notify.domain import stream as streams
-from notify.domain.decide import Decision
+from notify.domain.decide import Decision, writes
 from notify.domain.digest import Expected
 from notify.domain.patch import compose
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, LogFacts, StreamRow
+from notify.domain.update import Newer, Unreadable, Update, read
 from notify.domain.window import Batch, Lane, Window
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
 from tests.simulation.kafka import SimLog
@@ -283,6 +284,27 @@ def _the_last_message_is_not_compared(patch: pytest.MonkeyPatch) -> None:
 @_mutant("deaf-for-ever", "the log is opened again if a partition is not read", {"deafen": 1})
 def _deaf_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bridge, "check_reading", lambda self: None)
+
+
+@_mutant("later-release-decided", "nothing is decided of a message of a later release")
+def _messages_of_a_later_release_are_decided(patch: pytest.MonkeyPatch) -> None:
+    def known(value: bytes | None, *, reads: int) -> Update | Unreadable:
+        content = read(value, reads=reads)
+        return Unreadable(content.error) if isinstance(content, Newer) else content
+
+    patch.setattr("ingest.held.read", known)
+
+
+@_mutant("upgrade-not-noticed", "a halt for an upgrade ends at a bridge of the later release")
+def _the_upgrade_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Bridge, "_ends_halt", lambda self, reason: False)
+
+
+@_mutant("later-plan-disagrees", "what a later release planned halts the stream until the upgrade")
+def _what_a_later_release_planned_disagrees(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Memory, "_writes", lambda self, message, decision: writes(message.content, decision)
+    )
 
 
 @_mutant("lanes-change-undrained", "a stream drains before its lane count changes")

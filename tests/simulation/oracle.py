@@ -21,6 +21,7 @@ from notify.domain.repeats import SeenKey, key_of
 from notify.domain.stream import StreamRow
 from notify.domain.update import Update, read
 from tests.fakes import State, Tables
+from tests.simulation.traffic import LATER
 from tests.simulation.workers import KILLER, POISON
 from tests.simulation.world import World
 
@@ -50,7 +51,7 @@ class Replay:
         given_up: Callable[[str, str], bool],
     ) -> None:
         """Decide one message, and apply at once those of its writes that were not given up."""
-        update = read(message.value)
+        update = read(message.value, reads=LATER)
         is_routed = not isinstance(update, Update) or routed(update.app)
         counted = key_of(update)
         repeated = counted in self.seen and self.seen[counted] > now - seen_ms

@@ -12,11 +12,14 @@ from notify.domain.update import (
     TOKEN,
     UPDATE,
     USER,
+    VERSION,
     Update,
     encode,
 )
 from tests.simulation.workers import KILLER, POISON
 
+#: The `v` of the later release.
+LATER = 2
 APPS = [f"00000000-0000-0000-0000-00000000a00{n}" for n in range(3)]
 #: Kinds, labels and names of aliases.
 NAMES = [
@@ -36,6 +39,11 @@ def message(rng: random.Random, at: int, *, poison: bool, partitions: int) -> tu
     if dice < 0.04:
         return rng.randrange(partitions), encode(update)
     return partition, encode(update)
+
+
+def of_later_release(value: bytes) -> bytes:
+    """The same update as a web process of the later release would write it; nonsense stays nonsense."""
+    return value.replace(b'{"v":%d,' % VERSION, b'{"v":%d,' % LATER, 1)
 
 
 def _update(rng: random.Random, at: int, *, poison: bool) -> Update:

@@ -15,12 +15,12 @@ from ingest.held import Limits
 from ingest.ports import LedgerAway
 from notify.domain.digest import Digests, Expected
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.stream import Position, StreamRow, fit
+from notify.domain.stream import Position, StreamRow, fit, needed_version
 from notify.domain.update import LABELS
 from tests.fakes import MemoryDatabase, MemoryLedger, Tables
 from tests.simulation import traffic
 from tests.simulation.kafka import Partition, SimLog, Topic
-from tests.simulation.traffic import APPS, RECORDS
+from tests.simulation.traffic import APPS, LATER, RECORDS
 from tests.simulation.workers import SimDispatcher, Stalled, Task, work
 
 LIMITS = Limits(
@@ -35,6 +35,10 @@ LIMITS = Limits(
     hot_records=4,
     unread_after_ms=1_000,
 )
+#: The share of updates that web writes as the later release does; most seeds have one release only.
+LATER_SHARES = (0, 0, 0, 0.1)
+#: Makes other dice of a seed than those of everything else.
+RELEASES = 0x5DEECE66D
 BRIDGES_MAX = 3
 LANES = 3
 #: Commits that PostgreSQL may lose at once.
@@ -80,6 +84,9 @@ class World:
         #: The share of policy versions that end by themselves. An edit waits for the disk, so nothing
         #: before it is lost; an end is how decisions that were lost come back different.
         self.expiring = self.rng.choice((0.1, 0.3, 0.9))
+        #: Dice of their own, so that a schedule is else the same as with one release.
+        self.releases = random.Random(seed ^ RELEASES)
+        self.later_share = self.releases.choice(LATER_SHARES)
         self.clock = SimClock(self)
         self.db = MemoryDatabase(partitions=partitions, seen_ms=SEEN_MS, without=without)
         self.topics: dict[str, list[Partition]] = {}
@@ -102,6 +109,7 @@ class World:
     def begin(self, number: int) -> None:
         """The step's own dice."""
         self.rng.seed(self.seed * 1_000_003 + number)
+        self.releases.seed(self.seed * 1_000_003 + number ^ RELEASES)
 
     def chance(self, share: float) -> bool:
         """Whether a fault strikes here."""
@@ -145,13 +153,17 @@ class World:
     # -- bridges and the group -------------------------------------------------------------------
 
     def start_bridge(self) -> None:
+        """One of the later release, or of the one before, which must wait for its messages."""
         if len(self.bridges) == BRIDGES_MAX:
             return
+        is_one = self.later_share == 0 or not self.faults
+        is_later = is_one or self.releases.random() < 0.5
+        limits = replace(LIMITS, reads=LATER if is_later else LATER - 1)
         log = SimLog(self)
         ledger = MemoryLedger(
             self.db, before_commit=self._before_commit, after_commit=self._after_commit
         )
-        self.bridges.append((Bridge(log, ledger, SimDispatcher(self), self.clock, LIMITS), log))
+        self.bridges.append((Bridge(log, ledger, SimDispatcher(self), self.clock, limits), log))
         self.rebalance()
 
     def kill_bridge(self) -> None:
@@ -226,11 +238,13 @@ class World:
     # -- Kafka -----------------------------------------------------------------------------------
 
     def produce(self) -> None:
-        """Web accepts an update; rarely another producer writes nonsense."""
+        """Web of one release or the other accepts an update; rarely another producer writes nonsense."""
         logs = self.topic.partitions
         partition, value = traffic.message(
             self.rng, 1_000 + self.clock.now, poison=self.poison, partitions=len(logs)
         )
+        if self.releases.random() < self.later_share:
+            value = traffic.of_later_release(value)
         hole = self.rng.randint(1, 40) if self.rng.random() < 0.06 else 0
         logs[partition].append(value, hole=hole)
 
@@ -333,6 +347,8 @@ class World:
         for stream in halted:
             if stream.partition in self.cut_logs:
                 continue  # the reason says to restore the messages first
+            if needed_version(stream.halted or "") is not None:
+                continue  # the reason says to upgrade the bridges
             log = self.topic.partitions[stream.partition]
             if log.start > stream.frontier:
                 self._move(stream, log)
@@ -418,13 +434,14 @@ class World:
     # -- the end ---------------------------------------------------------------------------------
 
     def heal(self) -> None:
-        """Faults stop: one bridge, everything answers, the operator has done what there was to do."""
+        """Faults stop: one bridge, of the later release, everything answers, the operator has done what
+        there was to do."""
         self.faults = False
         self.kafka_away = self.redis_away = self.postgres_away = False
         self.close()
         self.stalled.clear()
         self.restore_messages()
-        del self.bridges[1:]
+        self.bridges = [pair for pair in self.bridges if pair[0]._limits.reads == LATER][:1]
         if not self.bridges:
             self.start_bridge()
         self.rebalance()

@@ -1,6 +1,7 @@
 """The bridge's loop over small fakes: what it does about every loss, and that it does it once."""
 
 import itertools
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from ingest.bridge import (
     TIDY_EVERY_MS,
     Bridge,
 )
-from ingest.held import Limits
+from ingest.held import DEAD_LETTERS_MIN, Limits
 from ingest.ports import (
     DispatcherAway,
     Fetched,
@@ -39,7 +40,7 @@ from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
 from notify.domain.policy import Policy, Skip
 from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
+from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow, upgrade_reason
 from notify.domain.update import Update, encode
 from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
 from workers.apply import Segment, apply_merged
@@ -874,6 +875,114 @@ def test_messages_that_took_the_offsets_of_planned_ones_halt_their_stream() -> N
     assert "from offset 0 on the log holds other messages" in (world.stream().halted or "")
     assert world.dispatcher.sent == []
     assert world.counts() == {RECORDS[0]: 1}
+
+
+LATER = b'{"v":2,"new":"field"}'
+
+
+def test_a_message_of_a_later_release_halts_its_stream_after_all_before_it() -> None:
+    world = _live()
+    world.produce(RECORDS[0])
+    world.log.messages[0].append(LATER)
+    world.produce(RECORDS[1])
+    world.step(2)
+    assert world.stream().halted is None
+    world.work()
+    world.step(2, pass_ms=IDLE_TICK_MS)
+    reason = world.stream().halted or ""
+    assert "the message at offset 1 has v 2, this bridge reads v up to 1" in reason
+    assert (world.stream().frontier, world.stream().planned) == (1, 1)
+    assert world.counts() == {RECORDS[0]: 1}
+    assert world.db.tables.dead == []
+    world.step(4, pass_ms=HALTED_RETRY_MS)
+    assert world.stream().halted == reason
+    assert world.ledger.loads == [1]
+
+
+def test_a_halt_for_a_version_ends_by_itself_at_a_bridge_that_reads_it() -> None:
+    world = World(limits=replace(LIMITS, reads=2))
+    world.produce(RECORDS[0])
+    value = json.loads(world.log.messages[0].pop() or b"") | {"v": 2}
+    world.log.messages[0].append(json.dumps(value).encode())
+    world.change(halted=upgrade_reason(0, 2, reads=1))
+    world.ledger.away = True
+    world.step()
+    assert world.stream().halted is not None
+    world.ledger.away = False
+    world.step(3, pass_ms=LOAD_RETRY_MAX_MS)
+    world.work()
+    assert world.stream().halted is None
+    assert world.counts() == {RECORDS[0]: 1}
+
+
+@pytest.mark.parametrize("reason", [upgrade_reason(0, 3, reads=1), "why"])
+def test_another_halt_does_not_end_by_itself(reason: str) -> None:
+    world = World(limits=replace(LIMITS, reads=2))
+    world.change(halted=reason)
+    world.step(4, pass_ms=HALTED_RETRY_MS)
+    assert world.stream().halted == reason
+    assert world.ledger.loads == []
+
+
+def test_a_message_that_a_later_release_planned_halts_its_stream() -> None:
+    world = World()
+    world.log.messages[0].append(LATER)
+    world.change(planned=1)
+    world.step(2)
+    assert "needs an upgrade: the message at offset 0 has v 2" in (world.stream().halted or "")
+    assert world.dispatcher.sent == []
+
+
+def _undecidable(n: int, *, dead: int = 0, frontier: int = 0) -> World:
+    """A live world with so many dead letters, before n messages that no bridge can read."""
+    limits = replace(LIMITS, window_offsets=100, chunk_messages=50)
+    world = World(limits=limits)
+    world.change(planned=frontier, frontier=frontier)
+    world.db.tables.lanes[1, 0] = LaneRow(frontier - 1)
+    world.log.messages[0] += [b"{"] * frontier
+    world.db.tables.dead += [(1, offset, None, None) for offset in range(dead)]
+    world.step(2)
+    world.log.messages[0] += [b"{"] * n
+    world.step()
+    return world
+
+
+@pytest.mark.parametrize("n", [DEAD_LETTERS_MIN, DEAD_LETTERS_MIN + 1])
+def test_more_dead_letters_than_a_window_may_have_halt_the_stream(n: int) -> None:
+    world = _undecidable(n)
+    reason = world.stream().halted
+    if n == DEAD_LETTERS_MIN:
+        assert reason is None
+        assert len(world.db.tables.dead) == world.stream().planned == n
+    else:
+        assert "more than 20 dead letters in the window, 21 of them at offsets 0 to 20" in str(
+            reason
+        )
+        assert "`manage.py stream resume 0`" in str(reason)
+        assert world.db.tables.dead == []
+        assert world.stream().planned == 0
+
+
+def test_dead_letters_behind_the_frontier_do_not_count() -> None:
+    assert _undecidable(DEAD_LETTERS_MIN, dead=5, frontier=5).stream().halted is None
+    assert _undecidable(DEAD_LETTERS_MIN, dead=6, frontier=5).stream().halted is not None
+
+
+def test_dead_letters_of_before_halt_no_chunk_that_has_none() -> None:
+    world = _undecidable(0, dead=100)
+    world.produce(RECORDS[0])
+    world.step()
+    assert (world.stream().halted, world.stream().planned) == (None, 1)
+
+
+def test_a_stream_with_too_many_dead_letters_leaves_the_others_alone() -> None:
+    world = World(partitions=2, limits=replace(LIMITS, window_offsets=100, chunk_messages=50))
+    world.step(2)
+    world.log.messages[0] += [b"{"] * (DEAD_LETTERS_MIN + 1)
+    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.step()
+    assert world.stream(1).halted is not None
+    assert (world.stream(2).halted, world.stream(2).planned) == (None, 1)
 
 
 def test_a_halt_that_cannot_be_written_is_tried_again() -> None:

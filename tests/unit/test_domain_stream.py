@@ -6,7 +6,16 @@ import pytest
 
 from notify.domain.decide import Write
 from notify.domain.patch import SET, Patch
-from notify.domain.stream import LaneRow, LogFacts, StreamRow, halt_reason, tick_surprise
+from notify.domain.stream import (
+    LaneRow,
+    LogFacts,
+    StreamRow,
+    halt_reason,
+    needed_version,
+    replaced_reason,
+    tick_surprise,
+    upgrade_reason,
+)
 from notify.domain.window import ONE_AT_A_TIME, Lane, Window
 
 STREAM = StreamRow(
@@ -19,6 +28,15 @@ WRITE = Write(NIL, NIL, Patch(False, {"tags.a": (SET, 1)}))
 
 def test_a_log_that_fits_exactly_is_the_one() -> None:
     assert halt_reason(STREAM, FACTS, partitions_stored=4) is None
+
+
+def test_a_halt_for_an_upgrade_says_which_version_it_waits_for() -> None:
+    reason = upgrade_reason(40, 12, reads=3)
+    assert "at offset 40 has v 12, this bridge reads v up to 3" in reason
+    assert "goes on by itself" in reason
+    assert needed_version(reason) == 12
+    assert needed_version(replaced_reason(40)) is None
+    assert needed_version(f"why: {reason}") is None
 
 
 def test_more_partitions_than_stored_are_no_reason_to_halt() -> None:

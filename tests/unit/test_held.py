@@ -11,7 +11,7 @@ from notify.domain import digest as digests
 from notify.domain import plan as plans
 from notify.domain.decide import Decision, Write
 from notify.domain.digest import Last
-from notify.domain.errors import PlanUnreadable, ReplayDisagrees
+from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
 from notify.domain.links import Links
 from notify.domain.patch import Patch
 from notify.domain.policy import Policy
@@ -150,6 +150,52 @@ def test_a_last_message_from_before_an_older_bridge_planned_on_is_forgotten() ->
 def test_a_message_that_does_not_fit_its_decision_disagrees() -> None:
     with pytest.raises(ReplayDisagrees, match="not JSON"):
         _memory(planned=1).take(_fetched(0, value=b"{"))
+
+
+LATER = b'{"v":2}'
+
+
+def test_a_message_that_a_later_release_decided_needs_an_upgrade() -> None:
+    with pytest.raises(NeedsUpgrade, match="at offset 3 has v 2, this bridge reads v up to 1"):
+        _memory(planned=4, frontier=3).take(_fetched(3, value=LATER))
+
+
+def test_a_message_of_a_later_release_that_writes_nothing_needs_none() -> None:
+    """An older bridge took it for malformed, or a later one skipped it."""
+    plan = [PlanRow(0, 1, plans.encode(0, {0: Decision(own=False)}))]
+    memory = _memory(planned=1, plan=plan)
+    memory.take(_fetched(0, value=LATER))
+    assert memory.window.frontier(1) == 1
+
+
+def test_a_message_of_a_later_release_is_in_no_chunk_and_leaves_no_room() -> None:
+    memory = _live(0, position=3)
+    memory.take([*_fetched(1, value=LATER), *_fetched(2)])
+    messages, end = memory.next_chunk(LIMITS)
+    assert ([message.offset for message in messages], end) == ([0], 1)
+    _commit_next(memory)
+    assert not memory.room(LIMITS)
+    assert memory.next_chunk(LIMITS) == ([], 1)
+
+
+def test_a_stream_waits_for_an_upgrade_once_all_before_is_applied() -> None:
+    memory = _live(0, position=1)
+    assert memory.waits_for_upgrade() is None
+    memory.take(_fetched(1, value=LATER))
+    assert memory.waits_for_upgrade() is None
+    _commit_next(memory)
+    assert memory.waits_for_upgrade() is None
+    memory.stream = memory.stream.at(frontier=1, planned=1)
+    assert "at offset 1 has v 2" in (memory.waits_for_upgrade() or "")
+
+
+def test_without_a_message_nothing_waits_for_an_upgrade() -> None:
+    assert _memory().waits_for_upgrade() is None
+
+
+@pytest.mark.parametrize(("window", "most"), [(10, 20), (2_000, 20), (2_100, 21), (20_000, 200)])
+def test_dead_letters_are_bounded_by_the_window(window: int, most: int) -> None:
+    assert Limits(window_offsets=window).dead_letters_max == most
 
 
 def test_a_message_decided_malformed_may_be_read_since() -> None:

@@ -27,8 +27,6 @@ from notify.celery import app as celery_app
 from notify.models import Topic
 from notify.probes import Progress
 
-#: Dead letters at or after the frontier past which a stream halts: this many, or 1 % of the window.
-DEAD_LETTERS_MAX: Final = 20
 #: A round takes at least so long, unless whole chunks wait: ticks are few, and each finds some work.
 ROUND_MS: Final = 10
 POLL_MS: Final = 20
@@ -91,12 +89,10 @@ class Command(BaseCommand):
         log = _retried(lambda: _log(topic_facts, ticks), stopped)
         if log is None:
             return
-        dispatcher = CeleryDispatcher(
-            celery_app,
-            dead_letters_max=max(DEAD_LETTERS_MAX, settings.NOTIFY_WINDOW_OFFSETS // 100),
-        )
+        limits = _limits()
+        dispatcher = CeleryDispatcher(celery_app, dead_letters_max=limits.dead_letters_max)
         ledger = PostgresLedger(ticks)
-        bridge = Bridge(log, ledger, dispatcher, SystemClock(), _limits())
+        bridge = Bridge(log, ledger, dispatcher, SystemClock(), limits)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         logs.get().info("bridge_started")

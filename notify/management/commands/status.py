@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from notify.domain.stream import needed_version
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand
 from notify.management.status import (
@@ -102,7 +103,9 @@ def _troubles(status: Status) -> Iterator[str]:
     partitions: dict[str, list[int]] = {}
     for each in status.partitions:
         if each.state == HALTED:
-            why = f"halted: {each.halted}. When the cause is gone: `manage.py stream resume`."
+            why = f"halted: {each.halted}."
+            if needed_version(each.halted or "") is None:
+                why += " When the cause is gone: `manage.py stream resume`."
         elif each.state == STALLED:
             why = (
                 "stalled, no bridge ticks. Does one run (`manage.py bridge`), and what does its "
