@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -101,10 +102,15 @@ def _demo_app(stack: Stack, known: DemoApp | None) -> DemoApp:
 
 
 def start_web(
-    stack: Stack, name: str = "web", *, port: int = 0, env: Mapping[str, str] | None = None
+    stack: Stack,
+    name: str = "web",
+    *,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    code: Path = ROOT,
 ) -> str:
     """Starts Granian, on the stack's port if none is given, and returns its URL; it may not answer
-    yet."""
+    yet. `code`, here and below, is the checkout that the process runs."""
     port = port or stack.port(name)
     stack.spawn(
         name,
@@ -116,18 +122,25 @@ def start_web(
             *("--http", "1", "--no-ws"),
         ],
         env=env,
+        code=code,
     )
     return f"http://127.0.0.1:{port}"
 
 
 def start_bridge(
-    stack: Stack, name: str = "bridge", *, env: Mapping[str, str] | None = None
+    stack: Stack,
+    name: str = "bridge",
+    *,
+    env: Mapping[str, str] | None = None,
+    code: Path = ROOT,
 ) -> Child:
     """Starts one more bridge of the consumer group."""
-    return stack.spawn(name, [PYTHON, "manage.py", "bridge"], env=env)
+    return stack.spawn(name, [PYTHON, "manage.py", "bridge"], env=env, code=code)
 
 
-def start_worker(stack: Stack, name: str, *, env: Mapping[str, str] | None = None) -> Child:
+def start_worker(
+    stack: Stack, name: str, *, env: Mapping[str, str] | None = None, code: Path = ROOT
+) -> Child:
     """Starts a Celery worker of one process that serves every lane."""
     return stack.spawn(
         name,
@@ -136,6 +149,7 @@ def start_worker(stack: Stack, name: str, *, env: Mapping[str, str] | None = Non
             *("--concurrency", "1", "--hostname", f"{name}@%h"),
         ],
         env=env,
+        code=code,
     )
 
 

@@ -127,13 +127,19 @@ class Stack:
         return cluster[0].url
 
     def spawn(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        code: Path = ROOT,
     ) -> Child:
-        """Starts a process in the checkout, with `env` on top of the stack's own.
+        """Starts a process in the checkout, or in another one, with `env` on top of the stack's own.
 
         Raises DevstackError where one of that name runs.
         """
-        return self.start(name, Launch(argv, self.env | dict(env or {}), self.log(name)))
+        launch = Launch(argv, self.env | dict(env or {}), self.log(name), code)
+        return self.start(name, launch)
 
     def start(self, name: str, launch: Launch) -> Child:
         """As `spawn`, in every detail as the launch says."""

@@ -1,6 +1,7 @@
-"""`python -m tests.prepare`: what `devstack.product.prepare` does to a new stack, in one process.
+"""`python tests/prepare.py`: what `devstack.product.prepare` does to a new stack, in one process.
 
-It prints the app as JSON. Tests start many stacks, and product.prepare starts Django five times for each.
+It prints the app as JSON. PYTHONPATH names the checkout whose code it runs. Tests start many stacks, and
+product.prepare starts Django five times for each.
 """
 
 import io

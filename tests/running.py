@@ -9,16 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, LiteralString
+from typing import Any, Literal, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from kafka import KafkaProducer
+from psycopg import sql
 
 from devstack import ROOT, product
 from devstack.stack import Stack
 from notify.domain.lanes import partition_of
 from notify.domain.update import Update, encode
+from notify.topic import Topics
 
 PARTITIONS = 4
 
@@ -74,6 +76,24 @@ class Running:
             ),
             timeout_s=timeout_s,
         )
+
+    def wait_drained(self, *, timeout_s: float = 60) -> None:
+        """Wait until every message that the topic has now is applied."""
+        self._wait_past("frontier", timeout_s=timeout_s)
+
+    def wait_planned(self, *, timeout_s: float = 60) -> None:
+        """Wait until every message that the topic has now is decided."""
+        self._wait_past("planned", timeout_s=timeout_s)
+
+    def _wait_past(self, column: Literal["frontier", "planned"], *, timeout_s: float) -> None:
+        with Topics(self.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(",")) as topics:
+            logs = topics.extents(self.topic, range(PARTITIONS))
+        stands = sql.SQL("SELECT partition, {} FROM stream").format(sql.Identifier(column))
+
+        def is_past() -> bool:
+            return all(at >= logs[partition].end for partition, at in self.sql.execute(stands))
+
+        self.wait(f"{column} at the log's ends", is_past, timeout_s=timeout_s)
 
     def wait_settled(self) -> None:
         """Wait until bridges tick every stream."""
@@ -137,8 +157,10 @@ def running(
     *,
     environ: Mapping[str, str] = MappingProxyType({}),
     own: Collection[str] = (),
+    code: Path = ROOT,
 ) -> Iterator[Running]:
-    """A prepared stack on the services of the environment, gone at the end. `environ` is added.
+    """A prepared stack on the services of the environment, gone at the end. `environ` is added. `code`
+    is the checkout whose migrations and commands prepare it.
 
     `own` names variables of services that it starts for itself: what the test does to such a service
     (it fills it up, or empties it) reaches no other test.
@@ -159,7 +181,7 @@ def running(
         with Stack(directory, environ=given, say=lambda line: None) as stack:
             product.configure(stack)
             stack.start_services()
-            run = Running(stack, _prepare(stack))
+            run = Running(stack, _prepare(stack, code))
             try:
                 yield run
             finally:
@@ -169,12 +191,12 @@ def running(
             admin.execute(f'DROP DATABASE "{namespace}" WITH (FORCE)')
 
 
-def _prepare(stack: Stack) -> product.DemoApp:
+def _prepare(stack: Stack, code: Path) -> product.DemoApp:
     """Raises CalledProcessError where it fails; its output is in the test's."""
     done = subprocess.run(
-        [product.PYTHON, "-m", "tests.prepare"],
-        cwd=ROOT,
-        env=stack.env,
+        [product.PYTHON, ROOT / "tests" / "prepare.py"],
+        cwd=code,
+        env=stack.env | {"PYTHONPATH": str(code)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -79,7 +79,8 @@ class Serial:
         message, body = wire.read(value), value or b""
         self._taken = (offset, body)
         if message is None:
-            self._state.dead[Dead(self._partition, offset, "malformed", None, None, body)] += 1
+            kept = body[: 32 * 1024]
+            self._state.dead[Dead(self._partition, offset, "malformed", None, None, kept)] += 1
             return
         app, record, op, only = _head(message)
         if crc32(UUID(app).bytes) % self._partitions != self._partition:

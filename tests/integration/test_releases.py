@@ -1,0 +1,190 @@
+"""Processes of two releases side by side, as during an upgrade and a rollback: nothing is lost."""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from devstack import ROOT, product
+from devstack.oracle.compare import compare
+from devstack.services import DevstackError
+from tests import releases
+from tests.acceptance.random_traffic import Customer, Device, World
+from tests.acceptance.senders import Client
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+
+BEFORE, THIS, NEXT = "before", "this", "next"
+WEB, BRIDGE, WORKER = "web", "bridge", "worker"
+BATCH, BATCHES, DEVICES = 100, 6, 2
+#: A bridge that is told to stop does not wait for batches in flight: no worker may be there.
+ENVIRON: Final = {"NOTIFY_DRAIN_MS": "0"}
+
+
+@dataclass
+class Deployment:
+    """One process of each kind, each of some release."""
+
+    run: Running
+    code: Mapping[str, Path]
+    releases: dict[str, str] = field(default_factory=dict)
+    web_url: str = ""
+    accepted: int = 0
+
+    def __post_init__(self) -> None:
+        made = json.loads(product.manage(self.run.stack, "app", "create", "Another", "--json"))
+        customers = [
+            Customer(self.run.app.app_id, self.run.app.key),
+            Customer(made["id"], made["key"]),
+        ]
+        self._dice = random.Random(7)
+        self._world = World(customers, 7)
+
+    def deploy(self, kind: str, release: str) -> None:
+        """Stop the process of this kind, start that of the release, and wait until it works."""
+        self.stop(kind)
+        self.releases[kind] = release
+        stack, name, code = self.run.stack, f"{kind}-{release}", self.code[release]
+        if kind == WEB:
+            self.web_url = product.start_web(stack, name, code=code)
+            self.run.wait(name, lambda: product.answers(f"{self.web_url}/healthz/ready"))
+        elif kind == BRIDGE:
+            product.start_bridge(stack, name, code=code)
+        else:
+            product.start_worker(stack, name, code=code)
+
+    def deploy_in_flight(self, release: str) -> None:
+        """Deploy the bridge between plan and apply: it goes on with what the one before has planned."""
+        worker = self.releases[WORKER]
+        self.stop(WORKER)
+        self.send()
+        self.run.wait_planned()
+        assert self.run.rows("SELECT 1 FROM plan")
+        self.deploy(BRIDGE, release)
+        self.deploy(WORKER, worker)
+
+    def stop(self, kind: str) -> None:
+        """Stop the process of this kind, if there is one."""
+        if kind in self.releases:
+            self.run.stack.remove(f"{kind}-{self.releases.pop(kind)}")
+
+    def send(self) -> None:
+        """Have web accept batches of servers and the calls of some SDKs."""
+        client = Client(self.web_url)
+        try:
+            for _ in range(BATCHES):
+                customer, items = self._world.batch(self._dice, BATCH)
+                path = f"/apps/{customer.app}/batch"
+                answer = client.call("POST", path, {"updates": items}, key=customer.key)
+                assert answer["rejected"] == 0, answer
+                self.accepted += answer["accepted"]
+            for customer in self._world.customers * DEVICES:
+                Device(customer.app, self._dice, client.call).live()
+        finally:
+            client.close()
+
+    def assert_all_applied(self) -> None:
+        """Every accepted update is a row, once and in order; nothing was listed as dead or halted."""
+        self.run.wait_drained(timeout_s=90)
+        env = self.run.stack.env
+        report = compare(env["DATABASE_URL"], env["KAFKA_BOOTSTRAP_SERVERS"], self.run.topic)
+        assert report.equal, str(report)
+        assert report.messages >= self.accepted
+        assert self.run.rows("SELECT error FROM dead_letter") == []
+        assert self.run.rows("SELECT halted FROM stream WHERE halted IS NOT NULL") == []
+        assert self.run.events("housekeeping_failed", "view_failed") == []
+
+
+def _is_digested(run: Running) -> bool:
+    """Whether it was a bridge of this release, not of the one before, that planned last."""
+    ((found,),) = run.rows("SELECT bool_or(last_planned = planned AND planned > 0) FROM stream")
+    return bool(found)
+
+
+def test_the_release_before_runs_beside_this_one_both_ways(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path, namespace: str
+) -> None:
+    """An upgrade and a rollback in the order of docs/operations.md; and web before all others."""
+    before = releases.before(tmp_path / "before")
+    with running(tmp_path / "stack", namespace, environ=ENVIRON, code=before) as run:
+        fleet = Deployment(run, {BEFORE: before, THIS: ROOT})
+        for kind in (WORKER, BRIDGE, WEB):
+            fleet.deploy(kind, BEFORE)
+        fleet.send()
+        run.wait_drained()
+        product.manage(run.stack, "migrate", "--no-input")
+        for kind, release in (
+            (WEB, THIS),  # beside a bridge and a worker of the release before
+            (WEB, BEFORE),
+            (WORKER, THIS),
+            (BRIDGE, THIS),  # and a worker, beside web of the release before
+            (WEB, THIS),
+            (WEB, BEFORE),  # the rollback
+            (BRIDGE, BEFORE),
+            (WORKER, BEFORE),
+            (BRIDGE, THIS),
+        ):
+            if kind == BRIDGE:
+                fleet.deploy_in_flight(release)
+            else:
+                fleet.deploy(kind, release)
+            fleet.send()
+            run.wait_drained(timeout_s=90)
+            assert _is_digested(run) is (fleet.releases[BRIDGE] == THIS)
+        fleet.assert_all_applied()
+
+
+RECORD: Final = "0d000000-0000-4000-8000-000000000001"
+HALTED: Final = "SELECT frontier, planned FROM stream WHERE halted LIKE 'needs an upgrade:%%'"
+
+
+def _count(fleet: Deployment, times: int) -> None:
+    """Add so often one session to the record."""
+    client, app = Client(fleet.web_url), fleet.run.app
+    items = [{"record": RECORD, "counters": {"session_count": 1}}] * times
+    client.call("POST", f"/apps/{app.app_id}/batch", {"updates": items}, key=app.key)
+    client.close()
+
+
+def _counted(run: Running) -> int:
+    found = run.rows("SELECT session_count FROM record WHERE id = %s", RECORD)
+    return int(found[0][0]) if found else 0
+
+
+def test_updates_of_the_next_release_wait_for_a_bridge_that_reads_them(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path, namespace: str
+) -> None:
+    following = releases.following(tmp_path / "next")
+    with running(tmp_path / "stack", namespace, environ=ENVIRON) as run:
+        fleet = Deployment(run, {THIS: ROOT, NEXT: following})
+        for kind in (WORKER, BRIDGE, WEB):
+            fleet.deploy(kind, THIS)
+        _count(fleet, 3)
+        fleet.deploy(WEB, NEXT)
+        _count(fleet, 5)
+        run.wait("the halt", lambda: bool(run.rows(HALTED)))
+        ((frontier, planned),) = run.rows(HALTED)
+        assert (_counted(run), frontier) == (3, planned)
+        with pytest.raises(DevstackError, match=r"halted: needs an\s+upgrade"):
+            product.manage(run.stack, "status")
+
+        fleet.deploy(BRIDGE, NEXT)
+        run.wait_drained()
+        assert _counted(run) == 8
+
+        fleet.stop(WORKER)
+        _count(fleet, 7)
+        run.wait_planned()
+        fleet.deploy(BRIDGE, THIS)
+        run.wait("the halt", lambda: bool(run.rows(HALTED)))
+        fleet.deploy(WORKER, THIS)
+        fleet.deploy(BRIDGE, NEXT)
+        run.wait_drained()
+        assert _counted(run) == 15
+        assert run.rows("SELECT halted FROM stream WHERE halted IS NOT NULL") == []
+        assert run.rows("SELECT error FROM dead_letter") == []
