@@ -55,8 +55,8 @@ def apply(
     **kwargs: Any,
 ) -> None:
     """Apply one lane's merged batches. A bridge of the release before does not send `fields`."""
-    parts = _segments(v, segments)
-    _check_fields(wire.fields(json.loads(rows)) if fields is None else fields)
+    _check(lane, v, wire.fields(json.loads(rows)) if fields is None else fields)
+    parts = [Segment(*each) for each in segments]
     with _Report(lane, parts, attempt) as report:
         report.outcomes = apply_merged(_lanes(), lane, parts, rows=rows, attempt=attempt)
 
@@ -73,8 +73,8 @@ def isolate(
     **kwargs: Any,
 ) -> None:
     """Apply one stream's unmerged batch, listing what PostgreSQL refuses."""
-    (segment,) = parts = _segments(v, segments)
-    _check_fields(wire.fields(row for _, row, _ in originals))
+    _check(lane, v, wire.fields(row for _, row, _ in originals))
+    (segment,) = parts = [Segment(*each) for each in segments]
     with _Report(lane, parts, attempt) as report:
         outcome = apply_isolated(
             _lanes(),
@@ -87,23 +87,18 @@ def isolate(
         report.outcomes = {segment.stream: outcome}
 
 
-def _segments(version: int, segments: Wire) -> list[Segment]:
+def _check(lane: int, version: object, fields: Iterable[str]) -> None:
+    """Raises UnknownWire for a task of which this worker would do something else, or less."""
+    unknown = set(fields) - wire.FIELDS
     if type(version) is not int or version not in wire.WIRE_VERSIONS:
         taken = f"{wire.WIRE_VERSIONS[0]} to {wire.WIRE_VERSIONS[-1]}"
-        raise UnknownWire(
-            f"the task has v {version!r:.20}, this worker takes {taken}: upgrade the workers. "
-            "The bridge sends the task again"
-        )
-    return [Segment(*fields) for fields in segments]
-
-
-def _check_fields(fields: Iterable[str]) -> None:
-    unknown = set(fields) - wire.FIELDS
-    if unknown:
-        raise UnknownWire(
-            f"the task's rows have {min(unknown)!r:.50}, which this worker cannot apply: upgrade the "
-            "workers. The bridge sends the task again"
-        )
+        why = f"the task has v {version!r:.20}, this worker takes {taken}"
+    elif unknown:
+        why = f"the task's rows have {min(unknown)!r:.50}, which this worker cannot apply"
+    else:
+        return
+    logs.get().error("task_refused", lane=lane, error=f"{why}: upgrade the workers")
+    raise UnknownWire(f"{why}: upgrade the workers. The bridge sends the task again")
 
 
 class _Report:

@@ -80,7 +80,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     note = (
         "Updates that could not be applied: the newest 1,000 that match. All others went on. One "
         "dead letter is one write: its replay reaches only that record, and lands as its newest "
-        "update."
+        "update. A malformed one that can be read by now is sent whole."
     )
     change_form_template = "admin/notify/dead_letter.html"
     actions = ("replay_many", "delete_many")  # type: ignore[assignment] # the other lists have none

@@ -23,6 +23,7 @@ from notify.domain import plan as plans
 from notify.domain.decide import Decision
 from notify.domain.lanes import lane_of
 from notify.domain.patch import SET, Patch
+from notify.domain.stream import upgrade_reason
 from notify.domain.update import Update, encode
 from notify.keys import digest_of
 from notify.management import exit_codes
@@ -430,6 +431,18 @@ class TestStatus:
         assert "Partition 0: halted: bad deploy" in text
         assert "Lanes behind: unknown for partition 0" in text
         assert "4 to 2" in text
+
+    @REFUSED_SOCKETS
+    def test_only_a_halt_that_an_operator_ends_says_how_to_resume(
+        self, no_kafka: None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        streams_for(uuid.uuid4(), halted="bad deploy")
+        text = run("status", code=exit_codes.AWAY, capsys=capsys)
+        assert "When the cause is gone: `manage.py stream resume`" in " ".join(text.split())
+        Stream.objects.update(halted=upgrade_reason(7, 2, reads=1))
+        text = " ".join(run("status", code=exit_codes.AWAY, capsys=capsys).split())
+        assert "Partition 0: halted: needs an upgrade: the message at offset 7 has v 2" in text
+        assert "When the cause is gone" not in text
 
     def test_another_topic_under_the_name_is_told(
         self, topic: str, capsys: pytest.CaptureFixture[str]

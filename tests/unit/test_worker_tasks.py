@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from ingest.dispatch import CeleryDispatcher
 from ingest.ports import Part
@@ -59,11 +60,15 @@ def test_a_task_of_this_release_and_of_the_next_is_applied(
 @BOTH
 @pytest.mark.parametrize("v", [wire.WIRE_VERSION + 2, wire.WIRE_VERSION - 1, True, 1.0, "1", None])
 def test_a_task_of_any_other_version_is_refused(
-    database: MemoryDatabase, run: Any, v: object
+    database: MemoryDatabase, run: Any, v: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = CapturingLogger()
+    monkeypatch.setattr("workers.tasks.logs.get", lambda: said)
     with pytest.raises(UnknownWire, match=r"v .*, this worker takes 1 to 2: upgrade the workers"):
         run(ROW, v=v)
     assert database.tables.records == {}
+    ((level, (event,), fields),) = said.calls
+    assert (level, event, fields["lane"]) == ("error", "task_refused", 0)
 
 
 @BOTH
