@@ -24,6 +24,7 @@ SHARE_NOTHING: Final = (
     "tests/contract/test_lanes.py",
     "tests/integration/test_watch.py",
     "tests/integration/test_redis_security.py",
+    "tests/integration/test_releases.py",
 )
 TESTS: Final = Path(__file__).parent
 #: Collected only where an argument names their folder, or something in it.

@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -137,6 +137,18 @@ def test_the_release_before_runs_beside_this_one_both_ways(
             run.wait_drained(timeout_s=90)
             assert _is_digested(run) is (fleet.releases[BRIDGE] == THIS)
         fleet.assert_all_applied()
+
+
+@pytest.mark.parametrize(("ci", "ends"), [("", pytest.skip), ("true", pytest.fail)])
+def test_a_clone_without_the_history_says_what_to_do(
+    ci: str, ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "BEFORE", "0" * 40)
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(
+        ends.Exception, match=r"commit 0000000, is not in .* `git fetch --unshallow`"
+    ):
+        releases.before(tmp_path)
 
 
 RECORD: Final = "0d000000-0000-4000-8000-000000000001"
