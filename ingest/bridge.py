@@ -438,7 +438,7 @@ class Bridge:
         if end == memory.stream.planned:
             return None
         contents = [message.content for message in messages]
-        return plan_chunk(
+        planned = plan_chunk(
             messages,
             first=memory.stream.planned,
             end=end,
@@ -447,6 +447,8 @@ class Bridge:
             seen=self._seen(tick, contents),
             is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,
         )
+        skipped = memory.refusals.bounded(planned.chunk.skipped, tick.now)
+        return replace(planned, chunk=replace(planned.chunk, skipped=skipped))
 
     @staticmethod
     def _seen(tick: Tick, contents: Sequence[Update | Unreadable]) -> set[SeenKey]:

@@ -11,6 +11,7 @@ from typing import Final
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
 from ingest.ports import Fetched, Loaded, LogEnd, Part
+from ingest.refusals import Refusals
 from notify.domain import plan as plans
 from notify.domain import window as windows
 from notify.domain.decide import OWN_ONLY, Decision, Write, writes
@@ -39,6 +40,7 @@ class Limits:
     hot_records: int = 200
     hot_apps: int = 200
     unread_after_ms: int = 10_000
+    refused_records: int = 200
     #: The highest `v` of a message that this release reads.
     reads: int = READS
 
@@ -77,6 +79,7 @@ class Memory:
     window: Window
     decisions: dict[int, Decision]
     counts: Counts
+    refusals: Refusals
     position: int
     expected: Expected
     reads: int = READS
@@ -111,6 +114,7 @@ class Memory:
                 for offset, decision in plans.decode(row.first, row.decisions).items()
             },
             counts=Counts(stream.id, records=limits.hot_records, apps=limits.hot_apps),
+            refusals=Refusals(limits.refused_records),
             position=expected.first,
             expected=expected,
             reads=limits.reads,

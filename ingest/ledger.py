@@ -22,6 +22,8 @@ from notify.domain.stream import LaneRow, PlanRow, StreamRow
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 LOCK_TIMEOUT_MS: Final = 5_000
+#: Rows of a table that one tidying deletes at most: the bridge waits for it.
+TIDIED_MOST: Final = 20_000
 #: A lost session forgets the policy: after a restore the same version may be another edit.
 _UNREAD: Final = Policy(version=-1)
 
@@ -110,6 +112,8 @@ class PostgresLedger:
         """Ledger.tidy."""
         with self._transaction() as connection:
             _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
+            for name in ("tidy_skipped", "tidy_dead_letters"):
+                _run(connection, name, days=settings.NOTIFY_DROPPED_DAYS, most=TIDIED_MOST)
             for name in (
                 "tidy_hot",
                 "tidy_app_samples",

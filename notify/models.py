@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
 from notify.domain.update import LABELS
@@ -291,7 +291,10 @@ class DeadLetter(models.Model):
 
 
 class Skipped(models.Model):
-    """What one chunk dropped of one record for one reason."""
+    """What one chunk dropped of one record by a rule, or what was refused of it in ten seconds.
+
+    `record` is None where more records were refused than are listed (NOTIFY_REFUSED_RECORDS).
+    """
 
     stream = models.BigIntegerField()
     app = models.UUIDField(null=True)
@@ -302,6 +305,8 @@ class Skipped(models.Model):
     last = models.BigIntegerField()
     n = models.BigIntegerField()
     at = models.DateTimeField(db_default=Now())
+    #: The ten seconds of what was refused; None for what a rule dropped.
+    bucket = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "skipped"
@@ -313,6 +318,12 @@ class Skipped(models.Model):
             models.Index(fields=["app"], name="skipped_app"),
             models.Index(fields=["at"], name="skipped_at"),
         ]
+        constraints = [
+            models.UniqueConstraint(
+                "stream", "app", "reason", "bucket", Coalesce("record", models.Value(uuid.UUID(int=0))),
+                condition=models.Q(bucket__isnull=False), name="skipped_once_a_bucket",
+            )
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"{self.n} of {self.record}"

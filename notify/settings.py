@@ -226,6 +226,11 @@ NOTIFY_HEARTBEAT_MS = env.integer("NOTIFY_HEARTBEAT_MS", 1_000, least=1)
 NOTIFY_HOT_RECORDS = env.integer("NOTIFY_HOT_RECORDS", 200, least=1)
 #: Apps that it counts in the same way.
 NOTIFY_HOT_APPS = env.integer("NOTIFY_HOT_APPS", 200, least=1)
+#: Records of an app, by reason, whose refused links and aliases are listed in ten seconds; what is refused
+#: of others is counted without the record.
+NOTIFY_REFUSED_RECORDS = env.integer("NOTIFY_REFUSED_RECORDS", 200, least=0)
+#: How long skipped updates and dead letters are kept.
+NOTIFY_DROPPED_DAYS = env.integer("NOTIFY_DROPPED_DAYS", 90, least=1)
 NOTIFY_PLAN_LOG_DAYS = env.integer("NOTIFY_PLAN_LOG_DAYS", 30, least=1)
 #: How long a client's message id is remembered, so that its retry adds to no counter; 0 is off.
 NOTIFY_SEEN_HOURS = env.integer("NOTIFY_SEEN_HOURS", 1, most=24)

@@ -174,6 +174,8 @@ def running(
         "NOTIFY_NAMESPACE": namespace,
         "NOTIFY_PARTITIONS": str(PARTITIONS),
         "NOTIFY_RESEND_AFTER_MS": "500",
+        # The oracle names every record.
+        "NOTIFY_REFUSED_RECORDS": "1000000",
         "DJANGO_SETTINGS_MODULE": "notify.settings",
         **environ,
     }

@@ -137,11 +137,19 @@ SELECT * FROM unnest(
 ON CONFLICT (app, parent, label, gen) DO UPDATE SET n = excluded.n
 
 -- :write_skipped
-INSERT INTO skipped (stream, app, record, reason, rule, first, last, n)
-SELECT %(stream)s, * FROM unnest(
+-- What a rule dropped has a row each, since replays count rows; what was refused one for ten seconds.
+INSERT INTO skipped (stream, app, record, reason, rule, first, last, n, bucket)
+SELECT %(stream)s, app, record, reason, rule, first, last, n,
+    CASE WHEN reason <> 'skip_rule'
+        THEN to_timestamp(floor(extract(epoch FROM now()) / 10) * 10) END
+FROM unnest(
     %(apps)s::uuid[], %(records)s::uuid[], %(reasons)s::text[], %(rules)s::bigint[],
     %(firsts)s::bigint[], %(lasts)s::bigint[], %(ns)s::bigint[]
-)
+) AS new (app, record, reason, rule, first, last, n)
+ON CONFLICT (
+    stream, app, reason, bucket, coalesce(record, '00000000-0000-0000-0000-000000000000'::uuid)
+) WHERE bucket IS NOT NULL
+DO UPDATE SET last = excluded.last, n = skipped.n + excluded.n, at = excluded.at
 
 -- :write_skip_counts
 INSERT INTO skip_count (stream, rule, hits, last_at)
@@ -229,6 +237,17 @@ ON CONFLICT (stream, lane) DO UPDATE SET
 
 -- :tidy_plan_log
 DELETE FROM plan_log WHERE at < now() - %(days)s * interval '1 day'
+
+-- :tidy_skipped
+-- The oldest, so many at a time: the bridge waits for it.
+DELETE FROM skipped WHERE id IN (
+    SELECT id FROM skipped WHERE at < now() - %(days)s * interval '1 day' ORDER BY at LIMIT %(most)s
+)
+
+-- :tidy_dead_letters
+DELETE FROM dead_letter WHERE id IN (
+    SELECT id FROM dead_letter WHERE at < now() - %(days)s * interval '1 day' ORDER BY at LIMIT %(most)s
+)
 
 -- :tidy_seen
 SELECT seen_tidy(%(hours)s)

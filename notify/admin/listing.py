@@ -158,6 +158,8 @@ def record_of(app: object, record: UUID | None) -> str:
     """A list's cell: the app's name, and under it the record's UUID in one line."""
     if app is None and record is None:
         return "unreadable"
+    if record is None:
+        return format_html('<span class="n-cell">{}<br>records past the bound</span>', app)
     return format_html(
         '<span class="n-cell">{}<br><code class="n-id">{}</code></span>', app, record
     )

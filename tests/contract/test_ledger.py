@@ -6,7 +6,7 @@ the same tables. Then each condition of the SQL is taken away, and some seed mus
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -28,6 +28,7 @@ from ingest.ports import (
     LaneSample,
     LedgerAway,
     Samples,
+    SkippedRow,
     StreamSample,
     Tick,
 )
@@ -35,6 +36,7 @@ from notify import models
 from notify import postgres as sessions
 from notify.domain import links as linking
 from notify.domain import repeats
+from notify.domain.decide import SKIPPED
 from notify.domain.digest import Last
 from notify.domain.ids import alias_id
 from notify.domain.links import Links
@@ -314,7 +316,9 @@ class Pair:
         skipped = self._rows(
             "stream, app::text, record::text, reason, rule, first, last, n", "skipped ORDER BY id"
         )
-        assert skipped == [(stream, *row) for stream, row in tables.skipped]
+        listed = [(stream, *row) for stream, row in tables.skipped]
+        assert _by_rules(skipped) == _by_rules(listed)
+        assert _refused(skipped) == _refused(listed)
         seen = self._rows(
             "app::text, message::text, (extract(epoch FROM at) * 1000)::bigint", "seen"
         )
@@ -365,6 +369,20 @@ def sql() -> Iterator[Connection]:
 def apps() -> None:
     for app in APPS:
         models.App.objects.create(id=app, name=app)
+
+
+def _by_rules(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [row for row in rows if row[3] == SKIPPED]
+
+
+def _refused(rows: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[int, int, int]]:
+    """What was refused of each record, however many rows say so: first, last, and how often."""
+    found: dict[tuple[Any, ...], tuple[int, int, int]] = {}
+    for *key, first, last, n in rows:
+        if key[3] != SKIPPED:
+            before = found.get(tuple(key), (first, last, 0))
+            found[tuple(key)] = min(first, before[0]), max(last, before[1]), n + before[2]
+    return found
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -580,15 +598,55 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
             "VALUES (1, %s, now() - %s * interval '1 hour', 0, 0, 0)",
             (hours, hours),
         )
+    for days in (settings.NOTIFY_DROPPED_DAYS - 1, settings.NOTIFY_DROPPED_DAYS + 1):
+        sql.execute(
+            "INSERT INTO skipped (stream, reason, first, last, n, at) "
+            "VALUES (1, 'skip_rule', 0, 0, %s, now() - %s * interval '1 day')",
+            (days, days),
+        )
+        sql.execute(
+            'INSERT INTO dead_letter (stream, "offset", error, message, at) '
+            "VALUES (1, %s, 'e', '', now() - %s * interval '1 day')",
+            (days, days),
+        )
     ledger.write_samples(Samples(streams=[SAMPLE]))
     ledger.tidy()
     assert sql.execute("SELECT first FROM plan_log").fetchall() == [(0,)]
+    newest = settings.NOTIFY_DROPPED_DAYS - 1
+    assert sql.execute("SELECT n FROM skipped").fetchall() == [(newest,)]
+    assert sql.execute('SELECT "offset" FROM dead_letter').fetchall() == [(newest,)]
     kept = settings.NOTIFY_HOT_HOURS - 1
     assert sql.execute("SELECT updates FROM app_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT n FROM refused_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT lane FROM lane_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT 1 FROM stream_sample").fetchall() == []
     assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]
+
+
+def _skip(ledger: PostgresLedger, first: int, *rows: SkippedRow) -> None:
+    with ledger.tick([1]) as tick:
+        chunk = replace(_chunk(first, first + 1), skipped=rows)
+        tick.write(1, frontier=5, planned=first + 1, chunk=chunk)
+
+
+def test_what_is_refused_has_a_row_for_ten_seconds_and_what_a_rule_drops_one_each(
+    ledger: PostgresLedger, sql: Connection
+) -> None:
+    refused = SkippedRow(APPS[0], RECORDS[0], "link_limit", None, 3, 5, 2)
+    nameless = refused._replace(record=None, n=7)
+    dropped = refused._replace(reason="skip_rule", rule=4)
+    _skip(ledger, 5, refused, nameless, dropped)
+    _skip(ledger, 6, refused._replace(first=8, last=9), nameless, dropped)
+    found = sql.execute(
+        "SELECT record::text, reason, min(first), max(last), sum(n)::int, count(*) FROM skipped "
+        "GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    named, ruled, rest = found
+    assert ruled == (RECORDS[0], "skip_rule", 3, 5, 4, 2)
+    assert named[:5] == (RECORDS[0], "link_limit", 3, 9, 4)
+    assert rest[:5] == (None, "link_limit", 3, 5, 14)
+    # Two where the second chunk came in the next ten seconds.
+    assert (named[5], rest[5]) in ((1, 1), (2, 2))
 
 
 SEEN = SeenKey(APPS[0], RECORDS[0])

@@ -83,6 +83,8 @@ class Scene:
             "NOTIFY_EMBEDDED": "1" if is_embedded else "0",
             "NOTIFY_NAMESPACE": "faults",
             "NOTIFY_PARTITIONS": str(PARTITIONS),
+            # The oracle names every record.
+            "NOTIFY_REFUSED_RECORDS": "1000000",
             "DJANGO_SETTINGS_MODULE": "notify.settings",
         }
         if kind is Kind.THREE:

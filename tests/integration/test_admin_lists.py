@@ -177,7 +177,7 @@ class TestAll:
         first |= {
             constraint.fields[0]
             for constraint in options.constraints
-            if isinstance(constraint, UniqueConstraint)
+            if isinstance(constraint, UniqueConstraint) and constraint.fields
         }
         assert {"record", "app", "at"} <= first
 
@@ -209,6 +209,19 @@ def test_an_unreadable_letter_has_no_app(stream: Stream, admin_client: Client) -
     assert "unreadable" in admin_client.get(LISTS[DeadLetter]).text
     text = admin_client.get(f"{LISTS[DeadLetter]}{letter.pk}/change/").text
     assert "not JSON: 2 bytes" in text
+
+
+@pytest.mark.django_db
+def test_what_was_refused_of_many_records_is_listed_under_its_app(
+    apps: list[App], stream: Stream, admin_client: Client
+) -> None:
+    app = apps[0]
+    Skipped.objects.create(
+        stream=stream.pk, app=app.id, reason="link_limit", first=1, last=900, n=77_000
+    )
+    text = admin_client.get(LISTS[Skipped]).text
+    assert f"{app.name}<br>records past the bound" in text
+    assert "77,000" in text
 
 
 @pytest.mark.django_db

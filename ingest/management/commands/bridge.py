@@ -149,6 +149,7 @@ def _limits() -> Limits:
         hot_records=settings.NOTIFY_HOT_RECORDS,
         hot_apps=settings.NOTIFY_HOT_APPS,
         unread_after_ms=settings.NOTIFY_UNREAD_AFTER_MS,
+        refused_records=settings.NOTIFY_REFUSED_RECORDS,
     )
 
 
