@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from django.db import connection, transaction
 
-from notify.domain.digest import Digests, Expected, Last
+from notify.domain.digest import Digests, Expected, Last, last_before
 from notify.domain.lanes import LANES_MAX
 from notify.domain.stream import LogFacts, Position, StreamRow, fit, halt_reason, replaced_reason
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
@@ -301,10 +301,13 @@ def _move(
 
 def _place(stream: Stream, position: Position) -> None:
     """Move a locked stream. What is planned after it is forgotten: those offsets will be others."""
+    last = last_before(
+        position.planned, _digests(stream), _last_message(stream), planned=stream.planned
+    )
     stream.frontier, stream.planned = position
     stream.token = _token()
     stream.halted = None
-    stream.last_offset = stream.last_digest = stream.last_planned = None
+    stream.last_offset, stream.last_digest, stream.last_planned = last or (None, None, None)
     stream.save(
         update_fields=[
             *("frontier", "planned", "token", "halted"),

@@ -80,8 +80,9 @@ class Expected:
         planned: int,
         log_start: int,
     ) -> None:
-        """`chunks` are those with offsets at or after the frontier. A last message of another `planned`,
-        or one that Kafka's retention has deleted, is not expected. Raises PlanUnreadable."""
+        """`chunks` are those with offsets at or after the frontier. A last message of another `planned`
+        is not expected; nor is one that Kafka's retention has deleted, but nothing may stand after it.
+        Raises PlanUnreadable."""
         self._digests: dict[int, int] = {}
         #: Where a message that has no digest was not there when it was planned.
         self._known: list[range] = []
@@ -96,10 +97,11 @@ class Expected:
             for offset, digest in decode(chunk.first, chunk.encoded).items():
                 if offset in known:
                     self._digests[offset] = digest
-        if last is not None and last.planned == planned and log_start <= last.offset < frontier:
-            self.first = last.offset
-            self._digests[last.offset] = last.digest
-            self._known.append(range(last.offset, frontier))
+        if last is not None and last.planned == planned:
+            self.first = min(frontier, max(last.offset, log_start))
+            self._known.append(range(self.first, frontier))
+            if last.offset in self._known[-1]:
+                self._digests[last.offset] = last.digest
 
     def meet(self, offset: int, body: bytes) -> None:
         """Compare a message below `planned` with what was planned; offsets rise."""
@@ -117,3 +119,19 @@ class Expected:
         missing = min(self._digests, default=None)
         found = [offset for offset in (self._other, missing) if offset is not None]
         return min(found, default=None)
+
+
+def last_before(
+    end: int, chunks: Iterable[Digests], last: Last | None, *, planned: int
+) -> Last | None:
+    """The last planned message where what was planned up to `planned` ends at `end` from now on; None
+    if it is not known. `chunks` are those with offsets at or after the frontier. Raises
+    PlanUnreadable."""
+    if end > planned:
+        return None  # what stood between was never planned
+    found = {} if last is None or last.planned != planned else {last.offset: last.digest}
+    for chunk in chunks:
+        if chunk.encoded is not None:
+            found |= decode(chunk.first, chunk.encoded)
+    offset = max((each for each in found if each < end), default=None)
+    return None if offset is None else Last(offset, found[offset], end)

@@ -134,8 +134,9 @@ def test_a_log_that_lost_its_start_is_read_on_from_its_new_start() -> None:
     adopt()
     moved = stream(1)
     Stream.objects.filter(id=moved.id).update(
-        planned=20, frontier=10, halted="the log starts at 15"
-    )
+        planned=20, frontier=10, halted="the log starts at 15",
+        last_offset=18, last_digest=7, last_planned=20,
+    )  # fmt: skip
     Lane.objects.filter(stream=moved.id, lane=2).update(last=19)
     chunk(moved, 10, 20)
     logs = {0: (0, 0), 1: (15, 30)}
@@ -146,6 +147,7 @@ def test_a_log_that_lost_its_start_is_read_on_from_its_new_start() -> None:
     assert adopted.changed == (1,)
     moved.refresh_from_db()
     assert (moved.frontier, moved.planned, moved.halted) == (15, 20, None)
+    assert (moved.last_offset, moved.last_digest, moved.last_planned) == (18, 7, 20)
     assert moved.token != 0
     assert lasts(moved) == {0: 6, 1: 6, 2: 19, 3: 6}
     assert Plan.objects.get().next == 20

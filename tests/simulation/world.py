@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ingest.bridge import Bridge
 from ingest.held import Limits
 from ingest.ports import LedgerAway
-from notify.domain.digest import Digests, Expected
+from notify.domain.digest import Digests, Expected, last_before
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.stream import Position, StreamRow, fit, needed_version
 from notify.domain.update import LABELS
@@ -265,16 +265,23 @@ class World:
         self.topic = self._new_topic(len(self.topic.partitions))
 
     def delete_old_messages(self) -> None:
-        """Kafka's retention moves the log start, perhaps past what is applied, or even planned."""
+        """Kafka's retention moves the log start, perhaps past what is applied, or even planned.
+
+        What took the offsets of lost messages stays until a bridge has seen it: nobody could tell that
+        it was ever there.
+        """
         self.may_halt = True
-        log = self.rng.choice(self.topic.partitions)
-        log.start = self.rng.randint(log.start, log.end)
+        partition = self.rng.randrange(len(self.topic.partitions))
+        log, end = self.topic.partitions[partition], self.topic.partitions[partition].end
+        stream = self._stream(partition)
+        if partition in self.cut_logs and stream is not None and stream.last_message is not None:
+            end = max(log.start, min(end, stream.last_message.offset))
+        log.start = self.rng.randint(log.start, end)
 
     def planned_of(self, stream: StreamRow, log: Partition) -> bool:
         """Whether this is the log that the stream was planned from, by the digests."""
-        plan = (row for (of, _), row in self.db.tables.plan.items() if of == stream.id)
         expected = Expected(
-            (Digests(row.first, row.next, row.digests) for row in plan),
+            self._digests(stream),
             stream.last_message,
             frontier=stream.frontier,
             planned=stream.planned,
@@ -284,6 +291,10 @@ class World:
             if expected.first <= offset < stream.planned:
                 expected.meet(offset, value or b"")
         return expected.replaced() is None
+
+    def _digests(self, stream: StreamRow) -> list[Digests]:
+        plan = (row for (of, _), row in self.db.tables.plan.items() if of == stream.id)
+        return [Digests(row.first, row.next, row.digests) for row in plan]
 
     def lose_messages(self) -> None:
         """Kafka comes back without the log's last messages; others take some of their offsets."""
@@ -413,7 +424,9 @@ class World:
                 planned=planned,
                 token=self.clock.token(),
                 halted=None,
-                last_message=None,
+                last_message=last_before(
+                    planned, self._digests(stream), stream.last_message, planned=stream.planned
+                ),
             )
         )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from notify.domain import digest as digests
-from notify.domain.digest import Digests, Expected, Last
+from notify.domain.digest import Digests, Expected, Last, last_before
 from notify.domain.errors import PlanUnreadable
 
 BODIES = {offset: b"message %d" % offset for offset in range(3, 9)}
@@ -91,8 +91,37 @@ def test_a_last_message_that_is_in_a_chunk_is_read_once() -> None:
 
 def test_a_last_message_of_another_planned_or_deleted_since_is_not_expected() -> None:
     assert _expected(last=Last(4, 1, 6), frontier=7).first == 7
-    assert _expected(last=Last(4, 1, 7), frontier=7, start=5).first == 7
     assert _expected(last=Last(4, 1, 7), frontier=7, start=4).first == 4
+    assert _expected(last=Last(4, 1, 7), frontier=7, start=9).first == 7
+    assert _replaced(_expected(last=Last(4, 1, 7), frontier=7, start=5)) is None
+
+
+def test_nothing_may_stand_after_a_last_message_that_retention_has_deleted() -> None:
+    last = Last(4, PLANNED[4], 7)  # 5 and 6 were holes
+    assert _expected(last=last, frontier=7, start=6).first == 6
+    assert _replaced(_expected(last=last, frontier=7, start=6), 6) == 6
+
+
+def _before(end: int, *chunks: Digests, last: Last | None = None, planned: int = 7) -> Last | None:
+    return last_before(end, chunks, last, planned=planned)
+
+
+def test_what_was_planned_may_end_earlier_and_its_last_message_is_known() -> None:
+    chunks = _chunk(3, 5), _chunk(5, 7)
+    assert _before(7, *chunks) == Last(6, PLANNED[6], 7)
+    assert _before(6, *chunks) == Last(5, PLANNED[5], 6)
+    assert _before(4, *chunks) == Last(3, PLANNED[3], 4)
+    assert _before(3, *chunks) is None
+    assert _before(6, _chunk(3, 7, 5)) == Last(4, PLANNED[4], 6)  # 5 was a hole
+
+
+def test_the_last_message_stays_where_all_is_applied() -> None:
+    last = Last(6, PLANNED[6], 7)
+    assert _before(7, last=last) == last
+    assert _before(8, last=last) is None
+    assert _before(6, last=last) is None
+    assert _before(7, last=last._replace(planned=6)) is None
+    assert _before(7, Digests(3, 7, None), last=last) == last
 
 
 def test_what_an_older_bridge_planned_without_digests_is_not_compared() -> None:

@@ -129,7 +129,8 @@ def test_what_is_read_again_is_compared_with_the_digests_of_the_plan() -> None:
 
 
 def test_what_retention_has_deleted_is_not_expected() -> None:
-    assert _memory(planned=5, frontier=5, last=_last(3, 5), log_start=4).position == 5
+    assert _memory(planned=5, frontier=5, last=_last(3, 5), log_start=4).position == 4
+    assert _memory(planned=5, frontier=5, last=_last(3, 5), log_start=5).position == 5
 
 
 def test_the_last_message_is_recorded_with_every_tick() -> None:
