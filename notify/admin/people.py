@@ -81,6 +81,8 @@ class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[typ
     list_display = ("username", "email", "roles", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser", "groups")
     filter_horizontal = ()
+    # Unfold's ModelAdmin has an empty one, which comes first in the order of resolution.
+    add_fieldsets = DjangoUserAdmin.add_fieldsets
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
@@ -121,6 +123,8 @@ class GroupAdmin(ReasonedAdmin, NotedAdmin, DjangoGroupAdmin):
     form = GroupForm
     actions = None
     filter_horizontal = ()
+    # Without these Django shows every field of the form, and with them the reason a second time.
+    fieldsets = ((None, {"fields": ("name", "permissions")}),)
     note = (
         "viewer, support and admin ship with the service: each migration gives them what they lack. "
         "What you add to them stays."

@@ -1,13 +1,16 @@
 """Staff: what the roles that ship may do, who makes whom, and what the sidebar shows them."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.db.models import Model
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -110,6 +113,58 @@ class TestUsers:
         filled = {"username": user.username, "is_active": "on", "is_staff": "on"}
         groups = [group.pk for group in user.groups.all()]
         return {**filled, "groups": groups, "reason": "a ticket", **fields}
+
+    def test_an_admin_adds_a_user_by_the_form_that_is_shown(self) -> None:
+        """N1: what the page asks for is all that it takes, and the row has the name."""
+        _, client = member(roles.ADMIN)
+        page = client.get(f"{USERS}add/")
+        filled = {
+            "username": "ada",
+            "password1": "quite new 7",
+            "password2": "quite new 7",
+            "usable_password": "true",
+            "reason": "she joins the team",
+        }
+        assert set(page.context["adminform"].fields) == set(filled)
+        shown = {
+            name for each in page.context["adminform"] for line in each for name in line.fields
+        }
+        assert shown == set(filled)
+        answer = client.post(f"{USERS}add/", filled)
+        user = User.objects.get(username="ada")
+        assert answer.url == f"{USERS}{user.pk}/change/"
+        assert user.check_password("quite new 7")
+
+    def test_a_user_without_a_name_is_not_made_and_the_form_says_which_field(self) -> None:
+        _, client = member(roles.ADMIN)
+        answer = client.post(f"{USERS}add/", {"password1": "quite new 7", "reason": "x"})
+        assert {"username", "password2"} <= set(answer.context["adminform"].form.errors)
+        assert "This field is required." in answer.text
+        assert not User.objects.filter(username="").exists()
+
+    @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model.__name__)
+    def test_each_form_shows_every_field_that_it_asks_for_once(
+        self, model: type[Model], admin_client: Client
+    ) -> None:
+        """N1's kind: an error of a field that is not shown is not seen either, and of a field that is
+        shown twice the second, empty one counts."""
+        label = model._meta
+        answer = admin_client.get(f"/admin/{label.app_label}/{label.model_name}/add/")
+        if answer.status_code == 403:  # rows that nobody adds
+            return
+        form = answer.context["adminform"]
+        shown = Counter(name for each in form for line in each for name in line.fields)
+        asked = {name for name, field in form.form.fields.items() if field.required}
+        assert asked <= set(shown)
+        assert set(shown.values()) == {1}
+
+    def test_a_group_is_changed_by_the_form_that_is_shown(self) -> None:
+        _, client = member(roles.ADMIN)
+        group = Group.objects.get(name=roles.VIEWER)
+        page = f"/admin/auth/group/{group.pk}/change/"
+        form = client.get(page).context["adminform"]
+        shown = Counter(name for each in form for line in each for name in line.fields)
+        assert shown == Counter(["name", "permissions", "reason"])
 
     def test_an_admin_gives_roles(self) -> None:
         _, client = member(roles.ADMIN)
