@@ -157,6 +157,13 @@ _KEEPALIVE = {
 }
 
 
+#: How long bridge, workers and watcher wait for an answer of PostgreSQL, whatever its connection says:
+#: longer than the 30 s after which PostgreSQL itself ends a statement.
+NOTIFY_POSTGRES_DEADLINE_MS = env.integer("NOTIFY_POSTGRES_DEADLINE_MS", 35_000, least=1)
+#: The same of web, whose reads take milliseconds and hold up a request.
+NOTIFY_READ_DEADLINE_MS = env.integer("NOTIFY_READ_DEADLINE_MS", 5_000, least=1)
+
+
 def _database(url: str) -> dict[str, Any]:
     try:
         parts = dict(conninfo_to_dict(url))

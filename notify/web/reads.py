@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psycopg
+from django.conf import settings
 
 from notify import postgres, queries
 from notify.domain import ids
@@ -242,7 +243,11 @@ class _Session:
                 return self._connection.execute(sql.encode(), parameters).fetchall()
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 self.close()
-        self._connection = postgres.connect(name="notify-web", lock_timeout_ms=_LOCK_TIMEOUT_MS)
+        self._connection = postgres.connect(
+            name="notify-web",
+            lock_timeout_ms=_LOCK_TIMEOUT_MS,
+            deadline_ms=settings.NOTIFY_READ_DEADLINE_MS,
+        )
         return self._connection.execute(sql.encode(), parameters).fetchall()
 
     def close(self) -> None:

@@ -60,6 +60,39 @@ def _web_postgres(scene: Scene) -> Seen:
     return _all_acked(_cut(scene, "web", "postgres"))
 
 
+#: How long connections that are dead may hold anything up.
+HALF_OPEN_BOUND_S: Final = 60
+_HALF_OPEN: Final = (
+    ("worker", "postgres"),
+    ("bridge", "postgres"),
+    ("web", "postgres"),
+    ("worker", "redis"),
+    ("bridge", "redis"),
+    ("bridge", "kafka"),
+    ("web", "kafka"),
+)
+
+
+def _add_half_open(part: str, service: str) -> None:
+    def act(scene: Scene) -> Seen:
+        seen = Seen(scene)
+        lines = scene.wires[part, service].kill_quietly()
+        assert lines, "there was no connection"
+        return seen.saying(f"{lines} connections were never healed")
+
+    row(
+        f"half-open-{part}-{service}",
+        f"{part}'s connections to {service.capitalize()} take all and answer nothing, for ever; new "
+        "ones pass",
+        bound_s=HALF_OPEN_BOUND_S,
+        kind=Kind.WIRED,
+    )(act)
+
+
+for _part, _service in _HALF_OPEN:
+    _add_half_open(_part, _service)
+
+
 def _cut(scene: Scene, part: str, service: str) -> Seen:
     """Cut, let the traffic go on, heal. What ended before the healing is in `calls`."""
     wire = scene.wires[part, service]

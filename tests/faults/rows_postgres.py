@@ -9,6 +9,7 @@ from typing import Final
 
 import psutil
 import psycopg
+from psycopg.sql import SQL
 
 from devstack import postgres
 from tests.faults.matrix import row
@@ -93,6 +94,25 @@ def _postgres_no_connections(scene: Scene) -> Seen:
         for each in held:
             each.close()
     return seen.saying(f"{len(held)} connections taken, none left for bridges and workers")
+
+
+@row(
+    "postgres-failover-read-only",
+    "PostgreSQL leaves the sessions there are read-only, as a failover may; new ones can write",
+    bound_s=20,
+    alone=True,
+)
+def _postgres_failover_read_only(scene: Scene) -> Seen:
+    seen = Seen(scene)
+    ((role,),) = scene.sql("SELECT quote_ident(current_user)")
+    with psycopg.connect(scene.dsn, autocommit=True) as session:
+        session.execute(
+            SQL("ALTER ROLE {} SET default_transaction_read_only = off").format(SQL(role))
+        )
+        session.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        session.execute("SELECT pg_reload_conf()")
+    scene.flow(AWAY_S)
+    return seen.saying("they were not made writable again")
 
 
 @row("postgres-rows-locked", "lanes and records locked by another session for 6 s", bound_s=20)
