@@ -54,6 +54,8 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
         return ok({"identity": users.identity_of(users.read(call, who, subject))})
     found = call.services.reads.user(app.id, subject.record, owner=True)
     if found is not None:
+        who.must_reach(subject.record)
+        who.must_see(found.aliases)
         return ok({"identity": users.identity_of(found)})
     generation = call.services.reads.generation(app.id, subject.record)
     made = subject.update(call, at=call.services.now_ms())

@@ -132,7 +132,7 @@ class TestUsers:
         assert shown == set(filled)
         answer = client.post(f"{USERS}add/", filled)
         user = User.objects.get(username="ada")
-        assert answer.url == f"{USERS}{user.pk}/change/"
+        assert answer["Location"] == f"{USERS}{user.pk}/change/"
         assert user.check_password("quite new 7")
 
     def test_a_user_without_a_name_is_not_made_and_the_form_says_which_field(self) -> None:

@@ -24,7 +24,7 @@ from notify.domain.patch import SET, Patch
 from notify.domain.update import TOKEN, USER, Update
 from notify.keys import digest_of, make_key
 from notify.public_keys import KeyRefused
-from notify.web import identity, params, wiring
+from notify.web import endpoint, identity, params, wiring
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
 from notify.web.identity import Identity, Limits, Verifier
@@ -597,6 +597,71 @@ class TestPlayers:
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="notify", error="invalid_token"'
 
 
+SDK = {"SDK-Version": "onesignal/android/050909"}
+#: What makes an id: a device's own, an address, a name.
+IDS = {
+    4: PLAYER,
+    5: EMAIL_ID,
+    8: ids.alias_id(APP, USER, "external_id", "ann"),
+}
+#: Every read that names a user, a device or an address.
+READS = [
+    "/players/{id}?app_id=" + APP,
+    f"/apps/{APP}/users/by/onesignal_id/{{id}}",
+    f"/apps/{APP}/users/by/onesignal_id/{{id}}/identity",
+    f"/apps/{APP}/users/by/external_id/ann",
+    f"/apps/{APP}/users/by/external_id/ann/identity",
+    f"/apps/{APP}/subscriptions/{{id}}/user/identity",
+]
+
+
+def give_player_to_ann(web: Web) -> None:
+    path = f"/apps/{APP}/subscriptions/{PLAYER}/owner"
+    body = {"identity": {"external_id": "ann"}}
+    assert web.call("PATCH", path, body, key=web.secret).status == 200
+    device = {"app_id": APP, "device_type": 1, "tags": {"vip": "1"}}
+    assert web.call("PUT", PUT, device, key=web.secret).status == 200
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("version", IDS)
+@pytest.mark.parametrize("headers", [{}, SDK], ids=["server", "sdk"])
+@pytest.mark.parametrize("whose", [None, "bob"], ids=["no token", "token of another"])
+def test_no_read_tells_others_who_somebody_is(
+    web: Web, path: str, version: int, headers: dict[str, str], whose: str | None
+) -> None:
+    def read(**sent: str) -> Answer:
+        given = headers | (
+            {"Authorization": f"Bearer {sent['bearer']}"} if "bearer" in sent else {}
+        )
+        return web.call("GET", path.format(id=IDS[version]), key=sent.get("key", ""), headers=given)
+
+    user = f"/apps/{APP}/users/by/external_id/ann"
+    owned = [{"type": "Email", "token": "ann@example.org"}, {"type": "AndroidPush", "token": "t"}]
+    made = {"identity": {"external_id": "ann"}, "subscriptions": owned}
+    assert web.call("POST", f"/apps/{APP}/users", made, key=web.secret).status == 202
+    assert web.call("GET", user, key=web.secret).status == 200
+    give_player_to_ann(web)
+    assert IDS[version].split("-")[2][0] == str(version)
+
+    answer = read() if whose is None else read(bearer=token(APP, identity={"external_id": whose}))
+    text = json.dumps(answer.body)
+    assert '"ann"' not in text
+    assert "ann@" not in text
+    assert answer.status in ((200,) if version == 4 else ()) + (401, 403, 404, 503)
+
+
+def test_an_sdk_that_was_updated_gets_the_user_of_its_device_with_that_users_token(
+    web: Web,
+) -> None:
+    give_player_to_ann(web)
+    path = f"/apps/{APP}/subscriptions/{PLAYER}/user/identity"
+    assert web.call("GET", path, headers=SDK).status == 503  # it asks again, and keeps its device
+    mine = {**SDK, "Authorization": f"Bearer {token(APP)}"}
+    answer = web.call("GET", path, headers=mine)
+    assert (answer.status, answer.body["identity"]["external_id"]) == (200, "ann")
+
+
 def test_params_tell_the_sdk(web: Web) -> None:
     flags = ("jwt_required", "require_email_auth", "require_user_id_auth")
     required, open_ = (web.call("GET", f"/apps/{app}/android_params.js") for app in (APP, OPEN_APP))
@@ -610,7 +675,10 @@ def test_params_tell_the_sdk(web: Web) -> None:
     assert params.VERIFIED_PARAMS.keys() == params.PARAMS.keys()
 
 
-def test_no_token_key_or_address_in_the_logs(web: Web, settings: Settings) -> None:
+def test_no_token_key_or_address_in_the_logs(
+    web: Web, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "REFUSED_LINES_PER_S", 1_000)
     settings.NOTIFY_LOG_LEVEL = "DEBUG"
     good = token(APP, subscriptions=EMAILS)
     bad = token(APP, pair("third"))
