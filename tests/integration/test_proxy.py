@@ -201,6 +201,24 @@ def test_an_address_that_asks_for_what_is_not_there_is_refused_and_others_are_no
     assert call(front.url, "/healthz/live", of="127.0.0.2").status == 200
 
 
+def test_an_address_has_fewer_requests_without_a_key_than_with_one(
+    web: tuple[Running, str],
+) -> None:
+    """So well-formed updates of a stranger do not use up what an app's devices may send."""
+    run, url = web
+    front = Proxy(run.stack, [url], name="keyless", ADDRESS_KEYLESS_10S="20")
+    params = f"/apps/{run.app.app_id}/android_params.js"
+    # Web takes these for requests without a key, or refuses them.
+    for scheme in ("", "Key", "Key ", "Basic", "Key \xa0", "Bearer x"):
+        headers = {"Authorization": scheme} if scheme else {}
+        statuses = [call(front.url, params, headers=headers).status for _ in range(21)]
+        assert statuses[-1] == 429, scheme
+    keyed = {"Authorization": f"Key {run.app.key}"}
+    assert [call(front.url, params, headers=keyed).status for _ in range(21)] == [200] * 21
+    assert call(front.url, params, of="127.0.0.2").status == 200
+    assert call(front.url, params, headers={"Authorization": "Key x"}).status == 403
+
+
 def test_an_address_has_so_many_connections_and_leaves_the_rest_to_others(
     web: tuple[Running, str],
 ) -> None:
