@@ -103,7 +103,7 @@ def test_an_address_is_known_for_so_many_days_and_to_its_user_alone(
 
 def test_the_same_name_in_other_letters_counts_as_the_name(plain: Settings, root: User) -> None:
     """Django's form takes full-width letters for plain ones."""
-    names = ("root", "ｒoot", "rｏot")
+    names = ("root", "\uff52oot", "r\uff4fot")
     tries = [
         _try(WRONG | {"username": name}, address=f"192.0.2.{number}").status_code
         for number, name in enumerate(names)
