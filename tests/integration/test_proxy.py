@@ -156,7 +156,9 @@ def test_a_client_cannot_make_up_the_address_that_its_logins_count_for(
         for number in range(LOGIN_FAILURES)
     ]
     assert statuses == [200] * (LOGIN_FAILURES - 1) + [429]
-    rows = run.rows("SELECT DISTINCT host(ip_address) FROM axes_accessattempt")
+    rows = run.rows(
+        "SELECT DISTINCT host(ip_address) FROM axes_accessattempt WHERE username <> 'root'"
+    )
     assert rows == [("127.0.0.1",)]
 
 
