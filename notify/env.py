@@ -1,6 +1,7 @@
 """The only reader of the environment. Each reader names the variable and what it must be."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,17 @@ def secret(name: str, default: str) -> str:
 def texts(name: str, default: str) -> list[str]:
     """A comma-separated list; empty items are dropped."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def header(name: str, default: str) -> str:
+    """The name of an HTTP header. Raises ImproperlyConfigured for one that a client could write too:
+    WSGI takes `_` in a name for `-`."""
+    value = text(name, default)
+    if not re.fullmatch(r"[A-Za-z0-9-]+", value):
+        raise ImproperlyConfigured(
+            f"{name}={value!r}: set it to the name of a header, of letters, digits and hyphens alone"
+        )
+    return value
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:

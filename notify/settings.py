@@ -126,7 +126,7 @@ NOTIFY_FLOWER_URL = admin_theme.checked_link("NOTIFY_FLOWER_URL", env.text("NOTI
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-# Failed logins to the admin are counted for each client address, in PostgreSQL.
+# Failed logins to the admin are counted for each client address and each user name, in PostgreSQL.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -135,12 +135,17 @@ AUTHENTICATION_BACKENDS = [
 AXES_FAILURE_LIMIT = NOTIFY_LOGIN_FAILURES = env.integer("NOTIFY_LOGIN_FAILURES", 5, least=1)
 NOTIFY_LOGIN_COOLOFF_S = env.integer("NOTIFY_LOGIN_COOLOFF_S", 900, least=1)
 AXES_COOLOFF_TIME = timedelta(seconds=NOTIFY_LOGIN_COOLOFF_S)
-#: Proxies in front of web that add to X-Forwarded-For. Where TLS ends in front of us there is one.
+#: For so long an address is known from which a user has logged in: others cannot lock him out there.
+NOTIFY_LOGIN_KNOWN_DAYS = env.integer("NOTIFY_LOGIN_KNOWN_DAYS", 30)
+#: Proxies in front of web that add to NOTIFY_ADDRESS_HEADER. Where TLS ends in front of us there is one.
 NOTIFY_PROXIES = env.integer("NOTIFY_PROXIES", int(NOTIFY_TLS))
-AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
+#: WSGI has one name for X-Forwarded-For and X_Forwarded_For, so a proxy must drop the second; a name
+#: without a hyphen has no such twin.
+NOTIFY_ADDRESS_HEADER = env.header("NOTIFY_ADDRESS_HEADER", "X-Forwarded-For")
+AXES_LOCKOUT_PARAMETERS = "notify.logins.counted_by"
 AXES_CLIENT_IP_CALLABLE = "notify.admin.login.client_address"
 AXES_LOCKOUT_CALLABLE = "notify.admin.login.locked_out"
-#: A success ends its own user's count alone, by notify.logins: it would end that of the address.
+#: notify.logins does it: axes would end the count of the address, failures to other users among it.
 AXES_RESET_ON_SUCCESS = False
 #: What is tried while it is locked is not written down: the table stays small, and the lock ends.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-_FORWARDED: Final = "HTTP_X_FORWARDED_FOR"
 _TEMPLATE: Final = "admin/notify/locked_out.html"
 
 
@@ -17,11 +16,11 @@ def client_address(request: HttpRequest) -> str | None:
     """The address that the outermost of our NOTIFY_PROXIES proxies saw; of IPv6 its /64, since who has
     one address has them all.
 
-    Each proxy adds to the right of X-Forwarded-For whom it saw, so what a client writes there itself
+    Each proxy adds to the right of NOTIFY_ADDRESS_HEADER whom it saw, so what a client writes there itself
     is further left than we look. A header that is too short or no address was not written by our
     proxies: the address that connected to us counts then.
     """
-    listed = request.META.get(_FORWARDED, "").split(",")
+    listed = request.headers.get(settings.NOTIFY_ADDRESS_HEADER, "").split(",")
     proxies = settings.NOTIFY_PROXIES
     seen = _address(listed[-proxies]) if 0 < proxies <= len(listed) else None
     found = seen or _address(request.META.get("REMOTE_ADDR", ""))

@@ -140,8 +140,7 @@ class RateLimits:
         lease = self._leases.get(("app_requests", app.id))
         if lease is not None:
             with lease.lock:
-                if self._clock() < lease.ends_s:
-                    lease.left += 1
+                lease.left += 1
 
     def updates(self, app: KnownApp, records: Collection[str]) -> None:
         """Count one update of the app for each of `records`. Raises Refused 429."""

@@ -64,7 +64,11 @@ def main(argv: Sequence[str]) -> int:
 def _proxied(run: Running) -> tuple[str, int]:
     web = edge.serve(run.stack, "kafka")
     edge.wait_for(run, web)
-    front = Proxy(run.stack, [f"http://{web[0]}:{web[1]}"], ADDRESS_REQUESTS_10S="10000000")
+    # All of the load comes from one address.
+    bounds = dict.fromkeys(
+        ("ADDRESS_CONNECTIONS", "ADDRESS_REQUESTS_10S", "ADDRESS_KEYLESS_10S"), "10000000"
+    )
+    front = Proxy(run.stack, [f"http://{web[0]}:{web[1]}"], **bounds)
     url = urlsplit(front.url)
     return str(url.hostname), int(url.port or 0)
 

@@ -1,15 +1,19 @@
 """The door of the admin: throttled logins, cookies, and what browsers are told to refuse."""
 
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from axes.models import AccessAttempt
+from axes.models import AccessAttempt, AccessLog
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
+from django.utils import timezone
 from pytest_django import Settings
 
+from notify import env
 from notify.admin.login import client_address
 
 LOGIN = "/admin/login/?next=/admin/"
@@ -63,6 +67,48 @@ def test_a_user_name_with_too_many_failures_is_locked_from_every_address(
     assert _try(RIGHT, address="192.0.2.9").status_code == 429
     AccessAttempt.objects.all().delete()  # as `manage.py axes_reset_username root` does
     assert _try(RIGHT, address="192.0.2.9").status_code == 302
+
+
+def test_a_stranger_locks_nobody_out_of_an_address_that_he_uses(
+    plain: Settings, root: User
+) -> None:
+    """A stranger's failures lock the name wherever its user has not been, so guesses stay few."""
+    home, elsewhere = "192.0.2.1", "192.0.2.9"
+    assert _try(RIGHT, address=home).status_code == 302
+    for number in range(3):
+        _try(WRONG, address=f"203.0.113.{number}")
+    assert _try(RIGHT, address=elsewhere).status_code == 429
+    assert [_try(WRONG, address=home).status_code for _ in range(2)] == [200, 200]
+    assert _try(RIGHT, address=home).status_code == 302
+    assert _try(RIGHT, address=elsewhere).status_code == 429, "it ends no count but its own"
+    assert [_try(WRONG, address=home).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_an_address_is_known_for_so_many_days_and_to_its_user_alone(
+    plain: Settings, root: User
+) -> None:
+    home = "192.0.2.1"
+    User.objects.create_user("grace", password="x", is_staff=True)
+    assert _try({"username": "grace", "password": "x"}, address=home).status_code == 302
+    for number in range(3):
+        _try(WRONG, address=f"203.0.113.{number}")
+    assert _try(RIGHT, address=home).status_code == 429, "grace has been here, root has not"
+    AccessLog.objects.update(username="root")
+    assert _try(RIGHT, address=home).status_code == 302
+    AccessLog.objects.update(
+        attempt_time=timezone.now() - timedelta(days=plain.NOTIFY_LOGIN_KNOWN_DAYS)
+    )
+    assert _try(RIGHT, address=home).status_code == 429
+
+
+def test_the_same_name_in_other_letters_counts_as_the_name(plain: Settings, root: User) -> None:
+    """Django's form takes full-width letters for plain ones."""
+    names = ("root", "\uff52oot", "r\uff4fot")
+    tries = [
+        _try(WRONG | {"username": name}, address=f"192.0.2.{number}").status_code
+        for number, name in enumerate(names)
+    ]
+    assert tries == [200, 200, 429]
 
 
 def test_a_login_that_succeeds_does_not_end_the_count_of_others(
@@ -127,6 +173,23 @@ def test_the_address_that_counts(
         "/admin/", REMOTE_ADDR="198.51.100.7", HTTP_X_FORWARDED_FOR=forwarded
     )
     assert client_address(request) == address
+
+
+def test_the_header_that_the_proxies_write_has_the_name_of_the_setting(settings: Settings) -> None:
+    settings.NOTIFY_PROXIES, settings.NOTIFY_ADDRESS_HEADER = 1, "ClientAddress"
+    request = RequestFactory().get(
+        "/admin/", HTTP_X_FORWARDED_FOR="203.0.113.9", HTTP_CLIENTADDRESS="192.0.2.1"
+    )
+    assert client_address(request) == "192.0.2.1"
+
+
+@pytest.mark.parametrize("name", ["X_Forwarded_For", "", "X-Forwarded-For:", "Ä"])
+def test_a_header_that_a_client_could_write_too_is_no_setting(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_ADDRESS_HEADER", name)
+    with pytest.raises(ImproperlyConfigured, match="letters, digits and hyphens"):
+        env.header("NOTIFY_ADDRESS_HEADER", "X-Forwarded-For")
 
 
 def test_requests_of_the_api_never_reach_the_throttle(

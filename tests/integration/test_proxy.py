@@ -4,6 +4,7 @@ import http.client
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
@@ -73,7 +74,7 @@ def test_the_public_reaches_the_api_and_nothing_else(
         for disguised in (path, _encoded(path), f"/{path}", f"/.{path}", f"{path}?x=/apps/"):
             assert call(front.url, disguised).status == 404, disguised
     assert call(front.url, "/static/admin/css/base.css").status == 404
-    assert call(front.url, "/appsx").status == 404
+    assert call(front.url, "/appsx").getheader("X-Content-Type-Options") is None, "not web's 404"
     assert call(front.url, "/").status == 404
     params = f"/apps/{run.app.app_id}/android_params.js"
     for path in ("/healthz/live", "/openapi.json", params, f"/api/v1{params}", _encoded(params)):
@@ -124,12 +125,12 @@ def _paths(patterns: list[URLPattern | URLResolver], before: str = "/") -> Itera
             yield from _paths(pattern.url_patterns, path)
 
 
-def _guess(front: Proxy, user: str, **headers: str) -> int:
-    page = call(front.operators, "/admin/login/")
+def _guess(url: str, user: str, **headers: str) -> int:
+    page = call(url, "/admin/login/")
     cookie = str(page.getheader("Set-Cookie")).split(";")[0]
     token = cookie.partition("=")[2]
     return call(
-        front.operators,
+        url,
         "/admin/login/?next=/admin/",
         "POST",
         body=f"username={user}&password=wrong&csrfmiddlewaretoken={token}",
@@ -147,7 +148,7 @@ def test_a_client_cannot_make_up_the_address_that_its_logins_count_for(
     run, _ = web
     statuses = [
         _guess(
-            front,
+            front.operators,
             f"user{number}",
             X__Forwarded__For=f"198.51.100.{number}",
             X_Forwarded_For=f"203.0.113.{number}",
@@ -155,8 +156,24 @@ def test_a_client_cannot_make_up_the_address_that_its_logins_count_for(
         for number in range(LOGIN_FAILURES)
     ]
     assert statuses == [200] * (LOGIN_FAILURES - 1) + [429]
-    rows = run.rows("SELECT DISTINCT host(ip_address) FROM axes_accessattempt")
+    rows = run.rows(
+        "SELECT DISTINCT host(ip_address) FROM axes_accessattempt WHERE username <> 'root'"
+    )
     assert rows == [("127.0.0.1",)]
+
+
+def test_a_header_without_a_hyphen_needs_no_proxy_that_drops_underscores(
+    web: tuple[Running, str],
+) -> None:
+    """F23, of a proxy that passes on what clients write beside its own header."""
+    run, _ = web
+    environ = {"NOTIFY_ADDRESS_HEADER": "ClientAddress"}
+    url = product.start_web(run.stack, "web-hyphenless", env=environ)
+    wait_for(lambda: product.answers(f"{url}/healthz/ready"))
+    made_up = {"Client_Address": "203.0.113.1", "X_Forwarded_For": "203.0.113.2"}
+    _guess(url, "root", ClientAddress="192.0.2.77", **made_up)
+    rows = run.rows("SELECT host(ip_address) FROM axes_accessattempt WHERE username = 'root'")
+    assert rows == [("192.0.2.77",)]
 
 
 def _junk(front: Proxy, app_id: str, *, of: str) -> int:
@@ -172,6 +189,60 @@ def test_an_address_that_sends_junk_is_refused_and_others_are_not(web: tuple[Run
     assert statuses[:20] == [400] * 20
     assert statuses[-1] == 429
     assert _junk(front, run.app.app_id, of="127.0.0.2") == 400
+
+
+def test_an_address_that_asks_for_what_is_not_there_is_refused_and_others_are_not(
+    web: tuple[Running, str],
+) -> None:
+    run, url = web
+    front = Proxy(run.stack, [url], name="probes", ADDRESS_REFUSED_10S="20")
+    statuses = [call(front.url, "/.env").status for _ in range(40)]
+    assert statuses[:20] == [404] * 20
+    assert statuses[-1] == 429
+    assert call(front.url, "/healthz/live").status == 429
+    assert call(front.url, "/healthz/live", of="127.0.0.2").status == 200
+
+
+def test_an_address_has_fewer_requests_without_a_key_than_with_one(
+    web: tuple[Running, str],
+) -> None:
+    """So well-formed updates of a stranger do not use up what an app's devices may send."""
+    run, url = web
+    front = Proxy(run.stack, [url], name="keyless", ADDRESS_KEYLESS_10S="20")
+    params = f"/apps/{run.app.app_id}/android_params.js"
+    # Web takes these for requests without a key, or refuses them.
+    for scheme in ("", "Key", "Key ", "Basic", "Key \xa0", "Bearer x"):
+        headers = {"Authorization": scheme} if scheme else {}
+        statuses = [call(front.url, params, headers=headers).status for _ in range(21)]
+        assert statuses[-1] == 429, scheme
+    keyed = {"Authorization": f"Key {run.app.key}"}
+    assert [call(front.url, params, headers=keyed).status for _ in range(21)] == [200] * 21
+    assert call(front.url, params, of="127.0.0.2").status == 200
+    assert call(front.url, params, headers={"Authorization": "Key x"}).status == 403
+
+
+def test_an_address_has_so_many_connections_and_leaves_the_rest_to_others(
+    web: tuple[Running, str],
+) -> None:
+    run, url = web
+    front = Proxy(run.stack, [url], name="wide", ADDRESS_CONNECTIONS="20")
+    with ExitStack() as stack:
+        for _ in range(20):
+            line = http.client.HTTPConnection(urlsplit(front.url).netloc, timeout=30)
+            stack.callback(line.close)
+            line.request("GET", "/healthz/live")
+            assert line.getresponse().read()
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            call(front.url, "/healthz/live")
+        assert call(front.url, "/healthz/live", of="127.0.0.2").status == 200
+    wait_for(lambda: _is_taken(front))
+
+
+def _is_taken(front: Proxy) -> bool:
+    try:
+        return call(front.url, "/healthz/live").status == 200
+    except (http.client.RemoteDisconnected, ConnectionError):
+        return False
 
 
 def test_an_address_has_so_many_requests_and_is_told_when_to_come_again(

@@ -19,7 +19,7 @@ from workers.apply import Outcome
 DOCS: Final = ROOT / "docs"
 STAGES: Final = ("notify", "ingest", "workers")
 TEXTS: Final = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-READERS: Final = ("text", "secret", "texts", "integer", "flag")
+READERS: Final = ("text", "secret", "texts", "header", "integer", "flag")
 LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 Cells = list[str]
 

@@ -405,6 +405,8 @@ def test_junk_does_not_use_up_what_an_apps_devices_may_send(web: Web) -> None:
     path = f"/players/{PLAYER}"
     for _ in range(3):
         assert web.call("PUT", path, {"app_id": APP, "tags": 7}).status == 400
+        good, wrong = {"app_id": APP, "tags": {"a": "1"}}, {"Idempotency-Key": "two words"}
+        assert web.call("PUT", path, good, headers=wrong).status == 400
     web.reads.away = True
     assert web.call("PUT", path, {"app_id": APP, "tags": {"a": "1"}}).status == 200
     assert web.call("PUT", path, {"app_id": APP, "tags": 7}).status == 429
