@@ -251,16 +251,18 @@ class Serial:
         if self._is_refused(app, record):
             return
         row = self._row(app, record, message["at"])
+        row["kind"] = row["kind"] or message.get("kind")
         patch = dict(message.get("patch", {}))
         if not is_new:
             del patch["+"]
+        if message.get("kind") == "push" and row["kind"] != "push":
+            patch = _without_identifier(patch)
         _change(row, patch)
         for label, name in names.items() if message.get("kind") == "user" else ():
             if name is None:
                 row["properties"].pop(f"alias:{label}", None)
             else:
                 row["properties"][f"alias:{label}"] = name
-        row["kind"] = message.get("kind") or row["kind"]
         row["deleted"] = False
 
     def _mirror(self, message: Message, child: str, rules: Rules) -> None:
@@ -388,6 +390,16 @@ def _change(row: Row, patch: Message) -> None:
         holder.setdefault(name, value)
     for key, number in patch.get("+", {}).items():
         row[key] += number
+
+
+def _without_identifier(patch: Message) -> dict[str, Any]:
+    """A patch that leaves the identifier as it is: a push token is none of an address's."""
+    kept = dict(patch)
+    if "=" in kept:
+        kept["="] = {key: value for key, value in kept["="].items() if key != "identifier"}
+    if "-" in kept:
+        kept["-"] = [key for key in kept["-"] if key != "identifier"]
+    return kept
 
 
 def _find(row: Row, key: str) -> tuple[dict[str, Any], str]:
