@@ -173,6 +173,8 @@ class Serial:
             self._nameless(app, record, label)
             if owner is not None:
                 self._nameless(app, owner, label)
+            if owner is not None and kind == "push":
+                self._leave(app, owner, "user")
             by_token = message["record"] == alias
             if kind == "user" or by_token or record != _home(app, kind, name):
                 self._leave(app, alias, "alias")
