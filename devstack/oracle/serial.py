@@ -125,7 +125,7 @@ class Serial:
             if owner is not None:
                 return self._named(app, owner)
             generation = self._state.generations.get((app, record), 0)
-            owner = self._named(app, str(uuid5(UUID(app), f"user:{record}:{generation}")))
+            owner = self._named(app, _unnamed_user(app, record, generation))
             if owner != record:
                 self._join(app, record, "user", owner)
             return owner
@@ -141,7 +141,7 @@ class Serial:
         if _is_alias(record):
             owner = self._state.links.get((app, record, "alias"))
             generation = self._state.generations.get((app, record), 0)
-            record = owner or str(uuid5(UUID(app), f"user:{record}:{generation}"))
+            record = owner or _unnamed_user(app, record, generation)
         return self._state.links.get((app, record, "merged"), record)
 
     def _name(
@@ -338,6 +338,13 @@ def _head(message: Message) -> tuple[str, str, str, bool]:
 
 def _is_alias(record: str) -> bool:
     return UUID(record).int >> 76 & 0xF == 8
+
+
+def _unnamed_user(app: str, record: str, generation: int) -> str:
+    """The id of the user of an alias or a subscription that has none. An id of version 5 tells that
+    it can be computed from a name: a random one leads to another random one."""
+    made = str(uuid5(UUID(app), f"user:{record}:{generation}"))
+    return made if record[14] in "58" else f"{made[:14]}4{made[15:]}"
 
 
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:

@@ -273,6 +273,7 @@ def test_the_owner_of_a_subscription_that_logged_in(serial: Serial) -> None:
 def test_a_subscription_without_an_owner_gets_one(serial: Serial) -> None:
     first = serial.take(by_device(DEVICE, external_id="e1"))
     assert first.target == named_user(APP, DEVICE, 0)
+    assert not ids.follows_from_a_name(first.target)
     assert serial.links.parent(APP, DEVICE, USER) == first.target == serial.meant(E1)
     assert serial.take(by_device(DEVICE)) == Decision(target=first.target)
 
