@@ -341,8 +341,8 @@ def _is_alias(record: str) -> bool:
 
 
 def _unnamed_user(app: str, record: str, generation: int) -> str:
-    """The id of the user of an alias or a subscription that has none. An id of version 5 tells that
-    it can be computed from a name: a random one leads to another random one."""
+    """The id of the user of an alias or a subscription that has none. Version 5 tells that it can be
+    computed from a name: a random id leads to another random one, of version 4."""
     made = str(uuid5(UUID(app), f"user:{record}:{generation}"))
     return made if record[14] in "58" else f"{made[:14]}4{made[15:]}"
 
