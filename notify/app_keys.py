@@ -4,12 +4,23 @@ A secret is returned once, to be shown once; only its HMAC is stored.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
 from notify.keys import make_key
 from notify.models import App, AppKey
+
+#: What an app without keys and tokens means, and how to change that: for commands and the admin.
+OPEN_APP: Final = (
+    "This app is open: anybody who has its id, and every installed copy of it has, can change its "
+    "devices, and can log in as any user by its external id and then read that user."
+)
+CLOSE_APP: Final = (
+    "To close it, let the app's server sign tokens, add its public key and require tokens "
+    "(docs/identity.md). If only servers call, require a key."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class App(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its SDK calls prove nothing: whoever knows its id may make them."""
+        return not (self.requires_key or self.requires_identity)
+
 
 class AppKey(models.Model):
     """A secret of an app: only its HMAC is kept, and its first characters to tell it by."""

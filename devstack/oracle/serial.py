@@ -125,7 +125,7 @@ class Serial:
             if owner is not None:
                 return self._named(app, owner)
             generation = self._state.generations.get((app, record), 0)
-            owner = self._named(app, str(uuid5(UUID(app), f"user:{record}:{generation}")))
+            owner = self._named(app, _unnamed_user(app, record, generation))
             if owner != record:
                 self._join(app, record, "user", owner)
             return owner
@@ -141,7 +141,7 @@ class Serial:
         if _is_alias(record):
             owner = self._state.links.get((app, record, "alias"))
             generation = self._state.generations.get((app, record), 0)
-            record = owner or str(uuid5(UUID(app), f"user:{record}:{generation}"))
+            record = owner or _unnamed_user(app, record, generation)
         return self._state.links.get((app, record, "merged"), record)
 
     def _name(
@@ -173,6 +173,8 @@ class Serial:
             self._nameless(app, record, label)
             if owner is not None:
                 self._nameless(app, owner, label)
+            if owner is not None and kind == "push":
+                self._leave(app, owner, "user")
             by_token = message["record"] == alias
             if kind == "user" or by_token or record != _home(app, kind, name):
                 self._leave(app, alias, "alias")
@@ -251,16 +253,18 @@ class Serial:
         if self._is_refused(app, record):
             return
         row = self._row(app, record, message["at"])
+        row["kind"] = row["kind"] or message.get("kind")
         patch = dict(message.get("patch", {}))
         if not is_new:
             del patch["+"]
+        if message.get("kind") == "push" and row["kind"] != "push":
+            patch = _without_identifier(patch)
         _change(row, patch)
         for label, name in names.items() if message.get("kind") == "user" else ():
             if name is None:
                 row["properties"].pop(f"alias:{label}", None)
             else:
                 row["properties"][f"alias:{label}"] = name
-        row["kind"] = message.get("kind") or row["kind"]
         row["deleted"] = False
 
     def _mirror(self, message: Message, child: str, rules: Rules) -> None:
@@ -336,6 +340,13 @@ def _is_alias(record: str) -> bool:
     return UUID(record).int >> 76 & 0xF == 8
 
 
+def _unnamed_user(app: str, record: str, generation: int) -> str:
+    """The id of the user of an alias or a subscription that has none. Version 5 tells that it can be
+    computed from a name: a random id leads to another random one, of version 4."""
+    made = str(uuid5(UUID(app), f"user:{record}:{generation}"))
+    return made if record[14] in "58" else f"{made[:14]}4{made[15:]}"
+
+
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:
     """The id of an alias: UUID version 8, whose bits are those of version 5 for its words."""
     digits = str(uuid5(UUID(app), f"alias:{kind}:{len(label)}:{label}:{name}"))
@@ -388,6 +399,16 @@ def _change(row: Row, patch: Message) -> None:
         holder.setdefault(name, value)
     for key, number in patch.get("+", {}).items():
         row[key] += number
+
+
+def _without_identifier(patch: Message) -> dict[str, Any]:
+    """A patch that leaves the identifier as it is: a push token is none of an address's."""
+    kept = dict(patch)
+    if "=" in kept:
+        kept["="] = {key: value for key, value in kept["="].items() if key != "identifier"}
+    if "-" in kept:
+        kept["-"] = [key for key in kept["-"] if key != "identifier"]
+    return kept
 
 
 def _find(row: Row, key: str) -> tuple[dict[str, Any], str]:

@@ -227,7 +227,7 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         """A key, or tokens where they name somebody; never both."""
         if app.requires_key:
             return "a key"
-        return "tokens" if app.requires_identity else "nothing"
+        return "tokens" if app.requires_identity else "nothing: open"
 
     @admin.display(description="created")
     def made(self, app: App) -> str:
@@ -244,6 +244,9 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
     ) -> HttpResponse:
         """With the button that makes a key, for who may."""
         context["make_key"] = _MAKE_KEY if _may_make_keys(request) else None
+        app: App | None = context.get("original")
+        if app is not None and app.is_open:
+            context["open_app"] = f"{app_keys.OPEN_APP} {app_keys.CLOSE_APP}"
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(

@@ -14,12 +14,15 @@ from notify.admin.charts import Bar, bars
 from notify.findings import find as findings
 from notify.findings.find import Bounds, Finding, find, percent
 from notify.findings.snapshot import LaneNow, Snapshot, StreamNow, WorkerNow, read
+from notify.models import App
 
 #: Lines of a panel's list; the rest is a number.
 _ROWS: Final = 10
 _HOT_ROWS: Final = 5
 _OF_A_KIND: Final = 3
 _WORKERS: Final = 50
+#: Open apps that are counted.
+_OPEN_APPS: Final = 1_000
 #: Writes of a lane whose bar is of full height, if none has more: few are shown as few.
 _FULL_BAR: Final = 100
 #: For how long a worker that said that it stops is still shown.
@@ -88,8 +91,15 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "workers": _workers(seen.workers, late_s),
         "hot": [(each, seen.name(each.app)) for each in seen.hot[:_HOT_ROWS]] if may_name else (),
         "may_name": may_name,
+        "open_apps": _open_apps() if request.user.has_perm("notify.view_app") else 0,
         "flower": settings.NOTIFY_FLOWER_URL,
     }
+
+
+def _open_apps() -> int:
+    """How many apps anybody can act for who knows their id, at most _OPEN_APPS."""
+    found = App.objects.filter(enabled=True, requires_key=False, requires_identity=False)
+    return found.order_by()[:_OPEN_APPS].count()
 
 
 def _stale(seen: Snapshot, late_s: float) -> Iterable[Alarm]:

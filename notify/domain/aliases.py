@@ -6,7 +6,8 @@ names; so names are resolved, given and taken in log order, by the links as of t
 * An alias that nobody was given stands for a user of its own (`ids.named_user`), and a token for the
   subscription with that token's id: what is sent under a name that was never seen is not lost.
 * A user's alias is its own until it gives it up or is deleted. A token belongs to the subscription
-  that said so last.
+  that said so last; for a push token, the subscription that had it before leaves its user: two
+  subscriptions of one device would get every message twice.
 * An anonymous user that asks for another user's alias logs in: it is merged, and its updates are
   that user's from then on.
 """
@@ -16,6 +17,7 @@ from typing import Final
 from notify.domain import ids
 from notify.domain import links as linking
 from notify.domain.links import Change, Detached, Linked, Links, Trial
+from notify.domain.patch import PUSH
 from notify.domain.policy import Policy
 from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Update
 
@@ -130,6 +132,8 @@ def _take_token(trial: Trial, update: Update, record: str, alias: str) -> str | 
     _release(trial, app, record, TOKEN)
     if owner is not None:
         _release(trial, app, owner, TOKEN)
+    if owner is not None and update.kind == PUSH:
+        trial.put(linking.leave(trial, app, owner, USER))
     if record != ids.record_id(app, update.kind, name) or update.record == alias:
         _give(trial, app, record, TOKEN, alias)
     return None

@@ -17,8 +17,11 @@ from notify.domain.patch import (
     ADD,
     ALIASES,
     DEFAULT,
+    IDENTIFIER,
     MIRRORED_UPDATES,
     PROPERTIES,
+    PUSH,
+    PUSH_IDENTIFIER,
     REMOVE,
     SET,
     TAGS,
@@ -246,8 +249,10 @@ def _own_patch(message: Update, decision: Decision) -> Patch:
     ops: dict[str, Op] = dict(message.patch.ops)
     if decision.repeated:
         ops = {key: op for key, op in ops.items() if op[0] != ADD}
+    if message.kind == PUSH and IDENTIFIER in ops:
+        ops[PUSH_IDENTIFIER] = ops.pop(IDENTIFIER)
     if message.kind is not None:
-        ops["kind"] = (SET, message.kind)
+        ops["kind"] = (DEFAULT, message.kind)
     if message.kind == USER:
         for label, name in message.aliases.items():
             if label not in decision.refused:

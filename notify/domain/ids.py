@@ -66,10 +66,20 @@ def follows_from_a_name(record: str) -> bool:
     return record[14:15] in ("5", "8")
 
 
-def named_user(app: str, alias: str, generation: int) -> str:
-    """The id of the user that an alias names that was given to nobody: a new one each time that it
-    was taken from somebody, which makes its generation higher."""
-    return str(_hashed(app, f"user:{alias}:{generation}"))
+def is_named(record: str) -> bool:
+    """Whether this id is made of an address, a number, or the alias of a user: it has UUID version 5.
+    Which of them, the id does not say."""
+    return record[14:15] == "5"
+
+
+def named_user(app: str, record: str, generation: int) -> str:
+    """The id of the user that an alias names that was given to nobody, or that owns a subscription
+    without an owner: a new one each time that the generation of `record` goes up.
+
+    Only who knows `record` can work it out, so it looks random if `record` does.
+    """
+    made = _hashed(app, f"user:{record}:{generation}")
+    return str(made) if follows_from_a_name(record) else _as_if_random(made)
 
 
 def random_id() -> str:

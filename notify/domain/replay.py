@@ -18,7 +18,7 @@ from notify.domain import links as linking
 from notify.domain.decide import Decision, Write, writes
 from notify.domain.errors import Malformed, NewerVersion
 from notify.domain.links import Links, Named
-from notify.domain.patch import ALIASES, MIRRORED_UPDATES, Patch
+from notify.domain.patch import ALIASES, IDENTIFIER, MIRRORED_UPDATES, PUSH_IDENTIFIER, Patch
 from notify.domain.policy import SCOPE_ALL
 from notify.domain.update import (
     ALIAS,
@@ -173,7 +173,7 @@ def _patch(write: Write) -> Patch:
     return Patch(
         False,
         {
-            key: op
+            (IDENTIFIER if key == PUSH_IDENTIFIER else key): op
             for key, op in write.patch.ops.items()
             if key not in _MADE and not key.startswith(ALIASES)
         },

@@ -14,7 +14,9 @@ from notify.domain.patch import (
     ADD,
     COUNTERS,
     DEFAULT,
+    IDENTIFIER,
     PROPERTIES,
+    PUSH_IDENTIFIER,
     REMOVE,
     SET,
     TAGS,
@@ -38,20 +40,32 @@ _MAP_PART: Final = {
 #: Every field that a row may have: the columns that the worker's SQL reads.
 FIELDS: Final = frozenset(
     (
-        *("s", "a", "r", "z", "ir", *_MAP_PART.values()),
+        *("s", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()),
         *("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS),
     )
 )
 
 
 def row(stream: int, write: Write) -> dict[str, Any]:
-    """The row of one write: ``s`` stream, ``a`` app, ``r`` record, ``z`` reset, ``i`` identifier set,
-    ``ir`` identifier removed, ``ts tr td`` tags set, removed, defaulted, ``ps pr pd`` the same for
-    properties; columns and counters under their own names, counters as the number to add."""
+    """The row of one write: ``s`` stream, ``a`` app, ``r`` record, ``z`` reset, ``ir`` identifier
+    removed, ``ts tr td`` tags set, removed, defaulted, ``ps pr pd`` the same for properties; columns and
+    counters under their own names, ``kind`` as the one that it gets if it has none, counters as the
+    number to add.
+
+    ``ip``: ``identifier`` and ``ir`` are for a record of kind push; ``iu`` is then the identifier of
+    any other, as a list of one or, to remove it, of none.
+    """
     out: dict[str, Any] = {"s": stream, "a": write.app, "r": write.record}
     if write.patch.reset:
         out["z"] = True
-    for key, (op, value) in write.patch.ops.items():
+    ops = dict(write.patch.ops)
+    if PUSH_IDENTIFIER in ops:
+        out["ip"] = True
+        other = ops.pop(IDENTIFIER, None)
+        if other is not None:
+            out["iu"] = [] if other[0] == REMOVE else [other[1]]
+        ops[IDENTIFIER] = ops.pop(PUSH_IDENTIFIER)
+    for key, (op, value) in ops.items():
         prefix = (
             TAGS if key.startswith(TAGS) else PROPERTIES if key.startswith(PROPERTIES) else None
         )
@@ -95,12 +109,17 @@ def _write(fields: dict[str, Any]) -> tuple[int, Write]:
         held = fields.get(part, {})
         for name in held:
             ops[prefix + name] = (op, None if op == REMOVE else held[name])
+    identifier = PUSH_IDENTIFIER if fields.get("ip") else IDENTIFIER
+    if "iu" in fields:
+        ops[IDENTIFIER] = (SET, fields["iu"][0]) if fields["iu"] else (REMOVE, None)
     if fields.get("ir"):
-        ops["identifier"] = (REMOVE, None)
+        ops[identifier] = (REMOVE, None)
     for key, value in fields.items():
-        if key in ("kind", "identifier", "deleted", "updated_at"):
+        if key == IDENTIFIER:
+            ops[identifier] = (SET, value)
+        elif key in ("deleted", "updated_at"):
             ops[key] = (SET, value)
-        elif key == "created_at":
+        elif key in ("kind", "created_at"):
             ops[key] = (DEFAULT, value)
         elif is_counter(key):
             ops[key] = (ADD, value)

@@ -8,19 +8,22 @@ from django.http import HttpResponse
 
 from notify.domain import ids
 from notify.domain.errors import Malformed
+from notify.domain.update import USER
 from notify.web import changes, sdks, subjects, users
-from notify.web.answers import ok
+from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
 from notify.web.endpoint import Call
-from notify.web.identity import Identity
-from notify.web.subjects import ONESIGNAL_ID, Subject
+from notify.web.identity import NO_SUCH_USER, Identity
+from notify.web.reads import UserRow
+from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID, Subject
 
 
 def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """GET /apps/{app}/users/by/{label}/{alias}/identity: as far as they have been applied."""
     app, who = changes.caller(call, app_id)
-    row = users.read(call, who, subjects.user(app.id, label, name))
-    return ok({"identity": users.identity_of(row)})
+    who.must_not_be_open("reading the aliases of a user")
+    subject = subjects.user(app.id, label, name)
+    return ok({"identity": users.identity_of(users.read(call, who, subject), who, subject)})
 
 
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -45,23 +48,36 @@ def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResp
 def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """GET /apps/{app}/subscriptions/{id}/user/identity: the aliases of the user that has it.
 
-    An SDK asks so once, when it was updated from version 4.x, for a user that its player never had,
-    and loses the device for a 404: it is answered the user that the subscription gets, by this.
+    An SDK asks so once, when it was updated from version 4.x, and reads the onesignal_id alone. So
+    an open app shows no more without a key. If the subscription has no user, that SDK loses the device
+    for a 404: it is answered the user that it gets, by this.
     """
     app, who = changes.caller(call, app_id)
     subject = subjects.owner(app.id, subscription)
-    if not sdks.is_sdk(call.request.META):
-        return ok({"identity": users.identity_of(users.read(call, who, subject))})
+    who.must_reach(subject.record)
+    if ids.follows_from_a_name(subject.record):
+        who.must_not_be_open("reading the user of an email or SMS subscription")
     found = call.services.reads.user(app.id, subject.record, owner=True)
     if found is not None:
-        who.must_reach(subject.record)
         who.must_see(found.aliases)
-        return ok({"identity": users.identity_of(found)})
+        shown = {} if who.is_open else found.aliases
+        return ok({"identity": {ONESIGNAL_ID: _handle(app.id, who, found), **shown}})
+    if not sdks.is_sdk(call.request.META):
+        raise Refused(404, NO_SUCH_USER)
     generation = call.services.reads.generation(app.id, subject.record)
     made = subject.update(call, at=call.services.now_ms())
     changes.send_all(call, app, who, [made])
     record = ids.named_user(app.id, subject.record, generation)
     return ok({"identity": {ONESIGNAL_ID: record}})
+
+
+def _handle(app: str, who: Identity, user: UserRow) -> str:
+    """An id of the user by which the caller can read it: its own, unless that follows from a name;
+    then a device needs the one that creating the user by its alias is answered with."""
+    if who.has_key or not ids.follows_from_a_name(user.id) or not user.aliases:
+        return user.id
+    label = min(user.aliases, key=lambda label: (label != EXTERNAL_ID, label))
+    return ids.alias_id(app, USER, label, user.aliases[label])
 
 
 def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:

@@ -23,6 +23,7 @@ class KeyNeeded(Enum):
 
     NEVER = "never"
     BY_APP = "if the app requires it"
+    BY_USER = "always, unless the app verifies identities and a token names the user"
     ALWAYS = "always"
 
 
@@ -47,8 +48,15 @@ def authenticate(
             raise Refused(403, "the key is not a key of this app")
         return app, True
     if key is KeyNeeded.ALWAYS or (key is KeyNeeded.BY_APP and app.requires_key):
-        raise Refused(401, "a key is needed: send Authorization: Key ...", headers=_CHALLENGE)
+        raise key_needed("this call")
     return app, False
+
+
+def key_needed(what: str) -> Refused:
+    """The refusal of a call that carries no key and needs one."""
+    return Refused(
+        401, f"{what} needs a key of the app: send Authorization: Key ...", headers=_CHALLENGE
+    )
 
 
 def bearer(meta: Mapping[str, Any]) -> str:

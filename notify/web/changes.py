@@ -23,8 +23,7 @@ def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]
 
     Raises Refused: what the caller may not name, or a 503.
     """
-    for update in updates:
-        who.must_allow(update)
+    updates = [who.admitted(update) for update in updates]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, [(update, encoded(update)) for update in updates])
     return warned.of(call.services.apps.known(), updates)

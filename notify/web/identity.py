@@ -4,15 +4,17 @@ The token is a JWT in `Authorization: Bearer`, ES256 whatever its header says, w
 clients' servers make already: `iss` (the app's id), `exp`, `identity` (an object of label to name)
 and `subscriptions` (a list of `{"type": "Email"|"SMS", "token": ...}`). docs/identity.md has all.
 
-Nothing is asked of a call with a key, nor of an app that does not require tokens: there, one that
-is sent is not looked at.
+Nothing is asked of a call with a key. An app that requires neither keys nor tokens is open: a token
+that is sent is not looked at, and a call may do what docs/security.md lists. What a call without a
+key may do depends on the id that it names, and how that id came about (`notify/domain/ids.py`), never
+on the kind of a record, which callers set.
 """
 
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
 import jwt
@@ -21,8 +23,16 @@ from django.conf import settings
 from notify import public_keys
 from notify.domain import ids
 from notify.domain.lanes import is_uuid
-from notify.domain.patch import PROPERTIES, SET
-from notify.domain.update import INTEGER_MAX, MIRROR_LABELS, TOKEN, USER, Update
+from notify.domain.patch import IDENTIFIER, PROPERTIES, PUSH, SET
+from notify.domain.update import (
+    DELETE,
+    INTEGER_MAX,
+    MIRROR_LABELS,
+    TOKEN,
+    UPDATE,
+    USER,
+    Update,
+)
 from notify.web import auth
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
@@ -32,7 +42,11 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="notify"'}
 _INVALID: Final = {"WWW-Authenticate": 'Bearer realm="notify", error="invalid_token"'}
 #: Labels whose names are addresses: they identify a subscription, by its kind.
 _ADDRESSES: Final = ("email", "sms")
+#: An address whose kind is not said; no alias has an empty label.
+_ADDRESS: Final = ""
 _ONESIGNAL_ID: Final = "onesignal_id"
+#: In the answer to a call on a user that is not there, or not to be seen.
+NO_SUCH_USER: Final = "there is no user with this id or alias, or nothing of it was applied yet"
 #: Properties of the players API that name somebody, and as what.
 _NAMING: Final = {"external_user_id": "external_id", "email": "email", "sms_number": "sms"}
 #: Our own checks follow: with PyJWT's, a test could not say what time it is.
@@ -137,12 +151,24 @@ def hash_unusable() -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a call may name. `claims` are its token's; `absent` makes the refusal without one."""
+    """Whom a call may name. `needed`: it must carry a token, of which `claims` are what it says;
+    `absent` makes the refusal without one. `has_key`: it may name anybody."""
 
     app: str
     needed: bool
     claims: Claims | None = None
     absent: Callable[[], Refused] = token_needed
+    has_key: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller has shown nothing but the app's id, which is public, and need not."""
+        return not self.needed and not self.has_key
+
+    def must_not_be_open(self, what: str) -> None:
+        """The call has a key, or is one of an app that requires tokens. Raises Refused 401."""
+        if self.is_open:
+            raise auth.key_needed(what)
 
     def must_name(self, label: str, name: object) -> None:
         """The user's alias, or the address (labels `email` and `sms`), is the token's.
@@ -172,10 +198,26 @@ class Identity:
         if self.needed and aliases and self._claims().names.isdisjoint(aliases.items()):
             raise Refused(403, "the token does not name this user")
 
-    def must_allow(self, update: Update) -> None:
-        """All that the update names is the token's. Raises as `must_name`."""
-        if not self.needed:
-            return
+    def admitted(self, update: Update) -> Update:
+        """The update as this caller may send it. Raises Refused for one that it may not.
+
+        An identifier without a kind, at an id that follows from no name, is a push token unless the
+        caller may name addresses: whether the record is a device is decided where its row is known.
+        """
+        if self.has_key:
+            return update
+        if update.kind == PUSH and ids.is_named(update.record):
+            raise Refused(403, "this id is made of an address or a name: it cannot be a device's")
+        if self.is_open:
+            return _open_to_all(update)
+        self._must_allow(update)
+        is_told = update.kind is not None or IDENTIFIER not in update.patch.ops
+        if is_told or ids.follows_from_a_name(update.record):
+            return update
+        return replace(update, kind=PUSH)
+
+    def _must_allow(self, update: Update) -> None:
+        """All that the update names is the token's."""
         self.must_reach(update.record)
         for label, name in _named_by(update):
             if name is None:
@@ -204,10 +246,49 @@ def of_call(
     """Whom the call may name. Raises Refused 401 for a token that is not good; a missing one is
     refused only where something is named."""
     if has_key or not app.requires_identity:
-        return Identity(app.id, needed=False)
+        return Identity(app.id, needed=False, has_key=has_key)
     token = auth.bearer(meta)
     claims = verifier.verify(app, token, now_s=now_s) if token else None
     return Identity(app.id, needed=True, claims=claims, absent=absent)
+
+
+def _open_to_all(update: Update) -> Update:
+    """The update as the callers of an open app may send it. Raises Refused.
+
+    An id of version 5 may be an address's or a named user's, and nobody who knows only names may say
+    which: else a person could be deleted, or an address read, as what it is not.
+
+    * An alias's id is a user's, or a token's that the update has.
+    * A user is named by the id that creating it is answered with. 404, not 401: an SDK that has
+      another from an earlier release makes its user again, and is answered one that it can use.
+    * The kind of an address is taken if the id follows from the update's own address.
+    * A deletion takes the subscription from its user, and leaves the record.
+    """
+    if ids.is_alias(update.record) and update.kind != USER and TOKEN not in update.aliases:
+        raise Refused(404, "there is no subscription with this id")
+    if not ids.is_named(update.record):
+        return update
+    if update.owner:
+        raise auth.key_needed("changing the user of an email or SMS subscription")
+    if update.kind == USER:
+        raise Refused(404, NO_SUCH_USER)
+    if update.op == DELETE:
+        return replace(update, op=UPDATE, links={USER: None})
+    if update.kind is None or _follows(update):
+        return update
+    if update.aliases:
+        raise auth.key_needed("changing an address")
+    return replace(update, kind=None)
+
+
+def _follows(update: Update) -> bool:
+    """Whether the record's id is that of the address in the update."""
+    assert update.kind is not None
+    _, address = update.patch.ops.get(IDENTIFIER, (None, None))
+    return (
+        isinstance(address, str)
+        and ids.record_id(update.app, update.kind, address) == update.record
+    )
 
 
 def _named_by(update: Update) -> Iterator[tuple[str, object]]:
@@ -216,10 +297,11 @@ def _named_by(update: Update) -> Iterator[tuple[str, object]]:
         op, value = update.patch.ops.get(PROPERTIES + key, (None, None))
         if op == SET:
             yield label, value
-    if update.kind in _ADDRESSES:
-        op, value = update.patch.ops.get("identifier", (None, None))
-        if op == SET:
-            yield update.kind, value
+    op, value = update.patch.ops.get(IDENTIFIER, (None, None))
+    if op == SET and update.kind in _ADDRESSES:
+        yield update.kind, value
+    elif op == SET and update.kind is None and ids.follows_from_a_name(update.record):
+        yield _ADDRESS, value
     for label, name in update.aliases.items():
         if label != TOKEN:
             yield label, name
@@ -230,6 +312,8 @@ def _named_by(update: Update) -> Iterator[tuple[str, object]]:
 def _is_named(claims: Claims, label: str, name: str) -> bool:
     if label == _ONESIGNAL_ID:
         return name.lower() in claims.records
+    if label == _ADDRESS:
+        return any(_is_named(claims, each, name) for each in _ADDRESSES)
     return (label, _normal(label, name)) in claims.names
 
 
@@ -337,6 +421,11 @@ def _expired() -> Refused:
 
 
 def _other(label: str) -> str:
+    if label == _ADDRESS:
+        return (
+            "the token does not name this address: the app's server must put it into the token's "
+            'subscriptions, as {"type": "Email" or "SMS", "token": ...}'
+        )
     if label in _ADDRESSES:
         type_ = "Email" if label == "email" else "SMS"
         return (

@@ -105,14 +105,17 @@ def email_logout(call: Call, player: str) -> HttpResponse:
 def show(call: Call, player: str) -> HttpResponse:
     """GET /players/{id}?app_id=: the player as far as its updates have been applied.
 
-    Without a key it shows a device's tags, which is all that the SDK reads, and of email and SMS
-    players nothing: their ids can be computed from an address.
+    Without a key it shows a device's tags, which is all that the SDK reads, by an id that follows from
+    no name. By the id of an address or a user it shows nothing, whatever kind the record has.
     """
     app, has_key = call.app_and_key(call.request.GET.get("app_id"))
     record = player.lower()
     call.identity(app, has_key=has_key, absent=hash_unusable).must_reach(record)
     row = call.services.reads.record(app.id, record) if is_uuid(record) else None
-    if row is None or not (has_key or row.kind in (None, PUSH)):
+    is_devices = (
+        row is not None and row.kind in (None, PUSH) and not ids.follows_from_a_name(record)
+    )
+    if row is None or not (has_key or is_devices):
         raise Refused(404, NO_SUCH_PLAYER)
     if not has_key:
         return ok({"id": record, "tags": dict(row.tags)})
@@ -127,7 +130,7 @@ def _accept(
     app, has_key = call.app_and_key(body.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
     record = player.lower()
-    if not is_uuid(record):
+    if not is_uuid(record) or ids.is_alias(record):
         raise Refused(400, NO_SUCH_PLAYER)
     changed = change(call, body)
     warnings: Mapping[str, Any] = {}

@@ -24,10 +24,10 @@ from notify.web.answers import Refused
 from notify.web.device import EMAIL
 from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
+from notify.web.identity import NO_SUCH_USER
 
 ONESIGNAL_ID: Final = "onesignal_id"
 EXTERNAL_ID: Final = "external_id"
-NO_SUCH_USER: Final = "there is no user with this id or alias, or nothing of it was applied yet"
 
 Names = Mapping[str, str | None]
 

@@ -17,6 +17,7 @@ from notify.web.answers import ok
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
+from notify.web.identity import Identity
 from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow
 from notify.web.subjects import Subject
@@ -51,14 +52,15 @@ class New(NamedTuple):
 
 
 def new(
-    call: Call, app: str, fields: Mapping[str, Any], *, owner: Subject, at: int, place: int
+    call: Call, who: Identity, fields: Mapping[str, Any], *, owner: Subject, at: int, place: int
 ) -> New:
     """The subscription of a body, update number `place` of the request. Its id is the one it has, or
     follows from its token, or from the Idempotency-Key; or it is random. Raises Malformed."""
+    app = who.app
     known = {key: value for key, value in fields.items() if value is not None}
     kind, draft = _described(known)
     if kind is None and "id" in known:
-        return _moved(call, app, known, draft, owner=owner, at=at, place=place)
+        return _moved(call, who, known, draft, owner=owner, at=at, place=place)
     if kind is None:
         raise Malformed(f"a subscription's type is missing: one of {', '.join(TYPES)}")
     record = _new_id(call, app, kind, known, place)
@@ -79,7 +81,7 @@ def new(
 
 def _moved(
     call: Call,
-    app: str,
+    who: Identity,
     fields: Mapping[str, Any],
     draft: Draft,
     *,
@@ -90,13 +92,16 @@ def _moved(
     """One that there is already, of which only the id is said: it moves to the user. SDKs do not
     read an answer with a subscription without type, so the caller's own is shown."""
     record = device.player_id(fields["id"], "id")
+    kind = _kind_of_token(who, record, None, fields)
     made = update_of(
-        app,
+        who.app,
         record,
         at=at,
         message_id=call.message_id(place),
+        kind=kind,
         draft=draft,
         links={USER: owner.record},
+        aliases=None if kind is None else _token(kind, fields),
     )
     type_ = "AndroidPush" if sdks.is_android(call.request.META) else "ChromePush"
     return New(made, {"id": record, "type": type_})
@@ -104,11 +109,11 @@ def _moved(
 
 def type_of(row: SubscriptionRow) -> str:
     """The type that is shown of a subscription: SDKs do not read one without."""
+    if row.kind in _OF_KIND:
+        return _OF_KIND[row.kind]
     said = row.properties.get("subscription_type")
     if said in TYPES:
         return str(said)
-    if row.kind in _OF_KIND:
-        return _OF_KIND[row.kind]
     return _OF_DEVICE.get(row.properties.get("device_type", 1), "AndroidPush")
 
 
@@ -118,7 +123,7 @@ def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     app, who = changes.caller(call, app_id)
     subject = subjects.user(app.id, label, name)
     at = call.services.now_ms()
-    made = new(call, app.id, _fields(body), owner=subject, at=at, place=1)
+    made = new(call, who, _fields(body), owner=subject, at=at, place=1)
     warnings = changes.send_all(call, app, who, [subject.update(call, at=at), made.update])
     return ok({"subscription": made.shown, **warnings}, status=202)
 
@@ -153,6 +158,8 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
     fields = {key: value for key, value in _fields(body).items() if value is not None}
     name = _type(type_)
     kind = _KINDS.get(name, PUSH)
+    if kind != PUSH and fields.get("token"):
+        who.must_not_be_open("changing an address")
     now = subjects.token_of(kind, token)
     described, draft = _described(fields)
     if described not in (None, kind):
@@ -187,6 +194,7 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     record = subjects.subscription_id(subscription)
     fields = {key: value for key, value in _fields(body).items() if value is not None}
     kind, draft = _described(fields)
+    kind = _kind_of_token(who, record, kind, fields)
     made = update_of(
         app.id,
         record,
@@ -230,6 +238,21 @@ def _token(kind: str, fields: Mapping[str, Any]) -> dict[str, str | None]:
     if "token" not in fields:
         return {}
     return {TOKEN: subjects.token_of(kind, fields["token"]) or None}
+
+
+def _kind_of_token(
+    who: Identity, record: str, kind: str | None, fields: Mapping[str, Any]
+) -> str | None:
+    """The kind of what has this token: a device's, if the caller does not say a type and has no key.
+
+    Whether the record is a device is decided where its row is known: an address stays what it is.
+    Raises Malformed for an id that is made of an address.
+    """
+    if kind is not None or "token" not in fields or who.has_key:
+        return kind
+    if ids.follows_from_a_name(record):
+        raise Malformed("type is missing: a new address or number needs it, Email or SMS")
+    return PUSH
 
 
 def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:

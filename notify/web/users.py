@@ -20,10 +20,10 @@ from notify.web import changes, purchases, subjects, subscriptions
 from notify.web.answers import Refused, ok
 from notify.web.draft import Draft
 from notify.web.endpoint import Call
-from notify.web.identity import Identity
+from notify.web.identity import NO_SUCH_USER, Identity
 from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow, UserRow
-from notify.web.subjects import EXTERNAL_ID, NO_SUCH_USER, ONESIGNAL_ID, Subject
+from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID, Subject
 
 #: Stored under their own names.
 PROPERTY_KEYS: Final = (
@@ -50,7 +50,7 @@ def create(call: Call, app_id: str) -> HttpResponse:
     made = [subject.update(call, at=at, aliases=names, draft=draft)]
     owned = []
     for place, fields in enumerate(_subscriptions(body), start=1):
-        new = subscriptions.new(call, app.id, fields, owner=subject, at=at, place=place)
+        new = subscriptions.new(call, who, fields, owner=subject, at=at, place=place)
         made.append(new.update)
         owned.append(new.shown)
     warnings = changes.send_all(call, app, who, made)
@@ -63,10 +63,13 @@ def create(call: Call, app_id: str) -> HttpResponse:
 def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """GET /apps/{app}/users/by/{label}/{alias}: the user as far as its updates have been applied."""
     app, who = changes.caller(call, app_id)
-    row = read(call, who, subjects.user(app.id, label, name))
+    subject = subjects.user(app.id, label, name)
+    if subject.named:
+        who.must_not_be_open("reading a user by an alias")
+    row = read(call, who, subject)
     return ok(
         {
-            "identity": identity_of(row),
+            "identity": identity_of(row, who, subject),
             "properties": _properties_of(row),
             "subscriptions": [_shown(each) for each in row.subscriptions],
         }
@@ -89,25 +92,34 @@ def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """DELETE /apps/{app}/users/by/{label}/{alias}: the user is gone, its aliases are free, and its
     subscriptions are nobody's."""
     app, who = changes.caller(call, app_id)
+    who.must_not_be_open("deleting a user")
     subject = subjects.user(app.id, label, name)
+    who.must_own(subject.record)
     made = subject.update(call, at=call.services.now_ms(), op=DELETE)
     warnings = changes.send_all(call, app, who, [made])
     return ok({"identity": subject.identity, **warnings})
 
 
 def read(call: Call, who: Identity, subject: Subject) -> UserRow:
-    """What has been applied of the user. Raises Refused 404 where nothing was."""
+    """What has been applied of the user. Raises Refused 404 where nothing was, and to the callers of
+    an open app by an id that follows from a name, but for the one that creating it is answered with."""
     who.must_reach(subject.record)
+    is_handle = ids.is_alias(subject.record)
+    if who.is_open and ids.follows_from_a_name(subject.record) and not is_handle:
+        raise Refused(404, NO_SUCH_USER)
     row = call.services.reads.user(subject.app, subject.record, owner=subject.owner)
-    if row is None:
+    if row is None or row.record.kind not in (None, USER):
         raise Refused(404, NO_SUCH_USER)
     who.must_see(row.aliases)
     return row
 
 
-def identity_of(row: UserRow) -> dict[str, str]:
-    """The aliases of a user that was read, with its id."""
-    return {ONESIGNAL_ID: row.id, **row.aliases}
+def identity_of(row: UserRow, who: Identity, subject: Subject) -> dict[str, str]:
+    """The aliases of a user that was read, with its id; without a key the id that was asked for.
+
+    The user's own may follow from a name, and then it is of no use to such a caller.
+    """
+    return {ONESIGNAL_ID: row.id if who.has_key else subject.record, **row.aliases}
 
 
 def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:

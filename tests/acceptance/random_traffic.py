@@ -38,9 +38,13 @@ class Customer:
 
 
 class World:
-    """The customers and their records. The first customer has the hot row."""
+    """The customers and their records. The first customer has the hot row.
 
-    def __init__(self, customers: list[Customer], seed: int) -> None:
+    Without `kinds` no update says one: releases before decision 0028 let the last one win.
+    """
+
+    def __init__(self, customers: list[Customer], seed: int, *, kinds: bool = True) -> None:
+        self._kinds = kinds
         dice = random.Random(seed)
         self.customers = customers
         self._devices = {
@@ -97,7 +101,8 @@ class World:
         if dice.random() < 0.3:
             item["counters"] = _counters(dice)
         if dice.random() < 0.1:
-            item["kind"] = dice.choice(["push", "email", "sms", "user"])
+            kind = dice.choice(["push", "email", "sms", "user"])
+            item |= {"kind": kind} if self._kinds else {}
         if dice.random() < 0.1:
             item["identifier"] = dice.choice(["", None, f"token-{dice.randrange(50)}"])
         return item

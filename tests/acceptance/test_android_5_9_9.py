@@ -146,11 +146,12 @@ def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str])
     for path in ("first_start", "login", "tags/set_and_removed_together"):
         second.play_only(path)
     user = f"/apps/{run.app.app_id}/users/by/external_id/{first.known['EXTERNAL_ID']}"
+    by_server = {"Authorization": f"Key {run.app.key}"}
     shown: dict[str, Any] = {}
 
     def whole() -> bool:
         nonlocal shown
-        status, shown = http(url, "GET", user)
+        status, shown = http(url, "GET", user, headers=by_server)
         return status == 200 and seen(shown) == expected(first, second)
 
     try:
@@ -159,7 +160,7 @@ def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str])
         raise AssertionError(f"{seen(shown)}\n{expected(first, second)}") from error
     # The second device's own id names the user that it logged in to.
     handle = f"/apps/{run.app.app_id}/users/by/onesignal_id/{second.known['ONESIGNAL_ID']}"
-    assert http(url, "GET", handle)[1]["identity"] == shown["identity"]
+    assert http(url, "GET", handle, headers=by_server)[1]["identity"] == shown["identity"]
     # And after logout its push subscription is a new, anonymous user's.
     second.play_only("logout")
     anonymous = f"/apps/{run.app.app_id}/users/by/onesignal_id/{second.known['ANONYMOUS_ID']}"
@@ -173,7 +174,7 @@ def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str])
         )
 
     run.wait("the second device is anonymous", moved)
-    left = {each["id"] for each in http(url, "GET", user)[1]["subscriptions"]}
+    left = {each["id"] for each in http(url, "GET", user, headers=by_server)[1]["subscriptions"]}
     assert left == {first.known["SUBSCRIPTION_ID"], first.known["SMS_ID"]}
 
 

@@ -111,13 +111,14 @@ def test_the_life_of_a_visitor_in_rows(stack: tuple[Running, str]) -> None:
     for path in LIFE:
         visitor.play_only(path)
     user = f"/apps/{run.app.app_id}/users/by/external_id/{visitor.known['EXTERNAL_ID']}"
-    until(run, lambda: seen(http(url, "GET", user)), expected(visitor))
+    by_server = {"Authorization": f"Key {run.app.key}"}
+    until(run, lambda: seen(http(url, "GET", user, headers=by_server)), expected(visitor))
     visitor.play_only("logout")
     anonymous = f"/apps/{run.app.app_id}/users/by/onesignal_id/{visitor.known['ANONYMOUS_ID']}"
     push = (visitor.known["SUBSCRIPTION_ID"], "ChromePush", visitor.known["PUSH_TOKEN"], True)
     alone = {"aliases": {}, "tags": {"guest": "yes"}, "language": "de", "subscriptions": {push}}
     until(run, lambda: seen(http(url, "GET", anonymous)), alone)
-    left = {each["id"] for each in http(url, "GET", user)[1]["subscriptions"]}
+    left = {each["id"] for each in http(url, "GET", user, headers=by_server)[1]["subscriptions"]}
     assert left == {visitor.known["EMAIL_ID"]}
 
 

@@ -27,6 +27,8 @@ SPACED: Final = frozenset((
 ))  # fmt: skip
 #: Reads of what nobody has sent.
 NOBODYS: Final = frozenset(("name_with_everything", "name_with_marks"))
+#: A read by an alias that carries no key: no SDK makes it, so an open app does not answer it either.
+KEYLESS: Final = frozenset(("without_a_key",))
 #: Their user is a new one each time.
 NAMELESS: Final = frozenset(("user_of_nothing", "null_of_an_object"))
 
@@ -51,6 +53,8 @@ def faults_of(step: dict[str, Any], answer: Answer) -> list[str]:
         refusal = 404
     elif step["step"] in MISTAKES:
         refusal = 400
+    elif step["step"] in KEYLESS:
+        refusal = 401
     else:
         return faults(step["operation"], answer.status, content_type, answer.body)
     errors = answer.body.get("errors")

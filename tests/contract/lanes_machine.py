@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from notify.domain import rows as wire
 from notify.domain.decide import Write
-from notify.domain.patch import ADD, COUNTERS, DEFAULT, REMOVE, SET, Patch
+from notify.domain.patch import ADD, COUNTERS, DEFAULT, PUSH_IDENTIFIER, REMOVE, SET, Patch
 from notify.domain.stream import LaneRow, StreamRow
 from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
 from workers.apply import BadData, Original, Segment, apply_isolated
@@ -41,7 +41,8 @@ _ops = st.fixed_dictionaries(
         "tags.a": _tag_ops,
         "properties.p": _tag_ops,
         "identifier": st.sampled_from([(SET, "i"), (REMOVE, None)]),
-        "kind": st.sampled_from([(SET, "push"), (SET, "email")]),
+        "kind": st.sampled_from([(DEFAULT, "push"), (DEFAULT, "email")]),
+        PUSH_IDENTIFIER: st.sampled_from([(SET, "t"), (REMOVE, None)]),
         "deleted": st.sampled_from([(SET, True), (SET, False)]),
         "session_count": st.sampled_from([(ADD, 1), (ADD, 5), (ADD, BIGINT_MAX + 1)]),
         "mirrored_updates": st.just((ADD, 1)),
@@ -96,10 +97,28 @@ class LanesMachine(RuleBasedStateMachine):
         times = {"created_at": (DEFAULT, AT), "updated_at": (SET, AT)}
         named = Patch(False, {**times, "identifier": (SET, "i")})
         nameless = Patch(False, {**times, "identifier": (REMOVE, None)})
-        for writes in (
+        self._write_one_by_one(
+            stream,
             [Write(app, RECORDS[0], named) for app in APPS],
             [Write(APPS[0], RECORDS[0], nameless)],
-        ):
+        )
+
+    @precondition(lambda self: "apply" in self.wants)
+    @rule(stream=st.sampled_from(STREAMS))
+    def send_push_tokens_to_an_address(self, stream: int) -> None:
+        """Alone, and merged behind an identifier for any kind: chance would rarely draw that too."""
+        times = {"created_at": (DEFAULT, AT), "updated_at": (SET, AT)}
+        token = {"kind": (DEFAULT, "push"), PUSH_IDENTIFIER: (SET, "t")}
+        for ops in (token, {"identifier": (SET, "j"), **token}):
+            address = {"kind": (DEFAULT, "email"), "identifier": (SET, "i")}
+            self._write_one_by_one(
+                stream,
+                [Write(APPS[0], RECORDS[0], Patch(True, {**times, **address}))],
+                [Write(APPS[0], RECORDS[0], Patch(False, {**times, **ops}))],
+            )
+
+    def _write_one_by_one(self, stream: int, *batches: list[Write]) -> None:
+        for writes in batches:
             row = self.database.tables.streams[stream]
             segment = self._segment(stream, 0, row.token, 0, 1)
             planned = max(row.planned, segment.last + 1)

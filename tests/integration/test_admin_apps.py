@@ -57,6 +57,17 @@ def test_a_new_app_shows_its_key_once(admin_client: Client) -> None:
     assert not any(secret in entry.change_message for entry in LogEntry.objects.all())
 
 
+def test_an_open_apps_page_says_so_and_how_to_close_it(admin_client: Client) -> None:
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    text = admin_client.get(page(app)).text
+    assert "This app is open: anybody who has its id" in text
+    assert "require tokens" in text
+    for requires in ({"requires_key": True}, {"requires_key": False, "requires_identity": True}):
+        App.objects.update(**requires)
+        assert "This app is open" not in admin_client.get(page(app)).text
+    assert "This app is open" not in admin_client.get(f"{LIST}add/").text
+
+
 def test_a_key_more_revokes_the_oldest(admin_client: Client) -> None:
     app, first = app_keys.create_app("Closely", requires_key=False)
     second = app_keys.rotate(app)

@@ -1,5 +1,6 @@
 """The overview: what is wrong first, what of it to whom, and at what cost."""
 
+import html
 import uuid
 from datetime import timedelta
 
@@ -70,6 +71,25 @@ def test_when_nothing_is_wrong_it_says_so_with_numbers() -> None:
     assert answer.context["now"]["workers"] == 1
     assert 'data-live="5"' in answer.text
     assert "Data as of" in answer.text
+
+
+def test_open_apps_are_told_to_whom_may_see_apps() -> None:
+    for name, requires in (
+        ("Open", {}), ("Also open", {}), ("Off", {"enabled": False}),
+        ("Keyed", {"requires_key": True}), ("Verified", {"requires_identity": True}),
+    ):  # fmt: skip
+        App.objects.create(name=name, **requires)
+    said = "2 apps are open"
+    answer = staff("view_stream", "view_app").get(INDEX)
+    assert said in answer.text
+    href = "/admin/notify/app/?enabled__exact=1&requires_key__exact=0&requires_identity__exact=0"
+    assert href in html.unescape(answer.text)
+    listed = staff("view_app").get(href).text
+    assert "Also open" in listed
+    assert "Verified" not in listed
+    assert said not in staff("view_stream").get(INDEX).text
+    App.objects.filter(name__contains="pen").update(requires_key=True)
+    assert "open:" not in staff("view_stream", "view_app").get(INDEX).text
 
 
 def test_the_culprit_is_named_with_a_way_to_its_cure() -> None:

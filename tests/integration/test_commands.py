@@ -115,6 +115,19 @@ class TestApp:
         assert "Closely" in listed
         assert not app.requires_key
 
+    def test_create_says_that_an_app_is_open_and_how_to_close_it(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = run("app", "create", "Closely", capsys=capsys)
+        app = App.objects.get()
+        assert "This app is open: anybody who has its id" in text
+        assert f"manage.py app require-identity {app.id} on" in text
+        assert "open" not in run("app", "create", "Keyed", "--requires-key", capsys=capsys)
+        found = run_json("app", "list", capsys=capsys)["apps"]
+        assert [each["open"] for each in found] == [True, False]
+        App.objects.update(requires_key=False, requires_identity=True)
+        assert not any(each["open"] for each in run_json("app", "list", capsys=capsys)["apps"])
+
     def test_create_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         made = run_json("app", "create", "Closely", "--requires-key", capsys=capsys)
         app = App.objects.get()

@@ -256,7 +256,7 @@ class TestAdmin:
         assert not App.objects.get().requires_identity
         sent = form(app, requires_identity="on")
         needs = r'<td class="field-requires [^>]*>{}</td>'
-        assert re.search(needs.format("nothing"), admin_client.get(APPS).text)
+        assert re.search(needs.format("nothing: open"), admin_client.get(APPS).text)
         assert admin_client.post(page(app), sent).status_code == 302
         assert re.search(needs.format("tokens"), admin_client.get(APPS).text)
         identity_keys.revoke(IdentityKey.objects.get())

@@ -43,7 +43,7 @@ class Deployment:
             Customer(made["id"], made["key"]),
         ]
         self._dice = random.Random(7)
-        self._world = World(customers, 7)
+        self._world = World(customers, 7, kinds=False)
 
     def deploy(self, kind: str, release: str) -> None:
         """Stop the process of this kind, start that of the release, and wait until it works."""

@@ -12,6 +12,7 @@ from notify.domain.patch import (
     COUNTERS,
     DEFAULT,
     EMPTY,
+    PUSH_IDENTIFIER,
     REMOVE,
     SET,
     Patch,
@@ -42,19 +43,31 @@ _OPS = {
     **dict.fromkeys(_NAMED, _MAP_OPS),
     **dict.fromkeys(COUNTERS, _op(ADD, _AMOUNTS)),
     "identifier": st.one_of(_op(SET, st.text(max_size=2)), _REMOVED),
-    "kind": _op(SET, st.sampled_from(["push", "email"])),
+    "kind": _op(DEFAULT, st.sampled_from(["push", "email"])),
     "deleted": _op(SET, st.booleans()),
     "created_at": _op(DEFAULT, st.integers(0, 9)),
     "updated_at": _op(SET, st.integers(0, 9)),
 }
-PATCHES = st.builds(Patch, st.booleans(), st.fixed_dictionaries({}, optional=_OPS))
+#: As `writes` makes them of an update of kind push: the kind stands beside its token.
+_PUSH_OPS = {
+    "kind": st.just((DEFAULT, "push")),
+    PUSH_IDENTIFIER: st.one_of(_op(SET, st.text(max_size=2)), _REMOVED),
+}
+_SINGLE = st.builds(
+    lambda reset, ops, token: Patch(reset, ops | token),
+    st.booleans(),
+    st.fixed_dictionaries({}, optional=_OPS),
+    st.one_of(st.just({}), st.fixed_dictionaries(_PUSH_OPS)),
+)
+#: Merged ones have more: the identifier for any kind and a push token that came after it.
+PATCHES = st.one_of(_SINGLE, st.builds(compose, _SINGLE, _SINGLE))
 STATES = st.fixed_dictionaries(
     {},
     optional={
         **dict.fromkeys(_NAMED, _VALUES),
         **dict.fromkeys(COUNTERS, _AMOUNTS),
         "identifier": st.text(max_size=2),
-        "kind": st.just("sms"),
+        "kind": st.sampled_from(["sms", "push"]),
         "deleted": st.booleans(),
         "created_at": st.integers(0, 9),
         "updated_at": st.integers(0, 9),
@@ -98,7 +111,11 @@ def test_patches_may_be_merged_in_any_batches(
 def test_every_op_leaves_what_it_promises(state: State, patch: Patch) -> None:
     before = {} if patch.reset else state
     after = apply(state, patch)
-    for key, (op, value) in patch.ops.items():
+    ops = dict(patch.ops)
+    token = ops.pop(PUSH_IDENTIFIER, None)
+    if token is not None and after["kind"] == "push":
+        ops["identifier"] = token
+    for key, (op, value) in ops.items():
         if op == SET:
             assert after[key] == value
         elif op == REMOVE:
@@ -109,9 +126,9 @@ def test_every_op_leaves_what_it_promises(state: State, patch: Patch) -> None:
             assert is_counter(key)
             assert isinstance(value, int)
             assert after[key] == int(before.get(key, 0)) + value
-    untouched = before.keys() - patch.ops.keys()
+    untouched = before.keys() - ops.keys()
     assert {key: after[key] for key in untouched} == {key: before[key] for key in untouched}
-    assert after.keys() <= before.keys() | patch.ops.keys()
+    assert after.keys() <= before.keys() | ops.keys()
 
 
 @given(STATES, PATCHES, PATCHES)

@@ -16,11 +16,13 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
+from notify.domain import patch as patches
 from notify.domain import plan as plans
+from notify.domain import rows
 from notify.domain import stream as streams
-from notify.domain.decide import Decision, writes
+from notify.domain.decide import Decision, Write, writes
 from notify.domain.digest import Expected
-from notify.domain.patch import compose
+from notify.domain.patch import PUSH_IDENTIFIER, compose
 from notify.domain.policy import Policy
 from notify.domain.repeats import SeenKey
 from notify.domain.stream import LaneRow, LogFacts, StreamRow
@@ -315,6 +317,39 @@ def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
 @_mutant("merged-in-the-wrong-order", "compose is associative and in order")
 def _merged_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("notify.domain.window.compose", lambda first, then: compose(then, first))
+
+
+@_mutant("token-outlives-identifier", "an identifier of any kind replaces an earlier push token")
+def _token_outlives_identifier(patch: pytest.MonkeyPatch) -> None:
+    def kept(first: patches.Patch, then: patches.Patch) -> patches.Patch:
+        made = compose(first, then)
+        token = first.ops.get(PUSH_IDENTIFIER)
+        if token is None or then.reset or PUSH_IDENTIFIER in made.ops:
+            return made
+        return patches.Patch(made.reset, {**made.ops, PUSH_IDENTIFIER: token})
+
+    patch.setattr("notify.domain.window.compose", kept)
+
+
+@_mutant("newest-kind-kept", "a record keeps its first kind")
+def _newest_kind_is_kept(patch: pytest.MonkeyPatch) -> None:
+    def newest(first: patches.Patch, then: patches.Patch) -> patches.Patch:
+        made = compose(first, then)
+        if "kind" not in then.ops:
+            return made
+        return patches.Patch(made.reset, {**made.ops, "kind": then.ops["kind"]})
+
+    patch.setattr("notify.domain.window.compose", newest)
+
+
+@_mutant("token-sent-as-an-identifier", "a row says that its identifier is a push token")
+def _token_sent_as_an_identifier(patch: pytest.MonkeyPatch) -> None:
+    row = rows.row
+
+    def unsaid(stream: int, write: Write) -> dict[str, Any]:
+        return {key: value for key, value in row(stream, write).items() if key not in ("ip", "iu")}
+
+    patch.setattr("notify.domain.rows.row", unsaid)
 
 
 @_mutant(

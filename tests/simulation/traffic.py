@@ -74,12 +74,14 @@ def _update(rng: random.Random, at: int, *, poison: bool) -> Update:
         if rng.random() < 0.5:
             record = alias_id(app, kind, label, name)
         aliases = {label: rng.choice([name, name, None])}
+    message_id = rng.choice(["m", str(at)])
+    own_kind = _describe(ops, random.Random(f"{at} {record}"))
     return Update(
         app,
         record,
         at,
-        rng.choice(["m", str(at)]),
-        kind=kind,
+        message_id,
+        kind=kind or own_kind,
         patch=Patch(False, ops),
         links=links,
         aliases=aliases,
@@ -87,3 +89,12 @@ def _update(rng: random.Random, at: int, *, poison: bool) -> Update:
         once=rng.random() < 0.3,
         only=only,
     )
+
+
+def _describe(ops: dict[str, Op], dice: random.Random) -> str | None:
+    """Rarely an identifier into the patch, and the kind of the record that is said with it."""
+    if dice.random() < 0.6:
+        return None
+    name = dice.choice("xyz")
+    ops["identifier"] = dice.choice([(SET, name), (SET, name), (REMOVE, None)])
+    return dice.choice([None, "push", "push", "email"])

@@ -220,6 +220,24 @@ def test_a_token_is_of_the_subscription_with_its_id_until_another_has_it(serial:
     assert serial.take(by_token) == Decision(target=DEVICE)
 
 
+def test_a_push_token_that_moves_takes_its_old_subscription_from_its_user(serial: Serial) -> None:
+    """F11: a token that was refreshed, and registered again by its new value."""
+    serial.take(device(DEVICE, "t", owner=ANN))
+    assert serial.take(device(HOME, "t", owner=ANN)) == Decision()
+    assert serial.links.parent(APP, DEVICE, USER) is None
+    assert serial.links.parent(APP, HOME, USER) == ANN
+    assert serial.count(ANN, USER) == 1
+    serial.take(device(HOME, "t", owner=BOB))
+    assert serial.links.parent(APP, HOME, USER) == BOB
+
+
+def test_an_address_that_moves_leaves_its_old_subscription_where_it_is(serial: Serial) -> None:
+    for record in (DEVICE, OTHER_DEVICE):
+        names: dict[str, str | None] = {TOKEN: "a@example.com"}
+        serial.take(Update(APP, record, 1, "m", kind="email", aliases=names, links={USER: ANN}))
+    assert serial.count(ANN, USER) == 2
+
+
 def test_a_token_is_of_whom_said_so_last(serial: Serial) -> None:
     by_token = device(T, "t")
     serial.take(device(DEVICE, "t"))
@@ -255,6 +273,7 @@ def test_the_owner_of_a_subscription_that_logged_in(serial: Serial) -> None:
 def test_a_subscription_without_an_owner_gets_one(serial: Serial) -> None:
     first = serial.take(by_device(DEVICE, external_id="e1"))
     assert first.target == named_user(APP, DEVICE, 0)
+    assert not ids.follows_from_a_name(first.target)
     assert serial.links.parent(APP, DEVICE, USER) == first.target == serial.meant(E1)
     assert serial.take(by_device(DEVICE)) == Decision(target=first.target)
 

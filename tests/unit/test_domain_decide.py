@@ -1,6 +1,7 @@
 """What an update does, by example: links, limits, skips, mirrors, deletes."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import pytest
 
@@ -18,7 +19,18 @@ from notify.domain.decide import (
 )
 from notify.domain.errors import ReplayDisagrees
 from notify.domain.links import Change, Detached, Links
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
+from notify.domain.patch import (
+    ADD,
+    DEFAULT,
+    PUSH_IDENTIFIER,
+    REMOVE,
+    SET,
+    Op,
+    Patch,
+    Value,
+    apply,
+    compose,
+)
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
 from notify.domain.update import DELETE, DETACH, UPDATE, Unreadable, Update
 
@@ -286,12 +298,47 @@ def test_the_own_write_is_the_patch_with_kind_and_times() -> None:
     ops: dict[str, Op] = {"tags.a": (SET, 1), "session_count": (ADD, 1)}
     ((app, record, patch),) = writes(update(kind="push", ops=ops), OWN_ONLY)
     assert (app, record) == (APP, PUSH)
-    assert patch == Patch(False, {**ops, **STAMPS, "kind": (SET, "push"), "deleted": (SET, False)})
+    assert patch == Patch(
+        False, {**ops, **STAMPS, "kind": (DEFAULT, "push"), "deleted": (SET, False)}
+    )
 
 
 def test_without_a_kind_the_kind_stays() -> None:
     ((_, _, patch),) = writes(update(), OWN_ONLY)
     assert "kind" not in patch.ops
+
+
+def after(*messages: Update) -> dict[str, Value]:
+    """The record's state, the messages applied one by one and merged."""
+    patches = [write.patch for each in messages for write in writes(each, OWN_ONLY)]
+    merged = apply({}, reduce(compose, patches))
+    nothing: dict[str, Value] = {}
+    assert merged == reduce(apply, patches, nothing)
+    return merged
+
+
+@pytest.mark.parametrize("first", ["push", "email", "sms", "user"])
+@pytest.mark.parametrize("then", ["push", "email", "sms", "user"])
+def test_a_record_keeps_its_first_kind(first: str, then: str) -> None:
+    assert after(update(), update(kind=first), update(kind=then))["kind"] == first
+    gone = update(op=DELETE)
+    assert after(update(kind=first), gone, update(kind=then))["kind"] == then
+
+
+def test_a_push_token_is_no_address() -> None:
+    """A push token never takes the place of an address; an identifier of no kind does, as before."""
+    mail = update(kind="email", ops={"identifier": (SET, "a@example.com")})
+    token = update(kind="push", ops={"identifier": (SET, "b@example.com")})
+    removed = update(kind="push", ops={"identifier": (REMOVE, None)})
+    other = update(ops={"identifier": (SET, "c@example.com")})
+    assert after(mail, token)["identifier"] == "a@example.com"
+    assert after(mail, removed)["identifier"] == "a@example.com"
+    assert after(mail, other, token)["identifier"] == "c@example.com"
+    assert after(mail, token, other)["identifier"] == "c@example.com"
+    assert after(token, other)["identifier"] == "c@example.com"
+    assert after(token, update(kind="push", ops={"identifier": (SET, "t2")}))["identifier"] == "t2"
+    assert after(other, token)["identifier"] == "b@example.com"
+    assert "identifier" not in after(token, removed)
 
 
 def test_a_delete_resets_the_record_to_a_tombstone() -> None:
@@ -324,7 +371,8 @@ def test_tags_and_where_and_when_are_mirrored_and_nothing_else() -> None:
     assert (own.record, first.record, second.record) == (PUSH, MAIL, OTHER_MAIL)
     assert first.patch == Patch(False, {**mirrored, **STAMPS, "mirrored_updates": (ADD, 1)})
     assert second.patch == first.patch
-    assert own.patch.ops.items() >= {**kept, **mirrored}.items()
+    token = kept.pop("identifier")
+    assert own.patch.ops.items() >= {**kept, **mirrored, PUSH_IDENTIFIER: token}.items()
     assert "mirrored_updates" not in own.patch.ops
 
 

@@ -2,8 +2,19 @@
 
 import json
 
+import pytest
+
 from notify.domain.decide import Write
-from notify.domain.patch import ADD, COUNTERS, DEFAULT, REMOVE, SET, Patch
+from notify.domain.patch import (
+    ADD,
+    COUNTERS,
+    DEFAULT,
+    PUSH_IDENTIFIER,
+    REMOVE,
+    SET,
+    Op,
+    Patch,
+)
 from notify.domain.rows import FIELDS, decode, encode, fields, row
 
 FULL = Write(
@@ -19,7 +30,7 @@ FULL = Write(
             "properties.y": (REMOVE, None),
             "properties.z": (DEFAULT, ""),
             "identifier": (SET, "i"),
-            "kind": (SET, "push"),
+            "kind": (DEFAULT, "push"),
             "deleted": (SET, False),
             "created_at": (DEFAULT, 5),
             "updated_at": (SET, 6),
@@ -57,13 +68,36 @@ def test_a_row_has_short_names_and_leaves_out_what_does_not_change() -> None:
 
 def test_every_key_of_an_update_has_a_field_that_workers_know() -> None:
     every = dict(FULL.patch.ops) | dict.fromkeys(COUNTERS, (ADD, 1))
-    rows = [row(7, Write("a", "r", Patch(True, every))), row(7, REMOVED)]
+    token = every | {PUSH_IDENTIFIER: (SET, "t")}
+    rows = [row(7, Write("a", "r", Patch(True, each))) for each in (every, token)]
+    rows.append(row(7, REMOVED))
     assert fields(rows) == sorted(FIELDS)
 
 
 def test_a_removed_identifier_has_a_sign_of_its_own() -> None:
     assert row(7, REMOVED) == {"s": 7, "a": "a", "r": "r", "ir": True}
     assert decode(encode([(7, REMOVED)])) == [(7, REMOVED)]
+
+
+@pytest.mark.parametrize(
+    ("ops", "said"),
+    [
+        ({PUSH_IDENTIFIER: (SET, "t")}, {"ip": True, "identifier": "t"}),
+        ({PUSH_IDENTIFIER: (REMOVE, None)}, {"ip": True, "ir": True}),
+        (
+            {"identifier": (SET, "a"), PUSH_IDENTIFIER: (SET, "t")},
+            {"ip": True, "identifier": "t", "iu": ["a"]},
+        ),
+        (
+            {"identifier": (REMOVE, None), PUSH_IDENTIFIER: (REMOVE, None)},
+            {"ip": True, "ir": True, "iu": []},
+        ),
+    ],
+)
+def test_a_push_token_has_a_sign_of_its_own(ops: dict[str, Op], said: dict[str, object]) -> None:
+    write = Write("a", "r", Patch(False, ops))
+    assert row(7, write) == {"s": 7, "a": "a", "r": "r", **said}
+    assert decode(encode([(7, write)])) == [(7, write)]
 
 
 def test_a_tag_may_be_called_like_a_property_or_a_counter() -> None:

@@ -379,7 +379,7 @@ class TestIdentity:
         anyone = Identity(APP, needed=False)
         anyone.must_name("external_id", "ann")
         anyone.must_own(PLAYER)
-        anyone.must_allow(update(kind="email", identifier="bob@example.org"))
+        anyone.admitted(update(kind="email", identifier="bob@example.org"))
 
     def test_users_that_are_read(self) -> None:
         self.who().must_see({})
@@ -416,7 +416,7 @@ class TestIdentity:
         ],
     )
     def test_updates_that_a_token_allows(self, change: dict[str, Any]) -> None:
-        self.who(subscriptions=EMAILS).must_allow(update(**change))
+        self.who(subscriptions=EMAILS).admitted(update(**change))
 
     @pytest.mark.parametrize(
         "change",
@@ -442,7 +442,7 @@ class TestIdentity:
         asked = update(**change)
         for who in (self.who(subscriptions=EMAILS), Identity(APP, needed=True)):
             with pytest.raises(Refused):
-                who.must_allow(asked)
+                who.admitted(asked)
 
 
 def update(
@@ -521,18 +521,24 @@ NAMELESS: list[tuple[str, str, dict[str, Any]]] = [
 class TestIds:
     """Ids that can be worked out from a name are as good as the name."""
 
-    @pytest.mark.parametrize(
-        "record",
-        [EMAIL_ID, ids.named_user(APP, ids.alias_id(APP, USER, "external_id", "ann"), 0)],
-    )
-    def test_of_others(self, web: Web, record: str) -> None:
-        put, body = f"/players/{record}", {"tags": {"a": "b"}}
+    def test_of_others(self, web: Web) -> None:
+        put, body = f"/players/{EMAIL_ID}", {"tags": {"a": "b"}}
         assert web.send(body, put, "PUT").status == 403
         assert web.send(body, put, "PUT", bearer=token(APP, identity={"a": "b"})).status == 403
-        path = f"/apps/{APP}/subscriptions/{record}"
+        path = f"/apps/{APP}/subscriptions/{EMAIL_ID}"
         assert web.send({"subscription": {"enabled": False}}, path, "PATCH").status == 401
         assert web.send({}, path, "DELETE").status == 401
         assert web.producer.sent() == []
+
+    def test_of_a_named_user(self, web: Web) -> None:
+        user = ids.named_user(APP, ids.alias_id(APP, USER, "external_id", "ann"), 0)
+        assert ids.follows_from_a_name(user)
+        body: dict[str, Any] = {"properties": {}}
+        path = f"/apps/{APP}/users/by/onesignal_id/{user}"
+        assert web.send(body, path, "PATCH").status == 401
+        assert web.send(body, path, "PATCH", bearer=token(APP)).status == 403
+        own = token(APP, identity={"onesignal_id": user})
+        assert web.send(body, path, "PATCH", bearer=own).status == 202
 
     def test_of_the_device_itself(self, web: Web) -> None:
         made = web.send({"device_type": 1, "identifier": "a-push-token"})

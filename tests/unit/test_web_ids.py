@@ -45,6 +45,31 @@ def test_ids_differ_by_app_and_kind_and_key() -> None:
     assert all(is_uuid(id_) for id_ in made)
 
 
+def test_an_id_says_how_it_came_about() -> None:
+    """By its UUID version: who may see what depends on it."""
+    alias, mail = ids.alias_id(APP, "user", "external_id", "x"), ids.record_id(APP, "email", "a@b")
+    made = {
+        "8": [alias, ids.alias_id(APP, "email", "token", "a@b")],
+        "5": [
+            mail,
+            ids.record_id(APP, "sms", "+1"),
+            *(ids.named_user(APP, each, 0) for each in (alias, mail)),
+        ],
+        "4": [
+            ids.record_id(APP, "push", "t"),
+            ids.keyed_id(APP, "k"),
+            ids.random_id(),
+            ids.named_user(APP, PLAYER, 0),
+        ],
+    }
+    for version, found in made.items():
+        for each in found:
+            assert str(uuid.UUID(each).version) == version
+            assert ids.follows_from_a_name(each) == (version != "4")
+            assert ids.is_alias(each) == (version == "8")
+            assert ids.is_named(each) == (version == "5")
+
+
 def test_an_id_is_the_same_for_ever() -> None:
     """Stored ids depend on it: never change this value."""
     assert ids.record_id(APP, "email", "a@example.com") == str(

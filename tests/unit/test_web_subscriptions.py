@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from notify.domain.patch import REMOVE, SET
+from notify.domain.update import TOKEN
 from tests.fake_web import APP, PLAYER, Web
 
 PATH = f"/apps/{APP}/subscriptions/{PLAYER}"
@@ -58,10 +59,22 @@ def test_types_are_kinds(web: Web, type_: str, kind: str) -> None:
     assert web.one().kind == kind
 
 
-def test_a_subscription_without_type_keeps_its_kind(web: Web) -> None:
-    assert patch(web, {"token": ""})[0] == 200
+def test_a_token_without_type_is_a_push_token_but_for_servers(web: Web) -> None:
+    """Of a record of another kind it changes nothing: test_web_visible.py."""
+    for token in ("", "t"):
+        assert patch(web, {"token": token})[0] == 200
+        assert patch(web, {"token": token}, key=web.secret)[0] == 200
+    removed, by_key, given, _ = web.sent()
+    assert (removed.kind, removed.aliases) == ("push", {TOKEN: None})
+    assert removed.patch.ops == {"identifier": (REMOVE, None)}
+    assert (by_key.kind, by_key.aliases, by_key.patch) == (None, {}, removed.patch)
+    assert (given.kind, given.aliases) == ("push", {TOKEN: "t"})
+    assert given.patch.ops == {"identifier": (SET, "t")}
+
+
+def test_a_subscription_without_type_and_token_keeps_its_kind(web: Web) -> None:
+    assert patch(web, {"enabled": False})[0] == 200
     assert web.one().kind is None
-    assert web.one().patch.ops == {"identifier": (REMOVE, None)}
 
 
 @pytest.mark.parametrize(

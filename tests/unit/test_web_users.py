@@ -34,8 +34,8 @@ def made(web: Web, **body: Any) -> Answer:
 
 
 def shown(web: Web, path: str = BY) -> dict[str, Any]:
-    """A user as it is read."""
-    answer = web.call("GET", path)
+    """A user as its app's server reads it."""
+    answer = web.call("GET", path, key=web.secret)
     assert answer.status == 200, answer
     return answer.body
 
@@ -186,7 +186,7 @@ def test_deltas_that_cannot_be_are_refused(web: Web, deltas: object) -> None:
 
 def test_a_user_that_is_not_there_is_404_to_read_and_made_by_a_change(web: Web) -> None:
     for path in (BY, f"{BY}/identity", f"{BASE}/subscriptions/{SUB}/user/identity"):
-        assert web.call("GET", path).status == 404
+        assert web.call("GET", path, key=web.secret).status == 404
     assert web.call("GET", f"{BASE}/users/by/onesignal_id/x").status == 404
     web.call("PATCH", BY, {"properties": {"country": "DE"}})
     assert shown(web)["properties"]["country"] == "DE"
@@ -195,11 +195,11 @@ def test_a_user_that_is_not_there_is_404_to_read_and_made_by_a_change(web: Web) 
 
 def test_a_deleted_user_is_gone_with_its_aliases(web: Web) -> None:
     made(web, identity={"external_id": "e1", "crm": "c"})
-    answer = web.call("DELETE", BY)
+    answer = web.call("DELETE", BY, key=web.secret)
     assert (answer.status, answer.body["identity"]["external_id"]) == (200, "e1")
     assert web.sent()[-1].op == DELETE
     for path in (BY, f"{BASE}/users/by/crm/c"):
-        assert web.call("GET", path).status == 404
+        assert web.call("GET", path, key=web.secret).status == 404
 
 
 @pytest.mark.parametrize("name", ["u 1/é+&@%", "a/b/c", "identity", "日本", "x" * 200])
@@ -231,7 +231,7 @@ def test_aliases_are_given_read_and_taken(web: Web) -> None:
     assert identity.items() >= {"external_id": "e1", "crm": "c"}.items()
     answer = web.call("DELETE", f"{by_crm}/identity/external_id")
     assert (answer.status, "crm" in answer.body["identity"]) == (200, True)
-    assert web.call("GET", BY).status == 404
+    assert web.call("GET", BY, key=web.secret).status == 404
     assert "external_id" not in shown(web, by_crm)["identity"]
 
 

@@ -26,7 +26,7 @@ f AS (
 w AS (
     SELECT rows.*
     FROM json_to_recordset(%(rows)s::json) AS rows (
-        s bigint, a uuid, r uuid, z boolean, kind text, identifier text, ir boolean,
+        s bigint, a uuid, r uuid, z boolean, kind text, identifier text, ir boolean, ip boolean, iu text[],
         ts jsonb, tr text[], td jsonb, ps jsonb, pr text[], pd jsonb,
         session_count bigint, session_time_s bigint, purchase_count bigint, spent_micros bigint,
         mirrored_updates bigint, created_at bigint, updated_at bigint, deleted boolean
@@ -42,8 +42,13 @@ written AS (
     SELECT
         w.a,
         w.r,
-        COALESCE(w.kind, old.kind),
-        CASE WHEN w.ir THEN NULL ELSE COALESCE(w.identifier, old.identifier) END,
+        COALESCE(old.kind, w.kind),
+        CASE
+            WHEN w.ip AND COALESCE(old.kind, w.kind) IS DISTINCT FROM 'push'
+            THEN CASE WHEN w.iu IS NULL THEN old.identifier ELSE w.iu[1] END
+            WHEN w.ir THEN NULL
+            ELSE COALESCE(w.identifier, old.identifier)
+        END,
         COALESCE(w.td, '{}') || (COALESCE(old.tags, '{}') - COALESCE(w.tr, '{}')) || COALESCE(w.ts, '{}'),
         COALESCE(w.pd, '{}') || (COALESCE(old.properties, '{}') - COALESCE(w.pr, '{}')) || COALESCE(w.ps, '{}'),
         COALESCE(old.session_count, 0) + COALESCE(w.session_count, 0),

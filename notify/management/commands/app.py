@@ -61,7 +61,16 @@ def _create(name: str, *, requires_key: bool) -> Answer:
     except ValidationError as error:
         raise wrong(f"name {name!r}: {' '.join(error.messages)}") from None
     app, key = app_keys.create_app(name, requires_key=requires_key)
-    return _with_secret(app, key)
+    made = _with_secret(app, key)
+    if not app.is_open:
+        return made
+    steps = (
+        app_keys.OPEN_APP,
+        app_keys.CLOSE_APP,
+        f"  manage.py app identity-key add {app.id} public.pem",
+        f"  manage.py app require-identity {app.id} on",
+    )
+    return Answer("\n".join((made.text, "", *steps)), made.data)
 
 
 def _find(text: str) -> App:
@@ -89,6 +98,7 @@ def _with_secret(app: App, key: NewKey) -> Answer:
         "id": str(app.id),
         "name": app.name,
         "requires_key": app.requires_key,
+        "open": app.is_open,
         "key": key.secret,
         "key_prefix": key.prefix,
         "revoked_key_prefixes": list(key.revoked),
@@ -117,6 +127,7 @@ def _list() -> Answer:
                 "name": app.name,
                 "requires_key": app.requires_key,
                 "requires_identity": app.requires_identity,
+                "open": app.is_open,
                 "enabled": app.enabled,
                 "live_keys": app.live,
                 "created_at": app.created_at.isoformat(),

@@ -194,4 +194,6 @@ def _security(key: KeyNeeded) -> list[dict[str, list[str]]]:
     with_key: dict[str, list[str]] = {_KEY: []}
     if key is KeyNeeded.ALWAYS:
         return [with_key]
+    if key is KeyNeeded.BY_USER:
+        return [with_key, {_TOKEN: []}]
     return [{}] if key is KeyNeeded.NEVER else [{}, with_key, {_TOKEN: []}]

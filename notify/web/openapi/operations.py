@@ -177,13 +177,18 @@ def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
     )
 
 
-def _change(summary: str, body: str | None, answers: Mapping[int, Schema]) -> Operation:
+def _change(
+    summary: str,
+    body: str | None,
+    answers: Mapping[int, Schema],
+    key: KeyNeeded = KeyNeeded.BY_APP,
+) -> Operation:
     errors = ERRORS if body is None else BODY_ERRORS
-    return Operation(summary, answers, body, errors=errors, parameters=("idempotency_key",))
+    return Operation(summary, answers, body, key, errors, parameters=("idempotency_key",))
 
 
-def _read(summary: str, answer: Schema) -> Operation:
-    return Operation(summary, {200: answer}, errors=ERRORS)
+def _read(summary: str, answer: Schema, key: KeyNeeded = KeyNeeded.BY_APP) -> Operation:
+    return Operation(summary, {200: answer}, key=key, errors=ERRORS)
 
 
 def _probe(summary: str, answer: Schema = _STATUS, media_type: str = JSON) -> Operation:
@@ -227,12 +232,16 @@ _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
 _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
     "user": {
-        "GET": _read("The user, as far as updates have been applied.", _USER),
+        "GET": _read(
+            "The user, as far as updates have been applied. Without a key or a token only by the "
+            "onesignal_id that a device was answered.",
+            _USER,
+        ),
         "PATCH": _change("Change the user.", "UserChange", {202: _OBJECT}),
-        "DELETE": _change("Delete the user.", None, {200: _OBJECT}),
+        "DELETE": _change("Delete the user.", None, {200: _OBJECT}, KeyNeeded.BY_USER),
     },
     "user_identity": {
-        "GET": _read("The user's aliases.", _IDENTITY),
+        "GET": _read("The user's aliases.", _IDENTITY, KeyNeeded.BY_USER),
         "PATCH": _change("Give the user aliases.", "IdentityChange", {200: _IDENTITY}),
     },
     "user_alias": {"DELETE": _change("Take an alias away.", None, {200: _IDENTITY})},
@@ -251,7 +260,11 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
         "PATCH": _change("Give the subscription to a user.", "Owner", {200: _IDENTITY})
     },
     "subscription_identity": {
-        "GET": _read("The aliases of the subscription's user.", _IDENTITY),
+        "GET": _read(
+            "The aliases of the subscription's user. In an open app without a key its onesignal_id "
+            "alone, and not by the id of an email or SMS subscription.",
+            _IDENTITY,
+        ),
         "PATCH": _change("Give its user aliases.", "IdentityChange", {200: _IDENTITY}),
     },
     "subscription_by_token": {
