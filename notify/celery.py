@@ -64,6 +64,9 @@ app.conf.update(
         "global_keyprefix": f"{settings.NOTIFY_NAMESPACE}.",
         "priority_steps": [0],
         "queue_order_strategy": "round_robin",
+        # Redis keeps no task that a worker has taken: the bridge sends again what has not landed. An ack that
+        # failed there left a worker that took no further task.
+        "ack_emulation": False,
         # A worker's wait for tasks has no socket timeout: kombu looks every `health_check_interval` whether
         # Redis is that late with an answer.
         "socket_timeout": REDIS_DEADLINE_S,

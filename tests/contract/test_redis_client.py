@@ -240,6 +240,16 @@ def test_the_watcher_asks_workers_through_no_redis_that_became_a_replica(
         wait_for(lambda: failover.wire.connections() > 0 and not failover.wire.stayed())
 
 
+def test_an_ack_needs_no_redis(failover: Failover) -> None:
+    """One that failed would leave a worker that takes no further task."""
+    with _celerys(failover.url) as queue, redis.Redis.from_url(failover.url) as client:
+        queue.put("a")
+        message = queue.get(timeout=10)
+        assert list(client.scan_iter("*unacked*")) == []
+        failover.wire.kill_quietly()
+        message.ack()
+
+
 def test_a_dead_connection_that_lives_on_is_given_up(failover: Failover) -> None:
     with _celerys(failover.url, socket_timeout=1) as queue:
         queue.put("a")
@@ -261,5 +271,5 @@ def test_a_wait_for_tasks_is_given_up(failover: Failover) -> None:
             return True
 
         assert reads()
-        failover.wire.kill_quietly()
-        wait_for(lambda: reads() and not failover.wire.quiet())
+        killed = failover.wire.kill_quietly()
+        wait_for(lambda: reads() and failover.wire.quiet() < killed)
