@@ -45,6 +45,8 @@ FACTS_TIMEOUT_MS: Final = 5_000
 PARTITIONS_A_FETCH: Final = 4
 #: How long leaving the group may take when the log is opened again: its connection may be dead.
 CLOSE_TIMEOUT_MS: Final = 1_000
+#: How long Kafka may take for any answer but that to a join; then the connection is closed.
+REQUEST_TIMEOUT_MS: Final = 10_000
 #: The longest wait between two tries to connect: kafka-python's 30 s would outlast Kafka's absence.
 RECONNECT_MAX_MS: Final = 1_000
 #: A leader that did not know the topic's partitions yet gives them to nobody, and asks again only when
@@ -129,6 +131,7 @@ class KafkaLog:
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
                 max_poll_records=_ALL,
                 fetch_max_wait_ms=100,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
                 reconnect_backoff_max_ms=RECONNECT_MAX_MS,
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 allow_auto_create_topics=False,
@@ -268,7 +271,7 @@ def _let_polls_wait(consumer: KafkaConsumer) -> None:
     kafka-python ends the wait when the next heartbeat is due, though its IO thread sends those. While
     Kafka is silent one is due always: a poll then spins, and each turn leaves callbacks on the fetch
     that hangs. Measured with a broker under SIGSTOP: 2,400 turns/s on a whole core, 15 MB/s, up to the
-    request timeout of 30 s.
+    request timeout (30 s then).
     """
     consumer._coordinator.time_to_next_poll = lambda: math.inf  # noqa: SLF001
 

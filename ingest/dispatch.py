@@ -71,7 +71,9 @@ class CeleryDispatcher:
     def queued(self, lane: int) -> int:
         """Dispatcher.queued."""
         try:
-            with self._app.pool.acquire(block=True) as connection:
+            # On a new connection: a Redis that was the primary before a failover tells its old depth and no
+            # error, and a batch is not sent again while too many tasks seem to wait.
+            with self._app.connection_for_write() as connection:
                 # Not passive: kombu 5.7 then looks for the queue without its namespace, and finds none.
                 declared = connection.default_channel.queue_declare(queue_of(lane))
                 return int(declared.message_count)

@@ -31,6 +31,9 @@ from notify.taken import Taken
 APPLY: Final = "workers.apply"
 ISOLATE: Final = "workers.isolate"
 
+#: Seconds that anyone waits for an answer of Redis, whatever the connection says; a worker that waits for
+#: tasks one second more.
+REDIS_DEADLINE_S: Final = 5
 #: In seconds and milliseconds: a Redis whose host is gone without a word is given up after about 10 s.
 #: Without these the kernel waits for hours, and a worker with it. Not every system has all of them.
 _KEEPALIVE: Final = {
@@ -61,7 +64,13 @@ app.conf.update(
         "global_keyprefix": f"{settings.NOTIFY_NAMESPACE}.",
         "priority_steps": [0],
         "queue_order_strategy": "round_robin",
-        "socket_timeout": 10,
+        # Redis keeps no task that a worker has taken: the bridge sends again what has not landed. An ack that
+        # failed there left a worker that took no further task.
+        "ack_emulation": False,
+        # A worker's wait for tasks has no socket timeout: kombu looks every `health_check_interval` whether
+        # Redis is that late with an answer.
+        "socket_timeout": REDIS_DEADLINE_S,
+        "health_check_interval": REDIS_DEADLINE_S // 2,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "socket_keepalive_options": {

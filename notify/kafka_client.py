@@ -154,11 +154,26 @@ class Client(KafkaNetClient):  # type: ignore[misc] # kafka-python has no types
 
 
 class _Manager(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has no types
-    """Ends a TLS handshake that does not end, and a bootstrap once every server has refused it."""
+    """Ends a TLS handshake that does not end, and a bootstrap once every server has refused it. Asks the
+    bootstrap servers again where no broker that it knows can be reached."""
 
     def __init__(self, net: NetworkSelector, **configs: Any) -> None:
         super().__init__(net, **configs)
         self._refused: dict[Any, KafkaRefuses] = {}
+
+    def least_loaded_node(self) -> Any:
+        """Whom to ask for metadata and coordinators: kafka-python's choice; but a bootstrap server where
+        the last connection to every broker failed.
+
+        All brokers may have come back at other addresses, to which the name of a bootstrap server leads.
+        kafka-python asks it once, when it is made, and then tries the old addresses for ever (KIP-899).
+        """
+        known = [broker.node_id for broker in self.cluster.brokers()]
+        if known and all(node in self._backoff for node in known):
+            for server in self.cluster.bootstrap_brokers():
+                if not self.connection_delay(server.node_id):
+                    return server.node_id
+        return super().least_loaded_node()
 
     async def _do_bootstrap(self, deadline: float | None) -> Any:
         self._refused.clear()

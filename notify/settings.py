@@ -162,10 +162,10 @@ _KEEPALIVE = {
 }
 
 
-#: How long bridge, workers and watcher wait for an answer of PostgreSQL, whatever its connection says:
-#: longer than the 30 s after which PostgreSQL itself ends a statement.
+#: How long bridge, workers, watcher and the admin's pages wait for an answer of PostgreSQL, whatever its
+#: connection says: longer than the 30 s after which PostgreSQL itself ends a statement.
 NOTIFY_POSTGRES_DEADLINE_MS = env.integer("NOTIFY_POSTGRES_DEADLINE_MS", 35_000, least=1)
-#: The same of web, whose reads take milliseconds and hold up a request.
+#: The same of the API's reads, which take milliseconds and hold up a request.
 NOTIFY_READ_DEADLINE_MS = env.integer("NOTIFY_READ_DEADLINE_MS", 5_000, least=1)
 
 
@@ -175,7 +175,7 @@ def _database(url: str) -> dict[str, Any]:
     except ProgrammingError as error:
         raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL URL: {error}") from None
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "notify.postgres_backend",
         "NAME": parts.pop("dbname", "notify"),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),

@@ -7,8 +7,9 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
 pages = get_wsgi_application()
 
-from notify import logs  # noqa: E402 - needs the settings
+from notify import logs, postgres  # noqa: E402 - needs the settings
 from notify.web.edge import Application  # noqa: E402
 
 logs.configure("web")
+postgres.limit_django()
 application = Application(pages)

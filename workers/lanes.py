@@ -102,8 +102,6 @@ class PostgresLanes:
             state = error.sqlstate or ""
             if state[:2] in _DATA_ERRORS:
                 raise BadData(_kind(error)) from error
-            # Whatever it was: a session that a failover has left read-only would be so for ever.
-            self.close()
             raise Unavailable(_kind(error)) from error
 
 

@@ -17,6 +17,9 @@ ASK_EVERY_S: Final = 5.0
 ANSWER_S: Final = 1.0
 ANSWER_GOOD_S: Final = 3 * ASK_EVERY_S
 DEPTHS_EVERY_S: Final = 1.0
+#: Reads for which a connection is used. A Redis that was the primary, and is not since a failover, answers
+#: reads with old depths and no error.
+READS_A_CONNECTION: Final = 15
 _LANE_OF: Final = {queue_of(lane): lane for lane in range(LANES_MAX)}
 
 
@@ -69,13 +72,16 @@ class Queues:
 
 
 def measure(app: Celery, queues: Queues, stopped: threading.Event) -> None:
-    """Looks at the depths every second until stopped, on one connection of its own."""
+    """Looks at the depths every second until stopped, on a connection of its own that is made anew now and
+    then."""
     while not stopped.is_set():
         try:
             with app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1)
                 channel = connection.default_channel
-                while not stopped.wait(DEPTHS_EVERY_S):
+                for _ in range(READS_A_CONNECTION):
+                    if stopped.wait(DEPTHS_EVERY_S):
+                        return
                     # Not passive: see ingest.dispatch.queued.
                     tasks = {
                         lane: int(channel.queue_declare(queue_of(lane)).message_count)
@@ -90,7 +96,12 @@ def measure(app: Celery, queues: Queues, stopped: threading.Event) -> None:
 
 
 def ask(app: Celery, queues: Queues, stopped: threading.Event) -> None:
-    """Asks the workers which lanes they read, until stopped. That Redis is away is said by `measure`."""
+    """Asks the workers which lanes they read, until stopped. That Redis is away is said by `measure`.
+
+    It asks on the connection that waits for the answers, which fails at a Redis that a failover made a
+    replica. By itself Celery asks on another one: the replica takes the question, and no worker hears it.
+    """
+    app.control.mailbox.producer_pool = None
     while not stopped.is_set():
         try:
             answers = app.control.inspect(timeout=ANSWER_S).active_queues()

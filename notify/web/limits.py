@@ -27,7 +27,7 @@ from limits.strategies import FixedWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from notify import logs, metrics
+from notify import logs, metrics, redis_client
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
 from notify.web.refused import RefusedRequests
@@ -278,8 +278,9 @@ def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
         wrap_exceptions=True,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        # Its own retries sleep for seconds.
-        retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type] # any option of the client is passed on
+        # Any option of the client is passed on. Its own retries sleep for seconds.
+        retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
+        connection_class=redis_client.connection_class(settings.REDIS_URL),  # type: ignore[arg-type]
     )
     return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s, refused=refused)
 

@@ -99,6 +99,15 @@ def _reader(kafka: list[str], topic: str) -> Iterator[Reader]:
         log.close()
 
 
+def test_a_request_that_is_not_answered_is_given_up(kafka: list[str], topic: str) -> None:
+    """Row `half-open-bridge-kafka` of the fault matrix shows what for."""
+    with _reader(kafka, topic) as reader:
+        reader.join()
+        connections = reader.log._consumer._client._manager._conns.values()
+        timeouts = {each.config["request_timeout_ms"] for each in connections}
+    assert timeouts == {consumer.REQUEST_TIMEOUT_MS}
+
+
 def test_kafka_python_forgets_a_partition_that_is_paused_in_the_middle_of_a_fetch(
     kafka: list[str], topic: str
 ) -> None:

@@ -203,6 +203,31 @@ def test_kafka_away_is_noticed_once_and_then_at_once(
     producer.close()
 
 
+@REFUSED_SOCKETS
+def test_brokers_that_moved_are_found_by_the_bootstrap_servers(
+    sockets_collected: None, real: TopicProducer
+) -> None:
+    """As a web process finds them that gets no requests, since it is not ready: nothing else would."""
+    send(real, b"x")
+    client = real._client
+    assert client is not None
+    cluster = client._metadata
+    for broker in cluster.brokers():
+        broker.port = 1  # nobody listens there
+        cluster._manager.close(broker.node_id)
+    real._acked_at = float("-inf")
+
+    def is_ready() -> bool:
+        try:
+            real.check(partitions=PARTITIONS)
+        except Unavailable:
+            return False
+        return True
+
+    wait_for(is_ready)
+    assert real._client is client
+
+
 def test_while_a_partition_is_away_one_request_finds_out(real: TopicProducer) -> None:
     partition = partition_of(APP, PARTITIONS)
     with pytest.raises(Unavailable), real._admitted(partition, 1):

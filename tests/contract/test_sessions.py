@@ -1,12 +1,17 @@
 """Sessions with PostgreSQL end every wait by a deadline of their own, whatever the connection says."""
 
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from django.db import OperationalError as DjangoOperationalError
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from notify import postgres
@@ -15,6 +20,15 @@ from workers.apply import Segment, Unavailable
 from workers.lanes import PostgresLanes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+SESSION_IS_OVER = (
+    *("08006", "0A000", "25006", "25P03", "28000", "53100", "53200", "53300"),
+    *("57P01", "57P02", "57P03", "57P05", "58030", "F0000", "XX000"),
+)
+SESSION_IS_FINE = (
+    *("21000", "22012", "23505", "25P02", "40001", "40P01", "42501", "42P01"),
+    *("54000", "55P03", "57014", "P0001"),
+)
 
 
 @pytest.fixture
@@ -69,6 +83,86 @@ def test_the_deadline_is_a_setting(wire: Wire, settings: Settings) -> None:
     wire.kill_quietly()
     with pytest.raises(postgres.NoAnswer):
         session.execute("SELECT 1")
+
+
+def test_a_new_session_that_nobody_answers_is_given_up_too(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)  # the least that libpq takes
+    wire.cut()
+    with pytest.raises(psycopg.OperationalError, match="timeout expired"):
+        _open(500)
+
+
+def _fail(session: psycopg.Connection[tuple[Any, ...]], state: str) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        session.execute(f"DO $$ BEGIN RAISE 'as if' USING ERRCODE = '{state}'; END $$".encode())
+    assert caught.value.sqlstate == state
+
+
+@pytest.mark.parametrize("state", SESSION_IS_OVER)
+def test_a_session_ends_with_an_error_that_a_new_one_may_not_meet(wire: Wire, state: str) -> None:
+    session = _open(5_000)
+    _fail(session, state)
+    assert session.closed
+
+
+@pytest.mark.parametrize("state", SESSION_IS_FINE)
+def test_a_session_goes_on_after_an_error_of_a_statement(wire: Wire, state: str) -> None:
+    with _open(5_000) as session:
+        _fail(session, state)
+        assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_session_goes_on_after_wrong_arguments(wire: Wire) -> None:
+    with _open(5_000) as session:
+        with pytest.raises(psycopg.ProgrammingError):
+            session.execute("SELECT %s", (1, 2))
+        assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+@contextmanager
+def _django(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[BaseDatabaseWrapper]:
+    """A connection of Django's own, through the wire."""
+    parameters = connections["default"].get_connection_params()
+    made = connections.create_connection("default")
+    monkeypatch.setattr(made, "get_connection_params", parameters.copy)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _asked(connection: BaseDatabaseWrapper) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return cursor.fetchone()
+
+
+def test_djangos_own_connections_have_the_deadline_where_a_process_runs_on(
+    wire: Wire, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.NOTIFY_POSTGRES_DEADLINE_MS = 500
+    postgres.limit_django()
+    try:
+        with _django(wire, monkeypatch) as connection:
+            assert _asked(connection) == (1,)
+            wire.kill_quietly()
+            with pytest.raises(DjangoOperationalError, match="not answered in time"):
+                _asked(connection)
+            connection.close()
+            assert _asked(connection) == (1,)
+    finally:
+        assert connection_created.disconnect(dispatch_uid="notify.postgres")
+
+
+def test_a_command_waits_for_as_long_as_it_takes(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _django(wire, monkeypatch) as connection:
+        assert _asked(connection) == (1,)
+        assert isinstance(connection.connection, postgres.Session)
+        assert connection.connection.deadline_s == math.inf
 
 
 SEGMENT = Segment(1, 0, 1, -1, 0)

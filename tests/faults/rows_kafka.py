@@ -1,5 +1,6 @@
 """Brokers that die and come back: one of three, all of three, the only one."""
 
+import re
 import signal
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from kafka.errors import KafkaError
 from tests.faults.load import Outcome, slowest_s, told
 from tests.faults.matrix import row
 from tests.faults.scene import Kind, Scene
+from tests.faults.wire import Wire
 
 #: Longer than broker.session.timeout.ms (9 s), after which the controller names new leaders.
 PAST_FENCING_S = 13.0
@@ -101,6 +103,44 @@ def _only_broker_restarted(scene: Scene) -> str:
         scene.restart("kafka")
         scene.flow(3)
     return f"{told(scene.calls_since(began))} meanwhile"
+
+
+@row(
+    "kafka-moved",
+    "the only broker comes back at another address, to which the bootstrap address leads; the old one "
+    "takes connections and answers nothing",
+    bound_s=60,
+    kind=Kind.WIRED,
+    alone=True,
+)
+def _moved(scene: Scene) -> str:
+    old = _move(scene)
+    scene.recovered(time.monotonic(), timeout_s=60)
+    began = time.monotonic()
+    for wire in old:
+        wire.cut()
+    _move(scene)
+    return f"{told(scene.calls_since(began))} until it was back"
+
+
+def _move(scene: Scene) -> list[Wire]:
+    """Starts the broker again with another address for web and another for the bridges: these."""
+    config = scene.directory / "kafka" / "server.properties"
+    text = config.read_text()
+    wires = []
+    for part in ("web", "bridge"):
+        wire = Wire(scene.wires[part, "kafka"].target)
+        scene.at_close(wire.close)
+        wires.append(wire)
+        text = re.sub(
+            rf"(?m)^(advertised\.listeners=.*{part.upper()}://127\.0\.0\.1:)\d+",
+            rf"\g<1>{wire.port}",
+            text,
+        )
+    config.write_text(text)
+    scene.kill("kafka", signal.SIGTERM)
+    scene.restart("kafka")
+    return wires
 
 
 def restart_broker(scene: Scene, name: str) -> None:

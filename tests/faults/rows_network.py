@@ -7,7 +7,7 @@ from tests.faults.matrix import row
 from tests.faults.scene import Kind, Scene
 from tests.faults.seen import Seen
 
-#: Longer than the socket timeouts (10 s) of Celery and the acks' (NOTIFY_ACK_TIMEOUT_MS, 10 s).
+#: Longer than the deadlines of Redis (5 s), Kafka (10 s) and the acks (NOTIFY_ACK_TIMEOUT_MS, 10 s).
 CUT_S: Final = 12.0
 
 

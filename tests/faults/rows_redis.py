@@ -1,14 +1,22 @@
 """Redis that dies, stands still, forgets, or is full: nothing of it is kept, so nothing is lost."""
 
+import base64
+import json
 import random
+import time
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import redis
+
+from devstack import services
+from devstack.services import free_port
 from tests.faults.matrix import row
-from tests.faults.scene import Scene
+from tests.faults.scene import Kind, Scene
 from tests.faults.seen import Seen
 
 AWAY_S: Final = 3.0
-#: Longer than a socket timeout of Celery's connections (10 s).
+#: Longer than what a connection waits for Redis (5 s).
 STOPPED_S: Final = 12.0
 FLUSHES: Final = 100
 FLUSHING_S: Final = 30.0
@@ -60,6 +68,53 @@ def _redis_out_of_memory(scene: Scene) -> Seen:
     assert refused > 0, "Redis refused nothing"
     assert not scene.stack.ended(), f"ended: {scene.stack.ended()}"
     return seen.saying(f"{refused} commands refused; no process ended")
+
+
+@row(
+    "redis-failover-read-only",
+    "Redis fails over: its name leads to another, empty Redis; the old one, now a read-only replica of "
+    "nothing, keeps its connections",
+    bound_s=20,
+    kind=Kind.WIRED,
+    alone=True,
+)
+def _redis_failover_read_only(scene: Scene) -> Seen:
+    seen = Seen(scene)
+    other = _another(scene)
+    with scene.redis() as client:
+        for part in ("web", "bridge", "worker"):
+            scene.wires[part, "redis"].lead_to(urlsplit(other.url).port or 0)
+        client.replicaof("127.0.0.1", free_port())
+        scene.redis_url = other.url
+        scene.flow(FULL_S)
+        refused = client.info("errorstats").get("errorstat_READONLY", {"count": 0})["count"]
+    assert refused, "the old Redis was asked for nothing"
+    scene.wait("workers are heard at the new one", lambda: _hears(other.url, 2), timeout_s=30)
+    return seen.saying(f"{refused} commands refused")
+
+
+def _hears(url: str, workers: int) -> bool:
+    """Whether so many tell that they live, within 5 s; they do so every 2 s."""
+    heard: set[str] = set()
+    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as ears:
+        ears.psubscribe("*worker.heartbeat")
+        ends = time.monotonic() + 5
+        while len(heard) < workers and (left := ends - time.monotonic()) > 0:
+            if message := ears.get_message(timeout=left):
+                body = json.loads(base64.b64decode(json.loads(message["data"])["body"]))
+                heard.add(body["hostname"])
+    return len(heard) >= workers
+
+
+def _another(scene: Scene) -> services.Service:
+    directory = scene.directory / "redis-2"
+    (directory / "logs").mkdir(parents=True)
+    found = {name: text for name, text in scene.stack.env.items() if name != "REDIS_URL"}
+    other = services.find_redis(directory, found)
+    assert other.launch is not None
+    scene.stack.start("redis-2", other.launch)
+    assert services.wait_ready(other, lambda: scene.stack.child("redis-2").running)
+    return other
 
 
 def _refused(client: Any) -> int:

@@ -119,6 +119,7 @@ class Scene:
                 ("web", "postgres"),
                 ("bridge", "postgres"),
                 ("worker", "postgres"),
+                ("web", "redis"),
                 ("bridge", "redis"),
                 ("worker", "redis"),
             ):

@@ -41,7 +41,28 @@ class Wire:
         """The connections there are live on and are dead: what is sent into them is taken, and lost. New
         ones pass. Returns how many there were."""
         self._dead |= self._sockets
+        return self.connections()
+
+    def quiet(self) -> int:
+        """How many of those are still held."""
+        return len(self._dead & self._sockets) // 2
+
+    def lead_to(self, port: int) -> None:
+        """New connections go to 127.0.0.1:`port`; those there are stay where they are."""
+        self.target = port
+
+    def connections(self) -> int:
+        """How many there are."""
         return len(self._sockets) // 2
+
+    def stayed(self) -> int:
+        """How many connections still lead to another port than new ones do."""
+        return sum(self._leads_elsewhere(each) for each in self._sockets.copy())
+
+    def _leads_elsewhere(self, each: socket.socket) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(each.getsockname()[1] != self.port and each.getpeername()[1] != self.target)
+        return False
 
     def close(self) -> None:
         """End the listener and all connections."""

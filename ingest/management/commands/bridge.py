@@ -22,7 +22,7 @@ from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LogAway
 from ingest.tracing import Ticks
-from notify import logs, metrics
+from notify import logs, metrics, postgres
 from notify.celery import app as celery_app
 from notify.models import Topic
 from notify.probes import Progress
@@ -73,6 +73,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
         logs.configure("bridge")
+        postgres.limit_django()
         stopped = _on_signals()
         progress = Progress("the loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from notify import logs, metrics, replays
+from notify import logs, metrics, postgres, replays
 from notify.celery import app as celery_app
 from notify.probes import Progress
 from notify.watch import ways
@@ -48,6 +48,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
         logs.configure("watch")
+        postgres.limit_django()
         stopped = _on_signals()
         progress = Progress("the look", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:

@@ -1,0 +1,1 @@
+"""Django's backend for PostgreSQL (ENGINE), with our sessions."""
