@@ -117,7 +117,8 @@ class StreamNow:
     #: For how long a start is under way: since the topic was created, or since the first bridge started
     #: after the last tick. None if there was no start since.
     starting_s: float | None
-    #: For how long decided updates have waited at this frontier.
+    #: For how long decided updates have waited at this frontier, as of the last tick: a bridge that is
+    #: frozen sees no worker land anything.
     waiting_s: float
     ago_s: float | None
     bridge: str | None
@@ -152,7 +153,8 @@ def state_of(stream: StreamNow, bounds: StateBounds) -> State:
         return State.UNREAD
     if stream.waiting_s > bounds.stalled_s:
         return State.STUCK
-    if stream.lag_s is None:
+    # As of the last tick: of a bridge that freezes, the sample is old a moment before the tick is.
+    if stream.ago_s is None or stream.ago_s - stream.ticked_ago_s > bounds.stalled_s:
         return State.UNKNOWN
     return State.DRAINING if stream.is_draining else State.OK
 

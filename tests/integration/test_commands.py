@@ -384,7 +384,7 @@ class TestStatus:
             "ok",
             0,
         )  # late, and its frontier moves
-        Stream.objects.update(waiting_since=timezone.now() - timedelta(seconds=60), waiting_at=1)
+        Stream.objects.update(waiting_since=timezone.now() - timedelta(seconds=90), waiting_at=1)
         stuck = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
         assert stuck["state"] == "stuck"
         assert stuck["waiting_seconds"] >= 60

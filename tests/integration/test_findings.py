@@ -199,9 +199,12 @@ def test_what_a_sample_said_that_is_old_is_not_said_of_now(app: App) -> None:
 
 
 def test_how_long_updates_wait_is_of_this_frontier_alone(app: App) -> None:
-    Stream.objects.update(waiting_since=now() - timedelta(seconds=49), waiting_at=5)
+    ticked = now() - timedelta(seconds=30)  # frozen since
+    Stream.objects.update(
+        waiting_since=ticked - timedelta(seconds=4), waiting_at=5, ticked_at=ticked
+    )
     (stream,) = snapshot.streams()
-    assert 49 <= stream.waiting_s < 60
+    assert stream.waiting_s == pytest.approx(4)
     for elsewhere in ({"waiting_at": 4}, {"frontier": 9, "waiting_at": 9}, {"waiting_at": None}):
         Stream.objects.update(**elsewhere)
         assert snapshot.streams()[0].waiting_s == 0

@@ -137,7 +137,7 @@ def test_a_catch_up_accuses_nobody() -> None:
             "Partition 0 is stuck: decided updates have waited at offset 100 of partition 0 for 11 s.",
         ),
         (
-            replace(STREAM, lag_s=None),
+            replace(STREAM, lag_s=None, ago_s=12),
             "unknown",
             f"Partition 0 is unknown: {ABOUT[State.UNKNOWN].meaning}.",
         ),

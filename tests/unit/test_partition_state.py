@@ -20,8 +20,8 @@ from tests.streams_now import STATE_BOUNDS, STREAM
 
 OPERATIONS: Final = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 OLD: Final = replace(
-    STREAM, log_end=None, lag_s=None, unread_s=None, unheard_s=None, held_bytes=None, held_writes=None,
-    paused=None,
+    STREAM, ago_s=60, log_end=None, lag_s=None, unread_s=None, unheard_s=None, held_bytes=None,
+    held_writes=None, paused=None,
 )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ OLD: Final = replace(
         (replace(STREAM, waiting_s=10.1), State.STUCK),
         (replace(OLD, waiting_s=10.1), State.STUCK),
         (OLD, State.UNKNOWN),
+        (replace(OLD, ago_s=None), State.UNKNOWN),
+        (replace(OLD, ago_s=10.1, ticked_ago_s=9.9), State.OK),
     ],
 )
 def test_the_state(stream: StreamNow, state: State) -> None:

@@ -46,7 +46,7 @@ SELECT
         CASE WHEN stream.ticked_at IS NULL THEN topic.adopted_at END
     ))::float8,
     CASE WHEN stream.waiting_at = stream.frontier AND stream.frontier < stream.planned
-        THEN extract(epoch FROM at.now - stream.waiting_since) ELSE 0 END::float8,
+        THEN greatest(0, extract(epoch FROM stream.ticked_at - stream.waiting_since)) ELSE 0 END::float8,
     extract(epoch FROM at.now - newest.at)::float8, newest.bridge,
     sample.log_end, sample.lag_s, sample.unread_s, sample.unheard_s,
     sample.held_bytes, sample.held_writes, sample.paused, before.lag_messages
