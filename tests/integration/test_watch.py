@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,8 @@ def alerts(run: Running, kind: str) -> list[dict[str, Any]]:
 
 
 def updates(run: Running, n: int) -> list[Update]:
-    return [Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m") for _ in range(n)]
+    now_ms = time.time_ns() // 1_000_000
+    return [Update(run.app.app_id, str(uuid.uuid4()), now_ms, "m") for _ in range(n)]
 
 
 def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, post: Post) -> None:
