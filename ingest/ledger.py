@@ -108,6 +108,11 @@ class PostgresLedger:
                 if rows:
                     _run(connection, name, bridge=_who(), **_by_column(rows))
 
+    def note_start(self) -> None:
+        """Write down that this bridge was started. Raises LedgerAway."""
+        with self._transaction() as connection:
+            _run(connection, "write_start", bridge=_who())
+
     def tidy(self) -> None:
         """Ledger.tidy."""
         with self._transaction() as connection:
@@ -120,6 +125,7 @@ class PostgresLedger:
                 "tidy_refused_samples",
                 "tidy_stream_samples",
                 "tidy_lane_samples",
+                "tidy_starts",
             ):
                 _run(connection, name, hours=settings.NOTIFY_HOT_HOURS)
             _run(connection, "tidy_seen", hours=settings.NOTIFY_SEEN_HOURS)

@@ -38,6 +38,8 @@ class Planned:
     direct: Counter[tuple[str, str]]
     mirrored: Counter[tuple[str, str]]
     apps: Counter[str]
+    #: When web accepted the updates, in the order of the log, in milliseconds.
+    accepted: Sequence[int] = ()
     #: None if the chunk has no message.
     last: Last | None = None
 
@@ -100,7 +102,8 @@ def plan_chunk(
         seen=counted,
     )
     last = Last(messages[-1].offset, digested[messages[-1].offset], end) if messages else None
-    return Planned(chunk, written, direct, mirrored, apps, last)
+    accepted = [content.at for _, _, content in messages if isinstance(content, Update)]
+    return Planned(chunk, written, direct, mirrored, apps, accepted, last)
 
 
 def _dead(offset: int, body: bytes, content: Update | Unreadable) -> DeadMessage:

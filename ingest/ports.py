@@ -165,6 +165,7 @@ class StreamSample(NamedTuple):
     held_writes: int
     paused: bool
     messages: int
+    accepted_s: float
     writes: int
     mirrored: int
     skipped: int

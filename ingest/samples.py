@@ -55,6 +55,7 @@ def _stream(
         held_writes=sum(lane.writes for lane in lanes),
         paused=held.paused,
         messages=tally["messages"],
+        accepted_s=tally["accepted_ms"] / 1000,
         writes=tally["writes"],
         mirrored=tally["mirrored"],
         skipped=tally["skipped"],

@@ -131,6 +131,10 @@ class Stream(models.Model):
     planned = models.BigIntegerField()
     frontier = models.BigIntegerField()
     ticked_at = models.DateTimeField(null=True)
+    #: Since when decided updates wait at the frontier `waiting_at`; NULL if none do. Of another frontier
+    #: it says nothing: bridges of older releases and operators move frontiers and leave it as it is.
+    waiting_since = models.DateTimeField(null=True)
+    waiting_at = models.BigIntegerField(null=True)
     halted = models.TextField(null=True)  # noqa: DJ001 - NULL is "not halted", "" would be a halt without a reason
     #: The last planned message and its digest, as of this `planned` (notify.domain.digest): a Load must
     #: find it. NULL where it is not known.
@@ -376,6 +380,21 @@ class Hot(models.Model):
         return str(self.record)
 
 
+class BridgeStart(models.Model):
+    """A bridge was started: until it has its partitions, nobody is told that they are not ticked."""
+
+    #: Host and process id.
+    name = models.TextField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "bridge_start"
+        indexes = [models.Index(fields=["at"], name="bridge_start_at")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AppSample(models.Model):
     """The apps with most updates in ten seconds of a stream; counts are high by `error` at most.
 
@@ -439,6 +458,8 @@ class StreamSample(models.Model):
     #: Whether fetching is paused: as much as fits waits already.
     paused = models.BooleanField()
     messages = models.BigIntegerField()
+    #: Seconds of web's clock in which these messages were accepted: more than ten in a catch-up.
+    accepted_s = models.FloatField(db_default=0.0)
     writes = models.BigIntegerField()
     mirrored = models.BigIntegerField()
     skipped = models.BigIntegerField()
@@ -503,6 +524,8 @@ class Watcher(models.Model):
     id = models.IntegerField(primary_key=True, default=1)
     name = models.TextField()
     at = models.DateTimeField()
+    #: Since when Redis does not answer it; NULL while Redis answers.
+    redis_away_since = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "watcher"

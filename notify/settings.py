@@ -272,7 +272,8 @@ NOTIFY_IDENTITY_LIFETIME_S = env.integer("NOTIFY_IDENTITY_LIFETIME_S", 86_400, l
 #: Characters of a token, and verified tokens that a process remembers.
 NOTIFY_IDENTITY_TOKEN_CHARS = env.integer("NOTIFY_IDENTITY_TOKEN_CHARS", 4_096, least=1)
 NOTIFY_IDENTITY_TOKENS = env.integer("NOTIFY_IDENTITY_TOKENS", 10_000)
-#: How old a tick may be before /healthz/pipeline says that the stream does not move.
+#: How old a tick or a sample may be, and how long decided updates may wait for workers, before the
+#: partition is said to be in trouble.
 NOTIFY_STALLED_AFTER_MS = env.integer("NOTIFY_STALLED_AFTER_MS", 6_000, least=1)
 #: Limits a second, 0 for none: of an app, shared by all web processes; of a record.
 NOTIFY_LIMIT_REQUESTS_PER_S = env.integer("NOTIFY_LIMIT_REQUESTS_PER_S", 1_000)
@@ -295,7 +296,12 @@ NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, mo
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
 #: Requests of one app that its rate limits refuse a second.
 NOTIFY_FIND_REFUSED_PER_S = env.integer("NOTIFY_FIND_REFUSED_PER_S", 5, least=1)
+#: An app over many records is named from so many updates a second on, counted when web accepted them.
+NOTIFY_FIND_APP_UPDATES_PER_S = env.integer("NOTIFY_FIND_APP_UPDATES_PER_S", 50)
 NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
+
+#: After a topic was created or a bridge started, a partition may be without a tick for so long.
+NOTIFY_START_GRACE_S = env.integer("NOTIFY_START_GRACE_S", 30)
 
 # Watching (`manage.py watch`) and telling.
 #: A worker that nobody heard of for so long is taken off the list.

@@ -14,10 +14,10 @@ from notify.domain.links import Links
 from notify.domain.patch import COUNTERS, PROPERTIES, TAGS, Value
 from notify.domain.policy import Policy
 from notify.domain.update import USER, Update
+from notify.findings.partition_state import StreamNow
 from notify.producer import Acked, Unavailable
 from notify.web.apps_cache import AppsCache, Known, KnownApp
-from notify.web.pipeline import Pipeline
-from notify.web.reads import ReadsAway, RecordRow, StreamRow, SubscriptionRow, UserRow
+from notify.web.reads import ReadsAway, RecordRow, SubscriptionRow, UserRow
 from notify.web.wiring import Services
 
 
@@ -65,7 +65,7 @@ class FakeReads:
     """`Reads` in memory: what `producer` was sent, decided and applied one after the other."""
 
     producer: FakeProducer
-    rows: Sequence[StreamRow] = ()
+    rows: Sequence[StreamNow] = ()
     away: bool = False
 
     def record(self, app: str, record: str) -> RecordRow | None:
@@ -115,7 +115,7 @@ class FakeReads:
                 states[key] = patches.apply(states.get(key, {}), write.patch)
         return states, links
 
-    def streams(self) -> Sequence[StreamRow]:
+    def streams(self) -> Sequence[StreamNow]:
         """Reads.streams."""
         if self.away:
             raise ReadsAway("PostgreSQL does not answer")
@@ -142,18 +142,14 @@ def _row(state: Mapping[str, Value]) -> RecordRow:
     )
 
 
-def fake_services(
-    *apps: KnownApp, partitions: int = 8, stalled_after_s: float = 10.0
-) -> tuple[Services, FakeProducer, FakeReads]:
+def fake_services(*apps: KnownApp, partitions: int = 8) -> tuple[Services, FakeProducer, FakeReads]:
     """Services with these apps known, and the fakes in them."""
     producer = FakeProducer(has=partitions)
     reads = FakeReads(producer)
     known = Known({app.id: app for app in apps}, partitions)
     cache = AppsCache(lambda: known, refresh_ms=3_600_000)
     return (
-        Services(
-            cache, producer, reads, Pipeline(stalled_after_s=stalled_after_s, unheard_after_s=30)
-        ),
+        Services(cache, producer, reads),
         producer,
         reads,
     )

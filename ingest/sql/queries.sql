@@ -98,7 +98,13 @@ SELECT count(*) FROM dead_letter WHERE stream = %(stream)s AND "offset" >= %(fro
 -- :progress
 UPDATE stream
 SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now(),
-    last_offset = %(last_offset)s, last_digest = %(last_digest)s, last_planned = %(last_planned)s
+    last_offset = %(last_offset)s, last_digest = %(last_digest)s, last_planned = %(last_planned)s,
+    waiting_since = CASE
+        WHEN %(frontier)s >= %(planned)s THEN NULL
+        WHEN waiting_at = %(frontier)s THEN waiting_since
+        ELSE now()
+    END,
+    waiting_at = CASE WHEN %(frontier)s < %(planned)s THEN %(frontier)s END
 WHERE id = %(stream)s
 
 -- :drop_plan
@@ -193,19 +199,20 @@ ON CONFLICT (bucket, stream, app) DO UPDATE SET
 -- :write_stream_samples
 INSERT INTO stream_sample (
     bucket, stream, at, bridge, log_end, planned, frontier, lag_s, lag_s_max, unread_s, unheard_s,
-    held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
+    held_bytes, held_writes, paused, messages, accepted_s, writes, mirrored, skipped, dead
 )
 SELECT
     to_timestamp(bucket / 1000.0), stream, now(), %(bridge)s, log_end, planned, frontier, lag_s, lag_s,
-    unread_s, unheard_s, held_bytes, held_writes, paused, messages, writes, mirrored, skipped, dead
+    unread_s, unheard_s, held_bytes, held_writes, paused, messages, accepted_s, writes, mirrored,
+    skipped, dead
 FROM unnest(
     %(bucket)s::bigint[], %(stream)s::bigint[], %(log_end)s::bigint[], %(planned)s::bigint[],
     %(frontier)s::bigint[], %(lag_s)s::float8[], %(unread_s)s::float8[], %(unheard_s)s::float8[],
     %(held_bytes)s::bigint[], %(held_writes)s::bigint[], %(paused)s::boolean[], %(messages)s::bigint[],
-    %(writes)s::bigint[], %(mirrored)s::bigint[], %(skipped)s::bigint[], %(dead)s::bigint[]
+    %(accepted_s)s::float8[], %(writes)s::bigint[], %(mirrored)s::bigint[], %(skipped)s::bigint[], %(dead)s::bigint[]
 ) AS new (
     bucket, stream, log_end, planned, frontier, lag_s, unread_s, unheard_s, held_bytes, held_writes,
-    paused, messages, writes, mirrored, skipped, dead
+    paused, messages, accepted_s, writes, mirrored, skipped, dead
 )
 ON CONFLICT (bucket, stream) DO UPDATE SET
     at = excluded.at,
@@ -221,6 +228,7 @@ ON CONFLICT (bucket, stream) DO UPDATE SET
     held_writes = excluded.held_writes,
     paused = excluded.paused,
     messages = stream_sample.messages + excluded.messages,
+    accepted_s = stream_sample.accepted_s + excluded.accepted_s,
     writes = stream_sample.writes + excluded.writes,
     mirrored = stream_sample.mirrored + excluded.mirrored,
     skipped = stream_sample.skipped + excluded.skipped,
@@ -234,6 +242,12 @@ FROM unnest(
 ) AS new (stream, lane, writes, oldest_s, attempt)
 ON CONFLICT (stream, lane) DO UPDATE SET
     at = excluded.at, writes = excluded.writes, oldest_s = excluded.oldest_s, attempt = excluded.attempt
+
+-- :write_start
+INSERT INTO bridge_start (name) VALUES (%(bridge)s)
+
+-- :tidy_starts
+DELETE FROM bridge_start WHERE at < now() - %(hours)s * interval '1 hour'
 
 -- :tidy_plan_log
 DELETE FROM plan_log WHERE at < now() - %(days)s * interval '1 day'

@@ -16,7 +16,7 @@ from notify.admin.pages import shown
 from notify.domain.lanes import lane_of, partition_of
 from notify.domain.policy import SCOPE_ALL, Policy
 from notify.findings.find import HOT_APP, HOT_RECORD, find
-from notify.findings.snapshot import HotRecord, Snapshot, read
+from notify.findings.snapshot import HotRecord, Snapshot, fresh_for_s, read
 from notify.models import Hot, Stream, Topic
 
 #: Label and seconds of each window that can be chosen; the first is shown unless asked otherwise.
@@ -88,12 +88,13 @@ class HotAdmin(ReadOnlyAdmin):
             title="Hot records",
             as_of=seen.at,
             seen=seen,
+            is_old=seen.sampled_ago_s is None or seen.sampled_ago_s > fresh_for_s(),
             culprits=_culprits(seen),
             chosen=None if asked is None else chosen(*asked, seen.at),
             rows=_rows(seen, asked),
             apps=[
                 {"hot": each, "name": seen.name(each.app), "is_known": each.app in seen.names}
-                | {"per_s": each.updates / seen.seconds}
+                | {"per_s": each.per_s}
                 for each in seen.hot_apps
             ],
             spans=[

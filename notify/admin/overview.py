@@ -1,6 +1,6 @@
 """The overview: what is wrong now and where to cure it, and how the pipeline stands and stood."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
@@ -12,8 +12,9 @@ from django.urls import reverse
 from notify.admin import history
 from notify.admin.charts import Bar, bars
 from notify.findings import find as findings
-from notify.findings.find import Bounds, Finding, find, percent
-from notify.findings.snapshot import LaneNow, Snapshot, StreamNow, WorkerNow, read
+from notify.findings.find import Bounds, Finding, find, is_stalled, percent
+from notify.findings.partition_state import ABOUT, State, ranges, state_of
+from notify.findings.snapshot import LaneNow, Snapshot, WorkerNow, read
 from notify.models import App
 
 #: Lines of a panel's list; the rest is a number.
@@ -33,18 +34,12 @@ _NAMING: Final[Mapping[str, str]] = {
     findings.HOT_APP: "{share} of updates in the last {seconds:.0f} s are of one app, over many records.",
     findings.APP_LIMITED: "Requests of one app are refused with 429 at a rate limit.",
 }
-#: Where on this page a finding of that kind is explained.
-_PANELS: Final[Mapping[str, str]] = {
-    findings.HALTED: "partitions",
-    findings.BRIDGE_STALLED: "partitions",
-    findings.KAFKA_SILENT: "partitions",
-    findings.PARTITION_UNREAD: "partitions",
-    findings.LAG: "partitions",
-    findings.LANES_STUCK: "lanes",
-    findings.LANE_UNREAD: "lanes",
-    findings.NO_WORKERS: "workers",
-    findings.WORKER_STALLED: "workers",
-    findings.UNWATCHED: "workers",
+#: How a partition's row is marked, if it is not bad.
+_MARKS: Final[Mapping[State, str]] = {
+    State.OK: "",
+    State.DRAINING: "",
+    State.STARTING: "is-warn",
+    State.UNKNOWN: "is-warn",
 }
 
 
@@ -54,6 +49,8 @@ class Alarm:
 
     level: str
     text: str
+    #: What to do now, where no page has a button for it.
+    cure: str = ""
     href: str = ""
     action: str = ""
     #: How many more there are of its kind that are not shown.
@@ -83,12 +80,12 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "as_of": seen.at,
         "seen": seen,
-        "alarms": [*_stale(seen, late_s), *_alarms(seen, bounds, request)],
+        "alarms": _alarms(seen, bounds, request),
         "hour": history.hour(seen.at),
         "now": _sums(seen, late_s),
-        "streams": [_stream(each, bounds) for each in seen.streams],
-        "lanes": _lanes(seen.lanes, late_s),
-        "workers": _workers(seen.workers, late_s),
+        "partitions": _partitions(seen, bounds),
+        "lanes": _lanes(seen, late_s),
+        "workers": _workers(seen, late_s),
         "hot": [(each, seen.name(each.app)) for each in seen.hot[:_HOT_ROWS]] if may_name else (),
         "may_name": may_name,
         "open_apps": _open_apps() if request.user.has_perm("notify.view_app") else 0,
@@ -100,21 +97,6 @@ def _open_apps() -> int:
     """How many apps anybody can act for who knows their id, at most _OPEN_APPS."""
     found = App.objects.filter(enabled=True, requires_key=False, requires_identity=False)
     return found.order_by()[:_OPEN_APPS].count()
-
-
-def _stale(seen: Snapshot, late_s: float) -> Iterable[Alarm]:
-    if seen.sampled_ago_s is None:
-        yield Alarm(
-            findings.WARN,
-            "No bridge has written a sample in the last hour, so nothing here is known: start "
-            "`manage.py bridge`, or read its log.",
-        )
-    elif seen.sampled_ago_s > late_s:
-        yield Alarm(
-            findings.BAD,
-            f"What you see is old: bridges write samples once a second, the newest is "
-            f"{seen.sampled_ago_s:,.0f} s old. Read the bridges' logs.",
-        )
 
 
 def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]:
@@ -147,19 +129,24 @@ def _without_names(finding: Finding, seen: Snapshot) -> str:
 def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
     may = request.user.has_perm
     if finding.kind == findings.HOT_RECORD:
-        return Alarm(finding.level, finding.text, finding.path, "Show and cure it")
+        return Alarm(finding.level, finding.text, href=finding.path, action="Show and cure it")
     if finding.kind == findings.HOT_APP:
         if may("notify.change_app"):
-            return Alarm(finding.level, finding.text, finding.path, "Set its requests a second…")
-        return Alarm(finding.level, finding.text, f"{_hot_path()}?app={finding.app}", "Show it")
+            return Alarm(
+                finding.level, finding.text, href=finding.path, action="Set its requests a second…"
+            )
+        href = f"{_hot_path()}?app={finding.app}"
+        return Alarm(finding.level, finding.text, href=href, action="Show it")
     if finding.kind == findings.APP_LIMITED:
         href = finding.path if may("notify.view_app") else ""
-        return Alarm(finding.level, finding.text, href, "Show its limits")
+        return Alarm(finding.level, finding.text, href=href, action="Show its limits")
     if finding.kind == findings.DEAD_LETTERS:
         href = finding.path if may("notify.view_deadletter") else ""
-        return Alarm(finding.level, finding.text, href, "Read them")
-    panel = _PANELS.get(finding.kind)
-    return Alarm(finding.level, finding.text, f"#{panel}" if panel else "", "Show")
+        return Alarm(finding.level, finding.text, finding.cure, href, "Read them")
+    panel = findings.PANELS.get(finding.kind)
+    return Alarm(
+        finding.level, finding.text, finding.cure, f"#{panel}" if panel else "", "Show the numbers"
+    )
 
 
 def _hot_path() -> str:
@@ -167,49 +154,62 @@ def _hot_path() -> str:
 
 
 def _sums(seen: Snapshot, late_s: float) -> dict[str, Any]:
-    """The tiles' numbers, of all partitions."""
+    """The tiles' numbers, of all partitions; None where a bridge or the watcher does not say it now.
+
+    What one partition does not say, the sum of all does not either.
+    """
     behind = [lane for lane in seen.lanes if lane.writes and lane.oldest_s > late_s]
-    well = [each for each in seen.workers if not each.offline and each.seen_ago_s <= late_s]
+    silent = [each.partition for each in seen.streams if each.lag_s is None]
+    is_told = seen.sampled_ago_s is not None and seen.sampled_ago_s <= late_s
+    is_watched = _is_watched(seen, late_s)
+    well = [each for each in seen.workers if not (each.offline or is_stalled(each, late_s))]
     return {
-        "updates_per_s": seen.messages / seen.seconds,
-        "writes_per_s": seen.writes / seen.seconds,
-        "mirrored_per_s": seen.mirrored / seen.seconds,
-        "skipped_per_s": seen.skipped / seen.seconds,
-        "lag_s": max((each.lag_s for each in seen.streams), default=0.0),
-        "lag_messages": sum(each.lag_messages for each in seen.streams),
-        "held_writes": sum(each.held_writes for each in seen.streams),
-        "held_bytes": sum(each.held_bytes for each in seen.streams),
-        "paused": sum(each.paused for each in seen.streams),
-        "behind": len(behind),
+        "updates_per_s": seen.messages / seen.seconds if is_told else None,
+        "writes_per_s": seen.writes / seen.seconds if is_told else None,
+        "mirrored_per_s": seen.mirrored / seen.seconds if is_told else None,
+        "skipped_per_s": seen.skipped / seen.seconds if is_told else None,
+        "lag_s": _all(max, [each.lag_s for each in seen.streams]),
+        "lag_messages": _all(sum, [each.lag_messages for each in seen.streams]),
+        "held_writes": _all(sum, [each.held_writes for each in seen.streams]),
+        "held_bytes": _all(sum, [each.held_bytes for each in seen.streams]),
+        "paused": sum(bool(each.paused) for each in seen.streams),
+        "silent": ranges(silent),
+        "sampled_ago_s": seen.sampled_ago_s,
+        "behind": len(behind) if seen.lanes else None,
         "oldest_s": max((lane.oldest_s for lane in seen.lanes if lane.writes), default=None),
-        "workers": len(well),
+        "workers": len(well) if is_watched else None,
         "busy": sum(each.active for each in well),
         "late_s": late_s,
     }
 
 
-def _stream(stream: StreamNow, bounds: Bounds) -> Row:
-    late_s = bounds.stalled_s
-    if stream.halted is not None:
-        return Row(stream, "is-bad", "halted")
-    if stream.ticked_ago_s is None or stream.ticked_ago_s > late_s:
-        return Row(stream, "is-bad", "stalled")
-    if stream.ago_s is None or stream.ago_s > late_s:
-        return Row(stream, "is-warn", "unknown")
-    if stream.unheard_s >= bounds.lag_s:
-        return Row(stream, "is-bad", "unheard")
-    if stream.unread_s > late_s:
-        return Row(stream, "is-bad", "unread")
-    if stream.paused:
-        return Row(stream, "is-warn", "full")
-    return Row(stream, "", "moves")
+def _all(add: Callable[[Iterable[float]], float], numbers: Sequence[float | None]) -> float | None:
+    """Of all numbers, or None if one is not known or there is none."""
+    known = [each for each in numbers if each is not None]
+    return add(known) if known and len(known) == len(numbers) else None
 
 
-def _workers(workers: Iterable[WorkerNow], late_s: float) -> list[Row]:
+def _is_watched(seen: Snapshot, late_s: float) -> bool:
+    """Whether what is known of workers is of now."""
+    return seen.watched_ago_s is not None and seen.watched_ago_s <= late_s
+
+
+def _partitions(seen: Snapshot, bounds: Bounds) -> dict[str, Any]:
+    """A row for each partition, and what the states that are there mean, those that are not `ok`."""
+    states = [(each, state_of(each, bounds)) for each in seen.streams]
+    others = {state for _, state in states} - {State.OK}
+    return {
+        "rows": [Row(each, _MARKS.get(state, "is-bad"), state.value) for each, state in states],
+        "about": [(each.value, ABOUT[each]) for each in State if each in others],
+    }
+
+
+def _workers(seen: Snapshot, late_s: float) -> list[Row]:
     """What is wrong first; of those that stopped, who did so within the hour."""
+    is_watched = _is_watched(seen, late_s)
     rows = [
-        _worker(each, late_s)
-        for each in workers
+        _worker(each, late_s) if is_watched else Row(each, "is-warn", "unknown")
+        for each in seen.workers
         if not (each.offline and each.seen_ago_s > _STOPPED_S)
     ]
     return sorted(rows, key=lambda row: (not row.mark, row.of.offline, row.of.name))[:_WORKERS]
@@ -225,13 +225,16 @@ def _worker(worker: WorkerNow, late_s: float) -> Row:
     return Row(worker, "", "works" if worker.active else "waits")
 
 
-def _lanes(lanes: Sequence[LaneNow], late_s: float) -> dict[str, Any]:
-    """The lanes that wait longest, and a bar for each lane there is."""
+def _lanes(seen: Snapshot, late_s: float) -> dict[str, Any]:
+    """The lanes that wait longest, and a bar for each lane there is. `is_partial`: not all bridges say
+    what waits."""
+    lanes = seen.lanes
     waiting = sorted((each for each in lanes if each.writes), key=lambda each: -each.oldest_s)
     return {
         "rows": [_lane(each, late_s) for each in waiting[:_ROWS]],
         "more": len(waiting[_ROWS:]),
         "all": len(lanes),
+        "is_partial": any(each.lag_s is None for each in seen.streams),
         "bars": _bars(lanes, late_s),
         "unread": [each.lane for each in lanes if each.workers == 0],
     }
@@ -247,4 +250,4 @@ def _lane(lane: LaneNow, late_s: float) -> Row:
         return Row(lane, "is-bad", "no worker")
     if lane.writes and lane.oldest_s > late_s:
         return Row(lane, "is-bad", "behind")
-    return Row(lane, "", "moves")
+    return Row(lane, "", "ok")

@@ -1,24 +1,31 @@
 """What is wrong now, in plain sentences, worst first. Pure: a snapshot in, findings out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 
-from notify.findings.snapshot import HotApp, HotRecord, Snapshot, StreamNow
+from notify.domain.stream import needed_version
+from notify.findings.partition_state import (
+    ABOUT,
+    TROUBLE,
+    State,
+    StateBounds,
+    StreamNow,
+    are,
+    state_of,
+    waiting,
+)
+from notify.findings.snapshot import HotApp, HotRecord, LaneNow, Snapshot, WorkerNow
 
 BAD: Final = "bad"
 WARN: Final = "warn"
 
 HOT_RECORD: Final = "hot_record"
 HOT_APP: Final = "hot_app"
-HALTED: Final = "halted"
-BRIDGE_STALLED: Final = "bridge_stalled"
-PARTITION_UNREAD: Final = "partition_unread"
-KAFKA_SILENT: Final = "kafka_silent"
-LANES_STUCK: Final = "lanes_stuck"
+REDIS_AWAY: Final = "redis_away"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
 APP_LIMITED: Final = "app_limited"
@@ -26,13 +33,19 @@ LANE_UNREAD: Final = "lane_unread"
 LAG: Final = "lag"
 DEAD_LETTERS: Final = "dead_letters"
 UNWATCHED: Final = "unwatched"
-#: The worst first: what names a culprit before what only shows that something is wrong.
+#: The worst first: what names a culprit before what only shows that something is wrong. A partition's
+#: trouble is a finding of the kind that its state is called.
 KINDS: Final = (
-    HALTED, BRIDGE_STALLED, KAFKA_SILENT, PARTITION_UNREAD, NO_WORKERS, HOT_RECORD, HOT_APP, LANES_STUCK,
-    LANE_UNREAD, LAG, WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED,
+    "halted", "stalled", "unheard", "unread", REDIS_AWAY, NO_WORKERS, HOT_RECORD, HOT_APP, "stuck",
+    LANE_UNREAD, LAG, "unknown", WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED, "starting",
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
+#: Workers say something about so often: what one of them shows may be so much older than what another
+#: does, so that one is named alone only after the others had their time.
+HEARTBEAT_S: Final = 2.0
+#: Stalled workers that a text names.
+WORKERS_NAMED: Final = 3
 _BY: Final = {
     "email": "devices linked to it by set email",
     "sms": "devices linked to it by set SMS number",
@@ -47,6 +60,32 @@ _LIMITS: Final = {
 }
 
 
+#: What to do now, in a sentence or two with the command; culprits have buttons of their own.
+CURES: Final[Mapping[str, str]] = {
+    **{state.value: about.cure for state, about in ABOUT.items() if about.cure},
+    REDIS_AWAY: "Start Redis, or mend the way to it (REDIS_URL). Nothing is lost: batches are sent again by "
+    "themselves.",
+    NO_WORKERS: "Start workers (`celery -A notify worker`). One that hangs: kill it (SIGKILL loses "
+    "nothing) and start it; where it waits in PostgreSQL, `pg_stat_activity` shows for which lock.",
+    WORKER_STALLED: "Start it again. One that hangs: kill it (SIGKILL loses nothing); the others go on.",
+    LANE_UNREAD: "Start a worker without `-Q`, which reads all lanes, or one with `-Q` for the lane.",
+    LAG: "`manage.py status` names the lanes and records that hold it. Workers are busy: start more. They "
+    "are idle: look for a lock or a slow PostgreSQL.",
+    DEAD_LETTERS: "Read their errors; mend the cause, then replay them.",
+    UNWATCHED: "Start `manage.py watch`.",
+}
+#: Where on the Overview a finding of that kind is explained.
+PANELS: Final[Mapping[str, str]] = {
+    **dict.fromkeys((state.value for state in TROUBLE), "partitions"),
+    LAG: "partitions",
+    LANE_UNREAD: "lanes",
+    "stuck": "lanes",
+    NO_WORKERS: "workers",
+    WORKER_STALLED: "workers",
+    UNWATCHED: "workers",
+}
+
+
 class Finding(NamedTuple):
     """Something wrong. `key` is the same for as long as it lasts; `path` shows and cures it."""
 
@@ -58,56 +97,80 @@ class Finding(NamedTuple):
     app: UUID | None = None
     record: UUID | None = None
     share: float = 0.0
+    #: False: another finding or alert has its cause, or it heals itself. Pages show it, and an alert that
+    #: is open stays open, but none is opened.
+    opens: bool = True
+
+    @property
+    def cure(self) -> str:
+        """What to do now; empty where its page has the buttons."""
+        return cure_of(self.kind, self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+def cure_of(kind: str, text: str) -> str:
+    """What to do about a finding, or a partition in that state, of which `text` is said.
+
+    Nothing more where a halt ends by itself: its reason says what must be deployed.
+    """
+    is_upgrade = kind == State.HALTED and needed_version(text.partition(": ")[2]) is not None
+    return "" if is_upgrade else CURES.get(kind, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds(StateBounds):
     """From when on something is a finding; see notify/settings.py for each."""
 
     hot_share: float
     hot_per_s: float
     app_share: float
+    app_per_s: float
     app_factor: float
     refused_per_s: float
-    lag_s: float
-    stalled_s: float
 
     @classmethod
     def of_settings(cls) -> "Bounds":
         """As NOTIFY_FIND_... say."""
+        of_states = StateBounds.of_settings()
         return cls(
+            stalled_s=of_states.stalled_s,
+            lag_s=of_states.lag_s,
+            start_s=of_states.start_s,
             hot_share=settings.NOTIFY_FIND_RECORD_PERCENT / 100,
             hot_per_s=settings.NOTIFY_FIND_UPDATES_PER_S,
             app_share=settings.NOTIFY_FIND_APP_PERCENT / 100,
+            app_per_s=settings.NOTIFY_FIND_APP_UPDATES_PER_S,
             app_factor=settings.NOTIFY_FIND_APP_FACTOR,
             refused_per_s=settings.NOTIFY_FIND_REFUSED_PER_S,
-            lag_s=settings.NOTIFY_FIND_LAG_S,
-            stalled_s=settings.NOTIFY_STALLED_AFTER_MS / 1000,
         )
 
 
 def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
-    """All that is wrong, the worst first."""
+    """All that is wrong, the worst first, and one finding for a cause: what follows from it is not told
+    again."""
     limits = bounds or Bounds.of_settings()
+    in_state: dict[State, list[StreamNow]] = {}
+    for stream in snapshot.streams:
+        in_state.setdefault(state_of(stream, limits), []).append(stream)
+    culprits = [*_records(snapshot, limits), *_apps(snapshot, limits)]
     found = [
-        *_streams(snapshot, limits),
-        *_unheard(snapshot, limits),
-        *_records(snapshot, limits),
-        *_apps(snapshot, limits),
-        *_lanes(snapshot, limits),
-        *_workers(snapshot, limits),
+        *_halted(in_state.get(State.HALTED, [])),
+        *_of_bridges(in_state, len(snapshot.streams)),
+        *culprits,
+        *_applying(snapshot, limits, in_state.get(State.STUCK, [])),
+        *_lag(snapshot, limits, in_state, is_explained=bool(culprits)),
         *_limited(snapshot, limits),
         *_rest(snapshot, limits),
     ]
     return sorted(found, key=lambda each: (KINDS.index(each.kind), -each.share))
 
 
+def _on_page(kind: str) -> str:
+    return f"{OVERVIEW}#{PANELS[kind]}"
+
+
 def _records(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
     for hot in snapshot.hot:
-        is_hot = (
-            hot.share >= bounds.hot_share
-            and hot.updates - hot.error >= bounds.hot_per_s * snapshot.seconds
-        )
+        is_hot = hot.share >= bounds.hot_share and _sure_per_s(hot) >= bounds.hot_per_s
         if is_hot and not _is_skipped(hot):
             yield Finding(
                 HOT_RECORD,
@@ -127,7 +190,7 @@ def _is_skipped(hot: HotRecord) -> bool:
 
 
 def _why(hot: HotRecord, snapshot: Snapshot) -> str:
-    whole = max(1, snapshot.messages)
+    own = hot.share * hot.direct / max(1, hot.updates)
     said = (
         f"{percent(hot.share)} of updates in the last {snapshot.seconds:.0f} s belong to record "
         f"{hot.record} of {snapshot.name(hot.app)}"
@@ -136,17 +199,17 @@ def _why(hot: HotRecord, snapshot: Snapshot) -> str:
         label, n = max(hot.linked.items(), key=lambda item: item[1])
         said += f": {n:,} {_BY.get(label, f'records linked to it by {label}')}"
     return (
-        f"{said}; {percent(min(1.0, hot.direct / whole))} of all are its own updates, "
-        f"{percent(min(1.0, hot.mirrored / whole))} are mirrored to it."
+        f"{said}; {percent(own)} of all are its own updates, {percent(hot.share - own)} are mirrored to "
+        "it."
     )
 
 
 def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
     for hot in snapshot.hot_apps:
-        rate = (hot.updates - hot.error) / snapshot.seconds
+        rate = _sure_per_s(hot)
         floods = (
             hot.share >= bounds.app_share
-            and rate >= bounds.hot_per_s
+            and rate >= bounds.app_per_s
             and rate >= bounds.app_factor * hot.usual_per_s
         )
         if floods and not _one_row_explains(hot, snapshot):
@@ -161,6 +224,15 @@ def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 hot.app,
                 share=hot.share,
             )
+
+
+def _sure_per_s(hot: HotRecord | HotApp) -> float:
+    """Its rate when web accepted the updates, without what the sketch may have counted too much.
+
+    A bridge that was away for a minute decides what 30 updates a second left there at 265 a second; those
+    are 30 all the same. Shares need no such care: all of a partition are decided as fast.
+    """
+    return hot.per_s * (1 - hot.error / hot.updates) if hot.updates else 0.0
 
 
 def _one_row_explains(hot: HotApp, snapshot: Snapshot) -> bool:
@@ -183,138 +255,147 @@ def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
             )
 
 
-def _streams(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    for stream in snapshot.streams:
-        partition = f"Partition {stream.partition}"
-        if stream.halted is not None:
-            yield Finding(
-                HALTED,
-                BAD,
-                f"{HALTED}:{stream.partition}",
-                f"{partition} is halted: {stream.halted}",
-            )
-        elif stream.ticked_ago_s is None:
-            yield Finding(
-                BRIDGE_STALLED,
-                BAD,
-                f"{BRIDGE_STALLED}:{stream.partition}",
-                f"{partition} was never ticked: no bridge holds it.",
-            )
-        elif stream.ticked_ago_s > bounds.stalled_s:
-            yield Finding(
-                BRIDGE_STALLED,
-                BAD,
-                f"{BRIDGE_STALLED}:{stream.partition}",
-                f"{partition} was last ticked {stream.ticked_ago_s:.0f} s ago"
-                f"{f' by {stream.bridge}' if stream.bridge else ''}: its bridge stalls or is gone.",
-            )
-        elif _is_unread(stream, bounds):
-            yield Finding(
-                PARTITION_UNREAD,
-                BAD,
-                f"{PARTITION_UNREAD}:{stream.partition}",
-                f"{partition} is not read: Kafka has sent its bridge nothing for "
-                f"{stream.unread_s:.0f} s although {_waiting(stream.lag_messages, 'message')}. The "
-                "bridge connects to Kafka anew by itself; if this stays, look at the partition's "
-                f"leader in Kafka and restart the bridge{f' {stream.bridge}' if stream.bridge else ''}.",
-            )
+def _halted(streams: Sequence[StreamNow]) -> Iterator[Finding]:
+    """One finding for a reason."""
+    by_reason: dict[str | None, list[StreamNow]] = {}
+    for stream in streams:
+        by_reason.setdefault(stream.halted, []).append(stream)
+    for reason, of in by_reason.items():
+        yield _trouble(of, State.HALTED, f"halted:{reason}")
 
 
-def _is_unread(stream: StreamNow, bounds: Bounds) -> bool:
-    return stream.unread_s > bounds.stalled_s
+def _of_bridges(in_state: Mapping[State, Sequence[StreamNow]], all_: int) -> Iterator[Finding]:
+    """One finding for a bridge, or for all of them: what stops one concerns all its partitions."""
+    for state in (State.STALLED, State.UNHEARD, State.UNREAD, State.UNKNOWN, State.STARTING):
+        streams = in_state.get(state, [])
+        if streams and len(streams) == all_:
+            yield _trouble(streams, state, state.value)
+            continue
+        by_bridge: dict[str | None, list[StreamNow]] = {}
+        for stream in streams:
+            by_bridge.setdefault(stream.bridge, []).append(stream)
+        for bridge, of in by_bridge.items():
+            yield _trouble(of, state, f"{state.value}:{bridge}")
 
 
-def _unheard(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    """One finding for a bridge, or for all of them: what cuts one off concerns all its partitions."""
-    held: dict[str, list[StreamNow]] = {}
-    for stream in snapshot.streams:
-        if stream.bridge is not None and not _is_stalled(stream, bounds):
-            held.setdefault(stream.bridge, []).append(stream)
-    silent = {
-        bridge: [each for each in streams if each.unheard_s >= bounds.lag_s]
-        for bridge, streams in held.items()
-    }
-    silent = {bridge: streams for bridge, streams in silent.items() if streams}
-    if len(silent) > 1 and len(silent) == len(held):
-        yield _silence("any bridge", KAFKA_SILENT, [each for of in silent.values() for each in of])
-        return
-    for bridge, streams in silent.items():
-        yield _silence(f"bridge {bridge}", f"{KAFKA_SILENT}:{bridge}", streams)
-
-
-def _silence(whom: str, key: str, streams: Sequence[StreamNow]) -> Finding:
-    partitions = ", ".join(str(each.partition) for each in streams)
+def _trouble(streams: Sequence[StreamNow], state: State, key: str, more: str = "") -> Finding:
+    """`starting` is shown and told to nobody: it ends by itself, or is `stalled`."""
+    is_start = state is State.STARTING
+    text = f"{are(streams, state)}{more}"
     return Finding(
-        KAFKA_SILENT,
-        BAD,
-        key,
-        f"Kafka has not answered {whom} for {min(each.unheard_s for each in streams):.0f} s, so what "
-        f"waits in partition{'s' * (len(streams) > 1)} {partitions} is not known. Do the brokers run, "
-        "does the network reach them, and may the bridge's user describe and read the topic?",
+        state.value, WARN if is_start else BAD, key, text, _on_page(state.value), opens=not is_start
     )
 
 
-def _is_stalled(stream: StreamNow, bounds: Bounds) -> bool:
-    return stream.ticked_ago_s is None or stream.ticked_ago_s > bounds.stalled_s
-
-
-def _lanes(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    for lane in snapshot.lanes:
-        if lane.writes and lane.workers == 0 and any(not each.offline for each in snapshot.workers):
-            yield Finding(
-                LANE_UNREAD,
-                BAD,
-                f"{LANE_UNREAD}:{lane.lane}",
-                f"No worker reads lane {lane.lane:02d}: {_waiting(lane.writes, 'write')}.",
-            )
-        elif lane.attempt >= 3 and lane.oldest_s > bounds.stalled_s:
-            yield Finding(
-                LANES_STUCK,
-                BAD,
-                f"{LANES_STUCK}:{lane.lane}",
-                f"Lane {lane.lane:02d} does not move: its batch was sent {lane.attempt} times, the "
-                f"oldest update waits for {lane.oldest_s:.0f} s.",
-            )
-
-
-def _workers(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) -> Iterator[Finding]:
+    """Why decided updates are not applied: Redis, all workers, some lanes; the first that explains it."""
     is_watched = snapshot.watched_ago_s is not None and snapshot.watched_ago_s <= bounds.stalled_s
-    well = 0
-    for worker in snapshot.workers:
-        if worker.offline:
-            continue
-        if worker.seen_ago_s > bounds.stalled_s:
-            said = f"was last heard of {worker.seen_ago_s:.0f} s ago"
-        elif worker.active and worker.idle_ago_s > bounds.stalled_s:
-            said = (
-                f"has worked at {worker.active} tasks for {worker.idle_ago_s:.0f} s without an end"
-            )
-        else:
-            well += 1
-            continue
-        yield Finding(
-            WORKER_STALLED, WARN, f"{WORKER_STALLED}:{worker.name}", f"Worker {worker.name} {said}."
+    away_s = snapshot.redis_away_s if is_watched else None
+    if away_s is not None and away_s > bounds.stalled_s:
+        text = f"Redis has not answered for {away_s:.0f} s: no task reaches a worker, and nothing is applied."
+        yield Finding(REDIS_AWAY, BAD, REDIS_AWAY, text)
+        return
+    workers = [each for each in snapshot.workers if not each.offline] if is_watched else []
+    silent = [each for each in workers if is_stalled(each, bounds.stalled_s)]
+    is_nobody = is_watched and len(silent) == len(workers)
+    if is_nobody and (silent or stuck):
+        yield _no_workers(silent, snapshot)
+        return
+    named = [each for each in silent if is_stalled(each, bounds.stalled_s + HEARTBEAT_S)]
+    if named:
+        text = f"{_stalled_workers(named)} {len(workers) - len(silent)} of {len(workers)} work."
+        yield Finding(WORKER_STALLED, WARN, WORKER_STALLED, text, _on_page(WORKER_STALLED))
+    unread = [each for each in snapshot.lanes if each.writes and each.workers == 0 and workers]
+    if unread:
+        text = (
+            f"No worker reads {_lanes(unread)}: {waiting(sum(x.writes for x in unread), 'write')}."
         )
-    if is_watched and not well and any(lane.writes for lane in snapshot.lanes):
-        yield Finding(NO_WORKERS, BAD, NO_WORKERS, "No worker is well: nothing is applied.")
+        yield Finding(LANE_UNREAD, BAD, LANE_UNREAD, text, _on_page(LANE_UNREAD))
+    held = [
+        each
+        for each in snapshot.lanes
+        if each.workers != 0 and each.attempt >= 3 and each.oldest_s > bounds.stalled_s
+    ]
+    if stuck and (held or not unread):
+        more = ""
+        if held:
+            more = (
+                f" It is {_lanes(held)}: sent up to {max(each.attempt for each in held)} times, the oldest "
+                f"update waits for {max(each.oldest_s for each in held):.0f} s."
+            )
+        yield _trouble(stuck, State.STUCK, State.STUCK.value, more)
+
+
+def is_stalled(worker: WorkerNow, after_s: float) -> bool:
+    """Whether a worker that has not said that it stops was not heard of, or ended no task, for so long."""
+    return worker.seen_ago_s > after_s or bool(worker.active and worker.idle_ago_s > after_s)
+
+
+def _no_workers(silent: Sequence[WorkerNow], snapshot: Snapshot) -> Finding:
+    who = _stalled_workers(silent) if silent else "None was heard of."
+    writes = sum(each.writes for each in snapshot.lanes)
+    text = f"No worker applies updates: {waiting(writes, 'write')}. {who}"
+    return Finding(NO_WORKERS, BAD, NO_WORKERS, text, _on_page(NO_WORKERS))
+
+
+def _stalled_workers(workers: Sequence[WorkerNow]) -> str:
+    """The first few by name, and since when."""
+    said = [_stalled_worker(each) for each in workers[:WORKERS_NAMED]]
+    more = len(workers) - len(said)
+    return "; ".join(said) + (f"; and {more} more." if more else ".")
+
+
+def _stalled_worker(worker: WorkerNow) -> str:
+    if worker.active and worker.idle_ago_s > worker.seen_ago_s + HEARTBEAT_S:
+        what = f"has ended none of {worker.active} tasks for {worker.idle_ago_s:.0f} s"
+    else:
+        what = f"was last heard of {worker.seen_ago_s:.0f} s ago"
+    return f"Worker {worker.name} {what}"
+
+
+def _lanes(lanes: Sequence[LaneNow]) -> str:
+    return f"lane{'s' * (len(lanes) > 1)} {', '.join(f'{each.lane:02d}' for each in lanes)}"
+
+
+def _lag(
+    snapshot: Snapshot,
+    bounds: Bounds,
+    in_state: Mapping[State, Sequence[StreamNow]],
+    *,
+    is_explained: bool,
+) -> Iterator[Finding]:
+    """Of partitions that move: what stands still has a finding that says why.
+
+    What is applied faster than it comes is a catch-up: it is shown, and no alert is opened for it.
+    """
+    late = [
+        each
+        for state in (State.OK, State.DRAINING)
+        for each in in_state.get(state, [])
+        if each.lag_s is not None and each.lag_s >= bounds.lag_s
+    ]
+    if not late:
+        return
+    most = max(late, key=lambda each: each.lag_s or 0.0)
+    messages = sum(each.lag_messages or 0 for each in late)
+    before = [each.lag_messages_before for each in late]
+    fewer = None if None in before else sum(n or 0 for n in before) - messages
+    is_rising = fewer is not None and fewer <= 0
+    said = (
+        f"Updates are applied {most.lag_s:.0f} s late in partition {most.partition}"
+        f"{f' and {len(late) - 1} more' if len(late) > 1 else ''}: {waiting(messages, 'message')}."
+    )
+    if is_rising:
+        said += _cause(snapshot, bounds)
+    elif fewer is None:
+        said += " Whether they become fewer is seen in ten seconds."
+    else:
+        said += f" It catches up: {fewer:,} fewer than ten seconds before."
+    level = BAD if is_rising else WARN
+    yield Finding(LAG, level, LAG, said, _on_page(LAG), opens=is_rising and not is_explained)
 
 
 def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    late = [
-        each
-        for each in snapshot.streams
-        if each.lag_s >= bounds.lag_s and not _is_unread(each, bounds)
-    ]
-    if late:
-        most = max(late, key=lambda each: each.lag_s)
-        yield Finding(
-            LAG,
-            BAD,
-            LAG,
-            f"Updates are applied {most.lag_s:.0f} s late in partition {most.partition}"
-            f"{f' and {len(late) - 1} more' if len(late) > 1 else ''}: "
-            f"{_waiting(sum(each.lag_messages for each in late), 'message')}.{_cause(snapshot, bounds)}",
-        )
     if snapshot.dead:
         yield Finding(
             DEAD_LETTERS,
@@ -324,11 +405,14 @@ def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
             "/admin/notify/deadletter/",
         )
     if snapshot.watched_ago_s is None or snapshot.watched_ago_s > bounds.stalled_s:
+        since_ = "" if snapshot.watched_ago_s is None else f" for {snapshot.watched_ago_s:.0f} s"
         yield Finding(
             UNWATCHED,
             WARN,
             UNWATCHED,
-            "Nobody looks at workers and queues or sends alerts: start `manage.py watch`.",
+            f"Nobody has looked at workers and queues or sent alerts{since_}: `manage.py watch` does not "
+            "run.",
+            _on_page(UNWATCHED),
         )
 
 
@@ -341,13 +425,9 @@ def _cause(snapshot: Snapshot, bounds: Bounds) -> str:
     if behind and behind[-1] > 4 * max(1, behind[len(behind) // 2]):
         worst = max(snapshot.lanes, key=lambda lane: lane.writes)
         return f" Most of it waits in lane {worst.lane:02d}: look for its record or a lock."
-    return " All lanes wait alike: more comes than the workers apply."
+    return " They do not become fewer, and all lanes wait alike: more comes than the workers apply."
 
 
 def percent(share: float) -> str:
     """A share as people read it."""
     return f"{share * 100:.0f} %"
-
-
-def _waiting(n: int, what: str) -> str:
-    return f"1 {what} waits" if n == 1 else f"{n:,} {what}s wait"

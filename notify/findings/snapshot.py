@@ -9,51 +9,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from notify import queries
+from notify.findings.partition_state import StreamNow
 from notify.models import App
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
+#: The statement that StreamNow is read by, for web, which has sessions of its own.
+STREAMS: Final = _QUERIES["streams"]
 #: Samples come once a second, in buckets of ten.
 BUCKET_S: Final = 10
 #: Over how many seconds findings are made: so few that a culprit is named within ten.
 JUDGED_S: Final = 10
 _TEN_MINUTES: Final = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamNow:
-    """A stream of the active topic; `ago_s` is the age of its sample, None if it has none.
-
-    planned, frontier and halted are as of now, the rest as of the sample. `unread_s`: for how long
-    fetches brought nothing although the log goes on; `unheard_s`: for how long Kafka has not told the
-    bridge where the log ends.
-    """
-
-    stream: int
-    partition: int
-    ago_s: float | None
-    bridge: str | None
-    log_end: int | None
-    planned: int
-    frontier: int
-    lag_s: float
-    unread_s: float
-    unheard_s: float
-    held_bytes: int
-    held_writes: int
-    paused: bool
-    halted: str | None
-    ticked_ago_s: float | None
-
-    @property
-    def lag_messages(self) -> int:
-        """Offsets from the frontier to the log's end, as far as it is known."""
-        return max(0, (self.log_end or self.planned) - self.frontier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +57,8 @@ class WorkerNow:
 class HotRecord:
     """A record's updates in the window; counts are high by `error` at most.
 
-    `share` is of all messages of the window; `linked`: its children now, by label; `skipped`: the
-    scope of the rule that skips it now.
+    `share` is of all updates of the window, by when web accepted them; `linked`: its children now, by
+    label; `skipped`: the scope of the rule that skips it now.
     """
 
     app: UUID
@@ -94,6 +67,8 @@ class HotRecord:
     mirrored: int
     error: int
     share: float
+    #: Updates a second, by when web accepted them.
+    per_s: float = 0.0
     linked: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     skipped: str | None = None
 
@@ -105,13 +80,15 @@ class HotRecord:
 
 @dataclass(frozen=True, slots=True)
 class HotApp:
-    """An app's updates in the window; `usual_per_s`: what it sent in the hour before."""
+    """An app's updates in the window; `per_s`: by when web accepted them; `usual_per_s`: what it sent in
+    the hour before."""
 
     app: UUID
     updates: int
     mirrored: int
     error: int
     share: float
+    per_s: float
     usual_per_s: float
 
 
@@ -145,6 +122,8 @@ class Snapshot:
     limited: Sequence[LimitedApp]
     names: Mapping[UUID, str]
     watched_ago_s: float | None
+    #: For how long Redis has not answered the watcher; None while it does, or if nobody watches.
+    redis_away_s: float | None = None
 
     @property
     def sampled_ago_s(self) -> float | None:
@@ -163,45 +142,69 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
     `app`: only its records. `seconds` are whole buckets, one at least.
     """
     ((now, since),) = run("now", seconds=max(seconds, BUCKET_S))
-    ((messages, writes, mirrored, skipped, dead, newest),) = run("totals", since=since)
+    ((messages, writes, mirrored, skipped, dead, length_s, per_s),) = run(
+        "totals", now=now, since=since
+    )
     ((refused,),) = run("dead_letters", since=now - _TEN_MINUTES)
-    hot = _hot(now, since, app, top, messages)
+    window = _Window(now, since, length_s, per_s)
+    hot = _hot(window, app, top)
     apps = [
-        HotApp(whose, updates, mirrored, error, _share(updates, messages), usual)
-        for whose, updates, mirrored, error, usual in run("apps", since=since, app=app, top=top)
+        HotApp(whose, updates, mirrored, error, _share(its_per_s, per_s), its_per_s, usual)
+        for whose, updates, mirrored, error, its_per_s, usual in run(
+            "apps", since=since, app=app, top=top, seconds=length_s
+        )
     ]
     limited = [LimitedApp(*row) for row in run("limited", since=since, app=app, top=top)]
     named = {each.app for each in hot} | {each.app for each in apps}
     named |= {each.app for each in limited} | ({app} if app else set())
-    watched = run("watcher", now=now)
+    fresh_s = fresh_for_s()
+    ((watched_ago_s, redis_away_s),) = run("watcher", now=now) or [(None, None)]
     return Snapshot(
         at=now,
-        seconds=max(1.0, ((newest or now) - since).total_seconds()),
+        seconds=length_s,
         messages=messages,
         writes=writes,
         mirrored=mirrored,
         skipped=skipped,
         dead=max(dead, refused),
-        streams=[StreamNow(*row) for row in run("streams", now=now)],
-        lanes=[LaneNow(*row) for row in run("lanes", now=now)],
+        streams=streams(),
+        lanes=[LaneNow(*row) for row in run("lanes", now=now, fresh_s=fresh_s)],
         workers=[WorkerNow(*row) for row in run("workers", now=now)],
         hot=hot,
         hot_apps=apps,
         limited=limited,
         names=dict(App.objects.filter(id__in=named).values_list("id", "name")),
-        watched_ago_s=watched[0][0] if watched else None,
+        watched_ago_s=watched_ago_s,
+        redis_away_s=redis_away_s,
     )
 
 
-def _hot(
-    now: datetime, since: datetime, app: UUID | None, top: int, messages: int
-) -> list[HotRecord]:
-    rows = run("hot", since=since, app=app, top=top)
+def streams() -> list[StreamNow]:
+    """The streams of the active topic by partition, as they stand now."""
+    return [StreamNow(*row) for row in run("streams", fresh_s=fresh_for_s())]
+
+
+def fresh_for_s() -> float:
+    """How old a sample may be that is shown as now."""
+    return settings.NOTIFY_STALLED_AFTER_MS / 1000
+
+
+class _Window(NamedTuple):
+    """What is judged: its length, and the rate of all its updates when web accepted them."""
+
+    now: datetime
+    since: datetime
+    seconds: float
+    per_s: float
+
+
+def _hot(window: _Window, app: UUID | None, top: int) -> list[HotRecord]:
+    rows = run("hot", since=window.since, app=app, top=top, seconds=window.seconds)
     keys = {"apps": [row[0] for row in rows], "records": [row[1] for row in rows]}
     linked: dict[tuple[UUID, UUID], dict[str, int]] = {}
     for whose, record, label, n in run("linked", **keys):
         linked.setdefault((whose, record), {})[label] = n
-    skipped = {(row[0], row[1]): row[2] for row in run("skipped", now=now, **keys)}
+    skipped = {(row[0], row[1]): row[2] for row in run("skipped", now=window.now, **keys)}
     return [
         HotRecord(
             app=whose,
@@ -209,15 +212,16 @@ def _hot(
             direct=direct,
             mirrored=mirrored,
             error=error,
-            share=_share(direct + mirrored, messages),
+            share=_share(per_s, window.per_s),
+            per_s=per_s,
             linked=linked.get((whose, record), {}),
             skipped=skipped.get((whose, record)),
         )
-        for whose, record, direct, mirrored, error in rows
+        for whose, record, direct, mirrored, error, per_s in rows
     ]
 
 
-def _share(part: int, whole: int) -> float:
+def _share(part: float, whole: float) -> float:
     return min(1.0, part / whole) if whole else 0.0
 
 

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Now
 
@@ -18,22 +17,13 @@ from notify.domain.errors import PlanUnreadable, ReplayDisagrees
 from notify.domain.lanes import lane_of
 from notify.domain.update import Update
 from notify.domain.update import read as read_update
+from notify.findings import snapshot
+from notify.findings.partition_state import TROUBLE, State, StateBounds, StreamNow, state_of
 from notify.models import App, Hot, Lane, Plan, PlanLog, Stream, Topic
 from notify.topic import Extent, Head, KafkaAway, TopicMissing, Topics
 
 HOT_SECONDS: Final = 60
 TOP_RECORDS: Final = 10
-
-OK: Final = "ok"
-DRAINING: Final = "draining"
-#: No bridge ticks it.
-STALLED: Final = "stalled"
-#: It ticks, and its lanes do not land.
-STUCK: Final = "stuck"
-#: It ticks, all that is decided is applied, and what waits in Kafka is not read.
-UNREAD: Final = "unread"
-HALTED: Final = "halted"
-TROUBLE: Final = frozenset((STALLED, STUCK, UNREAD, HALTED))
 
 
 class LaneBehind(NamedTuple):
@@ -56,12 +46,14 @@ class PartitionStatus:
     """One partition. What only Kafka knows is None while Kafka is away.
 
     `lag_messages` are not known to be applied, `unplanned_messages` of them not even decided;
-    `lag_seconds` is the age of the oldest of them; `waiting_seconds` is how long ago it was decided,
-    0 if nothing decided waits. `lanes_behind` is None if it cannot be told.
+    `lag_seconds` is the age of the oldest of them; `waiting_seconds`: for how long decided updates have
+    waited at the frontier, 0 if none do. `lanes_behind` is None if it cannot be told. `now` is what the
+    state was judged by.
     """
 
     partition: int
-    state: str
+    state: State
+    now: StreamNow
     planned: int
     frontier: int
     lanes: int
@@ -139,6 +131,9 @@ def read(servers: Sequence[str]) -> Status:
         .order_by("partition")
         .annotate(now=Now(), planned_at=Subquery(last_plan))
     )
+    # Before Kafka is asked: while it waits for an answer, what was fresh grows old.
+    recorded = {each.stream: each for each in snapshot.streams()}
+    bounds = StateBounds.of_settings()
     log = _ask_kafka(servers, topic, found)
     oldest = _oldest_plans(found)
     lanes: dict[int, dict[int, Lane]] = {}
@@ -147,13 +142,16 @@ def read(servers: Sequence[str]) -> Status:
     partitions = tuple(
         _partition(
             stream,
-            stream.now,
+            recorded[stream.id],
             log,
             oldest.get(stream.id),
             lanes.get(stream.id, {}),
+            now=stream.now,
             planned_at=stream.planned_at,
+            bounds=bounds,
         )
         for stream in found
+        if stream.id in recorded
     )
     top = _top_records([stream.id for stream in found])
     named = {record.app for record in top} | {
@@ -197,17 +195,17 @@ def _oldest_plans(found: Sequence[Stream]) -> dict[int, _Oldest]:
 
 def _partition(
     stream: Stream,
-    now: datetime,
+    recorded: StreamNow,
     log: _Log,
     oldest: _Oldest | None,
     lanes: Mapping[int, Lane],
     *,
+    now: datetime,
     planned_at: datetime | None,
+    bounds: StateBounds,
 ) -> PartitionStatus:
     extent = log.extents.get(stream.partition)
     head = log.heads.get(stream.partition)
-    ticked_ago = None if stream.ticked_at is None else (now - stream.ticked_at).total_seconds()
-    waiting = 0.0 if oldest is None else max(0.0, (now - oldest.at).total_seconds())
     lag_seconds = None
     if head is not None:
         lag_seconds = max(0.0, now.timestamp() - _at(head) / 1000)
@@ -215,21 +213,28 @@ def _partition(
         lag_seconds = 0.0
     idle = math.inf if planned_at is None else (now - planned_at).total_seconds()
     unread = 0.0 if stream.frontier < stream.planned else min(idle, lag_seconds or 0.0)
+    judged = replace(
+        recorded,
+        unread_s=max(unread, recorded.unread_s or 0.0),
+        log_end=recorded.log_end if extent is None else extent.end,
+    )
     lanes_behind: tuple[LaneBehind, ...] | None = None
     if stream.frontier == stream.planned:
         lanes_behind = ()
     elif head is not None and oldest is not None:
-        lanes_behind = _behind(head, oldest.plan, lanes, waiting_seconds=waiting)
+        waits = max(0.0, (now - oldest.at).total_seconds())
+        lanes_behind = _behind(head, oldest.plan, lanes, waiting_seconds=waits)
     return PartitionStatus(
         partition=stream.partition,
-        state=_state(stream, ticked_ago, waiting=waiting, unread=unread),
+        state=state_of(judged, bounds),
+        now=judged,
         planned=stream.planned,
         frontier=stream.frontier,
         lanes=stream.lanes,
         lanes_wanted=stream.lanes_wanted,
         halted=stream.halted,
-        ticked_ago_seconds=ticked_ago,
-        waiting_seconds=waiting,
+        ticked_ago_seconds=recorded.ticked_ago_s,
+        waiting_seconds=recorded.waiting_s,
         log_end=None if extent is None else extent.end,
         lag_seconds=lag_seconds,
         lanes_behind=lanes_behind,
@@ -239,20 +244,6 @@ def _partition(
 def _at(head: Head) -> int:
     update = read_update(head.value)
     return update.at if isinstance(update, Update) else head.timestamp_ms
-
-
-def _state(stream: Stream, ticked_ago: float | None, *, waiting: float, unread: float) -> str:
-    """`waiting`: for how long what is decided waits; `unread`: what is not, while nothing else waits."""
-    most = settings.NOTIFY_STALLED_AFTER_MS / 1000
-    if stream.halted is not None:
-        return HALTED
-    if ticked_ago is None or ticked_ago > most:
-        return STALLED
-    if waiting > most:
-        return STUCK
-    if unread > most:
-        return UNREAD
-    return OK if stream.lanes == stream.lanes_wanted else DRAINING
 
 
 def _behind(

@@ -1,10 +1,22 @@
 """Numbers as pages show them."""
 
+import re
+
 from django import template
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 register = template.Library()
 _NONE = "\N{EN DASH}"
 _STEPS = ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h"), (float("inf"), 86_400, "d"))
+
+
+@register.filter
+def commands(text: str) -> SafeString:
+    """What stands between backticks as code: it can be seen where a command begins and ends."""
+    parts = re.split(r"`([^`]*)`", text)
+    tagged = [("code" if n % 2 else "span", part) for n, part in enumerate(parts)]
+    return format_html_join("", "<{0}>{1}</{0}>", tagged)
 
 
 @register.filter
@@ -46,6 +58,8 @@ def seconds(value: float | None) -> str:
 
 
 @register.filter
-def size(octets: int) -> str:
-    """Bytes as KiB or MiB."""
+def size(octets: float | None) -> str:
+    """Bytes as KiB or MiB; a dash for None."""
+    if octets is None:
+        return _NONE
     return f"{octets / 1024:,.0f} KiB" if octets < 1 << 20 else f"{octets / (1 << 20):,.1f} MiB"

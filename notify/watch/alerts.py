@@ -39,7 +39,9 @@ class Alerts:
         now_s: float,
         unsure: Collection[str] = (),
     ) -> Steps:
-        """One look. `opened` by key; `unsure`: kinds that cannot be told now, so left as they are."""
+        """One look. `opened` by key; `unsure`: kinds that cannot be told now, so left as they are. A
+        finding that does not open an alert keeps the one that is open.
+        """
         sure = {each.key: each for each in found if each.kind not in unsure}
         gone = {
             key for key, alert in opened.items() if key not in sure and alert.kind not in unsure
@@ -49,7 +51,7 @@ class Alerts:
             opens=[
                 finding
                 for key, finding in sure.items()
-                if key not in opened and key in self._found_before
+                if finding.opens and key not in opened and key in self._found_before
             ],
             refreshes=[(opened[key], finding) for key, finding in sure.items() if key in opened],
             closes=[
@@ -58,7 +60,7 @@ class Alerts:
                 if now_s - since_s >= self._close_after_s
             ],
         )
-        self._found_before = frozenset(sure)
+        self._found_before = frozenset(key for key, finding in sure.items() if finding.opens)
         return steps
 
     def forget(self) -> None:

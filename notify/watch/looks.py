@@ -18,13 +18,16 @@ from notify.findings import snapshot
 from notify.findings.find import (
     BAD,
     KINDS,
+    LAG,
     LANE_UNREAD,
     NO_WORKERS,
     WORKER_STALLED,
     Bounds,
     Finding,
     find,
+    is_stalled,
 )
+from notify.findings.partition_state import State
 from notify.findings.snapshot import WorkerNow
 from notify.probes import Progress
 from notify.watch.alerts import Alerts, OpenAlert
@@ -36,9 +39,10 @@ EVERY_S: Final = 1.0
 #: Depths older than that are not written: pages then say that they are not known.
 FRESH_S: Final = 5.0
 TIDY_EVERY_S: Final = 600.0
-REDIS_AWAY: Final = "redis_away"
 #: What cannot be told while nobody can be heard.
 OF_WORKERS: Final = frozenset({WORKER_STALLED, NO_WORKERS, LANE_UNREAD})
+#: What follows from a Redis that is away, and is not told beside `redis_away`.
+OF_REDIS: Final = OF_WORKERS | {State.STUCK.value, LAG}
 #: What only the watcher that acts says.
 _OF_ALL: Final = (
     metrics.WATCH_QUEUE_TASKS,
@@ -86,11 +90,12 @@ class Looks:
         session = self._seat.take()
         if session is None:
             return
-        run(session, "name_itself", name=self._name)
+        now_s = time.monotonic()
+        away_s = None if self._queues.away_since_s is None else now_s - self._queues.away_since_s
+        run(session, "name_itself", name=self._name, redis_away_s=away_s)
         if not self.acts.is_set():
             self.acts.set()
             logs.get().info("watch_acts")
-        now_s = time.monotonic()
         self._write_queues(session, now_s)
         self._write_workers(session, now_s)
         self._judge(session, now_s)
@@ -147,8 +152,8 @@ class Looks:
     def _judge(self, session: Session, now_s: float) -> None:
         bounds = Bounds.of_settings()
         seen = snapshot.read()
-        found = [*find(seen, bounds), *self._redis(now_s, bounds.stalled_s)]
-        unsure = frozenset() if self._hears(now_s) else OF_WORKERS
+        found = find(seen, bounds)
+        unsure = self._unsure(now_s)
         opened = {row[1]: OpenAlert(*row) for row in run(session, "open_alerts")}
         steps = self._alerts.step(found, opened, now_s=now_s, unsure=unsure)
         for finding in steps.opens:
@@ -162,15 +167,11 @@ class Looks:
             _close(session, alert)
         _show(found, seen.workers, bounds.stalled_s)
 
-    def _hears(self, now_s: float) -> bool:
-        return self._ears.is_sure(now_s=now_s) and self._queues.away_since_s is None
-
-    def _redis(self, now_s: float, stalled_s: float) -> Iterable[Finding]:
-        """What the sampled tables cannot say."""
-        since_s = self._queues.away_since_s
-        if since_s is not None and now_s - since_s >= stalled_s:
-            text = "Redis does not answer: no task reaches a worker, and nothing is applied."
-            yield Finding(REDIS_AWAY, BAD, REDIS_AWAY, text)
+    def _unsure(self, now_s: float) -> frozenset[str]:
+        """Kinds that cannot be told now."""
+        if self._queues.away_since_s is not None:
+            return OF_REDIS
+        return frozenset() if self._ears.is_sure(now_s=now_s) else OF_WORKERS
 
     def _tidy(self, session: Session, now_s: float) -> None:
         if now_s - self._tidied_s >= TIDY_EVERY_S:
@@ -202,7 +203,7 @@ def _whose(app: UUID | None, record: UUID | None) -> dict[str, str]:
 
 
 def _show(found: Iterable[Finding], workers: Sequence[WorkerNow], stalled_s: float) -> None:
-    counts = dict.fromkeys((*KINDS, REDIS_AWAY), 0)
+    counts = dict.fromkeys(KINDS, 0)
     for finding in found:
         counts[finding.kind] += 1
     for kind, n in counts.items():
@@ -216,5 +217,4 @@ def state(worker: WorkerNow, stalled_s: float) -> str:
     """ok, stalled or offline; by the same bounds as the finding."""
     if worker.offline:
         return "offline"
-    is_stuck = worker.active and worker.idle_ago_s > stalled_s
-    return "stalled" if worker.seen_ago_s > stalled_s or is_stuck else "ok"
+    return "stalled" if is_stalled(worker, stalled_s) else "ok"

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+from notify.findings.find import cure_of
+
 Event = Literal["opened", "closed"]
 OPENED: Final = "opened"
 CLOSED: Final = "closed"
@@ -40,6 +42,7 @@ def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
         "kind": alert.kind,
         "level": alert.level,
         "text": alert.text,
+        "cure": cure_of(alert.kind, alert.text),
         "app": alert.app and str(alert.app),
         "app_name": alert.app_name,
         "record": alert.record and str(alert.record),
@@ -67,10 +70,12 @@ def subject(alert: Due, event: Event) -> str:
 
 def letter(alert: Due, event: Event, *, admin_url: str) -> str:
     """The text of an e-mail."""
+    cure = cure_of(alert.kind, alert.text)
     lines = [
         "This is over:" if event == CLOSED else "This is wrong:",
         "",
         alert.text,
+        *([f"What to do: {cure}"] if cure and event == OPENED else []),
         "",
         f"See and cure it: {link(alert, admin_url=admin_url)}",
         f"Found: {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC",

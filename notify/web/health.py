@@ -4,14 +4,14 @@ Live: does the process answer at all. Ready: can this process accept updates; Po
 there for it. Pipeline: do accepted updates become rows; it says nothing against accepting more.
 """
 
-import time
-
 from django.http import HttpResponse
 
+from notify.findings.partition_state import StateBounds
 from notify.producer import Unavailable
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import NotKnownYet
 from notify.web.endpoint import Call
+from notify.web.pipeline import problems
 from notify.web.reads import ReadsAway
 
 #: Seconds after which a probe may look again.
@@ -34,13 +34,13 @@ def ready(call: Call) -> HttpResponse:
 
 
 def pipeline(call: Call) -> HttpResponse:
-    """GET /healthz/pipeline: 200 if every stream ticks and its lanes land, else 503 saying what
-    does not. A lane that stands still is noticed at the second look."""
+    """GET /healthz/pipeline: 200 if every partition is read, decided and applied, else 503 saying what
+    is not."""
     try:
         streams = call.services.reads.streams()
     except ReadsAway as error:
         raise Refused(503, str(error), headers=_AGAIN) from None
-    problems = call.services.pipeline.problems(streams, time.monotonic())
-    if problems:
-        raise Refused(503, *problems, headers=_AGAIN)
+    wrong = problems(streams, StateBounds.of_settings())
+    if wrong:
+        raise Refused(503, *wrong, headers=_AGAIN)
     return ok({"status": "ok", "partitions": len(streams)})

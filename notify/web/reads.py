@@ -19,10 +19,12 @@ from notify import postgres, queries
 from notify.domain import ids
 from notify.domain.patch import ALIASES, PROPERTIES
 from notify.domain.update import ALIAS, MERGED, USER
+from notify.findings.partition_state import StreamNow
+from notify.findings.snapshot import STREAMS, fresh_for_s
 from notify.web import warned
 from notify.web.apps_cache import Known, KnownApp, ReadFailed, TopicUnusable
 
-_QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql")
+_QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000
 #: How old what is known of dropped updates may be.
 DROPPING_S: Final = 5.0
@@ -79,24 +81,6 @@ class UserRow:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRow:
-    """How far a partition is planned and applied.
-
-    `ticked_s` is the age of its last tick; `unread_s`: for how long fetches have brought nothing although
-    its log goes on; `unheard_s`: for how long Kafka has not told the bridge where it ends. Both by the
-    newest sample, 0 where there is none of late.
-    """
-
-    partition: int
-    planned: int
-    frontier: int
-    halted: str | None
-    ticked_s: float | None
-    unread_s: float = 0.0
-    unheard_s: float = 0.0
-
-
 class Reads(Protocol):
     """The reads of the views. Each raises ReadsAway."""
 
@@ -113,7 +97,7 @@ class Reads(Protocol):
         """The record's generation, 0 where it never had another."""
         ...
 
-    def streams(self) -> Sequence[StreamRow]:
+    def streams(self) -> Sequence[StreamNow]:
         """The streams of the active topic by partition; none before a topic is made."""
         ...
 
@@ -163,9 +147,9 @@ class PostgresReads:
         rows = self._rows("parent", {"app": app, "child": child, "label": label})
         return rows[0][0] if rows else None
 
-    def streams(self) -> Sequence[StreamRow]:
+    def streams(self) -> Sequence[StreamNow]:
         """Reads.streams."""
-        return [StreamRow(*row) for row in self._rows("streams")]
+        return [StreamNow(*row) for row in self._rows("streams", {"fresh_s": fresh_for_s()})]
 
     def known(self, topic: str) -> Known:
         """All apps, and the partitions of `topic`. Raises ReadsAway, and TopicUnusable unless

@@ -15,7 +15,6 @@ from notify.web.ack_log import AckLog
 from notify.web.apps_cache import AppsCache
 from notify.web.identity import Verifier
 from notify.web.limits import RateLimits
-from notify.web.pipeline import Pipeline
 from notify.web.reads import PostgresReads, Reads
 from notify.web.refused import RefusedRequests, ToPostgres
 
@@ -31,7 +30,6 @@ class Services:
     apps: AppsCache
     producer: Producer
     reads: Reads
-    pipeline: Pipeline
     limits: RateLimits = field(default_factory=limits.none)
     verifier: Verifier = field(default_factory=Verifier)
     ack_log: AckLog | None = None
@@ -71,8 +69,4 @@ def build(at_end: ExitStack) -> Services:
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
-    pipeline = Pipeline(
-        stalled_after_s=settings.NOTIFY_STALLED_AFTER_MS / 1000,
-        unheard_after_s=settings.NOTIFY_FIND_LAG_S,
-    )
-    return Services(apps, producer, reads, pipeline, limits.of_settings(refused), ack_log=lines)
+    return Services(apps, producer, reads, limits.of_settings(refused), ack_log=lines)

@@ -476,7 +476,7 @@ def ledger(sql: Connection) -> Iterator[PostgresLedger]:
 SAMPLE = StreamSample(
     bucket=10_000, stream=1, log_end=9, planned=7, frontier=5, lag_s=2.5, unread_s=1.5, unheard_s=3.5,
     held_bytes=100,
-    held_writes=2, paused=False, messages=4, writes=6, mirrored=2, skipped=1, dead=0,
+    held_writes=2, paused=False, messages=4, accepted_s=0.5, writes=6, mirrored=2, skipped=1, dead=0,
 )  # fmt: skip
 
 
@@ -562,10 +562,10 @@ def test_a_sample_adds_up_counts_and_replaces_what_stands(
         (0, 0, 0)
     ]
     found = sql.execute(
-        "SELECT planned, lag_s, lag_s_max, paused, messages, writes, mirrored, skipped, dead, "
+        "SELECT planned, lag_s, lag_s_max, paused, messages, accepted_s, writes, mirrored, skipped, dead, "
         "at > now() - interval '1 minute', bridge LIKE '%:%' FROM stream_sample"
     ).fetchall()
-    assert found == [(9, 0.5, 2.5, True, 8, 12, 4, 2, 0, True, True)]
+    assert found == [(9, 0.5, 2.5, True, 8, 1.0, 12, 4, 2, 0, True, True)]
 
 
 def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Connection) -> None:
@@ -598,6 +598,10 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
             "VALUES (1, %s, now() - %s * interval '1 hour', 0, 0, 0)",
             (hours, hours),
         )
+        sql.execute(
+            "INSERT INTO bridge_start (name, at) VALUES (%s, now() - %s * interval '1 hour')",
+            (str(hours), hours),
+        )
     for days in (settings.NOTIFY_DROPPED_DAYS - 1, settings.NOTIFY_DROPPED_DAYS + 1):
         sql.execute(
             "INSERT INTO skipped (stream, reason, first, last, n, at) "
@@ -617,6 +621,7 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
     assert sql.execute('SELECT "offset" FROM dead_letter').fetchall() == [(newest,)]
     kept = settings.NOTIFY_HOT_HOURS - 1
     assert sql.execute("SELECT updates FROM app_sample").fetchall() == [(kept,)]
+    assert sql.execute("SELECT name FROM bridge_start").fetchall() == [(str(kept),)]
     assert sql.execute("SELECT n FROM refused_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT lane FROM lane_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT 1 FROM stream_sample").fetchall() == []
@@ -647,6 +652,46 @@ def test_what_is_refused_has_a_row_for_ten_seconds_and_what_a_rule_drops_one_eac
     assert rest[:5] == (None, "link_limit", 3, 5, 14)
     # Two where the second chunk came in the next ten seconds.
     assert (named[5], rest[5]) in ((1, 1), (2, 2))
+
+
+def _waits(sql: Connection) -> tuple[int | None, float | None]:
+    """At which frontier updates wait, and for how many minutes."""
+    ((at, minutes),) = sql.execute(
+        "SELECT waiting_at, (extract(epoch FROM now() - waiting_since) / 60)::int FROM stream WHERE id = 1"
+    ).fetchall()
+    return at, minutes
+
+
+def test_since_when_updates_wait_at_a_frontier_is_recorded(
+    ledger: PostgresLedger, sql: Connection
+) -> None:
+    """N5: and it holds over bridges, so whoever looks first knows it."""
+
+    def ticked(frontier: int, planned: int) -> tuple[int | None, float | None]:
+        with ledger.tick([1]) as tick:
+            tick.write(1, frontier=frontier, planned=planned, chunk=None)
+        return _waits(sql)
+
+    assert ticked(5, 5) == (None, None)
+    assert ticked(5, 7) == (5, 0)
+    sql.execute("UPDATE stream SET waiting_since = now() - interval '9 minutes' WHERE id = 1")
+    assert ticked(5, 7) == (5, 9)
+    assert ticked(5, 9) == (5, 9)
+    assert ticked(6, 9) == (6, 0)
+    sql.execute("UPDATE stream SET waiting_since = now() - interval '9 minutes' WHERE id = 1")
+    assert ticked(9, 9) == (None, None)
+    # A bridge of the release before moved the frontier and left what was recorded.
+    sql.execute("UPDATE stream SET waiting_since = now() - interval '9 minutes', waiting_at = 3")
+    assert ticked(9, 12) == (9, 0)
+
+
+def test_a_start_is_noted_with_who_it_was(ledger: PostgresLedger, sql: Connection) -> None:
+    ledger.note_start()
+    ((name, is_now),) = sql.execute(
+        "SELECT name, at > now() - interval '1 minute' FROM bridge_start"
+    ).fetchall()
+    assert is_now
+    assert name.count(":") == 1
 
 
 SEEN = SeenKey(APPS[0], RECORDS[0])

@@ -14,10 +14,10 @@ from notify.domain.update import Unreadable, Update, encode, parse, read
 from notify.web import wiring
 from notify.web.apps_cache import KnownApp
 from notify.web.edge import Application
-from notify.web.reads import StreamRow
 from tests.fake_producer import FakeProducer, fake_services
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP
 from tests.fuzz.inputs import MESSAGES, Request, key
+from tests.streams_now import STREAM
 
 #: Statuses that clients know what to do with.
 STATUSES = frozenset((200, 202, 304, 400, 401, 403, 404, 409, 413, 429))
@@ -41,7 +41,7 @@ class Target:
         self._services = services
         # What is read stays as it is, so that a read costs the same at the end of a long run.
         reads.producer = FakeProducer(log={0: [json.dumps(each).encode() for each in MESSAGES[:3]]})
-        reads.rows = [StreamRow(0, 7, 7, None, 0.1)]
+        reads.rows = [STREAM]
         self._application = Application(_no_pages)  # type: ignore[arg-type]
 
     def use(self) -> None:

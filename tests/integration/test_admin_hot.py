@@ -14,8 +14,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from ingest.ledger import PostgresLedger
-from notify.models import App, Hot, LinkLimit, Parent, PolicyHead, SkipCount, SkipRule
-from tests.sampled_incident import RECORD, Incident, flood, hot, incident, linked
+from notify.models import App, Hot, LinkLimit, Parent, PolicyHead, SkipCount, SkipRule, StreamSample
+from tests.sampled_incident import RECORD, Incident, flood, hot, incident, linked, now
 
 pytestmark = pytest.mark.django_db
 HOT = "/admin/notify/hot/"
@@ -307,6 +307,15 @@ class TestLimit:
         client = staff("add_linklimit")
         assert client.get(limit_path(made.app, "phone")).status_code == 404
         assert client.get(f"/admin/hot/limit/{uuid.uuid4()}/email/").status_code == 404
+
+
+def test_what_bridges_told_long_ago_is_said_to_be_old(made: Incident) -> None:
+    client = staff("view_hot")
+    assert "so what is below is of then" not in client.get(HOT).text
+    StreamSample.objects.update(at=now() - timedelta(seconds=40))
+    assert "No bridge has told what comes for 4" in client.get(HOT).text
+    StreamSample.objects.all().delete()
+    assert "No bridge has told what comes in the last hour" in client.get(HOT).text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,27 +1,37 @@
 """The overview: what is wrong first, what of it to whom, and at what cost."""
 
+import contextlib
 import html
+import json
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from notify.findings import snapshot
+from notify.findings.find import find
+from notify.findings.partition_state import StateBounds
 from notify.models import (
     App,
+    BridgeStart,
     DeadLetter,
     LaneSample,
     QueueSample,
     RefusedSample,
     Stream,
     StreamSample,
+    Topic,
     Watcher,
     WorkerSample,
 )
+from notify.web.pipeline import problems
 from tests.sampled_incident import (
     AHEAD_S,
     RECORD,
@@ -145,8 +155,8 @@ def test_who_has_no_permission_here_sees_nothing_of_it() -> None:
 
 
 def test_a_flood_of_an_app_leads_to_its_limit_or_to_its_numbers() -> None:
-    (stream, _) = pipeline()
-    sampled(stream, messages=1_000)
+    for stream in pipeline():
+        sampled(stream, messages=500)
     app = App.objects.create(name="Acme")
     flood(app, 900)
     (alarm,) = staff("view_hot", "change_app").get(INDEX).context["alarms"]
@@ -156,23 +166,57 @@ def test_a_flood_of_an_app_leads_to_its_limit_or_to_its_numbers() -> None:
     assert alarm.href == f"/admin/notify/hot/?app={app.id}"
 
 
-def test_old_samples_are_said_to_be_old() -> None:
+def test_what_is_old_is_not_shown_as_now() -> None:
+    """N3: a bridge that is stopped tells nothing, and its last words are not shown as news."""
     streams = pipeline()
-    assert "No bridge has written a sample" in texts(staff("view_hot"))[0]
-    sampled(streams[0], 40)
-    assert texts(staff("view_hot"))[0].startswith("What you see is old")
+    for stream in streams:
+        sampled(stream, 40, lag_s=0, log_end=880, held_writes=17)
+    LaneSample.objects.update(at=now() - timedelta(seconds=40))
+    Stream.objects.update(ticked_at=now() - timedelta(seconds=40))
+    answer = staff("view_hot").get(INDEX)
+    (alarm,) = answer.context["alarms"]
+    assert alarm.text.startswith("Partitions 0-1 are stalled: no bridge has ticked for 4")
+    assert "host:7" in alarm.text
+    assert "manage.py bridge" in alarm.cure
+    shown = answer.context["now"]
+    assert {shown[each] for each in ("updates_per_s", "lag_s", "lag_messages", "held_writes")} == {
+        None
+    }
+    assert shown["behind"] is None
+    assert answer.text.count('<strong class="n-card-value">unknown</strong>') == 5
+    assert answer.text.count("unknown: the newest sample is") == 2
+    assert "Unknown: no bridge says what waits." in answer.text
+    assert "Nothing waits" not in answer.text
+    assert "No updates" not in answer.text
     sampled(streams[0])
-    assert texts(staff("view_hot")) == []
+    LaneSample.objects.update(at=now())
+    Stream.objects.filter(pk=streams[0].pk).update(ticked_at=now())
+    answer = staff("view_hot").get(INDEX)
+    assert answer.context["now"]["lag_s"] is None
+    assert "no bridge tells it of partition 1" in answer.text
+    assert [row.state for row in answer.context["partitions"]["rows"]] == ["ok", "stalled"]
+    assert answer.text.count("unknown: the newest sample is") == 1
+
+
+def test_workers_are_unknown_while_nobody_watches() -> None:
+    for stream in pipeline():
+        sampled(stream)
+    Watcher.objects.update(at=now() - timedelta(minutes=5))
+    WorkerSample.objects.update(seen_at=now() - timedelta(minutes=5))
+    answer = staff("view_hot").get(INDEX)
+    assert [alarm.text[:6] for alarm in answer.context["alarms"]] == ["Nobody"]
+    assert [row.state for row in answer.context["workers"]] == ["unknown"]
+    assert answer.context["now"]["workers"] is None
 
 
 def test_many_of_a_kind_do_not_hide_the_rest() -> None:
-    for stream in pipeline(9):
-        sampled(stream)
-    Stream.objects.update(ticked_at=now() - timedelta(minutes=5))
+    for n, stream in enumerate(pipeline(9)):
+        sampled(stream, bridge=f"host:{n}")
+    Stream.objects.filter(partition__lt=8).update(ticked_at=now() - timedelta(minutes=5))
     Watcher.objects.all().delete()
     alarms = staff("view_hot").get(INDEX).context["alarms"]
-    assert [alarm.more for alarm in alarms] == [0, 0, 6, 0]
-    assert alarms[-1].text.startswith("Nobody looks")
+    assert [alarm.more for alarm in alarms] == [0, 0, 5, 0]
+    assert alarms[-1].text.startswith("Nobody has looked")
 
 
 def test_lanes_behind_lanes_without_workers_and_flower(settings: Settings) -> None:
@@ -205,19 +249,63 @@ def test_the_hour_has_a_gap_where_no_bridge_was() -> None:
     assert (hour.lag_s.most, hour.held_writes.most) == (9, 12)
 
 
-def test_each_partition_has_the_state_that_its_finding_tells() -> None:
-    moving, unread, full, unheard = pipeline(partitions=4)
-    sampled(moving)
-    sampled(unread, unread_s=95)
-    sampled(full, paused=True)
-    sampled(unheard, unheard_s=95)
-    rows = staff("view_hot").get(INDEX).context["streams"]
-    assert [(row.of.partition, row.state) for row in rows] == [
-        (0, "moves"),
-        (1, "unread"),
-        (2, "full"),
-        (3, "unheard"),
+def test_each_partition_has_the_state_that_all_others_say(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """N4: one word for one state: the page, `manage.py status`, web's health and the findings."""
+    settings.KAFKA_BOOTSTRAP_SERVERS = ["127.0.0.1:1"]
+    wanted = [
+        "ok",
+        "unread",
+        "ok",
+        "unheard",
+        "stuck",
+        "stalled",
+        "starting",
+        "halted",
+        "unknown",
+        "draining",
     ]
+    streams = pipeline(partitions=len(wanted))
+    said: list[dict[str, Any]] = [
+        {},
+        {"unread_s": 95},
+        {"paused": True},
+        {"unheard_s": 95},
+        *[{}] * 6,
+    ]
+    for stream, fields in zip(streams, said, strict=True):
+        if wanted[stream.partition] != "unknown":
+            sampled(stream, **fields)
+    long_ago = now() - timedelta(minutes=5)
+    BridgeStart.objects.create(name="host:9", at=now())
+    changed: dict[int, dict[str, Any]] = {
+        4: {"waiting_since": long_ago, "waiting_at": 880},
+        5: {"ticked_at": now() - timedelta(seconds=20)},
+        6: {"ticked_at": None},
+        7: {"halted": "bad deploy"},
+        9: {"lanes_wanted": 99},
+    }
+    for partition, fields in changed.items():
+        Stream.objects.filter(partition=partition).update(**fields)
+    BridgeStart.objects.update(at=now() - timedelta(minutes=1))
+    Topic.objects.update(adopted_at=now() - timedelta(seconds=1))
+    answer = staff("view_hot").get(INDEX)
+    page = [row.state for row in answer.context["partitions"]["rows"]]
+    assert page == wanted
+    explained = [state for state, _ in answer.context["partitions"]["about"]]
+    assert set(explained) == set(wanted) - {"ok"}
+    for text in ("stream resume", "celery -A notify worker", "A stream is stuck"):
+        assert text in answer.text
+    with contextlib.suppress(SystemExit):
+        call_command("status", "--json")
+    listed = json.loads(capsys.readouterr().out)["partitions"]
+    assert [each["state"] for each in listed] == wanted
+    found = {each.kind for each in find(snapshot.read())}
+    assert found == set(wanted) - {"ok", "draining"}
+    told = problems(snapshot.streams(), StateBounds.of_settings())
+    words = [each.split(":")[0].rpartition(" ")[2] for each in told]
+    assert words == [word for word in wanted if word not in ("ok", "draining")]
 
 
 def test_workers_that_stopped_long_ago_are_left_out() -> None:

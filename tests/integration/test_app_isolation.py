@@ -28,7 +28,6 @@ from notify.domain.update import ALIAS, USER, Update
 from notify.models import App, Link, Record, Topic
 from notify.web import urls, wiring
 from notify.web.apps_cache import AppsCache
-from notify.web.pipeline import Pipeline
 from notify.web.reads import PostgresReads
 from tests.fake_producer import FakeProducer
 from tests.fake_web import Answer, Requests
@@ -235,9 +234,7 @@ def two(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
         apps = AppsCache(lambda: reads.known(TOPIC), refresh_ms=3_600_000)
         at_end.callback(apps.close)
         producer = FakeProducer()
-        services = wiring.Services(
-            apps, producer, reads, Pipeline(stalled_after_s=10, unheard_after_s=30)
-        )
+        services = wiring.Services(apps, producer, reads)
         monkeypatch.setattr(wiring, "services", lambda: services)
         yield Two(services, producer, a, b)
 

@@ -28,8 +28,9 @@ from notify.domain.update import Update, encode
 from notify.keys import digest_of
 from notify.management import exit_codes
 from notify.management.table import duration, table
-from notify.models import App, AppKey, Hot, Lane, Plan, PlanLog, Stream, Topic
+from notify.models import App, AppKey, Hot, Lane, Plan, PlanLog, Stream, StreamSample, Topic
 from notify.topic import Topics
+from tests.sampled_incident import sampled
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,15 @@ def streams_for(topic_id: uuid.UUID, **fields: Any) -> Stream:
     stream = Stream.objects.create(topic_id=topic_id, partition=0, **(positions | fields))
     Lane.objects.bulk_create(Lane(stream=stream.id, lane=n, last=-1) for n in range(4))
     return stream
+
+
+def bridge_is_well() -> None:
+    """Every stream is ticked and sampled now, as a bridge does that has all it needs."""
+    now = timezone.now()
+    Stream.objects.update(ticked_at=now)
+    StreamSample.objects.all().delete()
+    for stream in Stream.objects.all():
+        sampled(stream, bucket=now, at=now)
 
 
 class TestApp:
@@ -319,9 +329,12 @@ class TestStatus:
     ) -> None:
         run("topic", "create", capsys=capsys)
         stalled = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)
-        assert [each["state"] for each in stalled["partitions"]] == ["stalled", "stalled"]
+        assert [each["state"] for each in stalled["partitions"]] == ["starting", "starting"]
         assert not stalled["fine"]
-        Stream.objects.update(ticked_at=timezone.now())
+        Topic.objects.update(adopted_at=timezone.now() - timedelta(minutes=5))
+        stalled = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)
+        assert [each["state"] for each in stalled["partitions"]] == ["stalled", "stalled"]
+        bridge_is_well()
         status = run_json("status", capsys=capsys)
         assert status["fine"]
         first = status["partitions"][0]
@@ -331,7 +344,8 @@ class TestStatus:
         assert "Lag 0 messages, time lag 0.0 s" in text
         settings.NOTIFY_STALLED_AFTER_MS = 0
         text = run("status", code=exit_codes.ATTENTION, capsys=capsys)
-        assert "Partitions 0, 1: stalled" in text
+        assert "Partitions 0-1 are stalled: no bridge has ticked for 0 s" in text
+        assert "`manage.py bridge`" in text
 
     def test_lag_and_the_lane_that_holds_it(
         self, topic: str, kafka: list[str], capsys: pytest.CaptureFixture[str]
@@ -357,7 +371,8 @@ class TestStatus:
         decisions = {1: Decision(own=True, mirrors=(parent,))}
         Plan.objects.create(stream=stream.id, first=0, next=3, decisions=plans.encode(0, decisions))
         PlanLog.objects.create(stream=stream.id, first=0, next=3, policy_version=0, at=now)
-        Stream.objects.update(planned=3, frontier=1, ticked_at=now)
+        Stream.objects.update(planned=3, frontier=1)
+        bridge_is_well()
         own, mirror = lane_of(str(app.id), record, 4), lane_of(str(app.id), parent, 4)
         Lane.objects.filter(lane=own).update(last=0, tries=2)
         status = run_json("status", capsys=capsys)["partitions"][0]
@@ -376,6 +391,13 @@ class TestStatus:
         assert {lane["lane"] for lane in landed} == {mirror} - {own}
         assert max(map(len, text.splitlines())) <= 80
         PlanLog.objects.update(at=now - timedelta(seconds=60))
+        bridge_is_well()
+        moves = run_json("status", capsys=capsys)["partitions"][0]
+        assert (moves["state"], moves["waiting_seconds"]) == (
+            "ok",
+            0,
+        )  # late, and its frontier moves
+        Stream.objects.update(waiting_since=timezone.now() - timedelta(seconds=90), waiting_at=1)
         stuck = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
         assert stuck["state"] == "stuck"
         assert stuck["waiting_seconds"] >= 60
@@ -385,18 +407,19 @@ class TestStatus:
         assert unreadable["lanes_behind"] is None
         # All that was planned is applied, and the log went on long ago: nobody reads it.
         Stream.objects.update(frontier=3)
+        bridge_is_well()
         unread = run_json("status", code=exit_codes.ATTENTION, capsys=capsys)["partitions"][0]
         assert (unread["state"], unread["unplanned_messages"]) == ("unread", 2)
-        assert "no bridge reads them" in " ".join(
-            run("status", code=exit_codes.ATTENTION, capsys=capsys).split()
-        )
-        PlanLog.objects.update(at=now)
+        text = " ".join(run("status", code=exit_codes.ATTENTION, capsys=capsys).split())
+        assert "is unread: Kafka has sent bridge host:7 nothing" in text
+        assert "2 messages wait" in text
+        PlanLog.objects.update(at=timezone.now())
         assert run_json("status", capsys=capsys)["partitions"][0]["state"] == "ok"
 
     def test_top_records(self, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
         run("topic", "create", capsys=capsys)
         streams = list(Stream.objects.all())
-        Stream.objects.update(ticked_at=timezone.now())
+        bridge_is_well()
         app = App.objects.create(name="A name much longer than its column")
         hot, other = uuid.uuid4(), uuid.uuid4()
         now = timezone.now()
@@ -441,7 +464,7 @@ class TestStatus:
             assert first[unknown] is None
         text = run("status", code=exit_codes.AWAY, capsys=capsys)
         assert "Lag unknown, time lag unknown" in text
-        assert "Partition 0: halted: bad deploy" in text
+        assert "Partition 0 is halted: bad deploy." in text
         assert "Lanes behind: unknown for partition 0" in text
         assert "4 to 2" in text
 
@@ -454,7 +477,7 @@ class TestStatus:
         assert "When the cause is gone: `manage.py stream resume`" in " ".join(text.split())
         Stream.objects.update(halted=upgrade_reason(7, 2, reads=1))
         text = " ".join(run("status", code=exit_codes.AWAY, capsys=capsys).split())
-        assert "Partition 0: halted: needs an upgrade: the message at offset 7 has v 2" in text
+        assert "Partition 0 is halted: needs an upgrade: the message at offset 7 has v 2" in text
         assert "When the cause is gone" not in text
 
     def test_another_topic_under_the_name_is_told(

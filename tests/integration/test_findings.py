@@ -14,6 +14,7 @@ from notify.findings.find import find
 from notify.models import (
     App,
     AppSample,
+    BridgeStart,
     DeadLetter,
     Hot,
     LaneSample,
@@ -98,7 +99,9 @@ def test_only_the_window_counts(app: App) -> None:
     assert 53 <= seen.seconds <= 63.5
     assert 3 <= snapshot.read().seconds <= 13.5
     seen = snapshot.read(seconds=600)
-    assert [(each.record, each.mirrored, each.share) for each in seen.hot] == [(RECORD, 900, 0.9)]
+    assert [(each.record, each.mirrored, round(each.share, 9)) for each in seen.hot] == [
+        (RECORD, 900, 0.9)
+    ]
 
 
 def test_streams_lanes_workers_and_the_watcher(app: App) -> None:
@@ -136,7 +139,7 @@ def test_an_app_with_what_it_usually_sends(app: App) -> None:
             bucket=bucket(ago_s), stream=1, app=app.id, updates=updates, mirrored=1, error=0
         )
     (hottest,) = snapshot.read().hot_apps
-    assert (hottest.app, hottest.updates, hottest.share) == (app.id, 800, 0.8)
+    assert (hottest.app, hottest.updates, round(hottest.share, 9)) == (app.id, 800, 0.8)
     assert 2 < hottest.usual_per_s < 4
 
 
@@ -164,7 +167,7 @@ def test_a_stream_without_a_sample_and_nothing_at_all(app: App) -> None:
     seen = snapshot.read()
     assert seen.streams[0].ago_s is None
     assert seen.sampled_ago_s is None
-    assert {each.kind for each in find(seen)} == {"unwatched"}
+    assert {each.kind for each in find(seen)} == {"unknown", "unwatched"}
 
 
 def test_as_many_queries_for_many_records(
@@ -176,3 +179,98 @@ def test_as_many_queries_for_many_records(
     with django_assert_num_queries(13):
         seen = snapshot.read(top=10)
     assert len(seen.hot) == 10
+
+
+def test_what_a_sample_said_that_is_old_is_not_said_of_now(app: App) -> None:
+    """N3: the bridge has stopped; who it was is still known."""
+    sampled(40, lag_s=0, log_end=9)
+    LaneSample.objects.create(
+        stream=1, lane=0, at=now() - timedelta(seconds=20), writes=3, oldest_s=2, attempt=1
+    )
+    QueueSample.objects.create(lane=0, at=now() - timedelta(seconds=20), tasks=2, workers=1)
+    seen = snapshot.read()
+    (stream,) = seen.streams
+    assert (stream.bridge, stream.planned, stream.frontier) == ("host:7", 9, 5)
+    assert stream.ago_s is not None
+    assert stream.ago_s >= 40
+    told = (stream.log_end, stream.lag_s, stream.lag_messages, stream.unread_s, stream.unheard_s)
+    assert {*told, stream.held_bytes, stream.held_writes, stream.paused} == {None}
+    assert seen.lanes == []
+
+
+def test_how_long_updates_wait_is_of_this_frontier_alone(app: App) -> None:
+    ticked = now() - timedelta(seconds=30)  # frozen since
+    Stream.objects.update(
+        waiting_since=ticked - timedelta(seconds=4), waiting_at=5, ticked_at=ticked
+    )
+    (stream,) = snapshot.streams()
+    assert stream.waiting_s == pytest.approx(4)
+    for elsewhere in ({"waiting_at": 4}, {"frontier": 9, "waiting_at": 9}, {"waiting_at": None}):
+        Stream.objects.update(**elsewhere)
+        assert snapshot.streams()[0].waiting_s == 0
+
+
+def test_a_start_is_under_way_since_the_first_bridge_after_the_last_tick(app: App) -> None:
+    def starting() -> float | None:
+        return snapshot.streams()[0].starting_s
+
+    def ago(seconds: int) -> datetime:
+        return now() - timedelta(seconds=seconds)
+
+    BridgeStart.objects.create(name="host:1", at=ago(500))
+    Stream.objects.update(ticked_at=ago(300))
+    assert starting() is None
+    BridgeStart.objects.create(name="host:2", at=ago(100))
+    BridgeStart.objects.create(name="host:3", at=ago(2))
+    assert starting() == pytest.approx(100, abs=60)
+    # A topic that no bridge has ticked yet: since it was made, or since a bridge came.
+    Stream.objects.update(ticked_at=None)
+    Topic.objects.update(adopted_at=ago(1_000))
+    BridgeStart.objects.all().delete()
+    assert starting() == pytest.approx(1_000, abs=60)
+    BridgeStart.objects.create(name="host:4", at=ago(700))
+    assert starting() == pytest.approx(700, abs=60)
+
+
+def test_rates_are_of_the_time_in_which_updates_came(app: App) -> None:
+    """N7: ten minutes of updates of one partition were decided at once, beside another partition."""
+    topic = Topic.objects.get()
+    Stream.objects.create(
+        id=2, topic_id=topic.id, partition=1, lanes=2, lanes_wanted=2, planned=9, frontier=5,
+        ticked_at=now(),
+    )  # fmt: skip
+    other = App.objects.create(name="Other")
+    sampled(messages=1_800, accepted_s=600.0)
+    StreamSample.objects.filter(stream=1).update(
+        bucket=bucket(-60), at=now() + timedelta(seconds=60)
+    )
+    sampled(stream=2, bucket=bucket(-60), at=now() + timedelta(seconds=60), messages=700)
+    for stream, whose, n in ((1, app, 1_800), (2, other, 700)):
+        AppSample.objects.create(
+            bucket=bucket(-60), stream=stream, app=whose.id, updates=n, mirrored=0, error=0
+        )
+        Hot.objects.create(
+            bucket=bucket(-60),
+            stream=stream,
+            app=whose.id,
+            record=RECORD,
+            direct=n,
+            mirrored=0,
+            error=0,
+        )
+    seen = snapshot.read()
+    assert seen.seconds < 600
+    rates = {each.app: each.per_s for each in seen.hot_apps}
+    assert rates == pytest.approx({app.id: 1_800 / 600, other.id: 700 / seen.seconds})
+    assert {each.app: each.per_s for each in seen.hot} == pytest.approx(rates)
+    whole = sum(rates.values())
+    shares = {each.app: each.share for each in seen.hot_apps}
+    assert shares == pytest.approx({whose: rate / whole for whose, rate in rates.items()})
+
+
+def test_how_many_waited_before_is_of_the_sample_just_before(app: App) -> None:
+    for ago_s, log_end in ((40, 900), (10, 500), (0, 20)):
+        sampled(ago_s, log_end=log_end)
+    assert snapshot.streams()[0].lag_messages_before == 495
+    StreamSample.objects.filter(log_end=500).delete()
+    assert snapshot.streams()[0].lag_messages_before is None

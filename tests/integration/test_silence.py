@@ -1,8 +1,13 @@
 """A Kafka that does not answer is told, and nothing needs a restart when it answers again."""
 
+import json
 import signal
+import time
 import uuid
 from pathlib import Path
+from typing import Final
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -10,6 +15,9 @@ from devstack import product
 from notify.domain.patch import SET, Patch
 from notify.domain.update import Update
 from tests.running import Running, running
+
+#: So long is the bridge frozen: longer than what is a lag, so that a catch-up has one to work off.
+FROZEN_S: Final = 12
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
@@ -41,6 +49,69 @@ def test_a_kafka_that_hears_and_does_not_answer_is_told(
         run.wait_applied(2)
 
 
-def _update(run: Running) -> Update:
+def test_a_frozen_bridge_is_one_alert_and_its_catch_up_none(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path
+) -> None:
+    """N3, N5, N6, N7: the bridge hangs under updates; web says so at its first look; then it catches up."""
+    environ = {
+        "NOTIFY_STALLED_AFTER_MS": "3000",
+        "NOTIFY_FIND_LAG_S": "6",
+        "NOTIFY_ALERT_CLOSE_S": "1",
+        "NOTIFY_FIND_APP_UPDATES_PER_S": "40",
+    }
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with running(tmp_path / "stack", name, environ=environ) as run:
+        product.start_bridge(run.stack)
+        product.start_worker(run.stack, "worker-1")
+        product.start_watch(run.stack)
+        run.wait_settled()
+        run.produce([_update(run)])
+        run.wait_applied(1)
+        started = run.rows("SELECT name FROM bridge_start")
+        sampled = "SELECT count(DISTINCT stream) FROM stream_sample"
+        run.wait("all partitions are sampled", lambda: run.rows(sampled) == [(4,)])
+        run.stack.kill("bridge", signal.SIGSTOP)
+        sent, open_ = 1, "SELECT text, path FROM alert WHERE closed_at IS NULL"
+        frozen_s = "SELECT extract(epoch FROM clock_timestamp() - max(ticked_at))::int FROM stream"
+        try:
+            while run.rows(frozen_s)[0][0] < FROZEN_S:
+                run.produce([_update(run, at=time.time_ns() // 1_000_000)])
+                sent += 1
+            run.wait("it is told", lambda: bool(run.rows(open_)))
+            ((text, path),) = run.rows(open_)
+            assert text.startswith("Partitions 0-3 are stalled: no bridge has ticked for ")
+            assert started[0][0] in text
+            assert path == "/admin/#partitions"
+            web = product.start_web(run.stack)
+            run.wait("web lives", lambda: _is_live(web))
+            stalled = [f"partition {n} is stalled" for n in range(4)]
+            assert _pipeline(web) == (503, stalled)  # the first look of this process
+        finally:
+            run.stack.kill("bridge", signal.SIGCONT)
+        run.wait_applied(sent)
+        run.wait("all is well again", lambda: not run.rows(open_))
+        run.wait("web says so too", lambda: _pipeline(web)[0] == 200)
+        assert run.rows("SELECT kind FROM alert") == [("stalled",)]
+
+
+def _is_live(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/healthz/live", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _pipeline(url: str) -> tuple[int, list[str]]:
+    """What web answers to /healthz/pipeline, and the partitions in trouble with their states."""
+    try:
+        with urlopen(f"{url}/healthz/pipeline", timeout=10) as answer:
+            return answer.status, []
+    except HTTPError as error:
+        with error:
+            return error.code, [each.split(":")[0] for each in json.load(error)["errors"]]
+
+
+def _update(run: Running, at: int = 1_700_000_000_000) -> Update:
     patch = Patch(False, {"tags.n": (SET, 1)})
-    return Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m", patch=patch)
+    return Update(run.app.app_id, str(uuid.uuid4()), at, "m", patch=patch)

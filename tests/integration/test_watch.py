@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ ENVIRON = {
     "NOTIFY_ALERT_EMAILS": "night@example.com, day@example.com",
     "NOTIFY_ALERT_CLOSE_S": "2",
     "NOTIFY_STALLED_AFTER_MS": "5000",
+    "NOTIFY_START_GRACE_S": "5",
     "NOTIFY_WORKER_FORGET_S": "3600",
 }
 
@@ -67,7 +69,8 @@ def alerts(run: Running, kind: str) -> list[dict[str, Any]]:
 
 
 def updates(run: Running, n: int) -> list[Update]:
-    return [Update(run.app.app_id, str(uuid.uuid4()), 1_700_000_000_000, "m") for _ in range(n)]
+    now_ms = time.time_ns() // 1_000_000
+    return [Update(run.app.app_id, str(uuid.uuid4()), now_ms, "m") for _ in range(n)]
 
 
 def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, post: Post) -> None:
@@ -84,13 +87,14 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     run.produce(updates(run, 200))
     waiting = "SELECT count(*) FROM queue_sample WHERE tasks > 0"
     run.wait("tasks wait in the queues", lambda: run.rows(waiting)[0][0] > 0)
-    run.wait("it is told", lambda: bool(hook.events("worker_stalled")))
+    run.wait("it is told", lambda: bool(hook.events("no_workers")))
     run.wait("and mailed", lambda: any("worker-1" in mail for mail in post.mails))
-    event, told = hook.events("worker_stalled")[0]
-    (alert,) = alerts(run, "worker_stalled")
-    assert (event, told["id"], told["level"]) == ("opened", alert["id"], "warn")
-    assert told["url"] == "https://notify.example.com/admin/"
+    event, told = hook.events("no_workers")[0]
+    (alert,) = alerts(run, "no_workers")
+    assert (event, told["id"], told["level"]) == ("opened", alert["id"], "bad")
+    assert told["url"] == "https://notify.example.com/admin/#workers"
     assert "worker-1" in told["text"]
+    assert "celery -A notify worker" in told["cure"]
     assert hook.refused == 2  # 500, then a redirect, which would lose the body
     body, headers = hook.bodies[-1], hook.headers[-1]
     signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -100,24 +104,25 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     text = email.message_from_string(mail, policy=email.policy.default)
     assert text["To"] == "night@example.com, day@example.com"
     assert text["From"] == "notify@localhost"
-    assert text["Subject"].startswith("[notify warn] Worker worker-1@")
-    assert "https://notify.example.com/admin/" in text.get_content()
+    assert text["Subject"].startswith("[notify bad] No worker applies updates")
+    assert "https://notify.example.com/admin/#workers" in text.get_content()
 
     run.stack.kill("worker-1", signal.SIGCONT)
     run.wait_applied(200)
-    run.wait("it is over", lambda: bool(alerts(run, "worker_stalled")[0]["closed_at"]))
-    run.wait("that is told", lambda: hook.events("worker_stalled")[-1][0] == "closed")
-    assert hook.events("worker_stalled")[-1][1]["id"] == alert["id"]
+    run.wait("it is over", lambda: bool(alerts(run, "no_workers")[0]["closed_at"]))
+    run.wait("that is told", lambda: hook.events("no_workers")[-1][0] == "closed")
+    assert hook.events("no_workers")[-1][1]["id"] == alert["id"]
     run.wait("and mailed", lambda: any("[notify resolved]" in each for each in post.mails))
-    (alert,) = alerts(run, "worker_stalled")
+    (alert,) = alerts(run, "no_workers")
     assert alert["error"] == ""
+    assert run.rows("SELECT kind FROM alert") == [("no_workers",)]  # one cause, one alert
     logged = [
         (each["event"], each["level"])
         for each in run.events("finding_opened", "finding_closed")
-        if each["kind"] == "worker_stalled"
+        if each["kind"] == "no_workers"
     ]
-    assert logged == [("finding_opened", "warning"), ("finding_closed", "info")]
-    told_twice = [event for event, _ in hook.events("worker_stalled")]
+    assert logged == [("finding_opened", "error"), ("finding_closed", "info")]
+    told_twice = [event for event, _ in hook.events("no_workers")]
     assert told_twice == ["opened", "closed"]
 
 
@@ -133,7 +138,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     pids = {name: run.stack.child(name).identity.pid for name in ("watch-1", "watch-2")}
     acting = next(name for name, pid in pids.items() if first.endswith(f":{pid}"))
     other = next(name for name in pids if name != acting)
-    run.wait("stalled bridges are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
+    run.wait("stalled bridges are found", lambda: len(alerts(run, "stalled")) == 1)
 
     run.stack.kill(acting, signal.SIGSTOP)
     run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]))
@@ -148,7 +153,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     )
     run.wait("one acts again", lambda: len(run.events("watch_acts")) >= 3)
     run.wait("and says so", lambda: bool(run.rows(seat)))
-    assert len(alerts(run, "bridge_stalled")) == 4
+    assert len(alerts(run, "stalled")) == 1
     assert run.stack.ended() == []
     for name in pids:
         run.stack.kill(name, signal.SIGTERM)
@@ -179,14 +184,22 @@ def test_a_receiver_that_hangs_delays_no_other(
             "NOTIFY_EMAIL_URL": f"smtp://127.0.0.1:{post.port}",
             "NOTIFY_ALERT_TIMEOUT_S": "1",
             "NOTIFY_ALERTS_PER_HOUR": "3",
+            "NOTIFY_START_GRACE_S": "1",
         }
         with running(tmp_path, namespace, environ=environ) as run:
+            for partition in range(4):
+                reason = f"reason {partition}"
+                run.rows(
+                    "UPDATE stream SET halted = %s WHERE partition = %s RETURNING 1",
+                    reason,
+                    partition,
+                )
             product.start_watch(run.stack)
-            run.wait("four are found", lambda: len(alerts(run, "bridge_stalled")) == 4)
+            run.wait("four are found", lambda: len(alerts(run, "halted")) == 4)
             run.wait("three are mailed", lambda: len(post.mails) == 3)
             run.wait("the rest is summed up", lambda: bool(run.events("alerts_muted")))
             run.wait("the hook is tried", lambda: bool(run.events("alert_not_told")))
-            assert all(each["posted_at"] is None for each in alerts(run, "bridge_stalled"))
+            assert all(each["posted_at"] is None for each in alerts(run, "halted"))
             assert len(post.mails) == 3
             looked = "SELECT at FROM watcher"
             before = run.rows(looked)

@@ -65,6 +65,21 @@ def test_what_cannot_be_told_is_neither_opened_nor_closed() -> None:
     assert alerts.step([STALLED], NOBODY, now_s=3).opens == [STALLED]
 
 
+def test_what_opens_nothing_keeps_what_is_open() -> None:
+    """A catch-up is no new alert, and no end of the one that told of the lag."""
+    alerts = Alerts(close_after_s=30)
+    falling = LAG._replace(opens=False)
+    for now_s in (0, 1, 2):
+        assert none(alerts.step([falling], NOBODY, now_s=now_s))
+    assert none(alerts.step([LAG], NOBODY, now_s=3))
+    assert none(alerts.step([falling], NOBODY, now_s=4))
+    assert none(alerts.step([LAG], NOBODY, now_s=5))
+    assert alerts.step([LAG], NOBODY, now_s=6).opens == [LAG]
+    for now_s in (7, 99):
+        steps = alerts.step([falling], opened(LAG), now_s=now_s)
+        assert (steps.closes, len(steps.refreshes)) == ([], 1)
+
+
 def test_after_another_acted_all_begins_anew() -> None:
     alerts = Alerts(close_after_s=10)
     alerts.step([LAG], opened(STALLED), now_s=0)
@@ -125,6 +140,7 @@ def test_what_is_still_to_be_told(closed: bool, told: bool, events: list[str]) -
 def test_the_object_that_is_posted() -> None:
     assert json.loads(body(due(), OPENED, admin_url="https://n.example/")) == {
         "id": 5, "event": "opened", "kind": "hot_record", "level": "bad", "text": "86% of Closely",
+        "cure": "",
         "app": str(APP), "app_name": "Closely", "record": str(uuid.UUID(int=2)),
         "url": "https://n.example/admin/notify/hot/", "opened_at": "2026-11-23T03:00:00+00:00",
         "closed_at": None,
@@ -146,4 +162,12 @@ def test_the_letter_says_what_where_and_when() -> None:
     assert link(due(), admin_url="https://n.example") in said
     assert "Found: 2026-11-23 03:00:00 UTC" in said
     assert "Over:  2026-11-23 03:02:00 UTC" in said
+    assert "What to do" not in said
+    stalled = due()._replace(kind="stalled")
+    assert "What to do: Does a bridge run" in letter(stalled, OPENED, admin_url="")
+    assert "What to do" not in letter(stalled, CLOSED, admin_url="")
+    assert (
+        "celery"
+        in json.loads(body(due()._replace(kind="no_workers"), OPENED, admin_url=""))["cure"]
+    )
     assert "Over:" not in letter(due(), OPENED, admin_url="")

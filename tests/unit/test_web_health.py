@@ -1,12 +1,16 @@
 """Health: live, ready, pipeline, and what the pipeline is judged by."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from notify.findings.partition_state import StreamNow
 from notify.producer import Unavailable
 from notify.web.apps_cache import AppsCache, Known, ReadFailed
-from notify.web.pipeline import Pipeline
-from notify.web.reads import StreamRow
+from notify.web.pipeline import problems
 from tests.fake_web import Web
+from tests.streams_now import STATE_BOUNDS, STREAM
 
 
 @pytest.fixture
@@ -15,18 +19,9 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Web:
     return Web.with_fakes(monkeypatch)
 
 
-def stream(
-    partition: int = 0,
-    *,
-    planned: int = 10,
-    frontier: int = 10,
-    halted: str | None = None,
-    ticked_s: float | None = 0.1,
-    unread_s: float = 0.0,
-    unheard_s: float = 0.0,
-) -> StreamRow:
+def stream(partition: int = 0, **given: Any) -> StreamNow:
     """A stream that is well, but for what is given."""
-    return StreamRow(partition, planned, frontier, halted, ticked_s, unread_s, unheard_s)
+    return replace(STREAM, partition=partition, **given)
 
 
 def test_live_needs_nothing(web: Web) -> None:
@@ -67,15 +62,17 @@ def test_the_pipeline_names_what_is_wrong(web: Web) -> None:
     web.reads.rows = [
         stream(0),
         stream(1, halted="the log starts after frontier"),
-        stream(2, ticked_s=None),
-        stream(3, ticked_s=11),
+        stream(2, ticked_ago_s=None),
+        stream(3, ticked_ago_s=11),
+        stream(4, ticked_ago_s=None, starting_s=3),
     ]
     answer = web.call("GET", "/healthz/pipeline")
     assert answer.status == 503
-    assert [error.partition(":")[0] for error in answer.body["errors"]] == [
-        "partition 1 is halted",
-        "partition 2 was never ticked",
-        "partition 3 was last ticked 11 s ago",
+    assert answer.body["errors"] == [
+        "partition 1 is halted: the log starts after frontier",
+        "partition 2 is stalled: no bridge has ever ticked",
+        "partition 3 is stalled: no bridge has ticked for 11 s; the last to do so was bridge host:7",
+        "partition 4 is starting: no bridge ticks yet; the start began 3 s ago",
     ]
     web.reads.rows = []
     assert "topic create" in web.call("GET", "/healthz/pipeline").body["errors"][0]
@@ -83,46 +80,29 @@ def test_the_pipeline_names_what_is_wrong(web: Web) -> None:
     assert web.call("GET", "/healthz/pipeline").status == 503
 
 
-def test_a_frontier_that_does_not_move_is_stalled() -> None:
-    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
-    behind = [stream(planned=20, frontier=10)]
-    assert pipeline.problems(behind, 100.0) == []
-    assert pipeline.problems(behind, 110.0) == []
-    assert "from offset 10 for 11 s" in pipeline.problems(behind, 111.0)[0]
-    assert pipeline.problems([stream(planned=30, frontier=11)], 112.0) == []
-    assert pipeline.problems([stream(planned=30, frontier=11)], 123.0) != []
-
-
-def test_waiting_starts_when_something_is_planned() -> None:
-    """A quiet stream that was looked at long ago is not stalled when traffic comes back."""
-    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
-    assert pipeline.problems([stream()], 0.0) == []
-    assert pipeline.problems([stream(planned=20)], 1_000.0) == []
-    assert pipeline.problems([stream(planned=20, frontier=20)], 1_005.0) == []
-    assert pipeline.problems([stream(planned=30, frontier=20)], 2_000.0) == []
-    assert pipeline.problems([stream(planned=30, frontier=20)], 2_011.0) != []
+def test_the_first_look_sees_a_partition_that_is_stuck() -> None:
+    """N5: it is judged by what is recorded, so a process that never looked before says the same."""
+    waits = stream(planned=120, waiting_s=49)
+    assert problems([waits], STATE_BOUNDS) == [
+        "partition 0 is stuck: decided updates have waited at offset 100 of partition 0 for 49 s"
+    ]
+    assert problems([replace(waits, waiting_s=9)], STATE_BOUNDS) == []
 
 
 def test_partitions_are_judged_apart() -> None:
-    pipeline = Pipeline(stalled_after_s=10, unheard_after_s=30)
-    pipeline.problems([stream(0, planned=20), stream(1, planned=20)], 0.0)
-    (problem,) = pipeline.problems(
-        [stream(0, planned=20), stream(1, planned=20, frontier=15)], 11.0
-    )
+    (problem,) = problems([stream(0, waiting_s=11), stream(1, waiting_s=3)], STATE_BOUNDS)
     assert problem.startswith("partition 0 ")
 
 
 def test_a_partition_that_is_not_read_is_not_well() -> None:
-    judge = Pipeline(stalled_after_s=6, unheard_after_s=30)
-    assert judge.problems([stream(unread_s=6)], 0) == []
-    (problem,) = judge.problems([stream(unread_s=7)], 0)
-    assert problem.startswith("partition 0 is not read: Kafka has sent its bridge nothing for 7 s")
+    assert problems([stream(unread_s=10)], STATE_BOUNDS) == []
+    assert problems([stream(unread_s=11, log_end=101)], STATE_BOUNDS) == [
+        "partition 0 is unread: Kafka has sent bridge host:7 nothing for 11 s although 1 message waits"
+    ]
 
 
 def test_a_partition_whose_bridge_hears_nothing_from_kafka_is_not_well() -> None:
-    judge = Pipeline(stalled_after_s=6, unheard_after_s=30)
-    assert judge.problems([stream(unheard_s=30)], 0) == []
-    (problem,) = judge.problems([stream(unheard_s=31)], 0)
-    assert problem == (
-        "partition 0 is not known: Kafka has not answered its bridge for 31 s, so nobody knows what waits"
-    )
+    assert problems([stream(unheard_s=29)], STATE_BOUNDS) == []
+    assert problems([stream(unheard_s=31)], STATE_BOUNDS) == [
+        "partition 0 is unheard: Kafka has not answered bridge host:7 for 31 s, so what waits is not known"
+    ]

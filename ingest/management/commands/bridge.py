@@ -20,7 +20,7 @@ from ingest.dispatch import CeleryDispatcher
 from ingest.held import Limits
 from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds, TopicEnds
-from ingest.ports import LogAway
+from ingest.ports import LedgerAway, LogAway
 from ingest.tracing import Ticks
 from notify import logs, metrics, postgres
 from notify.celery import app as celery_app
@@ -93,6 +93,7 @@ class Command(BaseCommand):
         limits = _limits()
         dispatcher = CeleryDispatcher(celery_app, dead_letters_max=limits.dead_letters_max)
         ledger = PostgresLedger(ticks)
+        _retried(ledger.note_start, stopped)
         bridge = Bridge(log, ledger, dispatcher, SystemClock(), limits)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
@@ -130,7 +131,7 @@ def _retried(act: Callable[[], Result], stopped: list[int]) -> Result | None:
     while not stopped:
         try:
             return act()
-        except (OperationalError, LogAway) as error:
+        except (OperationalError, LedgerAway, LogAway) as error:
             connection.close()
             logs.get().warning("service_away", error=str(error))
             time.sleep(RETRY_MS / 1000)

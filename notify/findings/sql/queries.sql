@@ -6,37 +6,72 @@ SELECT
     to_timestamp(floor((extract(epoch FROM clock_timestamp()) - 3) / 10) * 10 - %(seconds)s + 10)
 
 -- :totals
+-- Counts of the window, its length up to the newest sample (one second at least), and the rate of its
+-- updates when web accepted them: what a bridge that catches up decides in a second came in many.
+WITH of_stream AS (
+    SELECT
+        stream, sum(messages) AS messages, sum(writes) AS writes, sum(mirrored) AS mirrored,
+        sum(skipped) AS skipped, sum(dead) AS dead, sum(accepted_s) AS accepted_s, max(at) AS newest
+    FROM stream_sample
+    WHERE bucket >= %(since)s
+    GROUP BY stream
+), length AS (
+    SELECT greatest(1, extract(epoch FROM coalesce(max(newest), %(now)s) - %(since)s))::float8 AS seconds
+    FROM of_stream
+)
 SELECT
     coalesce(sum(messages), 0)::bigint, coalesce(sum(writes), 0)::bigint,
     coalesce(sum(mirrored), 0)::bigint, coalesce(sum(skipped), 0)::bigint,
-    coalesce(sum(dead), 0)::bigint, max(at)
-FROM stream_sample
-WHERE bucket >= %(since)s
+    coalesce(sum(dead), 0)::bigint, length.seconds,
+    coalesce(sum(messages / greatest(accepted_s, length.seconds)), 0)::float8
+FROM length LEFT JOIN of_stream ON true
+GROUP BY length.seconds
 
 -- :dead_letters
 -- Bounded: more than that is as bad.
 SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE at >= %(since)s LIMIT 1000) AS newest
 
 -- :streams
--- Every stream of the active topic with the newest sample of it.
+-- Every stream of the active topic with the newest sample of it; what that says is left out once it is
+-- older than `fresh_s`. Web reads this too.
 SELECT
-    stream.id, stream.partition, extract(epoch FROM %(now)s - sample.at)::float8, sample.bridge,
-    sample.log_end, stream.planned, stream.frontier, coalesce(sample.lag_s, 0),
-    coalesce(sample.unread_s, 0), coalesce(sample.unheard_s, 0),
-    coalesce(sample.held_bytes, 0), coalesce(sample.held_writes, 0), coalesce(sample.paused, false),
-    stream.halted, extract(epoch FROM %(now)s - stream.ticked_at)::float8
+    stream.id, stream.partition, stream.planned, stream.frontier, stream.halted,
+    stream.lanes <> stream.lanes_wanted,
+    extract(epoch FROM at.now - stream.ticked_at)::float8,
+    extract(epoch FROM at.now - coalesce(
+        (
+            SELECT min(bridge_start.at) FROM bridge_start
+            WHERE bridge_start.at > coalesce(stream.ticked_at, topic.adopted_at)
+        ),
+        CASE WHEN stream.ticked_at IS NULL THEN topic.adopted_at END
+    ))::float8,
+    CASE WHEN stream.waiting_at = stream.frontier AND stream.frontier < stream.planned
+        THEN greatest(0, extract(epoch FROM stream.ticked_at - stream.waiting_since)) ELSE 0 END::float8,
+    extract(epoch FROM at.now - newest.at)::float8, newest.bridge,
+    sample.log_end, sample.lag_s, sample.unread_s, sample.unheard_s,
+    sample.held_bytes, sample.held_writes, sample.paused, before.lag_messages
 FROM stream
 JOIN topic ON topic.id = stream.topic_id
+CROSS JOIN (SELECT clock_timestamp() AS now) AS at
 LEFT JOIN LATERAL (
-    SELECT * FROM stream_sample
-    WHERE stream_sample.stream = stream.id AND bucket >= %(now)s - interval '1 hour'
+    SELECT bucket, at, bridge FROM stream_sample
+    WHERE stream_sample.stream = stream.id AND bucket >= at.now - interval '1 hour'
     ORDER BY bucket DESC LIMIT 1
-) AS sample ON true
+) AS newest ON true
+LEFT JOIN stream_sample AS sample
+    ON sample.stream = stream.id AND sample.bucket = newest.bucket
+    AND sample.at >= at.now - %(fresh_s)s * interval '1 second'
+LEFT JOIN LATERAL (
+    SELECT log_end - frontier AS lag_messages FROM stream_sample
+    WHERE stream_sample.stream = stream.id AND stream_sample.bucket < newest.bucket
+        AND stream_sample.bucket >= newest.bucket - interval '20 seconds'
+    ORDER BY bucket DESC LIMIT 1
+) AS before ON true
 WHERE topic.active
 ORDER BY stream.partition
 
 -- :lanes
--- By number, over all streams of the active topic; a sample past its time says nothing of now.
+-- By number, over all streams of the active topic; a sample older than `fresh_s` says nothing of now.
 SELECT
     lane_sample.lane, sum(lane_sample.writes)::bigint, max(lane_sample.oldest_s),
     max(lane_sample.attempt), max(queue_sample.tasks), max(queue_sample.workers)
@@ -44,8 +79,9 @@ FROM lane_sample
 JOIN stream ON stream.id = lane_sample.stream
 JOIN topic ON topic.id = stream.topic_id AND topic.active
 LEFT JOIN queue_sample
-    ON queue_sample.lane = lane_sample.lane AND queue_sample.at >= %(now)s - interval '30 seconds'
-WHERE lane_sample.at >= %(now)s - interval '30 seconds'
+    ON queue_sample.lane = lane_sample.lane
+    AND queue_sample.at >= %(now)s - %(fresh_s)s * interval '1 second'
+WHERE lane_sample.at >= %(now)s - %(fresh_s)s * interval '1 second'
 GROUP BY lane_sample.lane
 ORDER BY lane_sample.lane
 
@@ -57,11 +93,21 @@ FROM worker_sample
 ORDER BY name
 
 -- :watcher
-SELECT extract(epoch FROM %(now)s - at)::float8 FROM watcher
+SELECT
+    extract(epoch FROM %(now)s - at)::float8, extract(epoch FROM %(now)s - redis_away_since)::float8
+FROM watcher
 
 -- :hot
-SELECT app, record, sum(direct)::bigint, sum(mirrored)::bigint, max(error)::bigint
-FROM hot
+-- The last column is its rate when web accepted the updates: a bridge that catches up decides the updates
+-- of a minute in seconds.
+WITH span AS (
+    SELECT stream, greatest(sum(accepted_s), %(seconds)s)::float8 AS seconds
+    FROM stream_sample WHERE bucket >= %(since)s GROUP BY stream
+)
+SELECT
+    app, record, sum(direct)::bigint, sum(mirrored)::bigint, max(error)::bigint,
+    sum((direct + mirrored) / coalesce(span.seconds, %(seconds)s))::float8
+FROM hot LEFT JOIN span USING (stream)
 WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
 GROUP BY app, record
 ORDER BY sum(direct) + sum(mirrored) DESC
@@ -89,9 +135,14 @@ FROM (
 WHERE newest.active AND (newest.expires_at IS NULL OR newest.expires_at > %(now)s)
 
 -- :apps
--- The apps with most updates, each with what it sent in the hour before, a second.
+-- The apps with most updates, each with its rate when web accepted them, and what it sent in the hour
+-- before, a second.
+WITH span AS (
+    SELECT stream, greatest(sum(accepted_s), %(seconds)s)::float8 AS seconds
+    FROM stream_sample WHERE bucket >= %(since)s GROUP BY stream
+)
 SELECT
-    hottest.app, hottest.updates, hottest.mirrored, hottest.error,
+    hottest.app, hottest.updates, hottest.mirrored, hottest.error, hottest.per_s,
     coalesce((
         SELECT sum(before.updates) FROM app_sample AS before
         WHERE before.app = hottest.app
@@ -102,8 +153,9 @@ SELECT
 FROM (
     SELECT
         app, sum(updates)::bigint AS updates, sum(mirrored)::bigint AS mirrored,
-        max(error)::bigint AS error
-    FROM app_sample
+        max(error)::bigint AS error,
+        sum(updates / coalesce(span.seconds, %(seconds)s))::float8 AS per_s
+    FROM app_sample LEFT JOIN span USING (stream)
     WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
     GROUP BY app
     ORDER BY sum(updates) DESC

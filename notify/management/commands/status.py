@@ -6,20 +6,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from notify.domain.stream import needed_version
+from notify.findings.find import cure_of
+from notify.findings.partition_state import ABOUT, TROUBLE, State, are
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand
-from notify.management.status import (
-    HALTED,
-    HOT_SECONDS,
-    STALLED,
-    STUCK,
-    TROUBLE,
-    UNREAD,
-    PartitionStatus,
-    Status,
-    read,
-)
+from notify.management.status import HOT_SECONDS, PartitionStatus, Status, read
 from notify.management.table import duration, table
 
 UNKNOWN: Final = "unknown"
@@ -99,33 +90,16 @@ def _lane_count(each: PartitionStatus) -> str:
 
 
 def _troubles(status: Status) -> Iterator[str]:
-    """A paragraph for each kind of trouble, naming the partitions that have it."""
-    partitions: dict[str, list[int]] = {}
+    """A paragraph for each state that is trouble, and for each reason of a halt: which partitions, since
+    when, and what to do."""
+    alike: dict[tuple[State, str | None], list[PartitionStatus]] = {}
     for each in status.partitions:
-        if each.state == HALTED:
-            why = f"halted: {each.halted}."
-            if needed_version(each.halted or "") is None:
-                why += " When the cause is gone: `manage.py stream resume`."
-        elif each.state == STALLED:
-            why = (
-                "stalled, no bridge ticks. Does one run (`manage.py bridge`), and what does its "
-                "log say?"
-            )
-        elif each.state == STUCK:
-            why = (
-                "stuck, what is decided is not applied. Do workers run (`celery -A notify "
-                "worker`), and what do their logs say?"
-            )
-        elif each.state == UNREAD:
-            why = (
-                "unread, messages wait in Kafka and no bridge reads them. Look at the log of the "
-                "bridge (`partition_unread`) and at the partition's leader; restart the bridge."
-            )
-        else:
-            continue
-        partitions.setdefault(why, []).append(each.partition)
-    for why, which in partitions.items():
-        text = f"Partition{'s' * (len(which) > 1)} {', '.join(map(str, which))}: {why}"
+        if each.state in TROUBLE:
+            alike.setdefault((each.state, each.halted), []).append(each)
+    for (state, _), partitions in alike.items():
+        said = are([each.now for each in partitions], state)
+        more = f"More: docs/operations.md, {ABOUT[state].section!r}."
+        text = " ".join(filter(None, (said, cure_of(state.value, said), more)))
         yield textwrap.fill(text, _COLUMNS, break_on_hyphens=False)
 
 

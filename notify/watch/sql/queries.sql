@@ -10,8 +10,10 @@ SELECT pg_advisory_unlock(%(lock)s)
 SELECT set_config('idle_session_timeout', %(ms)s, false)
 
 -- :name_itself
-INSERT INTO watcher (id, name, at) VALUES (1, %(name)s, clock_timestamp())
-ON CONFLICT (id) DO UPDATE SET name = excluded.name, at = excluded.at
+INSERT INTO watcher (id, name, at, redis_away_since)
+VALUES (1, %(name)s, clock_timestamp(), clock_timestamp() - make_interval(secs => %(redis_away_s)s))
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, at = excluded.at, redis_away_since = excluded.redis_away_since
 
 -- :lanes
 -- How many lanes the active topic has.

@@ -71,20 +71,6 @@ WHERE link.parent_gen = coalesce(parent.gen, 0)
 ORDER BY record.created_at, record.id
 LIMIT %(most)s
 
--- :streams
--- Every stream of the active topic; the age of its last tick by PostgreSQL's own clock.
-SELECT stream.partition, stream.planned, stream.frontier, stream.halted,
-       extract(epoch FROM clock_timestamp() - stream.ticked_at)::float8,
-       coalesce(sample.unread_s, 0), coalesce(sample.unheard_s, 0)
-FROM stream JOIN topic ON topic.id = stream.topic_id
-LEFT JOIN LATERAL (
-    SELECT unread_s, unheard_s FROM stream_sample
-    WHERE stream_sample.stream = stream.id AND bucket > clock_timestamp() - interval '30 seconds'
-    ORDER BY bucket DESC LIMIT 1
-) AS sample ON true
-WHERE topic.active
-ORDER BY stream.partition
-
 -- :write_refused
 -- Adds to the ten seconds of now.
 INSERT INTO refused_sample (bucket, app, "limit", n)

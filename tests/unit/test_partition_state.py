@@ -1,0 +1,87 @@
+"""The word for a partition's state, what it is decided by, and that all who say it say the same."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from notify.findings.partition_state import (
+    ABOUT,
+    TROUBLE,
+    State,
+    StreamNow,
+    are,
+    ranges,
+    state_of,
+)
+from tests.streams_now import STATE_BOUNDS, STREAM
+
+OPERATIONS: Final = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+OLD: Final = replace(
+    STREAM, ago_s=60, log_end=None, lag_s=None, unread_s=None, unheard_s=None, held_bytes=None,
+    held_writes=None, paused=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stream", "state"),
+    [
+        (STREAM, State.OK),
+        (replace(STREAM, is_draining=True), State.DRAINING),
+        (replace(STREAM, halted="why", ticked_ago_s=None, starting_s=1), State.HALTED),
+        (replace(STREAM, ticked_ago_s=10), State.OK),
+        (replace(STREAM, ticked_ago_s=10.1), State.STALLED),
+        (replace(STREAM, ticked_ago_s=None), State.STALLED),
+        (replace(STREAM, ticked_ago_s=None, starting_s=30), State.STARTING),
+        (replace(STREAM, ticked_ago_s=900, starting_s=3), State.STARTING),
+        (replace(STREAM, ticked_ago_s=900, starting_s=30.1), State.STALLED),
+        (replace(STREAM, ticked_ago_s=1, starting_s=900), State.OK),
+        (replace(OLD, ticked_ago_s=60, waiting_s=60), State.STALLED),
+        (replace(STREAM, unheard_s=29.9), State.OK),
+        (replace(STREAM, unheard_s=30, unread_s=99, waiting_s=99), State.UNHEARD),
+        (replace(STREAM, unread_s=10), State.OK),
+        (replace(STREAM, unread_s=10.1, waiting_s=99), State.UNREAD),
+        (replace(STREAM, waiting_s=10), State.OK),
+        (replace(STREAM, waiting_s=10.1), State.STUCK),
+        (replace(OLD, waiting_s=10.1), State.STUCK),
+        (OLD, State.UNKNOWN),
+        (replace(OLD, ago_s=None), State.UNKNOWN),
+        (replace(OLD, ago_s=10.1, ticked_ago_s=9.9), State.OK),
+    ],
+)
+def test_the_state(stream: StreamNow, state: State) -> None:
+    assert state_of(stream, STATE_BOUNDS) is state
+
+
+def test_each_state_that_is_trouble_has_a_cure_and_a_section_that_is_there() -> None:
+    assert set(ABOUT) == set(State)
+    sections = re.findall(r"^## (.+)$", OPERATIONS, re.MULTILINE)
+    for state in TROUBLE:
+        assert ABOUT[state].cure
+        assert ABOUT[state].section in sections
+
+
+def test_the_table_of_states_is_that_of_the_code() -> None:
+    """N4: one word for one state. The table has each word with what it means, and no other word."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+?) \|", OPERATIONS.split("## Where to look")[0], re.MULTILINE
+    )
+    assert rows == [(state.value, ABOUT[state].meaning) for state in State]
+
+
+def test_what_is_so_is_said_of_all_of_them_together() -> None:
+    stalled = [
+        replace(OLD, partition=n, ticked_ago_s=12.0 + n, bridge=f"h:{n % 2}") for n in range(3)
+    ]
+    assert are(stalled, State.STALLED) == (
+        "Partitions 0-2 are stalled: no bridge has ticked for 12 s; the last to do so was bridge h:0, h:1."
+    )
+    gone = [replace(OLD, ticked_ago_s=4_000, bridge=None)]
+    assert are(gone, State.STALLED) == "Partition 0 is stalled: no bridge has ticked for 4000 s."
+
+
+def test_ranges() -> None:
+    assert ranges([3, 0, 1, 2, 7, 9, 10]) == "0-3, 7, 9-10"
+    assert ranges([]) == ""
