@@ -62,7 +62,9 @@ class TestList:
         answer = staff("view_hot").get(HOT)
         row = row_of(answer)
         assert (row.name, row.hot.direct, row.hot.mirrored) == ("Closely", 30, 830)
-        assert (row.hot.share, row.direct_share, row.mirrored_share) == (0.86, 0.03, 0.83)
+        assert (row.hot.share, row.direct_share, row.mirrored_share) == pytest.approx(
+            (0.86, 0.03, 0.83)
+        )
         assert [(each.label, each.n, each.limit) for each in row.children] == [
             ("email", 41_200, 100)
         ]

@@ -20,6 +20,7 @@ from notify.topic import Topics
 from notify.web import wiring
 from notify.web.apps_cache import AppsCache
 from notify.web.reads import PostgresReads, ReadsAway
+from tests import sampled_incident
 from tests.fake_web import PLAYER, Answer, Requests
 from tests.waiting import wait_for
 
@@ -180,16 +181,22 @@ def test_a_record_is_shown(web: Real) -> None:
 def test_the_pipeline_as_postgresql_shows_it(web: Real) -> None:
     answer = web.call("GET", "/healthz/pipeline")
     assert [error.split(":")[0] for error in answer.body["errors"]] == [
-        f"partition {number} was never ticked" for number in range(PARTITIONS)
+        f"partition {number} is starting" for number in range(PARTITIONS)
     ]
     Stream.objects.update(ticked_at=datetime.now(UTC))
+    answer = web.call("GET", "/healthz/pipeline")
+    assert [error.split(":")[0] for error in answer.body["errors"]] == [
+        f"partition {number} is unknown" for number in range(PARTITIONS)
+    ]
+    for each in Stream.objects.all():
+        sampled_incident.sampled(each)
     assert web.call("GET", "/healthz/pipeline").body == {"status": "ok", "partitions": PARTITIONS}
     Stream.objects.filter(partition=1).update(ticked_at=datetime.now(UTC) - timedelta(minutes=5))
     Stream.objects.filter(partition=2).update(halted="the topic id differs")
     answer = web.call("GET", "/healthz/pipeline")
-    assert [error[:22] for error in answer.body["errors"]] == [
-        "partition 1 was last t",
-        "partition 2 is halted:",
+    assert [error.split(":")[0] for error in answer.body["errors"]] == [
+        "partition 1 is stalled",
+        "partition 2 is halted",
     ]
 
 

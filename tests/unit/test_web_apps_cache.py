@@ -14,23 +14,32 @@ class Source:
 
     def __init__(self, *outcomes: Known | Exception) -> None:
         self._outcomes = list(outcomes)
-        self._let = threading.Semaphore(0)
-        self._done = threading.Semaphore(0)
+        self._changed = threading.Condition()
+        self._allowed = 0
+        self.asked = 0
 
     def read(self) -> Known:
         """The next outcome; the last one from then on."""
-        self._let.acquire()
+        with self._changed:
+            self.asked += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._allowed >= self.asked)
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
-        self._done.release()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def let(self, reads: int = 1) -> None:
-        """Let reads happen; returns when the cache has taken all but the last, and asks again."""
-        for _ in range(reads):
-            self._let.release()
-            assert self._done.acquire(timeout=60)
+    def allow(self, reads: int = 1) -> None:
+        """Let so many reads happen, now or later."""
+        with self._changed:
+            self._allowed += reads
+            self._changed.notify_all()
+
+    def let(self, reads: int) -> None:
+        """Let reads happen; returns when the cache has dealt with them and asks for the next."""
+        self.allow(reads)
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.asked > self._allowed, timeout=60)
 
 
 GOOD = Known({APP: KnownApp(APP)}, 8)
@@ -44,20 +53,20 @@ def cache_of(source: Source) -> AppsCache:
 
 def stop(cache: AppsCache, source: Source) -> None:
     """End the cache's thread, which waits in a read."""
-    source._let.release(1_000)
+    source.allow(1_000)
     cache.close()
 
 
 def test_nothing_is_read_before_the_first_use() -> None:
     source = Source(GOOD)
     cache_of(source)
-    assert not source._done.acquire(blocking=False)
+    assert source.asked == 0
 
 
 def test_the_first_request_waits_for_the_first_read() -> None:
     source = Source(GOOD)
     cache = cache_of(source)
-    source._let.release()
+    source.allow()
     assert cache.known() is GOOD
     stop(cache, source)
 
@@ -65,10 +74,10 @@ def test_the_first_request_waits_for_the_first_read() -> None:
 def test_without_a_good_read_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(ReadFailed("away"), GOOD)
     cache = cache_of(source)
-    source._let.release()
+    source.allow()
     with pytest.raises(NotKnownYet, match="away"):
         cache.known()
-    source.let(2)
+    source.let(1)
     assert cache.known() is GOOD
     stop(cache, source)
 
@@ -76,13 +85,13 @@ def test_without_a_good_read_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -
 def test_the_last_good_read_is_served_while_postgresql_is_away() -> None:
     source = Source(GOOD, ReadFailed("away"), ReadFailed("away"), OTHER)
     cache = cache_of(source)
-    source._let.release()
+    source.allow()
     assert cache.known() is GOOD
     before = metrics.WEB_APPS_READ_TIMESTAMP._value.get()
-    source.let(3)
+    source.let(2)
     assert cache.known() is GOOD
     assert metrics.WEB_APPS_READ_TIMESTAMP._value.get() == before
-    source.let(2)
+    source.let(1)
     assert cache.known() is OTHER
     assert metrics.WEB_APPS_READ_TIMESTAMP._value.get() > before
     stop(cache, source)
@@ -92,9 +101,9 @@ def test_a_topic_that_was_replaced_ends_it() -> None:
     """Updates sent to it would be lost, so the last good read must not be served."""
     source = Source(GOOD, TopicUnusable("the active topic is another"), GOOD)
     cache = cache_of(source)
-    source._let.release()
+    source.allow()
     assert cache.known() is GOOD
-    source.let(2)
+    source.let(1)
     with pytest.raises(NotKnownYet, match="another"):
         cache.known()
     stop(cache, source)
