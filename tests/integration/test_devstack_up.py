@@ -1,12 +1,16 @@
 """A background stack on the embedded services: killed, completed, restarted, and lost (FIELD N2)."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -106,13 +110,37 @@ def curl(said: str, record: str) -> None:
     assert done.stdout == '{"success":true}'
 
 
+def as_the_readme_says(stack: Stack) -> None:
+    """Runs the README's curl commands. Each must be answered as the block after it says, the second one as
+    soon as the update is applied."""
+    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    pairs = [
+        (each[each.index("curl") :], json.loads(then))
+        for each, then in pairwise(blocks)
+        if "curl" in each
+    ]
+    assert len(pairs) == 2
+    for command, answer in pairs:
+        wait_for(partial(_is_answered, stack, command, answer))
+
+
+def _is_answered(stack: Stack, command: str, answer: object) -> bool:
+    said = subprocess.check_output(
+        ["sh", "-c", command.replace("curl", "curl -s", 1)],
+        env={"PATH": os.environ["PATH"], **stack.env},
+    )
+    return bool(json.loads(said) == answer)
+
+
 def test_what_is_killed_is_started_again_and_nothing_is_lost(stack: Stack) -> None:
     said = stack.run("up")
     first, env = stack.state, stack.env
     assert set(first.processes) == {"kafka", "postgres", "redis", *_PROCESSES}
     assert product.answers(f"{env['ADMIN_URL']}login/")
-    records = {str(uuid.uuid4())}
-    curl(said, *records)
+    as_the_readme_says(stack)
+    records = stack.records()
+    records.add(new := str(uuid.uuid4()))
+    curl(said, new)
     wait_for(lambda: stack.records() == records)
     assert "already up" in stack.run("up")
     assert stack.state == first

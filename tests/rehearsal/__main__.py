@@ -28,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["skip", "limit", "app", "backlog"], action="append")
     parser.add_argument("--quick", action="store_true", help="fewer apps, shorter phases")
+    parser.add_argument("--pictures", type=Path, help="a folder for screenshots of the incident")
     arguments = parser.parse_args()
     scale = play.QUICK if arguments.quick else Scale()
     wanted = arguments.only or ["skip", "limit", "app", "backlog"]
@@ -46,7 +47,9 @@ def main() -> int:
                 elif name == "backlog":
                     measured = play.behind(stage, browser)
                 else:
-                    measured = play.one_record(stage, browser, cure=name)
+                    measured = play.one_record(
+                        stage, browser, cure=name, pictures=arguments.pictures
+                    )
         met &= show(console, name, measured)
     return 0 if met else 1
 

@@ -216,8 +216,13 @@ def staged(directory: Path, scale: Scale) -> Iterator[Stage]:
                 stage.stop()
 
 
-def one_record(stage: Stage, browser: Browser, *, cure: str) -> Measured:
-    """A random app links its devices to one record; `cure` is "skip" or "limit"."""
+def one_record(
+    stage: Stage, browser: Browser, *, cure: str, pictures: Path | None = None
+) -> Measured:
+    """A random app links its devices to one record; `cure` is "skip" or "limit".
+
+    Before the cure, Overview and Hot records are drawn into the folder `pictures`.
+    """
     name, app = stage.pick()
     measured = Measured(culprit=name)
     stage.raise_limit(app)
@@ -246,6 +251,9 @@ def one_record(stage: Stage, browser: Browser, *, cure: str) -> Measured:
     measured.log_s = stage.logged(began, app, measured.record)
     stage.told_of(measured, began, measured.record)
     time.sleep(stage.scale.phase_s)
+    if pictures is not None:
+        staff.draw("/admin/", pictures / "overview.png")
+        staff.draw(page, pictures / "hot-records.png")
     # What devices send straight to the record is not mirrored: a limit leaves it.
     writes = Writes(stage, app, measured.record, mirrored_only=cure == "limit")
     clicked = staff.skip(measured.record) if cure == "skip" else staff.limit(measured.record, 5)

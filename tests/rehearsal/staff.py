@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -61,6 +62,12 @@ class Staff:
                 return time.monotonic() - began
             time.sleep(1)
         return None
+
+    def draw(self, path: str, picture: Path) -> None:
+        """Save what a window of that page shows."""
+        self.page.goto(f"{self._url}{path}")
+        self.page.wait_for_load_state("networkidle")
+        self.page.screenshot(path=picture)
 
     def skip(self, record: str) -> float:
         """Skip the record from the hot page; when the button was pressed (monotonic)."""
