@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from notify.domain.decide import Write
 from notify.domain.patch import (
     ADD,
@@ -90,7 +92,7 @@ def encode(writes: Iterable[tuple[int, Write]]) -> str:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The JSON list of rows."""
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(rows).decode()
 
 
 def fields(rows: Iterable[Mapping[str, Any]]) -> list[str]:
