@@ -6,8 +6,9 @@ content builds the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from notify.domain import aliases
 from notify.domain import links as linking
@@ -60,8 +61,7 @@ class Reason(NamedTuple):
     rule: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The targets of one update: its own record or not, and the parents it is mirrored to.
 
     `prior` names the parents that it left, by label. `target` is its own record where that is not

@@ -10,8 +10,9 @@ client's update, sent under its own message id, are one here too.
 """
 
 import uuid
-from dataclasses import replace
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from notify.domain import aliases, ids, repeats
 from notify.domain import links as linking

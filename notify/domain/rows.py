@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from notify.domain.decide import Write
 from notify.domain.patch import (
     ADD,
@@ -37,13 +39,11 @@ _MAP_PART: Final = {
     (PROPERTIES, REMOVE): "pr",
     (PROPERTIES, DEFAULT): "pd",
 }
-#: Every field that a row may have: the columns that the worker's SQL reads.
-FIELDS: Final = frozenset(
-    (
-        *("s", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()),
-        *("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS),
-    )
+_COLUMNS: Final = frozenset(
+    ("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS)
 )
+#: Every field that a row may have: the columns that the worker's SQL reads.
+FIELDS: Final = _COLUMNS | {"s", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()}
 
 
 def row(stream: int, write: Write) -> dict[str, Any]:
@@ -58,28 +58,30 @@ def row(stream: int, write: Write) -> dict[str, Any]:
     out: dict[str, Any] = {"s": stream, "a": write.app, "r": write.record}
     if write.patch.reset:
         out["z"] = True
-    ops = dict(write.patch.ops)
+    ops = write.patch.ops
     if PUSH_IDENTIFIER in ops:
+        ops = dict(ops)
         out["ip"] = True
         other = ops.pop(IDENTIFIER, None)
         if other is not None:
             out["iu"] = [] if other[0] == REMOVE else [other[1]]
         ops[IDENTIFIER] = ops.pop(PUSH_IDENTIFIER)
     for key, (op, value) in ops.items():
-        prefix = (
-            TAGS if key.startswith(TAGS) else PROPERTIES if key.startswith(PROPERTIES) else None
-        )
-        if prefix is not None:
-            name = key[len(prefix) :]
-            part = _MAP_PART[prefix, op]
+        if key in _COLUMNS:
             if op == REMOVE:
-                out.setdefault(part, []).append(name)
+                out["ir"] = True
             else:
-                out.setdefault(part, {})[name] = value
-        elif op == REMOVE:
-            out["ir"] = True
+                out[key] = value
+            continue
+        prefix = TAGS if key.startswith(TAGS) else PROPERTIES
+        name = key[len(prefix) :]
+        part = _MAP_PART[prefix, op]
+        if op == REMOVE:
+            out.setdefault(part, []).append(name)
+        elif part in out:
+            out[part][name] = value
         else:
-            out[key] = value
+            out[part] = {name: value}
     return out
 
 
@@ -90,7 +92,7 @@ def encode(writes: Iterable[tuple[int, Write]]) -> str:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The JSON list of rows."""
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(rows).decode()
 
 
 def fields(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -9,8 +9,9 @@ a bridge knows that `v`.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from notify.domain import patch as patches
 from notify.domain.errors import Malformed, NewerVersion
@@ -66,6 +67,12 @@ _FIELDS: Final = frozenset(
 )
 
 
+_NO_UUID: Final = "{} must be a lower-case UUID"
+_NO_MESSAGE_ID: Final = f"message_id must be a string of 1 to {KEY_CHARS_MAX} characters"
+_KEY_TWICE: Final = "a key of a patch must be a string that stands in it once"
+_NO_TIME: Final = "at must be an integer of milliseconds since 1970"
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
@@ -74,8 +81,7 @@ def _no_constant(name: str) -> None:
 _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(msgspec.Struct, frozen=True, gc=False):
     """A valid update. `record` is the child in `links`; a link to None unlinks.
 
     `record` may be an alias's id (`ids.is_alias`): the update is then one of what the alias names.
@@ -94,25 +100,51 @@ class Update:
     op: str = UPDATE
     kind: str | None = None
     patch: Patch = patches.EMPTY
-    links: Mapping[str, str | None] = field(default_factory=dict)
-    aliases: Mapping[str, str | None] = field(default_factory=dict)
+    links: Mapping[str, str | None] = {}
+    aliases: Mapping[str, str | None] = {}
     owner: bool = False
     once: bool = False
     only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
     """What stands in the log in the place of an update, and why it cannot be applied."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Newer(Unreadable):
+class Newer(Unreadable, frozen=True, gc=False):
     """An update of a later release: a bridge that knows `v` can read it, so this one must wait."""
 
     v: int
+
+
+class _WirePatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    set: dict[str, Value] = msgspec.field(name=SET, default_factory=dict)
+    remove: list[str] = msgspec.field(name=REMOVE, default_factory=list)
+    default: dict[str, Value] = msgspec.field(name=DEFAULT, default_factory=dict)
+    add: dict[str, int] = msgspec.field(name=ADD, default_factory=dict)
+
+
+class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The fields of a message and their types, as msgspec checks them; `check` has every other rule."""
+
+    v: int
+    op: Literal["update", "delete", "detach"]
+    message_id: str
+    app: str
+    record: str
+    at: int
+    kind: Literal["push", "email", "sms", "user"] | None = None
+    patch: _WirePatch | msgspec.UnsetType = msgspec.UNSET
+    links: dict[str, str | None] = {}
+    aliases: dict[str, str | None] | msgspec.UnsetType = msgspec.UNSET
+    owner: bool = False
+    once: bool = False
+    only: bool = False
+
+
+_WIRE: Final = msgspec.json.Decoder(_Wire)
 
 
 def encode(update: Update) -> bytes:
@@ -151,17 +183,47 @@ def parse(value: bytes | None, *, reads: int = READS) -> Update:
     if value is None:
         raise Malformed("the message has no value (a tombstone); updates are never compacted")
     try:
+        wire = _WIRE.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _named(value, reads)
+    _check_version(wire.v, reads)
+    _check_size(value)
+    return _valid(
+        Update(
+            wire.app,
+            wire.record,
+            wire.at,
+            wire.message_id,
+            wire.op,
+            wire.kind,
+            patches.EMPTY if wire.patch is msgspec.UNSET else _patch(wire.patch),
+            wire.links,
+            {} if wire.aliases is msgspec.UNSET else _aliases(wire.aliases, wire.kind),
+            wire.owner,
+            wire.once,
+            wire.only,
+        )
+    )
+
+
+def _named(value: bytes, reads: int) -> Update:
+    """`parse` for a message that msgspec refuses: by a slower way, whose errors name what is wrong."""
+    try:
         fields = _DECODER.decode(value.decode())
     except (ValueError, RecursionError) as error:
         raise Malformed(f"the message is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise Malformed("the message must be a JSON object")
     _check_version(fields.get("v"), reads)
+    _check_size(value)
+    return check(fields, reads=reads)
+
+
+def _check_size(value: bytes) -> None:
     if len(value) > UPDATE_BYTES_MAX:
         raise Malformed(
             f"the update has {len(value)} bytes; at most {UPDATE_BYTES_MAX} are allowed"
         )
-    return check(fields, reads=reads)
 
 
 def read(value: bytes | None, *, reads: int = READS) -> Update | Unreadable:
@@ -194,45 +256,61 @@ def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
         raise Malformed(f"op must be one of {', '.join(OPS)}")
     for name in ("app", "record"):
         if not is_uuid(fields.get(name)):
-            raise Malformed(f"{name} must be a lower-case UUID")
+            raise Malformed(_NO_UUID.format(name))
     message_id = fields.get("message_id")
-    if not isinstance(message_id, str) or not 0 < len(message_id) <= KEY_CHARS_MAX:
-        raise Malformed(f"message_id must be a string of 1 to {KEY_CHARS_MAX} characters")
-    _check_text(message_id, "message_id")
+    if not isinstance(message_id, str):
+        raise Malformed(_NO_MESSAGE_ID)
     at = fields.get("at")
-    if type(at) is not int or not 0 <= at <= AT_MAX:
-        raise Malformed("at must be an integer of milliseconds since 1970")
+    if type(at) is not int:
+        raise Malformed(_NO_TIME)
     kind = fields.get("kind")
     if kind is not None and kind not in KINDS:
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
     owner, once, only = (_flag(fields, name) for name in ("owner", "once", "only"))
-    if owner and (
-        op != UPDATE or kind != USER or fields.get("links") or is_alias(fields["record"])
+    links = fields.get("links", {})
+    if not isinstance(links, dict):
+        raise Malformed("links must be an object of label to record id or null")
+    return _valid(
+        Update(
+            app=fields["app"],
+            record=fields["record"],
+            at=at,
+            message_id=message_id,
+            op=op,
+            kind=kind,
+            patch=_patch_from_wire(fields["patch"]) if "patch" in fields else patches.EMPTY,
+            links=links,
+            aliases=_aliases(fields["aliases"], kind) if "aliases" in fields else {},
+            owner=owner,
+            once=once,
+            only=only,
+        )
+    )
+
+
+def _valid(update: Update) -> Update:
+    """The update, if the values of its fields, whose types are right, are. Raises Malformed."""
+    for name, text in (("app", update.app), ("record", update.record)):
+        if not is_uuid(text):
+            raise Malformed(_NO_UUID.format(name))
+    if not 0 < len(update.message_id) <= KEY_CHARS_MAX:
+        raise Malformed(_NO_MESSAGE_ID)
+    _check_text(update.message_id, "message_id")
+    if not 0 <= update.at <= AT_MAX:
+        raise Malformed(_NO_TIME)
+    if update.owner and (
+        update.op != UPDATE or update.kind != USER or update.links or is_alias(update.record)
     ):
         raise Malformed(
             "an owner's update names a record, no alias, says that its kind is user, and links nothing"
         )
-    patch = _patch_from_wire(fields["patch"]) if "patch" in fields else patches.EMPTY
-    links = _check_links(fields["links"], fields["record"]) if "links" in fields else {}
-    aliases = _check_aliases(fields["aliases"], kind) if "aliases" in fields else {}
-    if op != UPDATE and (patch.ops or links or aliases):
-        raise Malformed(f"a {op} has neither patch nor links nor aliases")
-    if op == DETACH and only:
+    if update.links:
+        _check_links(update.links, update.record)
+    if update.op != UPDATE and (update.patch.ops or update.links or update.aliases):
+        raise Malformed(f"a {update.op} has neither patch nor links nor aliases")
+    if update.op == DETACH and update.only:
         raise Malformed("a detach changes links and nothing else: it cannot be only")
-    return Update(
-        app=fields["app"],
-        record=fields["record"],
-        at=at,
-        message_id=message_id,
-        op=op,
-        kind=kind,
-        patch=patch,
-        links=links,
-        aliases=aliases,
-        owner=owner,
-        once=once,
-        only=only,
-    )
+    return update
 
 
 def check_value(value: object, name: str) -> Value:
@@ -274,7 +352,7 @@ def _flag(fields: Mapping[str, Any], name: str) -> bool:
     return flag
 
 
-def _check_aliases(aliases: object, kind: str | None) -> dict[str, str | None]:
+def _aliases(aliases: object, kind: str | None) -> dict[str, str | None]:
     if not isinstance(aliases, dict):
         raise Malformed("aliases must be an object of label to name or null")
     if kind is None or (kind != USER and aliases.keys() - {TOKEN}):
@@ -293,9 +371,7 @@ def _check_aliases(aliases: object, kind: str | None) -> dict[str, str | None]:
     return aliases
 
 
-def _check_links(links: object, record: str) -> dict[str, str | None]:
-    if not isinstance(links, dict):
-        raise Malformed("links must be an object of label to record id or null")
+def _check_links(links: Mapping[str, object], record: str) -> None:
     for label, parent in links.items():
         if label not in LINK_LABELS:
             raise Malformed(f"a link's label must be one of {', '.join(LINK_LABELS)}")
@@ -303,7 +379,6 @@ def _check_links(links: object, record: str) -> dict[str, str | None]:
             raise Malformed(f"links.{label} must be a lower-case UUID or null")
         if parent == record:
             raise Malformed(f"links.{label}: a record cannot be linked to itself")
-    return links
 
 
 def _patch_to_wire(patch: Patch) -> dict[str, Any]:
@@ -321,16 +396,30 @@ def _patch_from_wire(wire: object) -> Patch:
         isinstance(part, list if op == REMOVE else dict) for op, part in wire.items()
     ):
         raise Malformed("patch must be an object with the parts =, ?, + (objects) and - (a list)")
-    ops: dict[str, Op] = {}
     for op, part in wire.items():
         if op not in (SET, REMOVE, DEFAULT, ADD):
             raise Malformed(f"patch has no part {op!r:.20}; its parts are =, -, ? and +")
-        for key in part:
-            if not isinstance(key, str) or key in ops:
-                raise Malformed("a key of a patch must be a string that stands in it once")
-            ops[key] = (op, None if op == REMOVE else _check_op(op, key, part[key]))
-            if op == REMOVE:
-                _check_op(op, key, "")
+        if not all(isinstance(key, str) for key in part):
+            raise Malformed(_KEY_TWICE)
+    return _patch(
+        _WirePatch(
+            wire.get(SET, {}), wire.get(REMOVE, []), wire.get(DEFAULT, {}), wire.get(ADD, {})
+        )
+    )
+
+
+def _patch(wire: _WirePatch) -> Patch:
+    ops: dict[str, Op] = {}
+    for op, part in ((SET, wire.set), (DEFAULT, wire.default), (ADD, wire.add)):
+        for key, value in part.items():
+            if key in ops:
+                raise Malformed(_KEY_TWICE)
+            ops[key] = (op, _check_op(op, key, value))
+    for key in wire.remove:
+        if key in ops:
+            raise Malformed(_KEY_TWICE)
+        _check_op(REMOVE, key, "")
+        ops[key] = (REMOVE, None)
     if len(ops) > TAGS_MAX:
         for prefix in (patches.TAGS, patches.PROPERTIES):
             if sum(key.startswith(prefix) for key in ops) > TAGS_MAX:

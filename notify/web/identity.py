@@ -14,11 +14,12 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 import jwt
 from django.conf import settings
+from msgspec.structs import replace
 
 from notify import public_keys
 from notify.domain import ids

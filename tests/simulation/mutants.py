@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from ingest import planner
 from ingest.bridge import Bridge
@@ -512,6 +513,8 @@ def _targets_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
     encode = plans.encode
 
     def forgetful(first: int, decisions: Mapping[int, Decision]) -> bytes:
-        return encode(first, {at: replace(each, target=None) for at, each in decisions.items()})
+        return encode(
+            first, {at: structs.replace(each, target=None) for at, each in decisions.items()}
+        )
 
     patch.setattr("ingest.planner.plans.encode", forgetful)

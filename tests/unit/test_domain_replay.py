@@ -1,9 +1,9 @@
 """What a replay sends: one write of one record, the newest, always under the same message id."""
 
 import uuid
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from notify.domain import ids, repeats
 from notify.domain import links as linking
