@@ -36,6 +36,18 @@ def secret(name: str, default: str) -> str:
         ) from None
 
 
+def password(name: str) -> str:
+    """As `secret`. Raises ImproperlyConfigured for an empty one too."""
+    if not (found := secret(name, "")):
+        raise ImproperlyConfigured(f"{name} is not set: set it, or {name}_FILE")
+    return found
+
+
+def is_given(name: str) -> bool:
+    """Whether the variable, or NAME_FILE, is set to anything."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
 def texts(name: str, default: str) -> list[str]:
     """A comma-separated list; empty items are dropped."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
