@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 import psycopg
@@ -22,6 +21,7 @@ from devstack.process import Launch
 from devstack.services import Service, _answers, _redis_binary, free_port
 from devstack.stack import Stack
 from tests.certificates import Authority
+from tests.databases import own_database
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -137,27 +137,22 @@ class Guarded:
 @contextmanager
 def _guarded(postgres: str, directory: Path) -> Iterator[Guarded]:
     name = f"t{uuid.uuid4().hex[:10]}"
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-    environ = {
-        **{key: text for key, text in os.environ.items() if key != "REDIS_URL"},
-        "DATABASE_URL": urlunsplit(urlsplit(postgres)._replace(path=f"/{name}")),
-        "NOTIFY_NAMESPACE": name,
-        "NOTIFY_PARTITIONS": "2",
-        "NOTIFY_STALLED_AFTER_MS": "3000",
-        "NOTIFY_RESEND_AFTER_MS": "500",
-        "DJANGO_SETTINGS_MODULE": "notify.settings",
-    }
-    try:
+    with own_database(postgres, name) as url:
+        environ = {
+            **{key: text for key, text in os.environ.items() if key != "REDIS_URL"},
+            "DATABASE_URL": url,
+            "NOTIFY_NAMESPACE": name,
+            "NOTIFY_PARTITIONS": "2",
+            "NOTIFY_STALLED_AFTER_MS": "3000",
+            "NOTIFY_RESEND_AFTER_MS": "500",
+            "DJANGO_SETTINGS_MODULE": "notify.settings",
+        }
         with Stack(directory / "stack", environ=environ, say=lambda line: None) as stack:
             product.configure(stack)
             made = Guarded(stack, directory, name)
             stack.start_services()
             assert stack.env["REDIS_URL"] == made.url()
             yield made
-    finally:
-        with psycopg.connect(postgres, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
