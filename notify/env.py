@@ -17,14 +17,15 @@ def text(name: str, default: str) -> str:
 
 
 def secret(name: str, default: str) -> str:
-    """As `text`; or what the file named by the variable NAME_FILE holds, without its last line end.
+    """As `text`, an empty one being unset; or what the file named by the variable NAME_FILE holds,
+    without its last line end.
 
     Raises ImproperlyConfigured, never with the secret in it, where both are set, or the file cannot
     be read.
     """
     path = os.environ.get(f"{name}_FILE")
     if not path:
-        return text(name, default)
+        return text(name, default) or default
     if os.environ.get(name):
         raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: keep one of them")
     try:
