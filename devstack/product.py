@@ -209,7 +209,9 @@ def start_watch(
     return stack.spawn(name, [PYTHON, "manage.py", "watch"], env=_own(stack, "watch", env, ROOT))
 
 
-def start_flower(stack: Stack, name: str = "flower") -> str:
+def start_flower(
+    stack: Stack, name: str = "flower", *, env: Mapping[str, str] | None = None
+) -> str:
     """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
     port = stack.port(name)
     stack.spawn(
@@ -219,7 +221,7 @@ def start_flower(stack: Stack, name: str = "flower") -> str:
             *("--address=127.0.0.1", f"--port={port}", f"--basic-auth={USER}:{PASSWORD}"),
             "--tasks_columns=name,kwargs,state,received,runtime,worker",
         ],
-        env=_own(stack, "flower", None, ROOT),
+        env=_own(stack, "flower", env, ROOT),
     )
     return f"http://127.0.0.1:{port}"
 
