@@ -20,7 +20,7 @@ ADMIN = "test_admin_"
 def _run(statement: str, *names: str) -> None:
     """Not among the queries that tests count."""
     connection.ensure_connection()
-    connection.connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+    connection.connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
