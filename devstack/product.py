@@ -13,6 +13,8 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from devstack import ROOT
 from devstack.process import Child
 from devstack.services import DevstackError
@@ -26,6 +28,10 @@ APP: Final = "demo"
 USER: Final = "demo"
 PASSWORD: Final = "demo"  # noqa: S105
 HEALTH: Final = ("/healthz/ready", "/healthz/pipeline")
+#: Kinds of process that log in to PostgreSQL, each as a role of its own.
+LOGINS: Final = ("web", "bridge", "worker", "watch")
+#: What only web gets.
+OF_WEB: Final = ("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +48,65 @@ def configure(stack: Stack) -> None:
     Secrets are made once for the stack's directory, so that keys and sessions in a database that
     is kept stay good.
     """
-    defaults = {"NOTIFY_TLS": "0"}
-    for name in ("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"):
-        file = stack.directory / name.lower()
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_urlsafe(48))
-        defaults[name] = file.read_text()
+    defaults = {"NOTIFY_TLS": "0", **{name: _secret(stack, name) for name in OF_WEB}}
     stack.env |= {name: value for name, value in defaults.items() if name not in stack.env}
 
 
+def _secret(stack: Stack, name: str) -> str:
+    """The stack's own, in a file for us alone."""
+    file = stack.directory / name.lower()
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(48))
+    return file.read_text()
+
+
+def login_password(stack: Stack) -> str:
+    """Of the roles that the stack's processes log in to PostgreSQL as; DATABASE_URL is their owner's."""
+    return _secret(stack, "database_password")
+
+
+def grant_logins(stack: Stack) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The words after `manage.py` that make those roles, and what to add to its environment."""
+    variable = "LOGIN_PASSWORD"
+    words = ("database", "roles", "--login", *(f"{each}={variable}" for each in LOGINS))
+    return words, {variable: login_password(stack)}
+
+
+def _own(
+    stack: Stack, process: str, env: Mapping[str, str] | None, code: Path
+) -> Mapping[str, str] | None:
+    """`env` and what the process gets of its own: its role in DATABASE_URL, no secrets of others.
+
+    A URL of another user than the owner stays as it is. So does all of it for a release that knows no
+    roles.
+    """
+    if not (code / "notify" / "database_roles.py").exists():
+        return env
+    own = {} if process == "web" else dict.fromkeys(OF_WEB, "")
+    given = {**stack.env, **(env or {})}
+    owner = conninfo_to_dict(stack.env["DATABASE_URL"]).get("user")
+    if process not in LOGINS:
+        own["DATABASE_URL"] = ""
+    elif conninfo_to_dict(given["DATABASE_URL"]).get("user") == owner:
+        own["DATABASE_URL"] = make_conninfo(
+            given["DATABASE_URL"],
+            user=f"{given.get('NOTIFY_NAMESPACE', 'notify')}_{process}",
+            password=login_password(stack),
+        )
+    return {**(env or {}), **own}
+
+
 def prepare(stack: Stack, known: DemoApp | None = None) -> DemoApp:
-    """Tables, topic, an app and a login: the stack is ready for its processes.
+    """Tables, roles, topic, an app and a login: the stack is ready for its processes.
 
     The app is the `known` one where the database has it. A database from before gets a new topic
     where the broker starts with an empty log; what the old one still held is abandoned. Raises
     DevstackError with the output of a failed command.
     """
     manage(stack, "migrate", "--no-input", "--verbosity=0")
+    words, env = grant_logins(stack)
+    manage(stack, *words, env=env)
     abandon = ["--abandon"] if any(each.empty for each in stack.services.values()) else []
     manage(stack, "topic", "create", "--if-missing", *abandon)
     _login(stack)
@@ -121,7 +168,7 @@ def start_web(
             # docs/limits.md, "Slow senders"
             *("--http", "1", "--no-ws"),
         ],
-        env=env,
+        env=_own(stack, "web", env, code),
         code=code,
     )
     return f"http://127.0.0.1:{port}"
@@ -135,7 +182,9 @@ def start_bridge(
     code: Path = ROOT,
 ) -> Child:
     """Starts one more bridge of the consumer group."""
-    return stack.spawn(name, [PYTHON, "manage.py", "bridge"], env=env, code=code)
+    return stack.spawn(
+        name, [PYTHON, "manage.py", "bridge"], env=_own(stack, "bridge", env, code), code=code
+    )
 
 
 def start_worker(
@@ -148,7 +197,7 @@ def start_worker(
             *(PYTHON, "-m", "celery", "-A", "notify", "worker"),
             *("--concurrency", "1", "--hostname", f"{name}@%h"),
         ],
-        env=env,
+        env=_own(stack, "worker", env, code),
         code=code,
     )
 
@@ -157,10 +206,12 @@ def start_watch(
     stack: Stack, name: str = "watch", *, env: Mapping[str, str] | None = None
 ) -> Child:
     """Starts a watcher; NOTIFY_ADMIN_URL in `env` is what links in its alerts begin with."""
-    return stack.spawn(name, [PYTHON, "manage.py", "watch"], env=env)
+    return stack.spawn(name, [PYTHON, "manage.py", "watch"], env=_own(stack, "watch", env, ROOT))
 
 
-def start_flower(stack: Stack, name: str = "flower") -> str:
+def start_flower(
+    stack: Stack, name: str = "flower", *, env: Mapping[str, str] | None = None
+) -> str:
     """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
     port = stack.port(name)
     stack.spawn(
@@ -170,6 +221,7 @@ def start_flower(stack: Stack, name: str = "flower") -> str:
             *("--address=127.0.0.1", f"--port={port}", f"--basic-auth={USER}:{PASSWORD}"),
             "--tasks_columns=name,kwargs,state,received,runtime,worker",
         ],
+        env=_own(stack, "flower", env, ROOT),
     )
     return f"http://127.0.0.1:{port}"
 

@@ -6,11 +6,13 @@ lane check in the worker's statement makes all of it harmless.
 
 import os
 import socket
+import sys
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from celery import Celery
 from celery.signals import (
+    import_modules,
     setup_logging,
     task_received,
     worker_init,
@@ -23,7 +25,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
 
 from django.conf import settings
 
-from notify import logs, metrics
+from notify import logs, metrics, required_secrets
 from notify.domain.lanes import LANES_MAX, queue_of
 from notify.taken import Taken
 
@@ -106,6 +108,15 @@ app.autodiscover_tasks()
 def _configure_logging(**kwargs: Any) -> None:
     """Celery's own lines go through our log schema."""
     logs.configure("worker")
+
+
+@import_modules.connect
+def _refuse_development(**kwargs: Any) -> None:
+    """Worker and Flower import what they run once they are to start. Celery only logs what a receiver of
+    a signal raises, but for SystemExit."""
+    for process in ("worker", "flower"):
+        if process in sys.argv and (problem := required_secrets.problem(process)):
+            raise SystemExit(problem)
 
 
 @worker_init.connect

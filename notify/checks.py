@@ -9,23 +9,24 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from notify import kafka_client
+from notify import kafka_client, required_secrets
 from notify.domain.lanes import LANES_MAX
 
 
 @register(Tags.security, deploy=True)
 def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Production has secrets of its own."""
+    """Production has secrets of its own. Web refuses to start without them, too."""
     found: list[CheckMessage] = []
-    if settings.SECRET_KEY.startswith("insecure-"):
+    missing = required_secrets.missing("web")
+    if "NOTIFY_SECRET_KEY" in missing:
         found.append(
             Error(
-                "The secret key is the development one.",
+                "The secret key is that of development, or there is none.",
                 hint="Set NOTIFY_SECRET_KEY.",
                 id="notify.E001",
             )
         )
-    if not settings.NOTIFY_KEY_PEPPER:
+    if "NOTIFY_KEY_PEPPER" in missing:
         found.append(
             Error(
                 "App keys are hashed without a pepper.",

@@ -17,14 +17,15 @@ def text(name: str, default: str) -> str:
 
 
 def secret(name: str, default: str) -> str:
-    """As `text`; or what the file named by the variable NAME_FILE holds, without its last line end.
+    """As `text`, an empty one being unset; or what the file named by the variable NAME_FILE holds,
+    without its last line end.
 
     Raises ImproperlyConfigured, never with the secret in it, where both are set, or the file cannot
     be read.
     """
     path = os.environ.get(f"{name}_FILE")
     if not path:
-        return text(name, default)
+        return text(name, default) or default
     if os.environ.get(name):
         raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: keep one of them")
     try:
@@ -34,6 +35,18 @@ def secret(name: str, default: str) -> str:
             f"{name}_FILE={path}: it cannot be read as text ({type(error).__name__}): mount it, or let "
             "this account read it"
         ) from None
+
+
+def password(name: str) -> str:
+    """As `secret`. Raises ImproperlyConfigured for an empty one too."""
+    if not (found := secret(name, "")):
+        raise ImproperlyConfigured(f"{name} is not set: set it, or {name}_FILE")
+    return found
+
+
+def is_given(name: str) -> bool:
+    """Whether the variable, or NAME_FILE, is set to anything."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
 
 
 def texts(name: str, default: str) -> list[str]:

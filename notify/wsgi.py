@@ -2,9 +2,15 @@
 
 import os
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
+
+from notify import required_secrets
+
+if problem := required_secrets.problem("web"):
+    raise ImproperlyConfigured(problem)
 pages = get_wsgi_application()
 
 from notify import logs, postgres  # noqa: E402 - needs the settings

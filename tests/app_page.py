@@ -21,3 +21,9 @@ def form(app: App, **fields: str) -> dict[str, str]:
             filled[f"{name}-{number}-id"] = str(key.pk)
             filled[f"{name}-{number}-app"] = str(app.id)
     return filled | fields
+
+
+def make_key(app: App) -> dict[str, str]:
+    """What the button that makes a key sends, on the page as it is now."""
+    newest = app.keys.order_by("id").last()
+    return {"_make_key": str(newest.pk if newest else 0)}

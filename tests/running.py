@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, LiteralString
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from kafka import KafkaProducer
@@ -21,6 +20,7 @@ from devstack.stack import Stack
 from notify.domain.lanes import partition_of
 from notify.domain.update import Update, encode
 from notify.topic import Topics
+from tests.databases import own_database
 
 PARTITIONS = 4
 
@@ -165,21 +165,18 @@ def running(
     `own` names variables of services that it starts for itself: what the test does to such a service
     (it fills it up, or empties it) reaches no other test.
     """
-    url = os.environ["DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{namespace}"')
-    given = {
-        **{name: value for name, value in os.environ.items() if name not in own},
-        "DATABASE_URL": urlunsplit(urlsplit(url)._replace(path=f"/{namespace}")),
-        "NOTIFY_NAMESPACE": namespace,
-        "NOTIFY_PARTITIONS": str(PARTITIONS),
-        "NOTIFY_RESEND_AFTER_MS": "500",
-        # The oracle names every record.
-        "NOTIFY_REFUSED_RECORDS": "1000000",
-        "DJANGO_SETTINGS_MODULE": "notify.settings",
-        **environ,
-    }
-    try:
+    with own_database(os.environ["DATABASE_URL"], namespace) as url:
+        given = {
+            **{name: value for name, value in os.environ.items() if name not in own},
+            "DATABASE_URL": url,
+            "NOTIFY_NAMESPACE": namespace,
+            "NOTIFY_PARTITIONS": str(PARTITIONS),
+            "NOTIFY_RESEND_AFTER_MS": "500",
+            # The oracle names every record.
+            "NOTIFY_REFUSED_RECORDS": "1000000",
+            "DJANGO_SETTINGS_MODULE": "notify.settings",
+            **environ,
+        }
         with Stack(directory, environ=given, say=lambda line: None) as stack:
             product.configure(stack)
             stack.start_services()
@@ -188,17 +185,15 @@ def running(
                 yield run
             finally:
                 run.close()
-    finally:
-        with psycopg.connect(url, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{namespace}" WITH (FORCE)')
 
 
 def _prepare(stack: Stack, code: Path) -> product.DemoApp:
     """Raises CalledProcessError where it fails; its output is in the test's."""
+    words, env = product.grant_logins(stack)
     done = subprocess.run(
-        [product.PYTHON, ROOT / "tests" / "prepare.py"],
+        [product.PYTHON, ROOT / "tests" / "prepare.py", *words],
         cwd=code,
-        env=stack.env | {"PYTHONPATH": str(code)},
+        env=stack.env | env | {"PYTHONPATH": str(code)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

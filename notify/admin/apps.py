@@ -1,4 +1,5 @@
-"""Apps and their keys. A key's secret is shown once, when it is made.
+"""Apps and their keys. A key's secret is shown once, in the answer to the POST that makes it: what is told
+by a message would stand in a cookie or in the session.
 
 Of the keys that verify tokens only the public half is ever here; it is added by pasting it.
 """
@@ -10,10 +11,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 
 from notify import app_keys, identity_keys
 from notify.admin.listing import ListAdmin, moment
+from notify.admin.pages import shown
 from notify.admin.reasons import ReasonedAdmin, ReasonForm, with_reason
 from notify.admin.unfolded import Checkbox, TabularInline, Textarea
 from notify.app_keys import NewKey
@@ -23,6 +26,9 @@ from notify.public_keys import KeyRefused
 
 _MAKE_KEY: Final = "_make_key"
 _PUBLIC_KEY: Final = "public_key"
+_MADE_MEANWHILE: Final = (
+    "No key was made: one was, after this page was loaded. Look at the keys below first."
+)
 
 
 class PemInput(Textarea):
@@ -243,8 +249,9 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """With the button that makes a key, for who may."""
-        context["make_key"] = _MAKE_KEY if _may_make_keys(request) else None
         app: App | None = context.get("original")
+        if app is not None and _may_make_keys(request):
+            context |= {"make_key": _MAKE_KEY, "newest_key": _newest_key(app)}
         if app is not None and app.is_open:
             context["open_app"] = f"{app_keys.OPEN_APP} {app_keys.CLOSE_APP}"
         return super().render_change_form(request, context, *args, **kwargs)
@@ -256,11 +263,17 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         form: Any,
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        """A new app gets its first key; an app gets another where the button was pressed."""
+        """A new app gets its first key; an app gets another where the button was pressed.
+
+        Pressed once makes one key: the answer to the POST, loaded again, would make a second one and
+        revoke the oldest.
+        """
         super().save_model(request, obj, form, change)
-        if not change or (_MAKE_KEY in request.POST and _may_make_keys(request)):
+        pressed = request.POST.get(_MAKE_KEY) if _may_make_keys(request) else None
+        if not change or pressed == _newest_key(obj):
             obj.new_key = app_keys.rotate(obj)
-            _show(request, obj, obj.new_key)
+        elif pressed is not None:
+            messages.error(request, _MADE_MEANWHILE)
         if pem := form.cleaned_data.get(_PUBLIC_KEY):
             obj.added_key = identity_keys.add(obj, pem, by=request.user.get_username())
             _tell(request, obj.added_key)
@@ -283,11 +296,37 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
             said.append({"added": {"name": "public key", "object": added.key.fingerprint}})
         return with_reason(said, form)
 
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The key of the new app."""
+        return _new_key(request, obj)
+
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
-        """Stay on the page that lists the new key."""
-        if hasattr(obj, "new_key") or hasattr(obj, "added_key"):
+        """The new key, if one was made; else stay on the page that lists a public one."""
+        if hasattr(obj, "new_key"):
+            return _new_key(request, obj)
+        if hasattr(obj, "added_key"):
             return HttpResponseRedirect(request.path)
         return super().response_change(request, obj)
+
+
+def _new_key(request: HttpRequest, app: Any) -> HttpResponse:
+    """The only page with the secret; like every page of the admin it is stored nowhere (no-store)."""
+    return shown(
+        request,
+        "admin/notify/new_key.html",
+        title=f"The new key of {app.name}",
+        crumbs=[("Apps", reverse("admin:notify_app_changelist"))],
+        app=app,
+        key=app.new_key,
+    )
+
+
+def _newest_key(app: App) -> str:
+    """Which key was made last, as the button says it; "0" if there is none."""
+    found = AppKey.objects.filter(app=app).order_by("-id").values_list("id", flat=True).first()
+    return str(found or 0)
 
 
 def _may_make_keys(request: HttpRequest) -> bool:
@@ -304,17 +343,4 @@ def _tell(request: HttpRequest, added: Added) -> None:
         request,
         f"Added the public key {added.key.fingerprint}."
         + (f" Revoked, and every token that it signed: {ended}" if ended else ""),
-    )
-
-
-def _show(request: HttpRequest, app: App, key: NewKey) -> None:
-    revoked = ", ".join(f"{prefix}…" for prefix in key.revoked)
-    messages.warning(
-        request,
-        format_html(
-            "The new key of {}: <code>{}</code> Copy it now, it is not shown again.{}",
-            app.name,
-            key.secret,
-            f" Revoked: {revoked}" if revoked else "",
-        ),
     )

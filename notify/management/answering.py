@@ -15,7 +15,12 @@ from notify.management import exit_codes
 from notify.streams import NotInRange, NoTopic, StreamsRefused
 from notify.topic import KafkaAway, TopicError
 
-_UNDEFINED_TABLE: Final = "42P01"
+#: What to do about an SQLSTATE.
+_HINTS: Final = {
+    "42P01": "Run `manage.py migrate`.",
+    "42501": "The user of DATABASE_URL may not do this. Run the command as the user that `manage.py migrate` "
+    "runs as (docs/security.md, PostgreSQL).",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,6 @@ def _refusal(error: Exception) -> CommandError:
     if isinstance(error, NoTopic | NotInRange):
         return wrong(str(error))
     if isinstance(error, ProgrammingError):
-        state = getattr(error.__cause__, "sqlstate", None)
-        hint = "\nRun `manage.py migrate`." if state == _UNDEFINED_TABLE else ""
-        return wrong(f"PostgreSQL: {error}".strip() + hint)
+        hint = _HINTS.get(getattr(error.__cause__, "sqlstate", None) or "", "")
+        return wrong(f"PostgreSQL: {error}\n{hint}".strip())
     return CommandError(str(error), returncode=exit_codes.ATTENTION)

@@ -104,10 +104,11 @@ def _postgres_no_connections(scene: Scene) -> Seen:
 )
 def _postgres_failover_read_only(scene: Scene) -> Seen:
     seen = Seen(scene)
-    ((role,),) = scene.sql("SELECT quote_ident(current_user)")
+    ((database,),) = scene.sql("SELECT quote_ident(current_database())")
     with psycopg.connect(scene.dsn, autocommit=True) as session:
+        # Of every role's new sessions.
         session.execute(
-            SQL("ALTER ROLE {} SET default_transaction_read_only = off").format(SQL(role))
+            SQL("ALTER DATABASE {} SET default_transaction_read_only = off").format(SQL(database))
         )
         session.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         session.execute("SELECT pg_reload_conf()")

@@ -1,11 +1,15 @@
 """Apps and keys in the admin: a secret is shown once, to who may make keys."""
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.contrib.messages import constants
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from notify import app_keys
@@ -13,7 +17,7 @@ from notify.keys import digest_of
 from notify.models import App, AppKey
 from tests import app_page
 from tests.app_page import APPS as LIST
-from tests.app_page import page
+from tests.app_page import make_key, page
 
 pytestmark = pytest.mark.django_db
 
@@ -41,20 +45,48 @@ def form(app: App, **fields: str) -> dict[str, str]:
 
 
 def shown_secret(text: str) -> str:
-    found = re.search(r"<code>(nk_[^<]+)</code>", text)
+    found = re.search(r'<code class="n-id">(nk_[^<]+)</code>', text)
     assert found is not None
     return found[1]
 
 
+def _as_messages(cookie: str) -> str:
+    """What a cookie of messages says: it is signed, packed and for everybody to read."""
+    storage: Any = CookieStorage(HttpRequest())
+    return "; ".join(str(message) for message in storage._decode(cookie) or ())
+
+
+def assert_shown_once(client: Client, answer: Any, app: App) -> str:
+    """The answer's secret, which is in its body alone: in no cookie, session, page or log entry."""
+    assert answer.status_code == 200
+    secret = shown_secret(answer.text)
+    assert "no-store" in answer["Cache-Control"]
+    cookies = [each.value for jar in (answer.cookies, client.cookies) for each in jar.values()]
+    kept = [*cookies, *(_as_messages(value) for value in cookies)]
+    kept += [str(answer.headers), str(dict(client.session))]
+    kept += [entry.change_message for entry in LogEntry.objects.all()]
+    kept += [client.get(url).text for url in (LIST, page(app), f"{LIST}{app.id}/history/")]
+    assert not any(secret in text for text in kept)
+    return secret
+
+
+def test_a_key_in_a_message_would_be_found(rf: RequestFactory) -> None:
+    """The search itself can fail."""
+    request = rf.get("/")
+    storage = CookieStorage(request)
+    storage.add(constants.WARNING, "The new key: nk_12345678_x")
+    answer = HttpResponse()
+    storage.update(answer)
+    assert "nk_12345678_x" in _as_messages(answer.cookies["messages"].value)
+
+
 def test_a_new_app_shows_its_key_once(admin_client: Client) -> None:
     fields = {"name": "Closely", "enabled": "on", "reason": "a new customer"}
-    answer = admin_client.post(f"{LIST}add/", fields, follow=True)
+    answer = admin_client.post(f"{LIST}add/", fields)
     app = App.objects.get()
-    secret = shown_secret(answer.text)
+    secret = assert_shown_once(admin_client, answer, app)
     assert AppKey.objects.get(app=app).digest == digest_of(secret)
-    for url in (LIST, page(app), f"{LIST}{app.id}/history/"):
-        assert secret not in admin_client.get(url).text
-    assert not any(secret in entry.change_message for entry in LogEntry.objects.all())
+    assert page(app) in answer.text
 
 
 def test_an_open_apps_page_says_so_and_how_to_close_it(admin_client: Client) -> None:
@@ -71,15 +103,31 @@ def test_an_open_apps_page_says_so_and_how_to_close_it(admin_client: Client) -> 
 def test_a_key_more_revokes_the_oldest(admin_client: Client) -> None:
     app, first = app_keys.create_app("Closely", requires_key=False)
     second = app_keys.rotate(app)
-    answer = admin_client.post(page(app), form(app, _make_key="Make a new key"), follow=True)
-    assert answer.redirect_chain == [(page(app), 302)]
-    secret = shown_secret(answer.text)
+    answer = admin_client.post(page(app), form(app, **make_key(app)))
+    secret = assert_shown_once(admin_client, answer, app)
     assert f"Revoked: {first.prefix}…" in answer.text
     live = AppKey.objects.filter(app=app, revoked_at=None).values_list("digest", flat=True)
     assert set(live) == {digest_of(second.secret), digest_of(secret)}
     assert secret[:11] in LogEntry.objects.get().change_message
-    assert secret not in LogEntry.objects.get().change_message
-    assert secret not in admin_client.get(page(app)).text
+
+
+def test_the_button_of_a_page_makes_one_key(admin_client: Client) -> None:
+    """The page that shows a key is the answer to a POST, which a browser sends again to reload it."""
+    app, _ = app_keys.create_app("Closely", requires_key=False)
+    pressed = make_key(app)
+    assert f'name="_make_key" value="{pressed["_make_key"]}"' in admin_client.get(page(app)).text
+    admin_client.post(page(app), form(app, **pressed))
+    again = admin_client.post(page(app), form(app, **pressed), follow=True)
+    assert "No key was made: one was, after this page was loaded." in again.text
+    assert "nk_" not in re.findall(r"<code[^>]*>([^<]*)", again.text)
+    assert AppKey.objects.filter(revoked_at=None).count() == 2
+    assert AppKey.objects.count() == 2
+
+
+def test_an_app_without_keys_gets_one(admin_client: Client) -> None:
+    app = App.objects.create(name="Closely")
+    admin_client.post(page(app), form(app, **make_key(app)))
+    assert AppKey.objects.get().app == app
 
 
 def test_a_key_is_revoked_by_its_box(admin_client: Client) -> None:
@@ -112,7 +160,7 @@ def test_who_may_only_view_cannot_edit() -> None:
     assert 'name="_save"' not in text
     assert "_make_key" not in text
     assert "revoke" not in re.findall(r'name="([^"]+)"', text)
-    assert client.post(page(app), form(app, _make_key="1")).status_code == 403
+    assert client.post(page(app), form(app, **make_key(app))).status_code == 403
     assert client.get(f"{LIST}add/").status_code == 403
     assert AppKey.objects.count() == 1
 
@@ -121,7 +169,8 @@ def test_who_may_change_apps_makes_no_keys() -> None:
     app, _ = app_keys.create_app("Closely", requires_key=False)
     client = staff("view_app", "change_app", "view_appkey")
     assert "_make_key" not in client.get(page(app)).text
-    client.post(page(app), form(app, _make_key="1", name="Closer", **{"keys-0-revoke": "on"}))
+    fields = {"name": "Closer", "keys-0-revoke": "on", **make_key(app)}
+    client.post(page(app), form(app, **fields))
     assert App.objects.get().name == "Closer"
     assert AppKey.objects.get().revoked_at is None
 
@@ -135,7 +184,7 @@ def test_nothing_changes_without_a_reason(admin_client: Client) -> None:
     app, _ = app_keys.create_app("Closely", requires_key=False)
     for reason in ("", "  "):
         answer = admin_client.post(
-            page(app), form(app, name="Closer", reason=reason, _make_key="1")
+            page(app), form(app, name="Closer", reason=reason, **make_key(app))
         )
         assert "This field is required" in answer.text
         answer = admin_client.post(f"{LIST}add/", {"name": "New", "reason": reason})

@@ -36,6 +36,12 @@ pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _pepper(settings: Settings) -> None:
+    """Keys of apps are made."""
+    settings.NOTIFY_KEY_PEPPER = "a pepper"
+
+
 @pytest.fixture
 def topic(kafka: list[str], namespace: str, settings: Settings) -> str:
     """A name that no topic has yet, in the settings."""

@@ -26,6 +26,12 @@ from tests.identity_tokens import pair, private_pem, public_pem
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def _pepper(settings: Settings) -> None:
+    """Keys of apps are made."""
+    settings.NOTIFY_KEY_PEPPER = "a pepper"
+
+
 def pem(name: str) -> str:
     return public_pem(pair(name))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 import psycopg
@@ -23,6 +22,7 @@ from devstack.stack import Stack
 from notify.kafka_security import Security, arguments
 from notify.topic import KafkaAway, Topics
 from tests.certificates import Authority
+from tests.databases import own_database
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -124,28 +124,23 @@ def secured(
             raise
         pytest.skip(str(error))
     name = f"t{uuid.uuid4().hex[:10]}"
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-    environ = {
-        **{key: text for key, text in os.environ.items() if key != "KAFKA_BOOTSTRAP_SERVERS"},
-        "DATABASE_URL": urlunsplit(urlsplit(postgres)._replace(path=f"/{name}")),
-        "NOTIFY_NAMESPACE": name,
-        "NOTIFY_PARTITIONS": "2",
-        "NOTIFY_STALLED_AFTER_MS": "5000",
-        "NOTIFY_LOG_LEVEL": "DEBUG",
-        "DJANGO_SETTINGS_MODULE": "notify.settings",
-    }
-    directory = tmp_path_factory.mktemp("secured")
-    try:
+    with own_database(postgres, name) as url:
+        environ = {
+            **{key: text for key, text in os.environ.items() if key != "KAFKA_BOOTSTRAP_SERVERS"},
+            "DATABASE_URL": url,
+            "NOTIFY_NAMESPACE": name,
+            "NOTIFY_PARTITIONS": "2",
+            "NOTIFY_STALLED_AFTER_MS": "5000",
+            "NOTIFY_LOG_LEVEL": "DEBUG",
+            "DJANGO_SETTINGS_MODULE": "notify.settings",
+        }
+        directory = tmp_path_factory.mktemp("secured")
         with Stack(directory / "stack", environ=environ, say=lambda line: None) as stack:
             product.configure(stack)
             made = Secured(stack, directory)
             stack.start_services()
             stack.env |= made.env()
             yield made
-    finally:
-        with psycopg.connect(postgres, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _get(url: str) -> tuple[int, str]:

@@ -68,7 +68,8 @@ def _call(url: str, body: bytes, headers: Mapping[str, str], *, method: str = "P
 def _silent(run: Running, *, keys: tuple[str, ...] = ()) -> None:
     for log in run.logs():
         text = log.read_text(errors="replace")
-        for secret in (MARK, run.app.key, *_password(run.stack.env["DATABASE_URL"]), *keys):
+        passwords = (*_password(run.stack.env["DATABASE_URL"]), product.login_password(run.stack))
+        for secret in (MARK, run.app.key, *passwords, *keys):
             found = [line[:600] for line in text.splitlines() if secret in line]
             assert not found, f"{log.stem}: {found[:2]}"
 

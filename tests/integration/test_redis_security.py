@@ -1,4 +1,4 @@
-"""Redis behind a password, an ACL user of least privilege, and TLS: the whole way, and refusals."""
+"""Redis behind passwords, a user of least privilege for each process, and TLS: the whole way, refusals."""
 
 import json
 import os
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 import psycopg
@@ -22,6 +21,7 @@ from devstack.process import Launch
 from devstack.services import Service, _answers, _redis_binary, free_port
 from devstack.stack import Stack
 from tests.certificates import Authority
+from tests.databases import own_database
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -66,7 +66,7 @@ class Guarded:
         certificate, key = self.authority.sign("redis", hosts=["127.0.0.1"])
         users = directory / "users.acl"
         binary, source = _redis_binary(stack.env)
-        filled = ACL.replace("PASSWORD", PASSWORD).replace("NAMESPACE", namespace)
+        filled = re.sub(r"PASSWORD_OF_\w+", PASSWORD, ACL).replace("NAMESPACE", namespace)
         if _version(binary) < SETINFO_SINCE:
             filled = filled.replace(" +client|setinfo", "")
         lines = [line for line in filled.splitlines() if not line.startswith("#")]
@@ -89,22 +89,28 @@ class Guarded:
             }
         argv = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
         launch = Launch(argv, stack.env, directory / "redis.log")
-        url = self.url()
+        url = self.url("root", password="root")
         stack.add(
             Service("redis", "Redis", "REDIS_URL", url, source, lambda: _answers(url), launch)
         )
 
-    def url(self, *, user: str = "notify", password: str = PASSWORD) -> str:
+    def url(self, user: str, *, password: str = PASSWORD) -> str:
         """Without TLS."""
         return f"redis://{user}:{password}@127.0.0.1:{self.port}/0"
 
-    def tls_url(self, ca: Path, *, more: str = "") -> str:
-        """With TLS."""
-        return f"rediss://notify:{PASSWORD}@127.0.0.1:{self.tls_port}/0?ssl_ca_certs={ca}{more}"
+    def env(
+        self, process: str, *, password: str = PASSWORD, ca: Path | None = None
+    ) -> dict[str, str]:
+        """The process's own user, with TLS if a CA is given."""
+        user = f"{self.namespace}_{process}"
+        url = self.url(user, password=password)
+        if ca is not None:
+            url = f"rediss://{user}:{password}@127.0.0.1:{self.tls_port}/0?ssl_ca_certs={ca}"
+        return {"REDIS_URL": url}
 
     def root(self) -> "redis.Redis":
         """A client that may do all."""
-        return redis.Redis.from_url(self.url(user="root", password="root"), decode_responses=True)
+        return redis.Redis.from_url(self.url("root", password="root"), decode_responses=True)
 
     def commands(self) -> set[str]:
         """All that Redis was asked for, within scripts too."""
@@ -137,27 +143,22 @@ class Guarded:
 @contextmanager
 def _guarded(postgres: str, directory: Path) -> Iterator[Guarded]:
     name = f"t{uuid.uuid4().hex[:10]}"
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}"')
-    environ = {
-        **{key: text for key, text in os.environ.items() if key != "REDIS_URL"},
-        "DATABASE_URL": urlunsplit(urlsplit(postgres)._replace(path=f"/{name}")),
-        "NOTIFY_NAMESPACE": name,
-        "NOTIFY_PARTITIONS": "2",
-        "NOTIFY_STALLED_AFTER_MS": "3000",
-        "NOTIFY_RESEND_AFTER_MS": "500",
-        "DJANGO_SETTINGS_MODULE": "notify.settings",
-    }
-    try:
+    with own_database(postgres, name) as url:
+        environ = {
+            **{key: text for key, text in os.environ.items() if key != "REDIS_URL"},
+            "DATABASE_URL": url,
+            "NOTIFY_NAMESPACE": name,
+            "NOTIFY_PARTITIONS": "2",
+            "NOTIFY_STALLED_AFTER_MS": "3000",
+            "NOTIFY_RESEND_AFTER_MS": "500",
+            "DJANGO_SETTINGS_MODULE": "notify.settings",
+        }
         with Stack(directory / "stack", environ=environ, say=lambda line: None) as stack:
             product.configure(stack)
             made = Guarded(stack, directory, name)
             stack.start_services()
-            assert stack.env["REDIS_URL"] == made.url()
+            del stack.env["REDIS_URL"]  # each process is given its own
             yield made
-    finally:
-        with psycopg.connect(postgres, autocommit=True) as admin:
-            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
@@ -184,21 +185,22 @@ def _version(binary: str) -> tuple[int, int]:
 
 
 def _allowed() -> set[str]:
-    (line,) = re.findall(r"^user notify (.*)$", ACL, re.MULTILINE)
-    return {word[1:] for word in line.split() if word.startswith("+")}
+    """What the users may do, taken together."""
+    lines = re.findall(r"^user NAMESPACE_\w+ (.*)$", ACL, re.MULTILINE)
+    return {word[1:] for line in lines for word in line.split() if word.startswith("+")}
 
 
-def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> None:
+def test_the_users_of_least_privilege_are_enough_and_no_more(guarded: Guarded) -> None:
     stack = guarded.stack
     app = product.prepare(stack)
     guarded.root().config_resetstat()
-    web = product.start_web(stack, env=COUNTED)
-    product.start_bridge(stack)
-    product.start_worker(stack, "worker")
-    flower = product.start_flower(stack)
+    web = product.start_web(stack, env=COUNTED | guarded.env("web"))
+    product.start_bridge(stack, env=guarded.env("bridge"))
+    product.start_worker(stack, "worker", env=guarded.env("worker"))
+    flower = product.start_flower(stack, env=guarded.env("flower"))
     product.wait_ready(stack, web, flower_url=flower)
     guarded.apply_one(web, app)
-    product.start_watch(stack)
+    product.start_watch(stack, env=guarded.env("watch"))
     guarded.wait_watched()
     # A worker that is killed and one that ends in order; the next goes on.
     stack.kill("worker")
@@ -219,31 +221,62 @@ def test_the_user_of_least_privilege_is_enough_and_no_more(guarded: Guarded) -> 
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("get", "another.key"),
-        ("set", "notify", "1"),
-        ("keys", "*"),
-        ("flushall",),
-        ("config", "get", "*"),
-        ("acl", "list"),
-        ("publish", "another./0.celery.pidbox", "x"),
-        ("script", "flush"),
-    ],
+#: Of every user; NAMESPACE is the stack's.
+NOBODY_MAY: Final = (
+    ("get", "another.key"),
+    ("keys", "*"),
+    ("flushall",),
+    ("config", "get", "*"),
+    ("acl", "list"),
+    ("publish", "another./0.celery.pidbox", "x"),
+    ("script", "flush"),
 )
-def test_what_the_user_may_not(guarded: Guarded, command: tuple[str, ...]) -> None:
-    with redis.Redis.from_url(guarded.url()) as client, pytest.raises(NoPermissionError):
-        client.execute_command(*command)
+#: Who may put tasks into queues, take them out, stop workers, or use up an app's limit.
+MAY_NOT: Final = {
+    "web": (
+        ("lpush", "NAMESPACE.lane.00", "x"),
+        ("brpop", "NAMESPACE.lane.00", "1"),
+        ("publish", "NAMESPACE./0.celery.pidbox", "x"),
+        ("psubscribe", "NAMESPACE./0.celeryev/*"),
+    ),
+    "bridge": (
+        ("brpop", "NAMESPACE.lane.00", "1"),
+        ("publish", "NAMESPACE./0.celery.pidbox", "x"),
+        ("incrby", "NAMESPACE.limits/x", "1"),
+    ),
+    "worker": (("get", "NAMESPACE.limits/x"), ("del", "NAMESPACE.limits/x")),
+    "watch": (
+        ("lpush", "NAMESPACE.lane.00", "x"),
+        ("brpop", "NAMESPACE.lane.00", "1"),
+        ("del", "NAMESPACE.lane.00"),
+        ("del", "NAMESPACE.limits/x"),
+    ),
+    "flower": (
+        ("lpush", "NAMESPACE.lane.00", "x"),
+        ("brpop", "NAMESPACE.lane.00", "1"),
+        ("del", "NAMESPACE.lane.00"),
+        ("del", "NAMESPACE.limits/x"),
+    ),
+}
+
+
+def test_what_users_may_not(guarded: Guarded) -> None:
+    for process, commands in MAY_NOT.items():
+        (url,) = guarded.env(process).values()
+        with redis.Redis.from_url(url) as client:
+            assert client.ping()
+            for command in (*NOBODY_MAY, *commands):
+                words = [word.replace("NAMESPACE", guarded.namespace) for word in command]
+                with pytest.raises(NoPermissionError):
+                    client.execute_command(*words)
 
 
 def test_a_refused_password_is_said_and_right_later_needs_no_restart(guarded: Guarded) -> None:
     stack, wrong = guarded.stack, "not-yet-the-password"
     app = product.prepare(stack)
-    env = {"REDIS_URL": guarded.url(password=wrong)}
-    web = product.start_web(stack, env=env)
-    product.start_bridge(stack, env=env)
-    product.start_worker(stack, "worker", env=env)
+    web = product.start_web(stack, env=guarded.env("web", password=wrong))
+    product.start_bridge(stack, env=guarded.env("bridge", password=wrong))
+    product.start_worker(stack, "worker", env=guarded.env("worker", password=wrong))
     wait_for(lambda: product.answers(f"{web}/healthz/ready"))
     record = str(uuid.uuid4())
     _update(web, app, record)
@@ -252,7 +285,8 @@ def test_a_refused_password_is_said_and_right_later_needs_no_restart(guarded: Gu
         wait_for(lambda name=name: bool(said.search(guarded.log(name))))  # type: ignore[misc]
     wait_for(lambda: product.answers(f"{web}/healthz/pipeline", status=503))
     root: Any = guarded.root()
-    root.execute_command("ACL", "SETUSER", "notify", f">{wrong}")
+    for process in ("web", "bridge", "worker"):
+        root.execute_command("ACL", "SETUSER", f"{guarded.namespace}_{process}", f">{wrong}")
     wait_for(lambda: product.answers(f"{web}/healthz/pipeline"))
     guarded.apply_one(web, app)
     assert wrong not in "".join(guarded.log(name) for name in ("web", "bridge", "worker"))
@@ -263,14 +297,13 @@ def test_tls_is_spoken_and_the_certificate_is_checked(guarded: Guarded) -> None:
         pytest.skip("the wheel's Valkey has no TLS: unset NOTIFY_EMBEDDED")
     stack = guarded.stack
     app = product.prepare(stack)
-    wrong = {"REDIS_URL": guarded.tls_url(guarded.other.file)}
-    right: dict[str, Any] = {"REDIS_URL": guarded.tls_url(guarded.authority.file)}
-    web = product.start_web(stack, env=right | COUNTED)
-    product.start_bridge(stack, env=right)
-    product.start_worker(stack, "worker-wrong", env=wrong)
+    right = guarded.authority.file
+    web = product.start_web(stack, env=COUNTED | guarded.env("web", ca=right))
+    product.start_bridge(stack, env=guarded.env("bridge", ca=right))
+    product.start_worker(stack, "worker-wrong", env=guarded.env("worker", ca=guarded.other.file))
     wait_for(lambda: "CERTIFICATE_VERIFY_FAILED" in guarded.log("worker-wrong"))
     stack.child("worker-wrong").stop()
-    product.start_worker(stack, "worker", env=right)
+    product.start_worker(stack, "worker", env=guarded.env("worker", ca=right))
     wait_for(lambda: product.answers(f"{web}/healthz/pipeline"))
     guarded.apply_one(web, app)
     assert "incrby" in guarded.commands()  # web counted requests

@@ -118,6 +118,8 @@ def test_the_release_before_runs_beside_this_one_both_ways(
         fleet.send()
         run.wait_drained()
         product.manage(run.stack, "migrate", "--no-input")
+        words, env = product.grant_logins(run.stack)
+        product.manage(run.stack, *words, env=env)
         for kind, release in (
             (WEB, THIS),  # beside a bridge and a worker of the release before
             (WEB, BEFORE),

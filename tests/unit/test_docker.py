@@ -4,13 +4,17 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import yaml
 from django.conf import settings
 
 from devstack import ROOT, apache_kafka
+from notify.database_roles import PROCESSES
 from notify.producer import CONNECT_TIMEOUT_MS
+from notify.required_secrets import USED
 
 DOCKER: Final = ROOT / "docker"
 COMPOSE: Final = (DOCKER / "compose.yaml").read_text()
@@ -23,10 +27,27 @@ SECRETS: Final = (
     "NOTIFY_SECRET_KEY",
     "NOTIFY_KEY_PEPPER",
     "POSTGRES_PASSWORD",
-    "REDIS_PASSWORD",
+    *(f"{process}_POSTGRES_PASSWORD" for process in ("WEB", "BRIDGE", "WORKER", "WATCH")),
+    *(f"{process}_REDIS_PASSWORD" for process in ("WEB", "BRIDGE", "WORKER", "WATCH", "FLOWER")),
     "FLOWER_BASIC_AUTH",
     "GRAFANA_PASSWORD",
 )
+_ALERTS: Final = {"NOTIFY_ALERT_WEBHOOK_URL", "NOTIFY_ALERT_WEBHOOK_SECRET", "NOTIFY_EMAIL_URL"}
+#: The secrets of each service, and no others.
+SECRETS_OF: Final = {
+    "postgres": {"POSTGRES_PASSWORD"},
+    "redis": {name for name in SECRETS if name.endswith("_REDIS_PASSWORD")},
+    "setup": {name for name in SECRETS if name.endswith("POSTGRES_PASSWORD")},
+    "web": {
+        *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"),
+        *("WEB_POSTGRES_PASSWORD", "WEB_REDIS_PASSWORD"),
+    },
+    "bridge": {"BRIDGE_POSTGRES_PASSWORD", "BRIDGE_REDIS_PASSWORD"},
+    "worker": {"WORKER_POSTGRES_PASSWORD", "WORKER_REDIS_PASSWORD"},
+    "watch": {"WATCH_POSTGRES_PASSWORD", "WATCH_REDIS_PASSWORD", *_ALERTS},
+    "flower": {"FLOWER_REDIS_PASSWORD", "FLOWER_BASIC_AUTH"},
+    "grafana": {"GRAFANA_PASSWORD"},
+}
 #: What may stay empty: nobody is told of alerts then.
 OPTIONAL: Final = (
     "NOTIFY_ALERT_WEBHOOK_URL",
@@ -117,6 +138,65 @@ def test_no_secret_has_a_default() -> None:
             ":-",
             ":?set it in docker/.env",
         }
+
+
+def _services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+    return found
+
+
+def test_each_service_gets_the_secrets_that_it_uses_and_no_others() -> None:
+    for name, service in _services().items():
+        used = set(re.findall(r"(?<!\$)\$\{(\w+)", yaml.safe_dump(service, width=10_000)))
+        assert used & {*SECRETS, *_ALERTS} == SECRETS_OF.get(name, set()), name
+
+
+def test_each_process_is_a_user_of_its_own() -> None:
+    for process in ("web", "bridge", "worker", "watch", "flower"):
+        environment = _services()[process]["environment"]
+        for variable, scheme in (("DATABASE_URL", "postgresql"), ("REDIS_URL", "redis")):
+            if variable in USED[process]:
+                assert environment[variable].startswith(f"{scheme}://notify_{process}:"), process
+            else:
+                assert variable not in environment
+        # What the process needs to start is there.
+        assert set(USED[process]) <= environment.keys()
+
+
+def test_setup_makes_a_login_for_each_role() -> None:
+    setup = _services()["setup"]
+    words = re.findall(r"(\w+)=(\w+_POSTGRES_PASSWORD)", setup["command"][-1])
+    assert dict(words) == {each: f"{each.upper()}_POSTGRES_PASSWORD" for each in PROCESSES}
+    assert set(dict(words).values()) <= setup["environment"].keys()
+    assert "check --deploy" in _services()["web"]["entrypoint"][-2]
+
+
+@pytest.mark.parametrize("missing", ["", "WATCH_REDIS_PASSWORD"])
+def test_redis_starts_with_a_password_for_each_user(tmp_path: Path, missing: str) -> None:
+    redis = _services()["redis"]
+    script = redis["command"][-1].replace("$$", "$").replace("/tmp/", f"{tmp_path}/")
+    script = script.replace("/etc/redis.acl", str(DOCKER / "redis.acl"))
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    passwords = {name: f"word-of-{name}" for name in redis["environment"] if name != missing}
+    done = subprocess.run(
+        ["sh", "-ec", script],
+        env=passwords | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if missing:
+        assert done.returncode
+        assert f"set {missing} in docker/.env" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    users = (tmp_path / "users.acl").read_text()
+    assert not re.search("PASSWORD_OF|NAMESPACE|^#", users, re.MULTILINE)
+    assert dict(re.findall(r"^user notify_(\w+) on >(\S+) ", users, re.MULTILINE)) == {
+        name.partition("_")[0].lower(): word for name, word in passwords.items()
+    }
 
 
 def test_every_service_has_a_health_check_but_the_one_that_ends() -> None:

@@ -22,7 +22,7 @@ from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LedgerAway, LogAway
 from ingest.tracing import Ticks
-from notify import logs, metrics, postgres
+from notify import logs, metrics, postgres, required_secrets
 from notify.celery import app as celery_app
 from notify.models import Topic
 from notify.probes import Progress
@@ -55,8 +55,8 @@ class SystemClock:
 class Command(BaseCommand):
     """Read the topic's partitions, decide, and keep the workers busy. Any number may run.
 
-    PostgreSQL or Kafka being away is waited for. Exit codes: 0 told to stop, 1 a system check fails,
-    2 the topic is missing: the message says what to do.
+    PostgreSQL or Kafka being away is waited for. Exit codes: 0 told to stop, 1 a system check fails
+    or a secret is missing, 2 the topic is missing: the message says what to do.
     """
 
     help = "Run one bridge. SIGTERM stops it: what is in flight may land, then it leaves the group."
@@ -72,6 +72,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
+        if problem := required_secrets.problem("bridge"):
+            raise CommandError(problem)
         logs.configure("bridge")
         postgres.limit_django()
         stopped = _on_signals()

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count, Q
 
-from notify import app_keys
+from notify import app_keys, required_secrets
 from notify.app_keys import NewKey
 from notify.management import identity
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
@@ -40,6 +40,9 @@ class Command(AnsweringCommand):
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
         """One of the actions."""
+        makes_key = options["action"] in ("create", "rotate-key")
+        if makes_key and (problem := required_secrets.problem("an app key")):
+            raise wrong(problem)
         if options["action"] == "create":
             return _create(options["name"], requires_key=options["requires_key"])
         if options["action"] == "list":

@@ -8,9 +8,9 @@ from types import FrameType
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from notify import logs, metrics, postgres, replays
+from notify import logs, metrics, postgres, replays, required_secrets
 from notify.celery import app as celery_app
 from notify.probes import Progress
 from notify.watch import ways
@@ -28,7 +28,8 @@ END_S: Final = 1.0
 class Command(BaseCommand):
     """Look every second and tell what is wrong. Any number may run; one acts, the others stand by.
 
-    PostgreSQL, Redis and receivers being away is waited for. SIGTERM and SIGINT end it, exit code 0.
+    PostgreSQL, Redis and receivers being away is waited for. SIGTERM and SIGINT end it, exit code 0;
+    without a secret that it uses it does not start, exit code 1.
     """
 
     help = (
@@ -47,6 +48,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
+        if problem := required_secrets.problem("watch"):
+            raise CommandError(problem)
         logs.configure("watch")
         postgres.limit_django()
         stopped = _on_signals()
