@@ -31,6 +31,7 @@ _players: Final[Patterns] = [
 ]
 _apps: Final[Patterns] = [
     path("apps/<app_id>/android_params.js", endpoint("android_params", GET=params.show)),
+    path("apps/<app_id>/ios_params.js", endpoint("ios_params", GET=params.show)),
     path("apps/<app_id>/users", endpoint("users", POST=users.create)),
     # A name may hold slashes: the longest ends are tried first.
     path(

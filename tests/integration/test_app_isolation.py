@@ -87,7 +87,7 @@ BARE: Final = {
 #: Answers in which nothing is of any app; they are the same whoever asks.
 PUBLIC: Final = {
     *(("live", "GET"), ("ready", "GET"), ("pipeline", "GET"), ("metrics", "GET")),
-    *(("openapi", "GET"), ("android_params", "GET")),
+    *(("openapi", "GET"), ("android_params", "GET"), ("ios_params", "GET")),
 }
 #: Who asks by a name instead of an id. Each fills the paths of all routes.
 BY_ID: Final = {"label": "onesignal_id", "name": USER_ID, "player": PUSH_ID}

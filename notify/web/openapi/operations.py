@@ -177,6 +177,19 @@ def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
     )
 
 
+def _params(platform: str) -> Mapping[str, Operation]:
+    return {
+        "GET": Operation(
+            f"What an SDK on {platform} asks for before anything else.",
+            {200: _PARAMS, 304: None},
+            key=KeyNeeded.NEVER,
+            errors=ERRORS,
+            parameters=("if_none_match",),
+            tag="players",
+        )
+    }
+
+
 def _change(
     summary: str,
     body: str | None,
@@ -218,16 +231,8 @@ _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "on_focus": {"POST": _players("Seconds in the foreground.", "Focus")},
     "on_purchase": {"POST": _players("Purchases and money.", "Purchases")},
     "email_logout": {"POST": _players("Unlink the device's email player.", "EmailLogout")},
-    "android_params": {
-        "GET": Operation(
-            "What an Android SDK asks for before anything else.",
-            {200: _PARAMS, 304: None},
-            key=KeyNeeded.NEVER,
-            errors=ERRORS,
-            parameters=("if_none_match",),
-            tag="players",
-        )
-    },
+    "android_params": _params("Android"),
+    "ios_params": _params("iOS"),
 }
 _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
