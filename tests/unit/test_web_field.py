@@ -3,7 +3,6 @@
 The rules are in docs/sdks.md, "What we do with what apps really send".
 """
 
-
 import pytest
 
 from tests.fake_web import APP, STRICT_APP, Web
