@@ -11,7 +11,7 @@ from typing import Final
 from django.http import HttpResponse
 
 from notify import metrics
-from notify.web import sdks
+from notify.web import bodies, sdks
 from notify.web.answers import Refused, ok
 from notify.web.auth import KeyNeeded
 from notify.web.endpoint import Call, View, endpoint
@@ -27,9 +27,10 @@ _ONLY_SDKS: Final = (
 
 
 def of_app(route: str, *methods: str) -> View:
-    """The view of a path that names the app. The body is not read, so no body is refused."""
+    """The view of a path that names the app. The body is not looked at, so no body is refused."""
 
     def accept(call: Call, app_id: str, **path: str) -> HttpResponse:
+        bodies.discard(call.request)
         return _answered(call, app_id, route, _ACCEPTED)
 
     return endpoint(route, **dict.fromkeys(methods, accept))

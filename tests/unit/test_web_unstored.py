@@ -1,11 +1,15 @@
 """What SDKs send and nobody stores: success to SDKs, 404 to everybody else, and a count by route."""
 
+import io
 import json
+from typing import Any
 
 import pytest
+from django.http import HttpRequest
 
 from notify import metrics
-from notify.web import wiring
+from notify.web import bodies, wiring
+from notify.web.bodies import DISCARDED_BYTES_MAX
 from notify.web.limits import Bounds, RateLimits
 from notify.web.wiring import Services
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Web
@@ -78,6 +82,47 @@ def test_no_body_of_a_path_that_names_the_app_is_refused(web: Web) -> None:
     for raw in (large, b"{", b"", b"[]"):
         answer = web.call("POST", f"/apps/{APP}/custom_events", raw=raw, headers=SDK)
         assert answer.status == 200
+
+
+class Endless(io.RawIOBase):
+    """A body that does not end."""
+
+    taken = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read."""
+        assert size > 0
+        self.taken += size
+        return b"x" * size
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ({"CONTENT_LENGTH": "5"}, 5),
+        ({"CONTENT_LENGTH": "99999999999"}, DISCARDED_BYTES_MAX),
+        ({"CONTENT_LENGTH": "x", "wsgi.input_terminated": True}, DISCARDED_BYTES_MAX),
+        ({"wsgi.input_terminated": True}, DISCARDED_BYTES_MAX),
+        ({"CONTENT_LENGTH": ""}, 0),
+        ({"CONTENT_LENGTH": "-5"}, 0),
+    ],
+)
+def test_a_body_is_read_up_to_a_bound(said: dict[str, Any], read: int) -> None:
+    body = Endless()
+    request = HttpRequest()
+    request.META = {"wsgi.input": body, **said}
+    bodies.discard(request)
+    assert body.taken == read
+
+
+def test_a_client_that_goes_away_is_no_error() -> None:
+    class Gone:
+        def read(self, size: int) -> bytes:
+            raise OSError("gone")
+
+    request = HttpRequest()
+    request.META = {"wsgi.input": Gone(), "CONTENT_LENGTH": "5"}
+    bodies.discard(request)
 
 
 def test_it_counts_against_the_limit_of_the_app(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,10 +301,10 @@ def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) 
 
 _LIST: Final[Schema] = {"type": "array", "maxItems": 0}
 _NO_MESSAGES: Final = opened({"in_app_messages": _LIST}, required=["in_app_messages"])
-_START: Final = "The token that starts an activity of this type. The body is not read."
-_UPDATE: Final = "The token of one activity. The body is not read."
+_START: Final = "The token that starts an activity of this type. The body is not looked at."
+_UPDATE: Final = "The token of one activity. The body is not looked at."
 _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
-    "custom_events": {"POST": _unstored("Events of the app's own. The body is not read.")},
+    "custom_events": {"POST": _unstored("Events of the app's own. The body is not looked at.")},
     "sdk_custom_events": {"POST": _unstored("The same, from earlier iOS SDKs.")},
     "outcome": {"POST": _unstored("What a notification led to.", "Report")},
     "outcome_sources": {"POST": _unstored("The same, from SDKs of version 4.x.", "Report")},
@@ -320,7 +320,7 @@ _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
         "GET": _unstored("The same, where identities are verified.", answer=_NO_MESSAGES)
     },
     "live_activity_token": {
-        "POST": _unstored("The token of a live activity. The body is not read.")
+        "POST": _unstored("The token of a live activity. The body is not looked at.")
     },
     "live_activity_token_of": {"DELETE": _unstored("The live activity ended.")},
     "activity_start_token": {
