@@ -10,6 +10,7 @@ from notify.web import wiring
 from notify.web.limits import Bounds, RateLimits
 from notify.web.page_config import CALLBACK_CHARS_MAX
 from notify.web.wiring import Services
+from tests.acceptance.devices import Fixtures, filled
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP, Web
 
 HEADERS = {"SDK-Version": "onesignal/web/160608", "Origin": "https://shop.example"}
@@ -65,6 +66,17 @@ READ_BLINDLY = (
     "config.outcomes.indirect.notification_attribution.limit",
     "config.outcomes.unattributed.enabled",
 )
+
+
+def test_both_requests_of_the_sdk_are_answered(web: Web) -> None:
+    """As its fixture has them."""
+    page, worker = Fixtures("web_16").part("config")["steps"]
+    path, _, query = filled(page["path"], {"APP_ID": APP}).partition("?")
+    response = web.client.generic("GET", path, secure=True, QUERY_STRING=query)
+    assert response.status_code in page["answer_must"]["status"]
+    called_with(response, query.removeprefix("callback="))
+    answer = web.call("GET", filled(worker["path"], {"APP_ID": APP}), headers=worker["headers"])
+    assert answer.status in worker["answer_must"]["status"]
 
 
 def test_a_worker_gets_json_that_it_may_read(web: Web) -> None:
