@@ -15,6 +15,10 @@ _UNAUTHORISED: Final = (401, 403)
 _USER_MODEL: Final = ("users", "user", "user_", "subscription")
 
 
+class NothingApplied(Refused):
+    """Nothing has been applied of the user that is read. It may come, or not exist."""
+
+
 def suited(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -> Refused:
     """The refusal for this caller.
 
@@ -25,9 +29,13 @@ def suited(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -
     * An iOS SDK repeats a 503 and nothing else: after a 429 it holds back the user until the next
       start (5.x), or drops the change (3.x). And after a 401 or 403 to a login the device never gets a
       user again.
+    * An iOS SDK reads its user 3 s after it made it, and a 404 logs the person out of the app. It also
+      sends a session for the user at each start, which makes the user. So it is told to ask again.
     """
     if is_ios(meta) and refused.status == 429:
         return _with_status(refused, 503, refused.headers)
+    if is_ios(meta) and isinstance(refused, NothingApplied):
+        return _with_status(refused, 503, {"Retry-After": str(settings.NOTIFY_RETRY_AFTER_S)})
     if not is_sdk(meta) or not route.startswith(_USER_MODEL):
         return refused
     if refused.status == 413:
@@ -55,17 +63,6 @@ def is_android(meta: Mapping[str, Any]) -> bool:
 def is_ios(meta: Mapping[str, Any]) -> bool:
     """Whether an iOS SDK sends the request."""
     return _version(meta).startswith("onesignal/ios/")
-
-
-def no_such_user(meta: Mapping[str, Any], reason: str) -> Refused:
-    """The refusal of a read of a user of which nothing has been applied.
-
-    An iOS SDK reads its user 3 s after it made it, and a 404 logs the person out of the app. It also
-    sends a session for the user at each start, which makes the user. So it is told to ask again.
-    """
-    if is_ios(meta):
-        return Refused(503, reason, headers={"Retry-After": str(settings.NOTIFY_RETRY_AFTER_S)})
-    return Refused(404, reason)
 
 
 def _version(meta: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ def read(call: Call, who: Identity, subject: Subject) -> UserRow:
         raise Refused(404, NO_SUCH_USER)
     row = call.services.reads.user(subject.app, subject.record, owner=subject.owner)
     if row is None:
-        raise sdks.no_such_user(call.request.META, NO_SUCH_USER)
+        raise sdks.NothingApplied(404, NO_SUCH_USER)
     if row.record.kind not in (None, USER):
         raise Refused(404, NO_SUCH_USER)
     who.must_see(row.aliases)

@@ -4,8 +4,10 @@ import uuid
 
 import pytest
 
+from notify import metrics
 from notify.domain import ids
 from notify.domain.update import USER
+from notify.producer import Unavailable
 from notify.web import wiring
 from notify.web.limits import Bounds, RateLimits
 from notify.web.sdks import HELD_RETRY_AFTER_S
@@ -85,6 +87,25 @@ def test_ios_asks_again_for_a_user_of_which_nothing_was_applied(
     answer = web.call("GET", f"/apps/{APP}/users/by/onesignal_id/{user}", headers=headers)
     assert answer.status == status
     assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+def test_what_is_held_is_counted_apart_from_failures(web: Web) -> None:
+    """Else an alert says that web fails."""
+
+    def held(headers: dict[str, str]) -> float:
+        before = float(metrics.WEB_HELD._value.get())
+        web.call("GET", f"/apps/{APP}/users/by/onesignal_id/{USER_ID}", headers=headers)
+        return float(metrics.WEB_HELD._value.get()) - before
+
+    assert held(IOS_5) == 1
+    assert held(ANDROID) == 0
+    web.reads.away = True
+    assert held(IOS_5) == 0
+    web.producer.fails = Unavailable("Kafka does not answer")
+    before = float(metrics.WEB_HELD._value.get())
+    path = f"/apps/{APP}/users/by/onesignal_id/{USER_ID}"
+    assert web.call("PATCH", path, {}, headers=IOS_5).status == 503
+    assert float(metrics.WEB_HELD._value.get()) == before
 
 
 def test_ios_is_logged_out_of_a_user_whose_id_does_not_work_any_more(web: Web) -> None:
