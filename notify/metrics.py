@@ -34,6 +34,12 @@ WEB_IN_FLIGHT_BYTES = Gauge(
 )
 WEB_REFUSED = Counter("notify_web_refused_total", "Requests answered 503.", ["reason"])
 WEB_LIMITED = Counter("notify_web_limited_total", "Requests answered 429.", ["limit"])
+WEB_HELD = Counter(
+    "notify_web_held_total", "Requests of SDKs answered 503 where others are answered 4xx."
+)
+WEB_UNSTORED = Counter(
+    "notify_web_unstored_total", "Requests of SDKs answered 200 and not stored.", ["route"]
+)
 WEB_LIMITS_ALONE = Counter(
     "notify_web_limits_alone_total",
     "Times that Redis could not count and the process counted alone for a second.",

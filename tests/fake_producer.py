@@ -67,6 +67,7 @@ class FakeReads:
     producer: FakeProducer
     rows: Sequence[StreamNow] = ()
     away: bool = False
+    policy: Policy = field(default_factory=Policy)
 
     def record(self, app: str, record: str) -> RecordRow | None:
         """Reads.record."""
@@ -108,7 +109,7 @@ class FakeReads:
         states: dict[tuple[str, str], dict[str, Value]] = {}
         links = Links()
         for update in self.producer.sent():
-            decision, changes = decide(update, links, Policy())
+            decision, changes = decide(update, links, self.policy)
             links.put(changes)
             for write in writes(update, decision):
                 key = (write.app, write.record)

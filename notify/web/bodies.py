@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from django.conf import settings
@@ -15,6 +16,9 @@ from notify.web.answers import Refused
 _GZIP: Final = 16 + zlib.MAX_WBITS
 #: Members of one gzip body. Each costs some µs and a copy of what follows, however little it holds.
 GZIP_MEMBERS_MAX: Final = 100
+#: What is read of a body that nobody looks at, and in which pieces.
+DISCARDED_BYTES_MAX: Final = 1024 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 _CUT: Final = "the body ended before its announced length"
 
 
@@ -29,6 +33,21 @@ def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
         raise Refused(400, "the body must be a JSON object")
     _check_shape(fields)
     return fields
+
+
+def discard(request: HttpRequest) -> None:
+    """Read the body and forget it, so that the client gets the answer: a server that closes while the
+    client still sends is no answer. Of more than DISCARDED_BYTES_MAX the rest is not read."""
+    stream = request.META["wsgi.input"]
+    length = request.META.get("CONTENT_LENGTH") or ""
+    left = DISCARDED_BYTES_MAX
+    if length.isascii() and length.isdecimal():
+        left = min(left, int(length))
+    elif not request.META.get("wsgi.input_terminated"):
+        return
+    with suppress(OSError):
+        while left > 0 and (piece := stream.read(min(left, _PIECE_BYTES))):
+            left -= len(piece)
 
 
 def _read(request: HttpRequest, bytes_max: int) -> bytes:

@@ -114,6 +114,8 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
             response = handler(Call(request, trace, wiring.services(), counted), **path)
         except Refused as refused:
             suited = sdks.suited(refused, route, method, request.META)
+            if suited.status >= 500 > refused.status:
+                metrics.WEB_HELD.inc()
             response = answers.refusal(suited, trace.id)
             _uncount(counted, refused.status)
         except (Malformed, SuspiciousOperation) as error:

@@ -1,8 +1,9 @@
-"""android_params.js: what an Android SDK asks for before anything else.
+"""android_params.js and ios_params.js: what an SDK of a device asks for before anything else.
 
-Without a JSON object from here it never registers, so it needs no key even where the app requires
-one: there is nothing secret in it. `fcm` and the sender id are absent, as push tokens are made
-elsewhere; `outcomes` must be an object with objects in it, or that SDK crashes the app.
+Without a JSON object from here the Android SDK never registers, and the iOS SDK holds every create
+and login. So no key is needed even where the app requires one: there is nothing secret in the answer.
+`fcm` and the sender id are absent, as push tokens are made elsewhere; `outcomes` must be an object
+with objects in it, or the Android SDK crashes the app.
 """
 
 import hashlib
@@ -46,7 +47,8 @@ _ETAGS: Final = {required: etag_of(params) for required, params in _BY_REQUIRED.
 
 
 def show(call: Call, app_id: str) -> HttpResponse:
-    """GET /apps/{app}/android_params.js: 200, or 304 to If-None-Match with the same ETag."""
+    """GET /apps/{app}/android_params.js or ios_params.js: 200, or 304 to If-None-Match with the same
+    ETag."""
     app = call.app(app_id, key=KeyNeeded.NEVER)
     etag = _ETAGS[app.requires_identity]
     if call.request.META.get("HTTP_IF_NONE_MATCH") == etag:

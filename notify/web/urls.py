@@ -9,10 +9,12 @@ from notify.web import (
     aliases,
     batch,
     health,
+    page_config,
     params,
     players,
     scrape,
     subscriptions,
+    unstored,
     users,
 )
 from notify.web.endpoint import endpoint
@@ -31,6 +33,7 @@ _players: Final[Patterns] = [
 ]
 _apps: Final[Patterns] = [
     path("apps/<app_id>/android_params.js", endpoint("android_params", GET=params.show)),
+    path("apps/<app_id>/ios_params.js", endpoint("ios_params", GET=params.show)),
     path("apps/<app_id>/users", endpoint("users", POST=users.create)),
     # A name may hold slashes: the longest ends are tried first.
     path(
@@ -61,6 +64,54 @@ _apps: Final[Patterns] = [
     ),
     path("apps/<app_id>/batch", endpoint("batch", POST=batch.accept)),
 ]
+_TOKENS: Final = "apps/<app_id>/activities/tokens"
+#: What SDKs send and this server does not keep. docs/sdks.md has which SDK sends what, and why it matters.
+_unstored: Final[Patterns] = [
+    path("apps/<app_id>/custom_events", unstored.of_app("custom_events", "POST")),
+    path(
+        "apps/<app_id>/integrations/sdk/custom_events", unstored.of_app("sdk_custom_events", "POST")
+    ),
+    path("outcomes/measure", unstored.of_body("outcome", "POST")),
+    path("outcomes/measure_sources", unstored.of_body("outcome_sources", "POST")),
+    path("notifications/<notification>", unstored.of_body("notification_opened", "PUT")),
+    path(
+        "notifications/<notification>/report_received",
+        unstored.of_body("notification_received", "PUT"),
+    ),
+    path("in_app_messages/<message>/impression", unstored.of_body("in_app_impression", "POST")),
+    path("in_app_messages/<message>/pageImpression", unstored.of_body("in_app_page", "POST")),
+    path("in_app_messages/<message>/click", unstored.of_body("in_app_click", "POST")),
+    path(
+        "apps/<app_id>/subscriptions/<subscription>/iams",
+        unstored.nothing("in_app_messages", unstored.NO_MESSAGES),
+    ),
+    path(
+        f"{_BY}/subscriptions/<subscription>/iams",
+        unstored.nothing("user_in_app_messages", unstored.NO_MESSAGES),
+    ),
+    path(
+        "apps/<app_id>/live_activities/<path:activity>/token",
+        unstored.of_app("live_activity_token", "POST"),
+    ),
+    path(
+        "apps/<app_id>/live_activities/<path:activity>/token/<subscription>",
+        unstored.of_app("live_activity_token_of", "DELETE"),
+    ),
+    path(
+        f"{_TOKENS}/start/<path:activity>/subscriptions/<subscription>",
+        unstored.of_app("activity_start_token", "PUT", "DELETE"),
+    ),
+    path(
+        f"{_TOKENS}/update/<path:activity>/subscriptions/<subscription>",
+        unstored.of_app("activity_update_token", "PUT", "DELETE"),
+    ),
+    path(
+        "apps/<app_id>/sdk/features/<platform>/<version>",
+        unstored.nothing("sdk_features", unstored.NO_FEATURES),
+    ),
+    path("v1/track", unstored.of_body("usage", "POST")),
+    path("sync/<app_id>/web", endpoint("page_config", GET=page_config.show)),
+]
 _operations: Final[Patterns] = [
     path("healthz/live", endpoint("live", GET=health.live)),
     path("healthz/ready", endpoint("ready", GET=health.ready)),
@@ -71,8 +122,9 @@ _operations: Final[Patterns] = [
 
 urlpatterns: Patterns = [
     *_players,
+    *_unstored,
     *_apps,
-    path("api/v1/", include([*_players, *_apps])),
+    path("api/v1/", include([*_players, *_unstored, *_apps])),
     *_operations,
     path("admin/", admin.site.urls),
 ]

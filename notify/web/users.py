@@ -16,7 +16,7 @@ from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX, DELETE, USER
-from notify.web import changes, purchases, subjects, subscriptions
+from notify.web import changes, purchases, sdks, subjects, subscriptions
 from notify.web.answers import Refused, ok
 from notify.web.draft import Draft
 from notify.web.endpoint import Call
@@ -108,7 +108,9 @@ def read(call: Call, who: Identity, subject: Subject) -> UserRow:
     if who.is_open and ids.follows_from_a_name(subject.record) and not is_handle:
         raise Refused(404, NO_SUCH_USER)
     row = call.services.reads.user(subject.app, subject.record, owner=subject.owner)
-    if row is None or row.record.kind not in (None, USER):
+    if row is None:
+        raise sdks.NothingApplied(404, NO_SUCH_USER)
+    if row.record.kind not in (None, USER):
         raise Refused(404, NO_SUCH_USER)
     who.must_see(row.aliases)
     return row

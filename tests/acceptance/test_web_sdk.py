@@ -16,9 +16,7 @@ from tests.fake_web import APP, Web
 from tests.running import Running, running
 
 FIXTURES = Fixtures("web_16")
-#: Answered 404 here, and dropped by the SDK: test_retries.py.
-NOT_SERVED = "custom_event"
-PARTS = sorted(part for part in FIXTURES.parts() if not part[0].startswith(NOT_SERVED))
+PARTS = sorted(FIXTURES.parts())
 
 
 @pytest.fixture

@@ -134,10 +134,15 @@ def _request(rng: random.Random) -> Request:
         body = mutator().json(rng, asked.json(app))
     elif rng.random() < 0.2:
         body = mutator().json(rng, rng.choice(VALUES))
-    environ = _headers(rng)
+    environ = _headers(rng) | environ_of(asked)
     body = _coded(rng, body, environ)
     _length(rng, body, environ)
     return Request(asked, is_as_asked, method, path, query, body, environ)
+
+
+def environ_of(asked: Operation) -> dict[str, str]:
+    """The headers that the operation needs, as WSGI has them."""
+    return {f"HTTP_{name.upper().replace('-', '_')}": each for name, each in asked.headers.items()}
 
 
 def _path(rng: random.Random, path: str) -> str:

@@ -18,7 +18,14 @@ IN_PATH = {
     "name": "u1",
     "type_": "AndroidPush",
     "token": "push-token",
+    "notification": requests.PARENT,
+    "message": requests.PARENT,
+    "activity": "order 17",
+    "platform": "ios",
+    "version": "050601",
 }
+#: For the operations that only SDKs may ask for.
+SDK_VERSION = "onesignal/android/050909"
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class Operation:
     schema: str | None
     body: Any
     query: str
+    headers: dict[str, str]
+    #: Whether an accepted request becomes a message.
+    is_stored: bool
 
     def path(self, app: str) -> str:
         """The path and query for this app."""
@@ -62,6 +72,8 @@ def operations() -> list[Operation]:
 def _operation(path: str, method: str, operation: dict[str, Any]) -> Operation:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     queries = [each["name"] for each in operation.get("parameters", []) if each["in"] == "query"]
+    needed = {"SDK-Version": SDK_VERSION}
+    required = [each["name"] for each in operation.get("parameters", []) if each["required"]]
     return Operation(
         name=operation["operationId"],
         method=method.upper(),
@@ -70,4 +82,6 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Operation:
         schema=content["schema"]["$ref"].rpartition("/")[2] if content else None,
         body=content.get("example"),
         query=queries[0] if queries else "",
+        headers={name: needed[name] for name in required if name in needed},
+        is_stored="not stored" not in operation["tags"],
     )

@@ -53,14 +53,15 @@ def web(
                     url + operation.path(run.app.app_id),
                     operation.method,
                     operation.json(run.app.app_id),
+                    operation.headers,
                 )
         run.wait_applied(2)
         yield run, url
 
 
-def ask(run: Running, url: str, method: str, body: Any) -> None:
+def ask(run: Running, url: str, method: str, body: Any, own: dict[str, str]) -> None:
     """One request that must be accepted."""
-    headers = {"Authorization": f"Key {run.app.key}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Key {run.app.key}", "Content-Type": "application/json", **own}
     with urlopen(Request(url, json.dumps(body).encode(), headers, method=method), timeout=60) as it:
         assert it.status in (200, 202)
 

@@ -13,7 +13,7 @@ from notify.web import answers, device, wiring
 from tests.fake_web import APP
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import fleet, target
-from tests.fuzz.inputs import MESSAGES, Request, key, made
+from tests.fuzz.inputs import MESSAGES, Request, environ_of, key, made
 from tests.fuzz.operations import operations
 from tests.fuzz.target import Broken, Target
 
@@ -34,6 +34,7 @@ def good(name: str) -> Request:
     (asked,) = (each for each in operations() if each.name == name)
     body = json.dumps(asked.json(APP)).encode()
     environ = {"CONTENT_LENGTH": str(len(body)), "HTTP_AUTHORIZATION": f"Key {key()[0]}"}
+    environ |= environ_of(asked)
     return Request(asked, True, asked.method, asked.path(APP), "", body, environ)
 
 

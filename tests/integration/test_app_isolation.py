@@ -77,6 +77,19 @@ BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
         ]
     },
 }
+#: What SDKs alone are answered, and nobody stores.
+UNSTORED: Final = {
+    *(("custom_events", "POST"), ("sdk_custom_events", "POST"), ("sdk_features", "GET")),
+    *(("in_app_messages", "GET"), ("user_in_app_messages", "GET")),
+    *(("live_activity_token", "POST"), ("live_activity_token_of", "DELETE")),
+    *(("activity_start_token", "PUT"), ("activity_start_token", "DELETE")),
+    *(("activity_update_token", "PUT"), ("activity_update_token", "DELETE")),
+}
+UNSTORED_BODIES: Final = {
+    *(("outcome", "POST"), ("outcome_sources", "POST"), ("usage", "POST")),
+    *(("notification_opened", "PUT"), ("notification_received", "PUT")),
+    *(("in_app_impression", "POST"), ("in_app_page", "POST"), ("in_app_click", "POST")),
+}
 #: Of which the body may say nothing that is not read.
 STRICT: Final = {"batch"}
 #: Calls without a body.
@@ -87,8 +100,10 @@ BARE: Final = {
 #: Answers in which nothing is of any app; they are the same whoever asks.
 PUBLIC: Final = {
     *(("live", "GET"), ("ready", "GET"), ("pipeline", "GET"), ("metrics", "GET")),
-    *(("openapi", "GET"), ("android_params", "GET")),
+    *(("openapi", "GET"), ("android_params", "GET"), ("ios_params", "GET")),
 }
+#: Shows nothing but the id that it was asked for, which the web SDK needs.
+ECHOES: Final = {("page_config", "GET")}
 #: Who asks by a name instead of an id. Each fills the paths of all routes.
 BY_ID: Final = {"label": "onesignal_id", "name": USER_ID, "player": PUSH_ID}
 BY_NAME: Final = {"label": "external_id", "name": NAME, "player": PUSH_ID}
@@ -124,7 +139,8 @@ def routes(patterns: urls.Patterns, prefix: str = "") -> Iterator[Route]:
 
 
 ALL: Final = list(routes(urls.urlpatterns))
-OF_APPS: Final = [route for route in ALL if route.key not in PUBLIC]
+NOT_STORED: Final = UNSTORED | UNSTORED_BODIES
+OF_APPS: Final = [route for route in ALL if route.key not in PUBLIC | ECHOES | NOT_STORED]
 
 
 def filled(route: Route, app: str, fill: Mapping[str, str]) -> str:
@@ -135,6 +151,7 @@ def filled(route: Route, app: str, fill: Mapping[str, str]) -> str:
         "subscription": fill["player"],
         "type_": "Email",
         "token": ADDRESS,
+        **dict.fromkeys(("notification", "message", "activity", "platform", "version"), "x"),
         **fill,
     }
     path = route.path
@@ -160,7 +177,7 @@ class Two(Requests):
         """The call for `app`, as the path says it, or else the body, or else the query. Wherever
         else an app can be said, it says `decoy`."""
         decoy = decoy or app
-        body = BODIES.get(route.key)
+        body = {} if route.key in UNSTORED_BODIES else BODIES.get(route.key)
         in_path = "<app_id>" in route.path
         if body is not None and route.name not in STRICT:
             body = {"app_id": decoy if in_path else app} | body
@@ -168,6 +185,8 @@ class Two(Requests):
         path = f"{filled(route, app, fill)}?app_id={in_query}"
         bearer = credential.get("bearer")
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        if sdk := credential.get("sdk"):
+            headers["SDK-Version"] = sdk
         return self.call(route.method, path, body, key=credential.get("key", ""), headers=headers)
 
     def taken(self) -> list[Update]:
@@ -244,7 +263,7 @@ def shows(answer: Answer, mark: str) -> bool:
 
 
 def test_every_route_is_described_here() -> None:
-    described = {*BODIES, *BARE, *PUBLIC}
+    described = {*BODIES, *BARE, *PUBLIC, *ECHOES, *NOT_STORED}
     assert {route.key for route in ALL} == described
     assert not BODIES.keys() & BARE
     assert len(ALL) > len({route.key for route in ALL}), "the routes below api/v1 are there too"
@@ -310,6 +329,26 @@ def test_what_everybody_may_see_has_nothing_of_an_app(two: Two) -> None:
             for secret in (MARK_A, two.a.id, two.a.key, PUSH_ID, "PUBLIC KEY"):
                 assert secret not in text, route
             assert two.taken() == [], route
+
+
+def test_what_is_not_stored_is_of_the_app_that_sends_it(two: Two) -> None:
+    sdk = "onesignal/ios/050601"
+    for route in [route for route in ALL if route.key in NOT_STORED]:
+        answer = two.ask(route, two.a.id, BY_NAME, decoy=two.b.id, key=two.b.key, sdk=sdk)
+        assert answer.status == 403, route
+        for credential in ({"key": two.a.key}, {"bearer": two.b.token}, {}):
+            asked = {"fill": BY_NAME, "decoy": two.b.id, "sdk": sdk}
+            answer = two.ask(route, two.a.id, **asked, **credential)  # type: ignore[arg-type]
+            assert answer.status == 200, (route, answer)
+            assert not shows(answer, MARK_A)
+        assert two.taken() == [], route
+
+
+def test_the_page_config_is_the_same_for_every_app(two: Two) -> None:
+    for route in [route for route in ALL if route.key in ECHOES]:
+        a, b = (two.ask(route, app.id, BY_ID) for app in (two.a, two.b))
+        assert str(a.body).replace(two.a.id, two.b.id) == str(b.body)
+        assert not shows(a, MARK_A)
 
 
 def test_what_one_app_sends_changes_no_row_of_another(two: Two) -> None:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from devstack import product
+from notify.web.bodies import DISCARDED_BYTES_MAX
 from tests.running import Running, running
 
 #: `product.start_web` gives web so many.
@@ -266,3 +267,19 @@ def test_a_chunked_body_whose_end_is_missing(server: tuple[Running, str], missin
     line = dial(address, PUT + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s" % (len(part), part))
     line.shutdown(socket.SHUT_WR)
     assert rest(line)[9:12] in (b"", b"400" if missing else b"200")
+
+
+@pytest.mark.parametrize("size", [2_000, 60_000, DISCARDED_BYTES_MAX])
+def test_the_answer_to_a_body_that_is_not_stored_arrives(
+    server: tuple[Running, str], size: int
+) -> None:
+    """And the connection stays usable: an SDK that sees none sends the body again."""
+    run, address = server
+    path = f"/apps/{run.app.app_id}/custom_events"
+    sdk = {"SDK-Version": "onesignal/ios/050601"}
+    connection = http.client.HTTPConnection(address, timeout=60)
+    for _ in range(20):
+        connection.request("POST", path, b"x" * size, sdk)
+        answer = connection.getresponse()
+        assert json.loads(answer.read()) == {"success": True}
+    connection.close()

@@ -77,6 +77,13 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         {"type": "string", "pattern": f"^[!-~]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"},
         "The ids of the request's updates follow from it: the same for a request sent again.",
     ),
+    "sdk_version": Parameter(
+        "SDK-Version",
+        "header",
+        {"type": "string", "pattern": "^onesignal/(android|ios|web)/[0-9]{6}$"},
+        "SDKs send it with every request. Without it the answer is 404: nothing of this is stored.",
+        required=True,
+    ),
     "if_none_match": Parameter("If-None-Match", "header", text(), "The ETag of the last answer."),
 }
 
@@ -177,6 +184,19 @@ def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
     )
 
 
+def _params(platform: str) -> Mapping[str, Operation]:
+    return {
+        "GET": Operation(
+            f"What an SDK on {platform} asks for before anything else.",
+            {200: _PARAMS, 304: None},
+            key=KeyNeeded.NEVER,
+            errors=ERRORS,
+            parameters=("if_none_match",),
+            tag="players",
+        )
+    }
+
+
 def _change(
     summary: str,
     body: str | None,
@@ -218,16 +238,8 @@ _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "on_focus": {"POST": _players("Seconds in the foreground.", "Focus")},
     "on_purchase": {"POST": _players("Purchases and money.", "Purchases")},
     "email_logout": {"POST": _players("Unlink the device's email player.", "EmailLogout")},
-    "android_params": {
-        "GET": Operation(
-            "What an Android SDK asks for before anything else.",
-            {200: _PARAMS, 304: None},
-            key=KeyNeeded.NEVER,
-            errors=ERRORS,
-            parameters=("if_none_match",),
-            tag="players",
-        )
-    },
+    "android_params": _params("Android"),
+    "ios_params": _params("iOS"),
 }
 _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
@@ -273,6 +285,76 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
         )
     },
 }
+
+
+def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) -> Operation:
+    """What SDKs are answered and nobody stores."""
+    return Operation(
+        summary,
+        {200: answer},
+        body,
+        errors=ERRORS if body is None else BODY_ERRORS,
+        parameters=("sdk_version",),
+        tag="not stored",
+    )
+
+
+_LIST: Final[Schema] = {"type": "array", "maxItems": 0}
+_NO_MESSAGES: Final = opened({"in_app_messages": _LIST}, required=["in_app_messages"])
+_START: Final = "The token that starts an activity of this type. The body is not looked at."
+_UPDATE: Final = "The token of one activity. The body is not looked at."
+_UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
+    "custom_events": {"POST": _unstored("Events of the app's own. The body is not looked at.")},
+    "sdk_custom_events": {"POST": _unstored("The same, from earlier iOS SDKs.")},
+    "outcome": {"POST": _unstored("What a notification led to.", "Report")},
+    "outcome_sources": {"POST": _unstored("The same, from SDKs of version 4.x.", "Report")},
+    "notification_opened": {"PUT": _unstored("A notification was opened.", "Report")},
+    "notification_received": {"PUT": _unstored("A notification arrived.", "Report")},
+    "in_app_impression": {"POST": _unstored("An in-app message was shown.", "Report")},
+    "in_app_page": {"POST": _unstored("A page of it was shown.", "Report")},
+    "in_app_click": {"POST": _unstored("It was clicked.", "Report")},
+    "in_app_messages": {
+        "GET": _unstored("The in-app messages of a device: none.", answer=_NO_MESSAGES)
+    },
+    "user_in_app_messages": {
+        "GET": _unstored("The same, where identities are verified.", answer=_NO_MESSAGES)
+    },
+    "live_activity_token": {
+        "POST": _unstored("The token of a live activity. The body is not looked at.")
+    },
+    "live_activity_token_of": {"DELETE": _unstored("The live activity ended.")},
+    "activity_start_token": {
+        "PUT": _unstored(_START),
+        "DELETE": _unstored("It may not be started."),
+    },
+    "activity_update_token": {"PUT": _unstored(_UPDATE), "DELETE": _unstored("It ended.")},
+    "sdk_features": {
+        "GET": _unstored(
+            "Features that the SDK should turn on: none.",
+            answer=opened({"features": _LIST}, required=["features"]),
+        )
+    },
+    "usage": {"POST": _unstored("What the app uses of the SDK.", "Report")},
+    "page_config": {
+        "GET": Operation(
+            "What the web SDK asks for first. With a callback in the query (a JavaScript name) the "
+            "answer is a script that calls it, with status 200 and success false for an error.",
+            {
+                200: opened(
+                    {
+                        "success": {"type": "boolean", "enum": [True]},
+                        "app_id": ref("AppId"),
+                        "config": _OBJECT,
+                        "features": _OBJECT,
+                    },
+                    required=["success", "app_id", "config", "features"],
+                )
+            },
+            key=KeyNeeded.NEVER,
+            errors=ERRORS,
+        )
+    },
+}
 _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "batch": {
         "POST": Operation(
@@ -293,4 +375,9 @@ _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
 }
 
 #: By the route's name, then by method.
-OPERATIONS: Final[Mapping[str, Mapping[str, Operation]]] = {**_PLAYERS, **_USERS, **_OURS}
+OPERATIONS: Final[Mapping[str, Mapping[str, Operation]]] = {
+    **_PLAYERS,
+    **_USERS,
+    **_UNSTORED,
+    **_OURS,
+}

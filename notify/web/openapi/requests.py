@@ -196,6 +196,7 @@ def bodies() -> dict[str, Schema]:
             required=["app_id", "purchases"],
         ),
         "EmailLogout": opened(_APP, required=["app_id"]),
+        "Report": opened(_APP, required=["app_id"], description="No other field is read."),
         "Batch": closed(
             {
                 "updates": {
@@ -268,6 +269,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "Focus": {"app_id": APP, "state": "ping", "active_time": 60, "net_type": 0},
     "Purchases": {"app_id": APP, "purchases": _SHOP},
     "EmailLogout": {"app_id": APP},
+    "Report": {"app_id": APP, "player_id": PLAYER, "id": "bought", "weight": 4.99},
     "Batch": {
         "updates": [
             {

@@ -1,0 +1,64 @@
+"""What SDKs report or ask for that this server does not keep: events, outcomes, opened notifications,
+in-app messages, live activities.
+
+An SDK that gets an error for one of these sends it again: after a minute, at each start, or without
+end. So SDKs are answered with success. The request is counted by route and nothing is stored. A server
+would rely on the answer, so it gets 404 and a reason.
+"""
+
+from typing import Final
+
+from django.http import HttpResponse
+
+from notify import metrics
+from notify.web import bodies, sdks
+from notify.web.answers import Refused, ok
+from notify.web.auth import KeyNeeded
+from notify.web.endpoint import Call, View, endpoint
+
+_ACCEPTED: Final = {"success": True}
+#: For an SDK that asks for its in-app messages, and for one that asks which features it should turn on.
+NO_MESSAGES: Final[dict[str, list[object]]] = {"in_app_messages": []}
+NO_FEATURES: Final[dict[str, list[object]]] = {"features": []}
+_ONLY_SDKS: Final = (
+    "this server does not store this: it only answers SDKs, so that they do not send it again. "
+    "Keep it in a system of your own"
+)
+
+
+def of_app(route: str, *methods: str) -> View:
+    """The view of a path that names the app. The body is not looked at, so no body is refused."""
+
+    def accept(call: Call, app_id: str, **path: str) -> HttpResponse:
+        bodies.discard(call.request)
+        return _answered(call, app_id, route, _ACCEPTED)
+
+    return endpoint(route, **dict.fromkeys(methods, accept))
+
+
+def of_body(route: str, method: str) -> View:
+    """The view of a path whose body names the app by `app_id`; nothing else of the body is looked at."""
+
+    def accept(call: Call, **path: str) -> HttpResponse:
+        return _answered(call, call.body().get("app_id"), route, _ACCEPTED)
+
+    return endpoint(route, **{method: accept})
+
+
+def nothing(route: str, answer: dict[str, list[object]]) -> View:
+    """The view of a path that an SDK reads: there is nothing for it."""
+
+    def show(call: Call, app_id: str, **path: str) -> HttpResponse:
+        return _answered(call, app_id, route, answer)
+
+    return endpoint(route, GET=show)
+
+
+def _answered(
+    call: Call, app_id: object, route: str, answer: dict[str, list[object]] | dict[str, bool]
+) -> HttpResponse:
+    call.app(app_id, key=KeyNeeded.BY_APP)
+    if not sdks.is_sdk(call.request.META):
+        raise Refused(404, _ONLY_SDKS)
+    metrics.WEB_UNSTORED.labels(route).inc()
+    return ok(answer)
