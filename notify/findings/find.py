@@ -25,6 +25,9 @@ WARN: Final = "warn"
 
 HOT_RECORD: Final = "hot_record"
 HOT_APP: Final = "hot_app"
+#: Of the watcher's own session. It is told without PostgreSQL (notify/watch/outages.py), so no snapshot
+#: shows it.
+POSTGRES_AWAY: Final = "postgres_away"
 REDIS_AWAY: Final = "redis_away"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
@@ -63,6 +66,8 @@ _LIMITS: Final = {
 #: What to do now, in a sentence or two with the command; culprits have buttons of their own.
 CURES: Final[Mapping[str, str]] = {
     **{state.value: about.cure for state, about in ABOUT.items() if about.cure},
+    POSTGRES_AWAY: "Start PostgreSQL, or mend the way to it (DATABASE_URL). Nothing is lost: web goes on "
+    "accepting, updates wait in Kafka, and everything goes on by itself.",
     REDIS_AWAY: "Start Redis, or mend the way to it (REDIS_URL). Nothing is lost: batches are sent again by "
     "themselves.",
     NO_WORKERS: "Start workers (`celery -A notify worker`). One that hangs: kill it (SIGKILL loses "
