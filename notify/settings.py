@@ -296,6 +296,9 @@ NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, mo
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
 #: Requests of one app that its rate limits refuse a second.
 NOTIFY_FIND_REFUSED_PER_S = env.integer("NOTIFY_FIND_REFUSED_PER_S", 5, least=1)
+#: Requests that web answers 503 a second, for so long.
+NOTIFY_FIND_UNAVAILABLE_PER_S = env.integer("NOTIFY_FIND_UNAVAILABLE_PER_S", 1, least=1)
+NOTIFY_FIND_UNAVAILABLE_S = env.integer("NOTIFY_FIND_UNAVAILABLE_S", 10)
 #: An app over many records is named from so many updates a second on, counted when web accepted them.
 NOTIFY_FIND_APP_UPDATES_PER_S = env.integer("NOTIFY_FIND_APP_UPDATES_PER_S", 50)
 NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
