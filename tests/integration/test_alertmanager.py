@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -83,33 +83,46 @@ def test_a_rule_that_fires_gets_to_people_and_the_watchdog_to_its_own_receiver(
     assert set(names(people.bodies)) == {"ProcessGone"}
 
 
-def test_what_the_watcher_tells_and_what_follows_from_it_is_not_told_again(
-    stack: Stack, people: Hook, beats: Hook
+@pytest.mark.parametrize(
+    ("fired", "told"),
+    [
+        (["StreamHalted watch", "FetchingPaused nobody"], []),
+        (
+            [
+                "KafkaAway watch",
+                "KafkaUnderReplicated",
+                "ProxyWithoutServers",
+                "ProxyRefuses",
+                "ExporterDown alertmanager kafka",
+                "ExporterDown alertmanager redis",
+            ],
+            ["ExporterDown"],
+        ),
+        (["PostgresAway watch", "AppsOld"], []),
+        (
+            ["ProcessGone alertmanager web", "ProxyWithoutServers", "ProxyRefuses"],
+            ["ProcessGone"],
+        ),
+        (
+            ["ProcessGone alertmanager watch", "ProxyWithoutServers", "ProxyRefuses"],
+            ["ProcessGone", "ProxyWithoutServers"],
+        ),
+    ],
+    ids=["not its own", "Kafka", "PostgreSQL", "web", "the proxy"],
+)
+def test_what_the_watcher_tells_and_what_follows_from_a_cause_is_not_told(
+    stack: Stack, people: Hook, beats: Hook, fired: Sequence[str], told: Sequence[str]
 ) -> None:
     found = Alertmanager(stack, environ(people, beats))
-    teller = {"teller": "alertmanager"}
-    found.fire(
-        [
-            {"alertname": "StreamHalted", "teller": "watch"},
-            {"alertname": "FetchingPaused", "teller": "nobody"},
-            {"alertname": "KafkaAway", "teller": "watch"},
-            {"alertname": "PostgresAway", "teller": "watch"},
-        ]
-    )
-    found.fire(
-        [
-            {"alertname": "KafkaUnderReplicated", **teller},
-            {"alertname": "ProxyWithoutServers", **teller},
-            {"alertname": "ProxyRefuses", **teller},
-            {"alertname": "AppsOld", **teller},
-            {"alertname": "ExporterDown", "job": "kafka", **teller},
-            {"alertname": "ExporterDown", "job": "redis", **teller},
-            {"alertname": "HostDiskFull", **teller},
-        ]
-    )
-    # Alerts of one name wait for each other, and all names for equally long.
-    wait_for(lambda: {"HostDiskFull", "ExporterDown"} <= set(names(people.bodies)), timeout_s=60)
-    assert sorted(names(people.bodies)) == ["ExporterDown", "HostDiskFull"]
+    labels = ("alertname", "teller", "job")
+    for each in fired:
+        words = each.split()
+        alert = dict(zip(labels, [*words, *("alertmanager", "any")[len(words) - 1 :]], strict=True))
+        found.fire([alert])
+    # All names wait for equally long, so what is told of those before has come when this one has.
+    found.fire([{"alertname": "HostDiskFull", "teller": "alertmanager"}])
+    wait_for(lambda: "HostDiskFull" in names(people.bodies), timeout_s=60)
+    assert sorted(names(people.bodies)) == sorted([*told, "HostDiskFull"])
     assert beats.bodies == []
 
 
