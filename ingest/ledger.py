@@ -123,6 +123,7 @@ class PostgresLedger:
                 "tidy_hot",
                 "tidy_app_samples",
                 "tidy_refused_samples",
+                "tidy_unavailable_samples",
                 "tidy_stream_samples",
                 "tidy_lane_samples",
                 "tidy_starts",

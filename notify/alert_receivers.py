@@ -14,6 +14,11 @@ _WANTED: Final = (
     "characters in it as %40"
 )
 
+#: How the receiver of a URL knows us instead.
+_KNOWN_BY: Final = {
+    "NOTIFY_ALERT_WEBHOOK_URL": ": the receiver knows us by NOTIFY_ALERT_WEBHOOK_SECRET"
+}
+
 
 class MailServer(NamedTuple):
     """What Django's EMAIL_... settings get, in their order. An empty host: there is none."""
@@ -53,8 +58,9 @@ def mail_server(url: str) -> MailServer:
     )
 
 
-def checked_webhook(url: str) -> str:
-    """The URL, if something can be posted to it; empty is none. Raises ImproperlyConfigured."""
+def checked_url(name: str, url: str) -> str:
+    """The URL, if something can be posted to it; empty is none. `name` is the setting's. Raises
+    ImproperlyConfigured."""
     try:
         parts = urlsplit(url)
         is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -62,8 +68,8 @@ def checked_webhook(url: str) -> str:
         is_good = False
     if url and (not is_good or "@" in parts.netloc or not url.isascii() or url.split() != [url]):
         raise ImproperlyConfigured(
-            "NOTIFY_ALERT_WEBHOOK_URL: give http:// or https:// and a host, and no user or password: the "
-            "receiver knows us by NOTIFY_ALERT_WEBHOOK_SECRET"
+            f"{name}: give http:// or https:// and a host, and no user or password"
+            f"{_KNOWN_BY.get(name, '')}"
         )
     return url
 

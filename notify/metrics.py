@@ -141,6 +141,11 @@ WATCH_LOOK_TIMESTAMP = Gauge(
     "When the watcher that acts last looked.",
     multiprocess_mode="livemax",
 )
+WATCH_POSTGRES_AWAY = Gauge(
+    "notify_watch_postgres_away_seconds",
+    "How long PostgreSQL has not answered this watcher, as of its last try.",
+    multiprocess_mode="livemax",
+)
 
 PROCESS_CPU = Counter(
     "notify_process_cpu_seconds_total", "CPU time spent, of all processes together.", ["process"]

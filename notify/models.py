@@ -430,6 +430,22 @@ class RefusedSample(models.Model):
         indexes = [models.Index(fields=["app", "bucket"], name="refused_sample_app")]
 
 
+class UnavailableSample(models.Model):
+    """Requests that web answered 503 in ten seconds, whichever app's they were."""
+
+    pk = models.CompositePrimaryKey("bucket", "reason")
+    bucket = models.DateTimeField()
+    #: As metrics name it: overloaded, kafka_away, postgres_away or bug.
+    reason = models.TextField()
+    n = models.BigIntegerField()
+    #: When the first and the last of them were written.
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "unavailable_sample"
+
+
 class StreamSample(models.Model):
     """Ten seconds of a stream, as its bridge saw it: counts of the bucket, the rest as of `at`.
 

@@ -296,9 +296,14 @@ NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, mo
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
 #: Requests of one app that its rate limits refuse a second.
 NOTIFY_FIND_REFUSED_PER_S = env.integer("NOTIFY_FIND_REFUSED_PER_S", 5, least=1)
+#: Requests that web answers 503 a second, for so long.
+NOTIFY_FIND_UNAVAILABLE_PER_S = env.integer("NOTIFY_FIND_UNAVAILABLE_PER_S", 1, least=1)
+NOTIFY_FIND_UNAVAILABLE_S = env.integer("NOTIFY_FIND_UNAVAILABLE_S", 10)
 #: An app over many records is named from so many updates a second on, counted when web accepted them.
 NOTIFY_FIND_APP_UPDATES_PER_S = env.integer("NOTIFY_FIND_APP_UPDATES_PER_S", 50)
 NOTIFY_FIND_LAG_S = env.integer("NOTIFY_FIND_LAG_S", 30, least=1)
+#: A watcher that PostgreSQL has not answered for so long tells that, without PostgreSQL.
+NOTIFY_FIND_POSTGRES_S = env.integer("NOTIFY_FIND_POSTGRES_S", 30, least=1)
 
 #: After a topic was created or a bridge started, a partition may be without a tick for so long.
 NOTIFY_START_GRACE_S = env.integer("NOTIFY_START_GRACE_S", 30)
@@ -314,11 +319,16 @@ NOTIFY_ALERT_DAYS = env.integer("NOTIFY_ALERT_DAYS", 30, least=1)
 #: Messages to the webhook, and e-mails.
 NOTIFY_ALERTS_PER_HOUR = env.integer("NOTIFY_ALERTS_PER_HOUR", 60, least=1)
 NOTIFY_ALERT_TIMEOUT_S = EMAIL_TIMEOUT = env.integer("NOTIFY_ALERT_TIMEOUT_S", 5, least=1)
-NOTIFY_ALERT_WEBHOOK_URL = alert_receivers.checked_webhook(
-    env.secret("NOTIFY_ALERT_WEBHOOK_URL", "")
+NOTIFY_ALERT_WEBHOOK_URL = alert_receivers.checked_url(
+    "NOTIFY_ALERT_WEBHOOK_URL", env.secret("NOTIFY_ALERT_WEBHOOK_URL", "")
 )
 #: HMAC key of the webhook's signature; empty: it is not signed.
 NOTIFY_ALERT_WEBHOOK_SECRET = env.secret("NOTIFY_ALERT_WEBHOOK_SECRET", "")
+#: Gets a POST so often while the watcher that acts looks; who misses it tells people. Empty: nobody does.
+NOTIFY_WATCH_HEARTBEAT_URL = alert_receivers.checked_url(
+    "NOTIFY_WATCH_HEARTBEAT_URL", env.secret("NOTIFY_WATCH_HEARTBEAT_URL", "")
+)
+NOTIFY_WATCH_HEARTBEAT_S = env.integer("NOTIFY_WATCH_HEARTBEAT_S", 60, least=1)
 #: The mail server; a user and a password may stand in it.
 _MAIL = alert_receivers.mail_server(env.secret("NOTIFY_EMAIL_URL", ""))
 EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL

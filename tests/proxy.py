@@ -24,15 +24,17 @@ def needs() -> str:
 class Proxy:
     """Started on the stack; gone with it. `urls` are those of web-1 and, if there is one, web-2.
 
-    `url` is the public's, `operators` that of the operators' port. `environ` has limits.
+    `url` is the public's, `operators` that of the operators' port, `metrics` what Prometheus scrapes.
+    `environ` has limits.
     """
 
     def __init__(
         self, stack: Stack, urls: Sequence[str], *, name: str = "haproxy", **environ: str
     ) -> None:
         self._admin = stack.directory / f"{name}.sock"
-        address, operators = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        address, operators, metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.url, self.operators = f"http://{address}", f"http://{operators}"
+        self.metrics = f"http://{metrics}/metrics"
         webs = [url.removeprefix("http://") for url in urls]
         first, second = [*webs, f"127.0.0.1:{free_port()}"][:2]
         stack.spawn(
@@ -42,6 +44,7 @@ class Proxy:
                 "ADMIN": str(self._admin),
                 "BIND": address,
                 "OPERATORS": operators,
+                "METRICS": metrics,
                 "WEB_1": first,
                 "WEB_2": second,
                 **environ,

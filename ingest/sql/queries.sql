@@ -276,6 +276,9 @@ DELETE FROM app_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 -- What web wrote.
 DELETE FROM refused_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 
+-- :tidy_unavailable_samples
+DELETE FROM unavailable_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
+
 -- :tidy_stream_samples
 DELETE FROM stream_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 

@@ -18,17 +18,29 @@ from notify.findings.partition_state import (
     state_of,
     waiting,
 )
-from notify.findings.snapshot import HotApp, HotRecord, LaneNow, Snapshot, WorkerNow
+from notify.findings.snapshot import (
+    HotApp,
+    HotRecord,
+    LaneNow,
+    Snapshot,
+    Unavailable,
+    WorkerNow,
+)
 
 BAD: Final = "bad"
 WARN: Final = "warn"
 
 HOT_RECORD: Final = "hot_record"
 HOT_APP: Final = "hot_app"
+#: Of the watcher's own session. It is told without PostgreSQL (notify/watch/outages.py), so no snapshot
+#: shows it.
+POSTGRES_AWAY: Final = "postgres_away"
 REDIS_AWAY: Final = "redis_away"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
 APP_LIMITED: Final = "app_limited"
+KAFKA_AWAY: Final = "kafka_away"
+WEB_REFUSES: Final = "web_refuses"
 LANE_UNREAD: Final = "lane_unread"
 LAG: Final = "lag"
 DEAD_LETTERS: Final = "dead_letters"
@@ -36,8 +48,9 @@ UNWATCHED: Final = "unwatched"
 #: The worst first: what names a culprit before what only shows that something is wrong. A partition's
 #: trouble is a finding of the kind that its state is called.
 KINDS: Final = (
-    "halted", "stalled", "unheard", "unread", REDIS_AWAY, NO_WORKERS, HOT_RECORD, HOT_APP, "stuck",
-    LANE_UNREAD, LAG, "unknown", WORKER_STALLED, APP_LIMITED, DEAD_LETTERS, UNWATCHED, "starting",
+    "halted", KAFKA_AWAY, WEB_REFUSES, "stalled", "unheard", "unread", REDIS_AWAY, NO_WORKERS,
+    HOT_RECORD, HOT_APP, "stuck", LANE_UNREAD, LAG, "unknown", WORKER_STALLED, APP_LIMITED,
+    DEAD_LETTERS, UNWATCHED, "starting",
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
@@ -53,6 +66,8 @@ _BY: Final = {
     "alias": "aliases of this user",
     "merged": "anonymous users that logged in as it",
 }
+#: Web writes once a second what it answered 503; what is older has ended, or comes now and then.
+_UNAVAILABLE_FRESH_S: Final = 5.0
 _LIMITS: Final = {
     "app_requests": "its limit of requests",
     "app_updates": "its limit of updates",
@@ -63,6 +78,13 @@ _LIMITS: Final = {
 #: What to do now, in a sentence or two with the command; culprits have buttons of their own.
 CURES: Final[Mapping[str, str]] = {
     **{state.value: about.cure for state, about in ABOUT.items() if about.cure},
+    POSTGRES_AWAY: "Start PostgreSQL, or mend the way to it (DATABASE_URL). Nothing is lost: web goes on "
+    "accepting, updates wait in Kafka, and everything goes on by itself.",
+    KAFKA_AWAY: "Do the brokers run, do partitions have leaders (`kafka-topics.sh --describe`), and does the "
+    "network reach them (KAFKA_BOOTSTRAP_SERVERS)? Nothing that was accepted is lost; web and bridges go on "
+    "by themselves when Kafka answers.",
+    WEB_REFUSES: "overloaded: Kafka is slow, or there are too few web processes. postgres_away: web's reads "
+    "find no PostgreSQL. bug: web's log has it (`view_failed`).",
     REDIS_AWAY: "Start Redis, or mend the way to it (REDIS_URL). Nothing is lost: batches are sent again by "
     "themselves.",
     NO_WORKERS: "Start workers (`celery -A notify worker`). One that hangs: kill it (SIGKILL loses "
@@ -78,6 +100,7 @@ CURES: Final[Mapping[str, str]] = {
 PANELS: Final[Mapping[str, str]] = {
     **dict.fromkeys((state.value for state in TROUBLE), "partitions"),
     LAG: "partitions",
+    KAFKA_AWAY: "partitions",
     LANE_UNREAD: "lanes",
     "stuck": "lanes",
     NO_WORKERS: "workers",
@@ -126,6 +149,8 @@ class Bounds(StateBounds):
     app_per_s: float
     app_factor: float
     refused_per_s: float
+    unavailable_per_s: float
+    unavailable_s: float
 
     @classmethod
     def of_settings(cls) -> "Bounds":
@@ -141,6 +166,8 @@ class Bounds(StateBounds):
             app_per_s=settings.NOTIFY_FIND_APP_UPDATES_PER_S,
             app_factor=settings.NOTIFY_FIND_APP_FACTOR,
             refused_per_s=settings.NOTIFY_FIND_REFUSED_PER_S,
+            unavailable_per_s=settings.NOTIFY_FIND_UNAVAILABLE_PER_S,
+            unavailable_s=settings.NOTIFY_FIND_UNAVAILABLE_S,
         )
 
 
@@ -152,9 +179,12 @@ def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
     for stream in snapshot.streams:
         in_state.setdefault(state_of(stream, limits), []).append(stream)
     culprits = [*_records(snapshot, limits), *_apps(snapshot, limits)]
+    kafka = list(_kafka_away(snapshot, limits, in_state.get(State.UNHEARD, [])))
     found = [
         *_halted(in_state.get(State.HALTED, [])),
-        *_of_bridges(in_state, len(snapshot.streams)),
+        *kafka,
+        *_web_refuses(snapshot, limits, is_kafka_away=bool(kafka)),
+        *_of_bridges(in_state, len(snapshot.streams), is_kafka_away=bool(kafka)),
         *culprits,
         *_applying(snapshot, limits, in_state.get(State.STUCK, [])),
         *_lag(snapshot, limits, in_state, is_explained=bool(culprits)),
@@ -264,26 +294,97 @@ def _halted(streams: Sequence[StreamNow]) -> Iterator[Finding]:
         yield _trouble(of, State.HALTED, f"halted:{reason}")
 
 
-def _of_bridges(in_state: Mapping[State, Sequence[StreamNow]], all_: int) -> Iterator[Finding]:
-    """One finding for a bridge, or for all of them: what stops one concerns all its partitions."""
+def _kafka_away(
+    snapshot: Snapshot, bounds: Bounds, unheard: Sequence[StreamNow]
+) -> Iterator[Finding]:
+    """Kafka takes no updates of web, or answers no bridge: one cause, whoever notices it first.
+
+    Web notices after NOTIFY_ACK_TIMEOUT_MS if requests come, bridges after NOTIFY_FIND_LAG_S if none do.
+    """
+    refused = _lasting(snapshot, bounds)
+    is_web_refused = "kafka_away" in refused
+    if not is_web_refused and (not unheard or len(unheard) < len(snapshot.streams)):
+        return
+    said = []
+    if is_web_refused:
+        # A full buffer is of updates that Kafka does not ack.
+        of = [refused[reason] for reason in ("kafka_away", "overloaded") if reason in refused]
+        said.append(f"{_answered_503(of)}, because Kafka does not ack their updates.")
+    silent_s = min((each.unheard_s or 0.0 for each in snapshot.streams), default=0.0)
+    if unheard:
+        said.append(are(unheard, State.UNHEARD))
+    elif silent_s > bounds.stalled_s:
+        said.append(f"It has not answered any bridge for {silent_s:.0f} s either.")
+    else:
+        said.append("It answers bridges: look at the way from web to Kafka.")
+    yield Finding(KAFKA_AWAY, BAD, KAFKA_AWAY, " ".join(said), _on_page(KAFKA_AWAY))
+
+
+def _web_refuses(snapshot: Snapshot, bounds: Bounds, *, is_kafka_away: bool) -> Iterator[Finding]:
+    """Clients get 503 for another reason than Kafka."""
+    refused = _lasting(snapshot, bounds)
+    of_kafka = {"kafka_away", "overloaded"} if is_kafka_away else set()
+    of = [each for reason, each in refused.items() if reason not in of_kafka]
+    if of:
+        why = ", ".join(f"{each.reason} ({_rate(each.per_s)})" for each in of)
+        yield Finding(WEB_REFUSES, BAD, WEB_REFUSES, f"{_answered_503(of)}: {why}.")
+
+
+def _lasting(snapshot: Snapshot, bounds: Bounds) -> dict[str, Unavailable]:
+    """By reason, what web has answered 503 often and long enough, and still does."""
+    return {
+        each.reason: each
+        for each in snapshot.unavailable
+        if each.per_s >= bounds.unavailable_per_s
+        and each.lasting_s >= bounds.unavailable_s
+        and each.ago_s <= _UNAVAILABLE_FRESH_S
+    }
+
+
+def _answered_503(of: Sequence[Unavailable]) -> str:
+    rate = _rate(sum(each.per_s for each in of))
+    return f"Web has answered 503 to {rate} for {max(each.lasting_s for each in of):.0f} s"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f} request{'' if round(per_s) == 1 else 's'} a second"
+
+
+def _of_bridges(
+    in_state: Mapping[State, Sequence[StreamNow]], all_: int, *, is_kafka_away: bool
+) -> Iterator[Finding]:
+    """One finding for a bridge, or for all of them: what stops one concerns all its partitions.
+
+    While Kafka is away it is told alone: a bridge that starts then ticks nothing.
+    """
     for state in (State.STALLED, State.UNHEARD, State.UNREAD, State.UNKNOWN, State.STARTING):
         streams = in_state.get(state, [])
+        if is_kafka_away and state is State.UNHEARD:
+            continue
+        opens = not (is_kafka_away and state is State.STALLED)
         if streams and len(streams) == all_:
-            yield _trouble(streams, state, state.value)
+            yield _trouble(streams, state, state.value, opens=opens)
             continue
         by_bridge: dict[str | None, list[StreamNow]] = {}
         for stream in streams:
             by_bridge.setdefault(stream.bridge, []).append(stream)
         for bridge, of in by_bridge.items():
-            yield _trouble(of, state, f"{state.value}:{bridge}")
+            yield _trouble(of, state, f"{state.value}:{bridge}", opens=opens)
 
 
-def _trouble(streams: Sequence[StreamNow], state: State, key: str, more: str = "") -> Finding:
+def _trouble(
+    streams: Sequence[StreamNow], state: State, key: str, more: str = "", *, opens: bool = True
+) -> Finding:
     """`starting` is shown and told to nobody: it ends by itself, or is `stalled`."""
     is_start = state is State.STARTING
     text = f"{are(streams, state)}{more}"
     return Finding(
-        state.value, WARN if is_start else BAD, key, text, _on_page(state.value), opens=not is_start
+        state.value,
+        WARN if is_start else BAD,
+        key,
+        text,
+        _on_page(state.value),
+        opens=opens and not is_start,
     )
 
 

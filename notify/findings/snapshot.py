@@ -103,6 +103,21 @@ class LimitedApp:
 
 
 @dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Requests of the last half minute that web answered 503 for one reason: over how long, up to when."""
+
+    reason: str
+    n: int
+    lasting_s: float
+    ago_s: float
+
+    @property
+    def per_s(self) -> float:
+        """How many a second while they came."""
+        return self.n / max(1.0, self.lasting_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All of it as of `at`. `seconds` is the length of the window, up to the newest sample; counts are of
     the window, dead letters of the last ten minutes."""
@@ -124,6 +139,8 @@ class Snapshot:
     watched_ago_s: float | None
     #: For how long Redis has not answered the watcher; None while it does, or if nobody watches.
     redis_away_s: float | None = None
+    #: What web answered 503, by reason, most first.
+    unavailable: Sequence[Unavailable] = ()
 
     @property
     def sampled_ago_s(self) -> float | None:
@@ -176,6 +193,7 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         names=dict(App.objects.filter(id__in=named).values_list("id", "name")),
         watched_ago_s=watched_ago_s,
         redis_away_s=redis_away_s,
+        unavailable=[Unavailable(*row) for row in run("unavailable", now=now)],
     )
 
 

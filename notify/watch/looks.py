@@ -32,6 +32,7 @@ from notify.findings.snapshot import WorkerNow
 from notify.probes import Progress
 from notify.watch.alerts import Alerts, OpenAlert
 from notify.watch.ears import Ears
+from notify.watch.outages import Outages
 from notify.watch.queues import Queues
 from notify.watch.seat import Seat, Session, run
 
@@ -52,17 +53,24 @@ _OF_ALL: Final = (
 )
 
 
+def name() -> str:
+    """This watcher: its host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Looks:
     """The watcher's round. `acts` is set while it has the seat."""
 
-    def __init__(self, ears: Ears, queues: Queues, progress: Progress) -> None:
+    def __init__(self, ears: Ears, queues: Queues, progress: Progress, outages: Outages) -> None:
         self.acts = threading.Event()
+        #: When the last whole look ended, in monotonic seconds; None if this watcher does not act.
+        self.looked_at_s: float | None = None
+        self._outages = outages
         self._ears = ears
         self._queues = queues
         self._progress = progress
         self._seat = Seat()
         self._alerts = Alerts(close_after_s=settings.NOTIFY_ALERT_CLOSE_S)
-        self._name: Final = f"{socket.gethostname()}:{os.getpid()}"
         self._is_away = False
         self._tidied_s = -TIDY_EVERY_S
 
@@ -73,7 +81,11 @@ class Looks:
             try:
                 self.look()
                 self._is_away = False
+                self._outages.answered(now_s=time.monotonic())
+                metrics.WATCH_POSTGRES_AWAY.set(0)
             except (psycopg.Error, DatabaseError) as error:
+                away_s = self._outages.failed(error, began_s=began_s, now_s=time.monotonic())
+                metrics.WATCH_POSTGRES_AWAY.set(away_s)
                 if not self._is_away:
                     logs.get().warning("postgres_away", error=str(error))
                 self._is_away = True
@@ -92,7 +104,7 @@ class Looks:
             return
         now_s = time.monotonic()
         away_s = None if self._queues.away_since_s is None else now_s - self._queues.away_since_s
-        run(session, "name_itself", name=self._name, redis_away_s=away_s)
+        run(session, "name_itself", name=name(), redis_away_s=away_s)
         if not self.acts.is_set():
             self.acts.set()
             logs.get().info("watch_acts")
@@ -101,11 +113,13 @@ class Looks:
         self._judge(session, now_s)
         self._tidy(session, now_s)
         metrics.WATCH_LOOK_TIMESTAMP.set_to_current_time()
+        self.looked_at_s = time.monotonic()
 
     def _step_down(self) -> None:
         self._seat.leave()
         connection.close()
         self._alerts.forget()
+        self.looked_at_s = None
         if self.acts.is_set():
             self.acts.clear()
             logs.get().warning("watch_stands_by")

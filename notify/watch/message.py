@@ -16,6 +16,7 @@ class Due(NamedTuple):
     """An alert of which one way of telling does not know all yet, as of `read_at`."""
 
     id: int
+    key: str
     kind: str
     level: str
     text: str
@@ -35,9 +36,11 @@ class Due(NamedTuple):
 
 
 def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
-    """The webhook's object: `id` is the same for all that is told of one alert."""
+    """The webhook's object: `id` is the same for all that is told of one alert, `key` for all that is told
+    of one cause, by whichever watcher."""
     return {
         "id": alert.id,
+        "key": alert.key,
         "event": event,
         "kind": alert.kind,
         "level": alert.level,

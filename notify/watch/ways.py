@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from http.client import HTTPException
 from smtplib import SMTPException
@@ -47,23 +47,27 @@ class Webhook:
         self._secret = secret.encode()
         self._timeout_s = timeout_s
         self._admin_url = admin_url
-        self._opener = build_opener(_NoRedirect)
 
     def tell(self, alert: Due, event: Event) -> None:
         """Way.tell."""
         data = body(alert, event, admin_url=self._admin_url)
-        headers = {"Content-Type": "application/json", "User-Agent": "notify"}
+        headers = {"Content-Type": "application/json"}
         if self._secret:
             headers[SIGNATURE] = sign(data, self._secret)
-        request = Request(self._url, data, headers, method="POST")  # noqa: S310 - settings check it
-        try:
-            with self._opener.open(request, timeout=self._timeout_s):
-                pass
-        except HTTPError as error:
-            with error:
-                raise NotTold(f"it answered {error.code}") from None
-        except (OSError, HTTPException, ValueError) as error:
-            raise NotTold(_plain(error)) from None
+        post(self._url, data, headers, timeout_s=self._timeout_s)
+
+
+def post(url: str, data: bytes, headers: Mapping[str, str], *, timeout_s: float) -> None:
+    """Returns once a POST was answered 2xx; a redirect is not followed. Raises NotTold."""
+    request = Request(url, data, {"User-Agent": "notify", **headers}, method="POST")  # noqa: S310 - settings check it
+    try:
+        with _OPENER.open(request, timeout=timeout_s):
+            pass
+    except HTTPError as error:
+        with error:
+            raise NotTold(f"it answered {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotTold(_plain(error)) from None
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -73,6 +77,9 @@ class _NoRedirect(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> None:
         return None
+
+
+_OPENER: Final = build_opener(_NoRedirect)
 
 
 def sign(data: bytes, secret: bytes) -> str:

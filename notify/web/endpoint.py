@@ -110,8 +110,10 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
         trace = begun(request.META, route, method)
         handler = by_method.get(method, _nothing)
         counted: list[KnownApp] = []
+        services: Services | None = None
         try:
-            response = handler(Call(request, trace, wiring.services(), counted), **path)
+            services = wiring.services()
+            response = handler(Call(request, trace, services, counted), **path)
         except Refused as refused:
             suited = sdks.suited(refused, route, method, request.META)
             if suited.status >= 500 > refused.status:
@@ -122,10 +124,10 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
             response = answers.refusal(Refused(400, str(error)), trace.id)
             _uncount(counted, 400)
         except (NotKnownYet, ReadsAway) as error:
-            metrics.WEB_REFUSED.labels("postgres_away").inc()
+            _unavailable(services, "postgres_away")
             response = answers.refusal(_busy(str(error)), trace.id)
         except Exception as error:  # noqa: BLE001 - the top: a bug must not lose updates
-            metrics.WEB_REFUSED.labels("bug").inc()
+            _unavailable(services, "bug")
             logs.get().error(
                 "view_failed", route=route, trace_id=trace.id, exc_info=error, method=method
             )
@@ -143,6 +145,14 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
     view.csrf_exempt = True  # type: ignore[attr-defined] # as Django's own decorator does
     view.route, view.methods = route, tuple(by_method)  # type: ignore[attr-defined] # for openapi
     return view
+
+
+def _unavailable(services: Services | None, reason: str) -> None:
+    """Counts a 503; without services, which could not be put together, in the metric alone."""
+    if services is not None:
+        services.unavailable(reason)
+    else:
+        metrics.WEB_REFUSED.labels(reason).inc()
 
 
 def _uncount(counted: Sequence[KnownApp], status: int) -> None:

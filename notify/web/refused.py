@@ -1,9 +1,10 @@
-"""How many requests of each app were refused at a rate limit, for pages and alerts: nobody should be
-refused for days by a limit that was set in an incident and forgotten.
+"""How many requests of each app were refused at a rate limit, and how many were answered 503, for pages
+and alerts: nobody should be refused for days by a limit that was set in an incident and forgotten.
 
 Requests only count, in memory. A thread writes the counts once a second, in the session of its own that
 it opens at the first refusal. Best effort: what PostgreSQL does not take is dropped, since it would be
-said of a later moment than its own; `notify_web_limited_total` has counted it all the same.
+said of a later moment than its own; `notify_web_limited_total` and `notify_web_refused_total` have
+counted it all the same.
 """
 
 import threading
@@ -20,7 +21,9 @@ EVERY_S: Final = 1.0
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql")
 _LOCK_TIMEOUT_MS: Final = 2_000
 
-#: Requests by app and the limit that refused them.
+#: In place of an app: those that were answered 503, whichever app's they were.
+UNAVAILABLE: Final = ""
+#: Requests by app and the limit that refused them, or by UNAVAILABLE and the reason.
 Counts = Mapping[tuple[str, str], int]
 
 
@@ -37,7 +40,10 @@ class RefusedRequests:
         self._fails = False
 
     def count(self, app: str, limit: str) -> None:
-        """One request of the app was refused by the limit of this name. Waits for nothing."""
+        """One request of the app was refused by the limit of this name. Waits for nothing.
+
+        With UNAVAILABLE as the app: it was answered 503 for the reason of this name.
+        """
         with self._lock:
             self._counts[app, limit] += 1
             # Not before: a thread does not outlive a fork.
@@ -73,7 +79,8 @@ class RefusedRequests:
 
 
 class ToPostgres:
-    """Adds counts to `refused_sample`, in one session that is opened when it is needed. For one thread."""
+    """Adds counts to `refused_sample` and `unavailable_sample`, in one session that is opened when it is
+    needed. For one thread."""
 
     def __init__(self) -> None:
         self._session: psycopg.Connection[tuple[object, ...]] | None = None
@@ -88,14 +95,25 @@ class ToPostgres:
             # In the order of their keys: two processes that write the same rows wait, and never for
             # each other.
             rows = sorted(counts.items())
-            self._session.execute(
-                _QUERIES["write_refused"],
-                {
-                    "apps": [app for (app, _), _ in rows],
-                    "limits": [limit for (_, limit), _ in rows],
-                    "counts": [n for _, n in rows],
-                },
-            )
+            limited = [row for row in rows if row[0][0] != UNAVAILABLE]
+            if limited:
+                self._session.execute(
+                    _QUERIES["write_refused"],
+                    {
+                        "apps": [app for (app, _), _ in limited],
+                        "limits": [limit for (_, limit), _ in limited],
+                        "counts": [n for _, n in limited],
+                    },
+                )
+            unavailable = rows[: len(rows) - len(limited)]
+            if unavailable:
+                self._session.execute(
+                    _QUERIES["write_unavailable"],
+                    {
+                        "reasons": [reason for (_, reason), _ in unavailable],
+                        "counts": [n for _, n in unavailable],
+                    },
+                )
         except psycopg.Error:
             self.close()
             raise

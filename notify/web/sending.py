@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from notify import metrics
 from notify.domain.update import Update
 from notify.producer import Overloaded, Unavailable
 from notify.web import answers
@@ -27,10 +26,10 @@ def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> Non
             traceparent=call.trace.traceparent,
         )
     except Overloaded as error:
-        metrics.WEB_REFUSED.labels("overloaded").inc()
+        call.services.unavailable("overloaded")
         raise answers.busy(str(error), retry_after_s=OVERLOADED_RETRY_AFTER_S) from None
     except Unavailable as error:
-        metrics.WEB_REFUSED.labels("kafka_away").inc()
+        call.services.unavailable("kafka_away")
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
     if call.services.ack_log is not None:
         call.services.ack_log.acked(call.trace.id, [update for update, _ in made], acked)

@@ -9,6 +9,7 @@ from typing import Final
 
 from django.conf import settings
 
+from notify import metrics
 from notify.producer import Producer, TopicProducer
 from notify.web import ack_log, limits
 from notify.web.ack_log import AckLog
@@ -16,7 +17,7 @@ from notify.web.apps_cache import AppsCache
 from notify.web.identity import Verifier
 from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
-from notify.web.refused import RefusedRequests, ToPostgres
+from notify.web.refused import UNAVAILABLE, RefusedRequests, ToPostgres
 
 #: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates.
 READ_SESSIONS: Final = 4
@@ -33,6 +34,13 @@ class Services:
     limits: RateLimits = field(default_factory=limits.none)
     verifier: Verifier = field(default_factory=Verifier)
     ack_log: AckLog | None = None
+    refused: RefusedRequests | None = None
+
+    def unavailable(self, reason: str) -> None:
+        """A request is answered 503 for this reason, as `notify_web_refused_total` names it."""
+        metrics.WEB_REFUSED.labels(reason).inc()
+        if self.refused is not None:
+            self.refused.count(UNAVAILABLE, reason)
 
     def now_ms(self) -> int:
         """The time that an update is stamped with, in milliseconds since 1970."""
@@ -69,4 +77,6 @@ def build(at_end: ExitStack) -> Services:
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
-    return Services(apps, producer, reads, limits.of_settings(refused), ack_log=lines)
+    return Services(
+        apps, producer, reads, limits.of_settings(refused), ack_log=lines, refused=refused
+    )

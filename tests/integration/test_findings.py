@@ -26,6 +26,7 @@ from notify.models import (
     Stream,
     StreamSample,
     Topic,
+    UnavailableSample,
     Watcher,
     WorkerSample,
 )
@@ -143,6 +144,24 @@ def test_an_app_with_what_it_usually_sends(app: App) -> None:
     assert 2 < hottest.usual_per_s < 4
 
 
+def test_what_web_answered_503_in_the_last_half_minute(app: App) -> None:
+    for reason, n, ago_s in (
+        ("bug", 4, 0),
+        ("kafka_away", 30, 20),
+        ("kafka_away", 12, 0),
+        ("bug", 9, 60),
+    ):
+        at = now() - timedelta(seconds=ago_s)
+        UnavailableSample.objects.create(
+            bucket=bucket(ago_s), reason=reason, n=n, first_at=at, last_at=at
+        )
+    kafka, bug = snapshot.read().unavailable
+    assert (kafka.reason, kafka.n, round(kafka.lasting_s)) == ("kafka_away", 42, 20)
+    assert (bug.reason, bug.n, round(bug.lasting_s)) == ("bug", 4, 0)
+    assert 0 <= kafka.ago_s < 10
+    assert round(kafka.per_s, 1) == 2.1
+
+
 def test_apps_that_are_refused_at_their_limits(app: App) -> None:
     sampled()
     other = App.objects.create(name="Acme")
@@ -176,7 +195,7 @@ def test_as_many_queries_for_many_records(
     sampled()
     for number in range(50):
         hot(app, uuid.UUID(int=number + 1), 10)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         seen = snapshot.read(top=10)
     assert len(seen.hot) == 10
 

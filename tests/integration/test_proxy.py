@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from django.urls import URLPattern, URLResolver
@@ -63,6 +64,15 @@ def call(
         return answer
     finally:
         line.close()
+
+
+def test_prometheus_reads_the_proxys_own_figures_on_a_port_of_their_own(front: Proxy) -> None:
+    with urlopen(front.metrics, timeout=30) as answer:
+        text = answer.read().decode()
+    assert 'haproxy_backend_active_servers{proxy="web"} 1' in text
+    assert 'haproxy_backend_connection_errors_total{proxy="web"} 0' in text
+    root = front.metrics.removesuffix("/metrics")
+    assert [call(root, path).status for path in ("/", "/admin/", "/players")] == [404] * 3
 
 
 def test_the_public_reaches_the_api_and_nothing_else(

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from notify.models import RefusedSample
-from notify.web.refused import ToPostgres
+from notify.models import RefusedSample, UnavailableSample
+from notify.web.refused import UNAVAILABLE, ToPostgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
@@ -40,6 +40,20 @@ def test_counts_of_the_same_seconds_add_up(web: ToPostgres) -> None:
             "AND bucket > now() - interval '1 minute') FROM refused_sample"
         )
         assert cursor.fetchone() == (True,)
+
+
+def test_what_was_answered_503_is_counted_by_reason_with_first_and_last(web: ToPostgres) -> None:
+    web({(UNAVAILABLE, "kafka_away"): 3, (APPS[0], "app_requests"): 2})
+    ((first, at),) = UnavailableSample.objects.values_list("first_at", "last_at")
+    assert first == at
+    web({(UNAVAILABLE, "kafka_away"): 4, (UNAVAILABLE, "bug"): 1})
+    rows = UnavailableSample.objects.filter(reason="kafka_away").order_by("bucket")
+    assert sum(each.n for each in rows) == 7
+    assert rows[0].first_at == first
+    assert list(rows)[-1].last_at > at
+    assert sum(each.n for each in UnavailableSample.objects.filter(reason="bug")) == 1
+    assert total(APPS[0]) == 2
+    assert RefusedSample.objects.count() == 1
 
 
 def test_processes_do_not_wait_for_each_other_in_a_ring() -> None:

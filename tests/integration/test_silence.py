@@ -1,13 +1,14 @@
 """A Kafka that does not answer is told, and nothing needs a restart when it answers again."""
 
 import json
+import re
 import signal
 import time
 import uuid
 from pathlib import Path
 from typing import Final
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -47,6 +48,57 @@ def test_a_kafka_that_hears_and_does_not_answer_is_told(
         run.wait("all is well again", lambda: "Kafka has not answered" not in _said(run))
         run.produce([_update(run)])
         run.wait_applied(2)
+
+
+def test_a_kafka_that_is_away_under_requests_is_one_alert_with_what_web_refuses(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path: Path
+) -> None:
+    """Web notices first, then bridges; it is one cause, so one alert, which ends when Kafka is back."""
+    environ = {
+        "NOTIFY_ACK_TIMEOUT_MS": "500",
+        "NOTIFY_FIND_UNAVAILABLE_S": "2",
+        "NOTIFY_FIND_LAG_S": "10",
+        "NOTIFY_ALERT_CLOSE_S": "1",
+    }
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with running(tmp_path / "stack", name, environ=environ, own=["KAFKA_BOOTSTRAP_SERVERS"]) as run:
+        web = product.start_web(run.stack)
+        product.start_bridge(run.stack)
+        product.start_worker(run.stack, "worker-1")
+        product.start_watch(run.stack)
+        run.wait_settled()
+        run.wait("web takes updates", lambda: _put(run, web) == 200)
+        open_ = "SELECT kind, text FROM alert WHERE closed_at IS NULL"
+        run.stack.kill("kafka", signal.SIGSTOP)
+        try:
+            run.wait("it is told", lambda: _put(run, web) == 503 and bool(run.rows(open_)))
+            ((kind, text),) = run.rows(open_)
+            assert kind == "kafka_away"
+            assert re.match(r"Web has answered 503 to \d+ requests? a second for \d+ s, ", text)
+            run.wait(
+                "it says that bridges hear nothing either",
+                lambda: _put(run, web) == 503 and "Partitions 0-3 are unheard" in _said(run),
+            )
+        finally:
+            run.stack.kill("kafka", signal.SIGCONT)
+        run.wait("web takes updates again", lambda: _put(run, web) == 200)
+        run.wait("it is over", lambda: not run.rows(open_))
+        assert run.rows("SELECT kind FROM alert") == [("kafka_away",)]
+
+
+def _put(run: Running, web: str) -> int:
+    """The status that an update gets."""
+    body = json.dumps({"app_id": run.app.app_id, "tags": {"n": 1}}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = Request(f"{web}/players/{uuid.uuid4()}", body, headers, method="PUT")
+    try:
+        with urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
 
 
 def test_a_frozen_bridge_is_one_alert_and_its_catch_up_none(

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from notify import postgres
 from notify.models import Alert, WorkerSample
+from notify.watch.alert_rows import AlertRows
 from notify.watch.message import CLOSED, OPENED, Due, Event
 from notify.watch.pace import Pace
 from notify.watch.seat import Seat, Session, run
@@ -43,8 +44,19 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def teller(way: Say, *, per_hour: int = 60) -> Teller:
-    return Teller(way, Pace(per_hour=per_hour), hours=24, acts=lambda: True)
+class Telling:
+    """A Teller of alerts in PostgreSQL."""
+
+    def __init__(self, way: Say, *, per_hour: int = 60, acts: bool = True) -> None:
+        self._way = way
+        self._teller = Teller(way, Pace(per_hour=per_hour), acts=lambda: acts)
+
+    def round(self, session: Session) -> None:
+        self._teller.round(AlertRows(session, self._way, hours=24))
+
+
+def teller(way: Say, *, per_hour: int = 60) -> Telling:
+    return Telling(way, per_hour=per_hour)
 
 
 def alert(key: str = "lag") -> Alert:
@@ -114,7 +126,7 @@ def test_nobody_is_told_of_what_closed_long_ago(session: Session) -> None:
 def test_one_that_does_not_act_tells_nothing(session: Session) -> None:
     say = Say()
     alert()
-    Teller(say, Pace(per_hour=9), hours=24, acts=lambda: False).round(session)
+    Telling(say, acts=False).round(session)
     assert say.told == []
 
 

@@ -15,10 +15,13 @@ from prometheus_client import REGISTRY
 
 from devstack import ROOT
 from notify import metrics  # noqa: F401 - registers all names
+from notify.findings.find import KINDS, POSTGRES_AWAY
 from tests.unit.test_docs import _anchors, _rows
 
 RULES: Final = ROOT / "docker" / "prometheus"
 GRAFANA: Final = ROOT / "docker" / "grafana"
+#: Names that exporters give.
+FOREIGN: Final = r"(?:pg|kafka|redis|haproxy|node)_\w+"
 DASHBOARDS: Final = sorted((GRAFANA / "dashboards").glob("*.json"))
 
 
@@ -77,6 +80,7 @@ def test_every_name_in_rules_and_dashboards_is_exported() -> None:
 
 def test_every_label_in_rules_and_dashboards_is_exported() -> None:
     labels = {"le", "job", "instance", "alertname", "alertstate"}
+    labels |= {"topic", "proxy", "mountpoint", "fstype"}  # of exporters
     for collector in REGISTRY._names_to_collectors.values():
         labels |= set(getattr(collector, "_labelnames", ()))
     for where, expression in _expressions():
@@ -95,11 +99,44 @@ def test_every_exported_name_is_asked_for() -> None:
 def test_every_alarm_says_what_to_do() -> None:
     anchors = _anchors(ROOT / "docs" / "operations.md")
     for rule in _rules("alerts.yml"):
-        assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
+        severities = ("none",) if rule["alert"] == "Watchdog" else ("critical", "warning")
+        assert rule["labels"]["severity"] in severities, rule["alert"]
         assert rule["annotations"]["summary"], rule["alert"]
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
         assert page == "docs/operations.md"
         assert anchor in anchors, rule["alert"]
+
+
+def test_every_alarm_says_who_tells_people_and_the_watcher_tells_what_it_finds() -> None:
+    """One cause is told once."""
+    told = {rule["alert"]: rule["labels"] for rule in _rules("alerts.yml")}
+    assert {labels["teller"] for labels in told.values()} == {"watch", "alertmanager", "nobody"}
+    for name, labels in told.items():
+        assert ("finding" in labels) == (labels["teller"] == "watch"), name
+        assert labels.get("finding", POSTGRES_AWAY) in {*KINDS, POSTGRES_AWAY}, name
+
+
+def test_alertmanager_names_alarms_that_there_are() -> None:
+    text = (ROOT / "docker" / "alertmanager" / "alertmanager.yml").read_text()
+    named = {
+        name
+        for pattern in re.findall(r'alertname=~?"([\w|]+)"', text)
+        for name in pattern.split("|")
+    }
+    assert named
+    assert named <= {rule["alert"] for rule in _rules("alerts.yml")}
+
+
+def test_names_that_are_not_ours_are_those_that_exporters_have() -> None:
+    """The file has what the exporters said of real services; see its first lines."""
+    recorded = (ROOT / "tests" / "fixtures" / "exporters.txt").read_text()
+    samples = dict(re.findall(r"^(\w+)(\{.*\})? \S+$", recorded, re.MULTILINE))
+    for rule in _rules("alerts.yml"):
+        expression = re.sub(r'"[^"]*"', '""', rule["expr"])
+        for name, matched in re.findall(rf"\b({FOREIGN})(?:\{{([^}}]*)\}})?", expression):
+            assert name in samples, f"{rule['alert']}: {name}"
+            for label in re.findall(r"(\w+)[=!]", matched):
+                assert f'{label}="' in samples[name], f"{rule['alert']}: {name} has no {label}"
 
 
 def test_the_documents_list_every_alarm_as_it_is() -> None:
@@ -108,10 +145,12 @@ def test_the_documents_list_every_alarm_as_it_is() -> None:
     rules = _rules("alerts.yml")
     assert listed.keys() == {rule["alert"] for rule in rules}
     for rule in rules:
-        when, severity, _, link = listed[rule["alert"]]
+        when, severity, _, teller, link = listed[rule["alert"]]
         waits = f" for {rule['for']}" if "for" in rule else ""
         assert when == f"`{rule['expr']}`{waits}"
         assert severity == rule["labels"]["severity"]
+        finding = rule["labels"].get("finding")
+        assert teller == rule["labels"]["teller"] + (f": `{finding}`" if finding else "")
         assert f"({rule['annotations']['runbook'].removeprefix('docs/')})" in link
 
 
@@ -132,11 +171,12 @@ def test_the_documents_list_every_figure() -> None:
 def test_every_alarm_has_a_case_and_is_judged_in_the_calm() -> None:
     cases = _yaml(RULES / "tests.yml")["tests"]
     calm = next(case for case in cases if case["name"] == "calm")
-    judged = set(re.findall(r"\bnotify_\w+|\bup\b", str(calm["input_series"])))
+    names = rf"\bnotify_\w+|\bup\b|\b{FOREIGN}"
+    judged = set(re.findall(names, str(calm["input_series"])))
     for rule in _rules("alerts.yml"):
         name = rule["alert"]
         assert any(name in case["name"].split(",")[0].split() for case in cases), name
-        assert set(re.findall(r"\bnotify_\w+|\bup\b", rule["expr"])) <= judged, name
+        assert set(re.findall(names, rule["expr"])) <= judged, name
     for rule in _rules("recording.yml"):
         assert set(re.findall(r"\bnotify_\w+", rule["expr"])) <= judged, rule["record"]
 

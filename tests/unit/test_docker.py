@@ -54,6 +54,13 @@ OPTIONAL: Final = (
     "NOTIFY_ALERT_WEBHOOK_SECRET",
     "NOTIFY_ALERT_EMAILS",
     "NOTIFY_EMAIL_URL",
+    "NOTIFY_WATCH_HEARTBEAT_URL",
+    "ALERTMANAGER_WEBHOOK_URL",
+    "ALERTMANAGER_EMAILS",
+    "ALERTMANAGER_SMTP",
+    "ALERTMANAGER_SMTP_USER",
+    "ALERTMANAGER_SMTP_PASSWORD",
+    "ALERTMANAGER_HEARTBEAT_URL",
 )
 
 
@@ -108,9 +115,8 @@ def test_the_proxy_takes_its_file() -> None:
     haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if haproxy is None:
         pytest.skip("there is no haproxy")
-    addresses = dict.fromkeys(("BIND", "OPERATORS", "WEB_1", "WEB_2"), "127.0.0.1:1") | {
-        "ADMIN": "/x.sock"
-    }
+    names = ("BIND", "OPERATORS", "METRICS", "WEB_1", "WEB_2")
+    addresses = dict.fromkeys(names, "127.0.0.1:1") | {"ADMIN": "/x.sock"}
     done = subprocess.run(
         [haproxy, "-c", "-f", DOCKER / "haproxy.cfg"],
         env=os.environ | addresses,
@@ -201,7 +207,7 @@ def test_redis_starts_with_a_password_for_each_user(tmp_path: Path, missing: str
 
 def test_every_service_has_a_health_check_but_the_one_that_ends() -> None:
     services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    parts = re.split(r"^  (\w+):$", services, flags=re.MULTILINE)
+    parts = re.split(r"^  ([\w-]+):$", services, flags=re.MULTILINE)
     without = {
         name
         for name, body in zip(parts[1::2], parts[2::2], strict=True)
@@ -240,7 +246,7 @@ def _loki() -> str:
 def _service(name: str) -> str:
     """The text of one service."""
     services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    parts = re.split(r"^  (\w+):$", services, flags=re.MULTILINE)
+    parts = re.split(r"^  ([\w-]+):$", services, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))[name]
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from notify.domain.stream import upgrade_reason
-from notify.findings.find import CURES, KINDS, PANELS, Bounds, find
+from notify.findings.find import CURES, KINDS, PANELS, POSTGRES_AWAY, Bounds, find
 from notify.findings.partition_state import ABOUT, State, StreamNow
 from notify.findings.snapshot import (
     HotApp,
@@ -15,6 +15,7 @@ from notify.findings.snapshot import (
     LaneNow,
     LimitedApp,
     Snapshot,
+    Unavailable,
     WorkerNow,
 )
 from tests.streams_now import STREAM
@@ -26,7 +27,7 @@ LATE = (
 APP, OTHER, RECORD = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=9)
 BOUNDS = Bounds(
     hot_share=0.2, hot_per_s=20, app_share=0.4, app_per_s=50, app_factor=3, refused_per_s=5, lag_s=30,
-    stalled_s=10, start_s=30,
+    stalled_s=10, start_s=30, unavailable_per_s=1, unavailable_s=10,
 )  # fmt: skip
 LANE = LaneNow(0, writes=0, oldest_s=0, attempt=0, tasks=0, workers=1)
 WORKER = WorkerNow("w1@host", seen_ago_s=1, idle_ago_s=0.5, active=1, processed=9, offline=False)
@@ -409,24 +410,95 @@ def test_bridges_that_kafka_does_not_answer_are_told_apart_while_it_answers_one(
 def test_a_kafka_that_answers_no_bridge_is_one_finding() -> None:
     silent = _silent("host:7", "host:8")
     (found,) = find(replace(silent, streams=silent.streams[:4]), BOUNDS)
-    assert found.key == "unheard"
+    assert (found.kind, found.key, found.level) == ("kafka_away", "kafka_away", "bad")
     assert "Kafka has not answered bridge host:7, host:8 for 40 s" in found.text
 
 
 def test_a_silence_of_less_than_the_bound_is_no_finding() -> None:
     assert find(replace(CALM, streams=[replace(STREAM, unheard_s=29.9)]), BOUNDS) == []
-    assert kinds(replace(CALM, streams=[replace(STREAM, unheard_s=30.0)])) == ["unheard"]
+    assert kinds(replace(CALM, streams=[replace(STREAM, unheard_s=30.0)])) == ["kafka_away"]
 
 
 def test_a_bridge_that_is_gone_is_not_said_to_be_silent_too() -> None:
     gone = replace(STREAM, unheard_s=60.0, ticked_ago_s=60.0)
     assert kinds(replace(CALM, streams=[gone])) == ["stalled"]
-    assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=10.0)])) == ["unheard"]
+    assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=10.0)])) == ["kafka_away"]
     assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=None)])) == ["stalled"]
+
+
+UNHEARD = "Kafka has not answered bridge host:7 for 31 s, so what waits is not known"
+NO_ACKS = Unavailable("kafka_away", n=400, lasting_s=20, ago_s=0.5)
+FULL = Unavailable("overloaded", n=300, lasting_s=15, ago_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("unheard_s", "said"),
+    [
+        (0.5, "It answers bridges: look at the way from web to Kafka."),
+        (12.0, "It has not answered any bridge for 12 s either."),
+        (
+            31.0,
+            f"Partition 0 is unheard: {UNHEARD}.",
+        ),
+    ],
+)
+def test_a_kafka_that_is_away_is_one_finding_whoever_notices_it(
+    unheard_s: float, said: str
+) -> None:
+    streams = [replace(STREAM, unheard_s=unheard_s)]
+    (found,) = find(replace(CALM, streams=streams, unavailable=[NO_ACKS, FULL]), BOUNDS)
+    assert (found.kind, found.level, found.opens) == ("kafka_away", "bad", True)
+    assert found.text == (
+        "Web has answered 503 to 40 requests a second for 20 s, because Kafka does not ack their updates. "
+        + said
+    )
+    assert "KAFKA_BOOTSTRAP_SERVERS" in found.cure
+
+
+def test_kafka_that_leaves_one_bridge_without_an_answer_and_web_too_is_one_finding() -> None:
+    silent = replace(_silent("host:7", "host:7"), unavailable=[NO_ACKS])
+    (found,) = find(silent, BOUNDS)
+    assert found.kind == "kafka_away"
+    assert "Partitions 0-3 are unheard" in found.text
+
+
+def test_a_bridge_that_cannot_start_because_kafka_is_away_opens_nothing() -> None:
+    streams = [replace(STREAM, ticked_ago_s=60)]
+    found = find(replace(CALM, streams=streams, unavailable=[NO_ACKS]), BOUNDS)
+    assert [(each.kind, each.opens) for each in found] == [
+        ("kafka_away", True),
+        ("stalled", False),
+    ]
+
+
+def test_web_that_refuses_for_another_reason_says_which() -> None:
+    bug = Unavailable("bug", n=20, lasting_s=20, ago_s=1)
+    (found,) = find(replace(CALM, unavailable=[FULL, bug]), BOUNDS)
+    assert (found.kind, found.level, found.opens) == ("web_refuses", "bad", True)
+    assert found.text == (
+        "Web has answered 503 to 21 requests a second for 20 s: overloaded (20 requests a second), bug (1 "
+        "request a second)."
+    )
+    assert "view_failed" in found.cure
+    assert kinds(replace(CALM, unavailable=[NO_ACKS, bug])) == ["kafka_away", "web_refuses"]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        replace(NO_ACKS, n=19),
+        replace(NO_ACKS, lasting_s=9.9),
+        replace(NO_ACKS, ago_s=5.1),
+        replace(FULL, n=9, lasting_s=10),
+    ],
+    ids=["too few", "too short", "over", "too few, full"],
+)
+def test_a_few_requests_that_were_refused_are_no_finding(refused: Unavailable) -> None:
+    assert find(replace(CALM, unavailable=[refused]), BOUNDS) == []
 
 
 def test_every_kind_says_what_to_do_or_leads_to_buttons() -> None:
     with_buttons = {"hot_record", "hot_app", "app_limited"}
-    assert set(KINDS) == set(CURES) | with_buttons
+    assert set(KINDS) | {POSTGRES_AWAY} == set(CURES) | with_buttons
     assert set(PANELS) <= set(KINDS)
     assert {each.value for each in State} - set(KINDS) == {"ok", "draining"}

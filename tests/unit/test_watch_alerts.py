@@ -119,8 +119,8 @@ APP = uuid.UUID(int=1)
 
 def due(*, closed: bool = False, told: bool = False, name: str = "Closely") -> Due:
     return Due(
-        5, "hot_record", "bad", f"86% of {name}", APP, name, uuid.UUID(int=2), "/admin/notify/hot/",
-        AT, AT + timedelta(minutes=2) if closed else None, told, AT,
+        5, "hot_record:a:r", "hot_record", "bad", f"86% of {name}", APP, name, uuid.UUID(int=2),
+        "/admin/notify/hot/", AT, AT + timedelta(minutes=2) if closed else None, told, AT,
     )  # fmt: skip
 
 
@@ -139,8 +139,8 @@ def test_what_is_still_to_be_told(closed: bool, told: bool, events: list[str]) -
 
 def test_the_object_that_is_posted() -> None:
     assert json.loads(body(due(), OPENED, admin_url="https://n.example/")) == {
-        "id": 5, "event": "opened", "kind": "hot_record", "level": "bad", "text": "86% of Closely",
-        "cure": "",
+        "id": 5, "key": "hot_record:a:r", "event": "opened", "kind": "hot_record", "level": "bad",
+        "text": "86% of Closely", "cure": "",
         "app": str(APP), "app_name": "Closely", "record": str(uuid.UUID(int=2)),
         "url": "https://n.example/admin/notify/hot/", "opened_at": "2026-11-23T03:00:00+00:00",
         "closed_at": None,

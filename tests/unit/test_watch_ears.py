@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from notify.alert_receivers import MailServer, checked_emails, checked_webhook, mail_server
+from notify.alert_receivers import MailServer, checked_emails, checked_url, mail_server
 from notify.findings.snapshot import WorkerNow
 from notify.watch.ears import SETTLE_S, Ears, Heard
 from notify.watch.looks import state
@@ -112,12 +112,13 @@ def test_what_is_no_mail_server_is_refused_without_saying_it(url: str) -> None:
         "http://x y",
     ],
 )
-def test_what_nothing_can_be_posted_to_is_refused(url: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="NOTIFY_ALERT_WEBHOOK_URL") as refused:
-        checked_webhook(url)
+@pytest.mark.parametrize("name", ["NOTIFY_ALERT_WEBHOOK_URL", "NOTIFY_WATCH_HEARTBEAT_URL"])
+def test_what_nothing_can_be_posted_to_is_refused(name: str, url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name) as refused:
+        checked_url(name, url)
     assert "hunter2" not in str(refused.value)
-    assert checked_webhook("") == ""
-    assert checked_webhook("https://hooks.example.com/a?b=c")
+    assert checked_url(name, "") == ""
+    assert checked_url(name, "https://hooks.example.com/a?b=c")
 
 
 def test_addresses() -> None:

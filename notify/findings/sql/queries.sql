@@ -176,6 +176,17 @@ GROUP BY app
 ORDER BY sum(n) DESC, app
 LIMIT %(top)s
 
+-- :unavailable
+-- Requests of the last half minute that web answered 503, by reason: how many, from the first to the last
+-- of them, and how long ago that was.
+SELECT
+    reason, sum(n)::bigint, extract(epoch FROM max(last_at) - min(first_at))::float8,
+    extract(epoch FROM %(now)s - max(last_at))::float8
+FROM unavailable_sample
+WHERE bucket >= %(now)s - interval '30 seconds'
+GROUP BY reason
+ORDER BY sum(n) DESC, reason
+
 -- :minute_of_record
 SELECT coalesce(sum(direct), 0)::bigint, coalesce(sum(mirrored), 0)::bigint
 FROM hot

@@ -15,8 +15,10 @@ from notify.celery import app as celery_app
 from notify.probes import Progress
 from notify.watch import ways
 from notify.watch.ears import Ears, listen
-from notify.watch.looks import Looks
+from notify.watch.heartbeat import Heartbeat
+from notify.watch.looks import Looks, name
 from notify.watch.orders import carry_out
+from notify.watch.outages import Outages, UntoldOutages
 from notify.watch.pace import Pace
 from notify.watch.queues import Queues, ask, measure
 from notify.watch.tell import Teller
@@ -57,24 +59,49 @@ class Command(BaseCommand):
         if options["metrics_port"]:
             metrics.serve(options["metrics_port"], process="watch", problem=progress.problem)
         ears, queues = Ears(), Queues()
-        looks = Looks(ears, queues, progress)
+        outages = Outages(
+            name(),
+            after_s=settings.NOTIFY_FIND_POSTGRES_S,
+            close_after_s=settings.NOTIFY_ALERT_CLOSE_S,
+        )
+        looks = Looks(ears, queues, progress, outages)
         logs.get().info("watch_started")
         looking = _thread("look", lambda: looks.run(stopped))
         _thread("listen", lambda: listen(celery_app, ears, stopped))
         _thread("measure", lambda: measure(celery_app, queues, stopped))
         _thread("ask", lambda: ask(celery_app, queues, stopped))
         for way in ways.of_settings():
-            _thread(way.name, _teller(way, looks, stopped))
+            _thread(way.name, _rows_teller(way, looks, stopped))
+            _thread(f"{way.name}-outages", _outages_teller(way, outages, stopped))
+        if settings.NOTIFY_WATCH_HEARTBEAT_URL:
+            heartbeat = Heartbeat(
+                settings.NOTIFY_WATCH_HEARTBEAT_URL,
+                lambda: looks.looked_at_s,
+                every_s=settings.NOTIFY_WATCH_HEARTBEAT_S,
+                timeout_s=settings.NOTIFY_ALERT_TIMEOUT_S,
+            )
+            _thread("heartbeat", lambda: heartbeat.run(stopped))
         _thread("replay", lambda: carry_out(replays.step, looks.acts, stopped))
         stopped.wait()
         looking.join(END_S)
         logs.get().info("watch_stopped")
 
 
-def _teller(way: ways.Way, looks: Looks, stopped: threading.Event) -> Callable[[], None]:
-    pace = Pace(per_hour=settings.NOTIFY_ALERTS_PER_HOUR)
-    teller = Teller(way, pace, hours=settings.NOTIFY_ALERT_HOURS, acts=looks.acts.is_set)
-    return lambda: teller.run(stopped)
+def _rows_teller(way: ways.Way, looks: Looks, stopped: threading.Event) -> Callable[[], None]:
+    teller = Teller(way, _pace(), acts=looks.acts.is_set)
+    return lambda: teller.run_rows(stopped, hours=settings.NOTIFY_ALERT_HOURS)
+
+
+def _outages_teller(
+    way: ways.Way, outages: Outages, stopped: threading.Event
+) -> Callable[[], None]:
+    """With a pace of its own: alerts of an incident before must not mute the outage."""
+    teller = Teller(way, _pace(), acts=lambda: True)
+    return lambda: teller.run(UntoldOutages(outages), stopped)
+
+
+def _pace() -> Pace:
+    return Pace(per_hour=settings.NOTIFY_ALERTS_PER_HOUR)
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:

@@ -75,8 +75,8 @@ DELETE FROM alert WHERE closed_at < clock_timestamp() - make_interval(days => %(
 -- :due_posts
 -- Alerts of which the webhook does not know yet that they opened, or that they closed.
 SELECT
-    alert.id, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record, alert.path,
-    alert.opened_at, alert.closed_at, alert.posted_at IS NOT NULL, clock_timestamp()
+    alert.id, alert.key, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record,
+    alert.path, alert.opened_at, alert.closed_at, alert.posted_at IS NOT NULL, clock_timestamp()
 FROM alert LEFT JOIN app ON app.id = alert.app
 WHERE (alert.posted_at IS NULL OR alert.posted_at < alert.closed_at)
     AND (alert.closed_at IS NULL OR alert.closed_at >= clock_timestamp() - make_interval(hours => %(hours)s))
@@ -86,8 +86,8 @@ LIMIT 200
 -- :due_mails
 -- The same for e-mail.
 SELECT
-    alert.id, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record, alert.path,
-    alert.opened_at, alert.closed_at, alert.mailed_at IS NOT NULL, clock_timestamp()
+    alert.id, alert.key, alert.kind, alert.level, alert.text, alert.app, app.name, alert.record,
+    alert.path, alert.opened_at, alert.closed_at, alert.mailed_at IS NOT NULL, clock_timestamp()
 FROM alert LEFT JOIN app ON app.id = alert.app
 WHERE (alert.mailed_at IS NULL OR alert.mailed_at < alert.closed_at)
     AND (alert.closed_at IS NULL OR alert.closed_at >= clock_timestamp() - make_interval(hours => %(hours)s))

@@ -77,3 +77,11 @@ INSERT INTO refused_sample (bucket, app, "limit", n)
 SELECT to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10), app, name, n
 FROM unnest(%(apps)s::uuid[], %(limits)s::text[], %(counts)s::bigint[]) AS told (app, name, n)
 ON CONFLICT (bucket, app, "limit") DO UPDATE SET n = refused_sample.n + excluded.n
+
+-- :write_unavailable
+-- The same of requests that were answered 503.
+INSERT INTO unavailable_sample (bucket, reason, n, first_at, last_at)
+SELECT to_timestamp(floor(extract(epoch FROM at.now) / 10) * 10), reason, n, at.now, at.now
+FROM unnest(%(reasons)s::text[], %(counts)s::bigint[]) AS told (reason, n)
+CROSS JOIN (SELECT clock_timestamp() AS now) AS at
+ON CONFLICT (bucket, reason) DO UPDATE SET n = unavailable_sample.n + excluded.n, last_at = excluded.last_at
