@@ -68,6 +68,7 @@ TABLES: Final[Mapping[str, Mapping[str, LiteralString]]] = {
     "hot": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "app_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "refused_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
+    "unavailable_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
     "stream_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "lane_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "bridge_start": {WEB: READ, BRIDGE: "SELECT, INSERT, DELETE", WATCH: READ},

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("notify", "0015_recorded_times"),
+        ("notify", "0016_definer"),
     ]
 
     operations = [
