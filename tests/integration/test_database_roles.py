@@ -237,6 +237,17 @@ def test_an_owner_who_is_no_superuser_can_do_all_of_it(settings: Settings) -> No
         rows("SELECT seen_tidy(1)")
 
 
+def test_a_schema_of_another_that_is_open_to_all_is_refused(settings: Settings) -> None:
+    settings.NOTIFY_NAMESPACE = f"t{uuid.uuid4().hex[:10]}"
+    rows("ALTER SCHEMA public OWNER TO CURRENT_USER")
+    rows("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    with (
+        owned_by_another(creates_roles=True),
+        pytest.raises(CommandError, match="REVOKE CREATE ON SCHEMA public FROM PUBLIC"),
+    ):
+        call_command("database", "roles")
+
+
 def test_an_owner_who_may_make_no_roles_is_told_what_to_do(settings: Settings) -> None:
     settings.NOTIFY_NAMESPACE = name = f"t{uuid.uuid4().hex[:10]}"
     with owned_by_another(creates_roles=False):
