@@ -16,7 +16,9 @@ WEB: Final = "web"
 BRIDGE: Final = "bridge"
 WORKER: Final = "worker"
 WATCH: Final = "watch"
-PROCESSES: Final = (WEB, BRIDGE, WORKER, WATCH)
+#: Of Prometheus. It logs in, and reads no table.
+EXPORTER: Final = "exporter"
+PROCESSES: Final = (WEB, BRIDGE, WORKER, WATCH, EXPORTER)
 
 READ: Final = "SELECT"
 ADD: Final = "SELECT, INSERT"

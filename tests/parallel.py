@@ -23,6 +23,8 @@ SHARE_NOTHING: Final = (
     "tests/simulation/",
     "tests/contract/test_lanes.py",
     "tests/integration/test_watch.py",
+    "tests/integration/test_watch_outage.py",
+    "tests/integration/test_alertmanager.py",
     "tests/integration/test_redis_security.py",
     "tests/integration/test_releases.py",
 )

@@ -61,6 +61,8 @@ def stack(
         product.configure(stack)
         stack.start_services()
         product.manage(stack, "migrate", "--no-input", "--verbosity=0")
+        words, passwords = product.grant_logins(stack)
+        product.manage(stack, *words, env=passwords)
         yield stack
 
 

@@ -27,12 +27,19 @@ SECRETS: Final = (
     "NOTIFY_SECRET_KEY",
     "NOTIFY_KEY_PEPPER",
     "POSTGRES_PASSWORD",
-    *(f"{process}_POSTGRES_PASSWORD" for process in ("WEB", "BRIDGE", "WORKER", "WATCH")),
-    *(f"{process}_REDIS_PASSWORD" for process in ("WEB", "BRIDGE", "WORKER", "WATCH", "FLOWER")),
+    *(f"{process.upper()}_POSTGRES_PASSWORD" for process in PROCESSES),
+    *(f"{process.upper()}_REDIS_PASSWORD" for process in (*PROCESSES, "flower")),
     "FLOWER_BASIC_AUTH",
     "GRAFANA_PASSWORD",
 )
-_ALERTS: Final = {"NOTIFY_ALERT_WEBHOOK_URL", "NOTIFY_ALERT_WEBHOOK_SECRET", "NOTIFY_EMAIL_URL"}
+_ALERTS: Final = {
+    *("NOTIFY_ALERT_WEBHOOK_URL", "NOTIFY_ALERT_WEBHOOK_SECRET", "NOTIFY_EMAIL_URL"),
+    "NOTIFY_WATCH_HEARTBEAT_URL",
+}
+#: Of Alertmanager.
+_OTHERS: Final = {
+    *("ALERTMANAGER_WEBHOOK_URL", "ALERTMANAGER_HEARTBEAT_URL", "ALERTMANAGER_SMTP_PASSWORD"),
+}
 #: The secrets of each service, and no others.
 SECRETS_OF: Final = {
     "postgres": {"POSTGRES_PASSWORD"},
@@ -47,6 +54,9 @@ SECRETS_OF: Final = {
     "watch": {"WATCH_POSTGRES_PASSWORD", "WATCH_REDIS_PASSWORD", *_ALERTS},
     "flower": {"FLOWER_REDIS_PASSWORD", "FLOWER_BASIC_AUTH"},
     "grafana": {"GRAFANA_PASSWORD"},
+    "alertmanager": _OTHERS,
+    "postgres-exporter": {"EXPORTER_POSTGRES_PASSWORD"},
+    "redis-exporter": {"EXPORTER_REDIS_PASSWORD"},
 }
 #: What may stay empty: nobody is told of alerts then.
 OPTIONAL: Final = (
@@ -154,7 +164,7 @@ def _services() -> dict[str, dict[str, Any]]:
 def test_each_service_gets_the_secrets_that_it_uses_and_no_others() -> None:
     for name, service in _services().items():
         used = set(re.findall(r"(?<!\$)\$\{(\w+)", yaml.safe_dump(service, width=10_000)))
-        assert used & {*SECRETS, *_ALERTS} == SECRETS_OF.get(name, set()), name
+        assert used & {*SECRETS, *_ALERTS, *_OTHERS} == SECRETS_OF.get(name, set()), name
 
 
 def test_each_process_is_a_user_of_its_own() -> None:
@@ -167,6 +177,12 @@ def test_each_process_is_a_user_of_its_own() -> None:
                 assert variable not in environment
         # What the process needs to start is there.
         assert set(USED[process]) <= environment.keys()
+
+
+def test_exporters_are_users_of_their_own() -> None:
+    services = _services()
+    assert services["postgres-exporter"]["environment"]["DATA_SOURCE_USER"] == "notify_exporter"
+    assert services["redis-exporter"]["environment"]["REDIS_USER"] == "notify_exporter"
 
 
 def test_setup_makes_a_login_for_each_role() -> None:

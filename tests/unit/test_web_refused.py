@@ -3,15 +3,18 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
 
+from notify.producer import Overloaded, Unavailable
+from notify.web import wiring
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
 from notify.web.limits import Bounds, RateLimits
-from notify.web.refused import Counts, RefusedRequests
-from tests.fake_web import APP, PLAYER, STRICT_APP
+from notify.web.refused import UNAVAILABLE, Counts, RefusedRequests
+from tests.fake_web import APP, PLAYER, STRICT_APP, Web
 from tests.waiting import wait_for
 
 A, B = KnownApp(APP), KnownApp(STRICT_APP)
@@ -59,6 +62,33 @@ def test_each_refusal_is_counted_by_app_and_limit() -> None:
         (APP, "record_updates"): 3,
         (APP, "app_updates"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        (Overloaded("full"), "overloaded"),
+        (Unavailable("away"), "kafka_away"),
+        (ZeroDivisionError(), "bug"),
+        (None, "postgres_away"),
+    ],
+)
+def test_each_503_is_counted_by_its_reason(
+    monkeypatch: pytest.MonkeyPatch, fails: Exception | None, reason: str
+) -> None:
+    written = Written()
+    web = Web.with_fakes(monkeypatch)
+    refused = RefusedRequests(written, every_s=1_000)
+    services = replace(web.services, refused=refused)
+    monkeypatch.setattr(wiring, "services", lambda: services)
+    web.producer.fails, web.reads.away = fails, fails is None
+    if fails is None:
+        answer = web.call("GET", f"/players/{PLAYER}?app_id={APP}", key=web.secret)
+    else:
+        answer = web.call("PUT", f"/players/{PLAYER}", {"app_id": APP})
+    assert answer.status == 503
+    refused.close()
+    assert written.counts == {(UNAVAILABLE, reason): 1}
 
 
 def test_none_is_lost_between_threads() -> None:
