@@ -446,6 +446,20 @@ class UnavailableSample(models.Model):
         db_table = "unavailable_sample"
 
 
+class LeftOutSample(models.Model):
+    """Values that web left out of an app's requests in ten seconds, by what they were: "tag"."""
+
+    pk = models.CompositePrimaryKey("bucket", "app", "what")
+    bucket = models.DateTimeField()
+    app = models.UUIDField()
+    what = models.TextField()
+    n = models.BigIntegerField()
+
+    class Meta:
+        db_table = "left_out_sample"
+        indexes = [models.Index(fields=["app", "bucket"], name="left_out_sample_app")]
+
+
 class StreamSample(models.Model):
     """Ten seconds of a stream, as its bridge saw it: counts of the bucket, the rest as of `at`.
 

@@ -10,9 +10,11 @@ from typing import Any, Final
 from notify.domain.errors import Malformed
 from notify.domain.ids import normalised
 from notify.domain.lanes import is_uuid
-from notify.domain.patch import PROPERTIES
+from notify.domain.patch import IDENTIFIER, PROPERTIES
 from notify.domain.update import check_value
+from notify.web import left_out
 from notify.web.draft import Draft
+from notify.web.left_out import LeftOut
 
 PUSH: Final = "push"
 EMAIL: Final = "email"
@@ -40,9 +42,12 @@ def kind_in(body: Mapping[str, Any]) -> str | None:
     return ADDRESSED.get(device_type, PUSH)
 
 
-def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
-    """The push token, address or number as it is stored; empty where the body has none."""
-    identifier = body.get("identifier")
+def identifier_in(body: Mapping[str, Any], kind: str | None) -> str | None:
+    """The push token, address or number as it is stored: empty to remove it, None where the body has
+    none. Raises Malformed for one that cannot be stored."""
+    if "identifier" not in body:
+        return None
+    identifier = body["identifier"]
     if identifier is None:
         return ""
     if not isinstance(identifier, str):
@@ -51,17 +56,28 @@ def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
     return normalised(kind, identifier) if kind == EMAIL else identifier.strip()
 
 
-def put_device(draft: Draft, body: Mapping[str, Any], kind: str | None) -> None:
-    """The tags, properties and identifier of a players body."""
+def identifier_or_none(body: Mapping[str, Any], kind: str | None, left: LeftOut) -> str | None:
+    """As `identifier_in`; one that cannot be stored is left out."""
+    try:
+        return identifier_in(body, kind)
+    except Malformed as error:
+        left.add(left_out.IDENTIFIER, error)
+        return None
+
+
+def put_device(draft: Draft, body: Mapping[str, Any], identifier: str | None) -> None:
+    """The tags and properties of a players body, and its identifier as `identifier_in` has it."""
     for key in PROPERTY_KEYS:
         if key in body:
             draft.put(PROPERTIES + key, body[key])
     draft.put_tags(body.get("tags"))
-    if "identifier" in body:
-        draft.put("identifier", identifier_in(body, kind))
+    if identifier is not None:
+        draft.put(IDENTIFIER, identifier)
 
 
-def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]:
+def links_in(
+    body: Mapping[str, Any], kind: str | None, record: str, left: LeftOut
+) -> dict[str, str | None]:
     """The link that `parent_player_id` asks for: device to email, null or empty to unlink.
 
     Only devices have it: the email and SMS players are parents themselves.
@@ -69,8 +85,17 @@ def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]
     if "parent_player_id" not in body or kind in (EMAIL, SMS):
         return {}
     parent = body["parent_player_id"]
-    is_none = parent is None or parent == ""
-    return {EMAIL: None if is_none else player_id(parent, "parent_player_id")}
+    if parent is None or parent == "":
+        return {EMAIL: None}
+    try:
+        parent = player_id(parent, "parent_player_id")
+    except Malformed as error:
+        left.add(left_out.LINK, error)
+        return {}
+    if parent == record:
+        left.add(left_out.LINK, "parent_player_id is the player's own id")
+        return {}
+    return {EMAIL: parent}
 
 
 def player_id(value: object, name: str) -> str:

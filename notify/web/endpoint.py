@@ -21,6 +21,7 @@ from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp, NotKnownYet
 from notify.web.auth import KeyNeeded
 from notify.web.identity import Identity
+from notify.web.left_out import LeftOut
 from notify.web.reads import ReadsAway
 from notify.web.traces import Trace, begun
 from notify.web.wiring import Services
@@ -40,6 +41,8 @@ class Call:
     services: Services
     #: The app whose request this was counted as, once it is.
     counted: list[KnownApp] = field(default_factory=list)
+    #: What of it is not taken.
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def body(self, *, bytes_max: int | None = None) -> dict[str, Any]:
         """The JSON object in the body; see `bodies.read_object`."""

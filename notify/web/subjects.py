@@ -22,7 +22,7 @@ from notify.domain.update import (
 )
 from notify.web.answers import Refused
 from notify.web.device import EMAIL
-from notify.web.draft import Draft, update_of
+from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER
 
@@ -55,7 +55,6 @@ class Subject:
         place: int = 0,
         op: str = UPDATE,
         aliases: Names | None = None,
-        draft: Draft | None = None,
     ) -> Update:
         """An update of the user, number `place` of the request. Raises Malformed."""
         is_update = op == UPDATE
@@ -66,9 +65,23 @@ class Subject:
             message_id=call.message_id(place),
             op=op,
             kind=USER if is_update else None,
-            draft=draft,
             aliases={**self.named, **(aliases or {})} if is_update else None,
             owner=self.owner and is_update,
+        )
+
+    def updates(
+        self, call: Call, draft: Draft, *, at: int, aliases: Names | None = None
+    ) -> list[Update]:
+        """The updates of the user that the draft is. Raises Malformed."""
+        return updates_of(
+            self.app,
+            self.record,
+            at=at,
+            message_id=call.message_id(),
+            kind=USER,
+            draft=draft,
+            aliases={**self.named, **(aliases or {})},
+            owner=self.owner,
         )
 
 

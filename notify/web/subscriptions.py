@@ -11,13 +11,14 @@ from django.http import HttpResponse
 from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import DELETE, TOKEN, USER, Update
-from notify.web import changes, device, sdks, subjects
+from notify.domain.update import DELETE, TOKEN, USER, Update, check_value
+from notify.web import changes, device, left_out, sdks, subjects
 from notify.web.answers import ok
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
 from notify.web.identity import Identity
+from notify.web.left_out import LeftOut
 from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow
 from notify.web.subjects import Subject
@@ -57,8 +58,8 @@ def new(
     """The subscription of a body, update number `place` of the request. Its id is the one it has, or
     follows from its token, or from the Idempotency-Key; or it is random. Raises Malformed."""
     app = who.app
-    known = {key: value for key, value in fields.items() if value is not None}
-    kind, draft = _described(known)
+    known = _known(fields, call.left_out)
+    kind, draft = _described(known, call.left_out)
     if kind is None and "id" in known:
         return _moved(call, who, known, draft, owner=owner, at=at, place=place)
     if kind is None:
@@ -155,13 +156,13 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    fields = {key: value for key, value in _fields(body).items() if value is not None}
+    fields = _known(_fields(body), call.left_out)
     name = _type(type_)
     kind = _KINDS.get(name, PUSH)
     if kind != PUSH and fields.get("token"):
         who.must_not_be_open("changing an address")
     now = subjects.token_of(kind, token)
-    described, draft = _described(fields)
+    described, draft = _described(fields, call.left_out)
     if described not in (None, kind):
         raise Malformed(f"type: a subscription that is {name} stays one")
     at = call.services.now_ms()
@@ -192,8 +193,8 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     body = call.body()
     app, who = changes.caller(call, app_id)
     record = subjects.subscription_id(subscription)
-    fields = {key: value for key, value in _fields(body).items() if value is not None}
-    kind, draft = _described(fields)
+    fields = _known(_fields(body), call.left_out)
+    kind, draft = _described(fields, call.left_out)
     kind = _kind_of_token(who, record, kind, fields)
     made = update_of(
         app.id,
@@ -221,6 +222,24 @@ def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(fields, Mapping):
         raise Malformed("subscription must be an object")
     return fields
+
+
+def _known(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
+    """The fields that are not null, without a token that cannot be stored."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    if "token" in known:
+        try:
+            _check_token(known["token"])
+        except Malformed as error:
+            left.add(left_out.IDENTIFIER, error)
+            del known["token"]
+    return known
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, str):
+        raise Malformed("token must be a string")
+    check_value(token, "token")
 
 
 def _new_id(call: Call, app: str, kind: str, fields: Mapping[str, Any], place: int) -> str:
@@ -255,9 +274,9 @@ def _kind_of_token(
     return PUSH
 
 
-def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:
-    """The kind, None where no type says it, and the patch."""
-    draft = Draft()
+def _described(fields: Mapping[str, Any], left: LeftOut) -> tuple[str | None, Draft]:
+    """The kind, None where no type says it, and the patch. Raises Malformed for a type that is none."""
+    draft = Draft(left)
     for key in PROPERTY_KEYS:
         if key in fields:
             draft.put(PROPERTIES + key, fields[key])
@@ -267,8 +286,6 @@ def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:
         draft.put(f"{PROPERTIES}subscription_type", name)
         kind = _KINDS.get(name, PUSH)
     if "token" in fields:
-        if not isinstance(fields["token"], str):
-            raise Malformed("token must be a string")
         # As it was given: SDKs compare what they read with it.
         draft.put("identifier", fields["token"].strip())
     return kind, draft

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,7 @@ from notify.web import ack_log, limits
 from notify.web.ack_log import AckLog
 from notify.web.apps_cache import AppsCache
 from notify.web.identity import Verifier
+from notify.web.left_out import LeftOut
 from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
 from notify.web.refused import UNAVAILABLE, RefusedRequests, ToPostgres
@@ -35,6 +37,8 @@ class Services:
     verifier: Verifier = field(default_factory=Verifier)
     ack_log: AckLog | None = None
     refused: RefusedRequests | None = None
+    #: Counts what was left out of a request of the app.
+    left_out: Callable[[str, LeftOut], None] = lambda _app, _left_out: None
 
     def unavailable(self, reason: str) -> None:
         """A request is answered 503 for this reason, as `notify_web_refused_total` names it."""
@@ -71,12 +75,23 @@ def build(at_end: ExitStack) -> Services:
         ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
     )
     lines = ack_log.of_settings()
-    refusals = ToPostgres()
-    refused = RefusedRequests(refusals)
-    for each in (cached, reads, producer, apps, refusals, refused):
+    refusals, losses = ToPostgres(), ToPostgres("write_left_out")
+    refused, left_out = RefusedRequests(refusals), RefusedRequests(losses)
+    for each in (cached, reads, producer, apps, refusals, losses, refused, left_out):
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
+
+    def count(app: str, found: LeftOut) -> None:
+        for what, n in found.counts.items():
+            left_out.count(app, what, n)
+
     return Services(
-        apps, producer, reads, limits.of_settings(refused), ack_log=lines, refused=refused
+        apps,
+        producer,
+        reads,
+        limits.of_settings(refused),
+        ack_log=lines,
+        refused=refused,
+        left_out=count,
     )

@@ -3,9 +3,20 @@
 The rules are in docs/sdks.md, "What we do with what apps really send".
 """
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from tests.fake_web import APP, STRICT_APP, Web
+from notify.domain.patch import ADD, REMOVE, SET
+from notify.domain.update import KEY_CHARS_MAX, TAGS_MAX, VALUE_CHARS_MAX
+from notify.producer import Unavailable
+from notify.web import wiring
+from notify.web.draft import TAG_REMOVALS_MAX
+from notify.web.left_out import SENTENCES_MAX
+from notify.web.purchases import PURCHASES_MAX
+from notify.web.users import SUBSCRIPTIONS_MAX
+from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 
 IOS = {"SDK-Version": "onesignal/ios/050400"}
 
@@ -29,3 +40,237 @@ def test_f1_ios_gets_its_parameters(web: Web, prefix: str, app: str) -> None:
     assert ios.body["jwt_required"] is False
     again = {"If-None-Match": ios.headers["ETag"]}
     assert web.call("GET", f"/apps/{app}/ios_params.js", headers=again).status == 304
+
+
+def session(web: Web, **fields: Any) -> Answer:
+    """What an SDK of version 4.x sends when its app is opened."""
+    return web.call("POST", f"/players/{PLAYER}/on_session", {"app_id": APP, **fields})
+
+
+def put(web: Web, **fields: Any) -> Answer:
+    """What it sends when something changed."""
+    return web.call("PUT", f"/players/{PLAYER}", {"app_id": APP, **fields})
+
+
+def warnings(answer: Answer) -> list[str]:
+    """What an answer that accepts says of what it did not take."""
+    assert answer.status in (200, 202), answer.body
+    found: list[str] = answer.body.get("warnings", [])
+    return found
+
+
+@pytest.mark.parametrize("removed", ["", None])
+def test_f2_removals_do_not_count_against_the_limit_of_tags(web: Web, removed: str | None) -> None:
+    tags = {f"old{n}": removed for n in range(TAGS_MAX + 1)}
+    answer = session(web, identifier="new-token", tags=tags)
+    assert answer.body == {"success": True}
+    first, second = web.sent()
+    assert first.patch.ops["session_count"] == (ADD, 1)
+    assert first.patch.ops["identifier"] == (SET, "new-token")
+    assert second.record == PLAYER
+    assert second.patch.ops == {f"tags.old{TAGS_MAX}": (REMOVE, None)}
+    row = web.reads.record(APP, PLAYER)
+    assert row is not None
+    assert (row.identifier, row.session_count) == ("new-token", 1)
+
+
+def test_f2_a_new_tag_beside_a_hundred_removals(web: Web) -> None:
+    assert warnings(put(web, tags={f"old{n}": "" for n in range(TAGS_MAX)} | {"new": "1"})) == []
+    first, second = web.sent()
+    assert first.patch.ops["tags.new"] == (SET, "1")
+    assert len(first.patch.ops) == TAGS_MAX
+    assert len(second.patch.ops) == 1
+
+
+def test_f2_a_request_sets_so_many_tags_and_the_others_are_left_out(web: Web) -> None:
+    tags = {f"t{n}": "x" for n in range(TAGS_MAX + 2)} | {"old": ""}
+    (said,) = warnings(put(web, tags=tags))
+    assert said == "left out: 2 tags, since a request sets at most 100 tags"
+    first, second = web.sent()
+    assert list(first.patch.ops) == [f"tags.t{n}" for n in range(TAGS_MAX)]
+    assert second.patch.ops == {"tags.old": (REMOVE, None)}
+
+
+def test_f2_a_request_removes_so_many_tags(web: Web) -> None:
+    (said,) = warnings(put(web, tags={f"o{n}": "" for n in range(TAG_REMOVALS_MAX + 1)}))
+    assert said == "left out: 1 tags, since a request removes at most 1,000 tags"
+    assert len(web.sent()) == TAG_REMOVALS_MAX / TAGS_MAX
+    assert sum(len(update.patch.ops) for update in web.sent()) == TAG_REMOVALS_MAX
+
+
+#: A tag that cannot be taken, and what the answer says of it.
+BAD_TAGS = [
+    ("bad", "x" * (VALUE_CHARS_MAX + 1), "tags.bad has 1025 characters"),
+    ("bad", {"deep": 1}, "tags.bad must be a string, a boolean or a number"),
+    ("bad", [1], "tags.bad must be a string"),
+    ("bad", 2**53 + 1, "tags.bad must be an integer between"),
+    ("bad", "a\0b", "tags.bad contains NUL"),
+    ("bad", "\ud800", "tags.bad contains a lone surrogate"),
+    ("k" * (KEY_CHARS_MAX + 1), "x", "name has 1 to 128 characters"),
+    ("", "x", "name has 1 to 128 characters"),
+    ("a\0", "x", "a key contains NUL"),
+    ("k" * (KEY_CHARS_MAX + 1), "", "name has 1 to 128 characters"),
+]
+BASE = f"/apps/{APP}"
+#: Every call that takes tags, with the body that they stand in.
+TAGGED = [
+    ("POST", "/players", lambda tags: {"app_id": APP, "device_type": 1, "tags": tags}),
+    ("PUT", f"/players/{PLAYER}", lambda tags: {"app_id": APP, "tags": tags}),
+    ("POST", f"/players/{PLAYER}/on_session", lambda tags: {"app_id": APP, "tags": tags}),
+    ("POST", f"{BASE}/users", lambda tags: {"properties": {"tags": tags}}),
+    ("PATCH", f"{BASE}/users/by/external_id/e1", lambda tags: {"properties": {"tags": tags}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), TAGGED)
+@pytest.mark.parametrize(("name", "value", "why"), BAD_TAGS)
+def test_f3_a_bad_tag_is_left_out_and_the_rest_is_taken(
+    web: Web, method: str, path: str, body: Any, name: str, value: object, why: str
+) -> None:
+    answer = web.call(method, path, body({"good": "1", name: value, "old": ""}))
+    (said,) = warnings(answer)
+    assert said.startswith("left out: ")
+    assert why in said
+    tags = {key: op for key, op in web.one().patch.ops.items() if key.startswith("tags.")}
+    assert tags == {"tags.good": (SET, "1"), "tags.old": (REMOVE, None)}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), TAGGED)
+def test_f2_every_call_that_takes_tags_takes_more_removals(
+    web: Web, method: str, path: str, body: Any
+) -> None:
+    tags = {f"old{n}": "" for n in range(250)} | {"new": "1"}
+    answer = web.call(method, path, body(tags))
+    assert warnings(answer) == []
+    sent = web.sent()
+    assert [len(update.patch.ops) > 0 for update in sent] == [True] * 3
+    assert len({update.record for update in sent}) == 1
+    ops = [key for update in sent for key in update.patch.ops if key.startswith("tags.")]
+    assert sorted(ops) == sorted(f"tags.{name}" for name in tags)
+
+
+def test_f2_a_batch_takes_more_removals_and_refuses_bad_tags(web: Web) -> None:
+    items = [
+        {"record": PLAYER, "tags": {f"old{n}": "" for n in range(150)}},
+        {"record": PLAYER, "tags": {"bad": {"deep": 1}}},
+    ]
+    answer = web.call("POST", f"{BASE}/batch", {"updates": items}, key=web.secret)
+    assert (answer.body["accepted"], answer.body["rejected"]) == (1, 1)
+    assert answer.body["results"][0] == {"id": PLAYER}
+    assert "tags.bad" in answer.body["results"][1]["errors"][0]
+    assert [len(update.patch.ops) for update in web.sent()] == [100, 50]
+
+
+def test_f2_the_others_of_a_users_removals_are_the_users_too(web: Web) -> None:
+    """Named by an alias, or by one of its subscriptions."""
+    old = {f"old{n}": "x" for n in range(TAGS_MAX)} | {"last": "x"}
+    path = f"{BASE}/users/by/external_id/e1"
+    web.call("PATCH", path, {"properties": {"tags": dict.fromkeys(list(old)[:TAGS_MAX], "x")}})
+    web.call("PATCH", path, {"properties": {"tags": {"last": "x"}}})
+    web.call("PATCH", path, {"properties": {"tags": dict.fromkeys(old, "")}})
+    shown = web.call("GET", path, key=web.secret)
+    assert shown.body["properties"]["tags"] == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"language": {"deep": 1}}, "properties.language must be"),
+        ({"device_model": "x" * 1025}, "properties.device_model has 1025"),
+        ({"identifier": 5}, "identifier must be a string"),
+        ({"identifier": "x" * 1025}, "identifier has 1025"),
+        ({"parent_player_id": "null"}, "parent_player_id must be the id of a player"),
+        ({"parent_player_id": 5}, "parent_player_id must be"),
+        ({"parent_player_id": PLAYER}, "parent_player_id is the player's own id"),
+    ],
+)
+@pytest.mark.parametrize("call", [put, session])
+def test_f3_any_other_bad_value_of_a_player_is_left_out(
+    web: Web, call: Any, fields: dict[str, Any], why: str
+) -> None:
+    (said,) = warnings(call(web, carrier="c", tags={"good": "1"}, **fields))
+    assert why in said
+    ops = dict(web.one().patch.ops)
+    assert (ops["properties.carrier"], ops["tags.good"]) == ((SET, "c"), (SET, "1"))
+    assert ("session_count" in ops) == (call is session)
+    assert "identifier" not in ops
+    assert web.one().links == {}
+
+
+def test_f3_a_device_registers_without_a_token_that_cannot_be(web: Web) -> None:
+    fields = {"app_id": APP, "device_type": 1, "identifier": "x" * 1025, "tags": {"good": "1"}}
+    assert "identifier has" in warnings(web.call("POST", "/players", fields))[0]
+    assert web.one().patch.ops["tags.good"] == (SET, "1")
+    assert "identifier" not in web.one().patch.ops
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"properties": {"first_active": 1.5}}, "first_active must be an integer"),
+        ({"properties": {"country": ["DE"]}}, "properties.country must be"),
+        ({"deltas": {"session_time": -1}}, "session_time must be an integer"),
+        ({"deltas": {"session_count": "1"}}, "session_count must be an integer"),
+        ({"deltas": {"session_time": True}}, "session_time must be an integer"),
+    ],
+)
+def test_f3_any_other_bad_value_of_a_user_is_left_out(
+    web: Web, fields: dict[str, Any], why: str
+) -> None:
+    body = {"properties": {"tags": {"good": "1"}}} | fields
+    body["properties"] = body["properties"] | {"tags": {"good": "1"}}
+    (said,) = warnings(web.call("PATCH", f"{BASE}/users/by/external_id/e1", body))
+    assert why in said
+    assert web.one().patch.ops == {"tags.good": (SET, "1")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"enabled": {}}, "properties.enabled must be"),
+        ({"token": 5}, "token must be a string"),
+        ({"token": "x" * 1025}, "token has 1025"),
+    ],
+)
+def test_f3_a_bad_value_of_a_subscription_is_left_out(
+    web: Web, fields: dict[str, Any], why: str
+) -> None:
+    body = {"subscription": {"sdk": "s", **fields}}
+    (said,) = warnings(web.call("PATCH", f"{BASE}/subscriptions/{PLAYER}", body))
+    assert why in said
+    assert web.one().patch.ops == {"properties.sdk": (SET, "s")}
+
+
+def test_f3_a_user_keeps_its_first_subscriptions(web: Web) -> None:
+    """A 400 to create_user would hold all that its device sends, until the next start and longer."""
+    each = [{"type": "AndroidPush", "token": f"t{n}"} for n in range(SUBSCRIPTIONS_MAX + 2)]
+    answer = web.call("POST", f"{BASE}/users", {"subscriptions": each})
+    assert warnings(answer) == ["left out: 2 subscriptions, since a request has at most 20"]
+    assert [made["token"] for made in answer.body["subscriptions"]] == [
+        f"t{n}" for n in range(SUBSCRIPTIONS_MAX)
+    ]
+
+
+def test_f3_purchases_past_the_limit_are_left_out(web: Web) -> None:
+    """A refusal would make the SDK report all of them again at each start."""
+    each = [{"sku": "s", "iso": "EUR", "amount": "1"}] * (PURCHASES_MAX + 1)
+    fields = {"app_id": APP, "purchases": each}
+    answer = web.call("POST", f"/players/{PLAYER}/on_purchase", fields)
+    assert warnings(answer) == ["left out: 1 purchases, since a request has at most 100"]
+    assert web.one().patch.ops["purchase_count"] == (ADD, PURCHASES_MAX)
+
+
+def test_f3_what_is_left_out_is_counted_by_app(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[str, dict[str, int]]] = []
+    services = replace(
+        web.services, left_out=lambda app, left: counted.append((app, dict(left.counts)))
+    )
+    monkeypatch.setattr(wiring, "services", lambda: services)
+    put(web, tags={f"t{n}": "x" for n in range(TAGS_MAX + 2)} | {"bad": []}, language=[])
+    web.producer.fails = Unavailable("away")
+    assert put(web, tags={"bad": []}).status == 503
+    assert counted == [(APP, {"tag": 3, "property": 1})]
+
+
+def test_f3_an_answer_says_only_so_much(web: Web) -> None:
+    assert len(warnings(put(web, tags={f"t{n}": [] for n in range(50)}))) == SENTENCES_MAX

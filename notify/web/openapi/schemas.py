@@ -2,7 +2,7 @@
 
 A schema may say less than a parser does where JSON Schema cannot say it (depth, bytes as stored,
 an address that grows when it is lower-cased), never more: a body that its schema refuses is
-refused with 400, or the key is not one that we read.
+refused with 400, or what is wrong in it is left out with a warning, or the key is not one that we read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -128,7 +128,10 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         "Larger numbers are taken where they are written with a fraction or an exponent.",
     },
     "Tags": _named(
-        ref("Value"), _NAME, description="What changes, by tag. The others stay as they are."
+        ref("Value"),
+        _NAME,
+        description="What changes, by tag. The others stay as they are. "
+        "Tags that are only removed do not count against the limit.",
     ),
     "FreeProperties": _named(
         ref("Value"),

@@ -71,6 +71,13 @@ WHERE link.parent_gen = coalesce(parent.gen, 0)
 ORDER BY record.created_at, record.id
 LIMIT %(most)s
 
+-- :write_left_out
+-- Adds to the ten seconds of now.
+INSERT INTO left_out_sample (bucket, app, what, n)
+SELECT to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10), app, name, n
+FROM unnest(%(apps)s::uuid[], %(limits)s::text[], %(counts)s::bigint[]) AS told (app, name, n)
+ON CONFLICT (bucket, app, what) DO UPDATE SET n = left_out_sample.n + excluded.n
+
 -- :write_refused
 -- Adds to the ten seconds of now.
 INSERT INTO refused_sample (bucket, app, "limit", n)
