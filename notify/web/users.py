@@ -188,7 +188,10 @@ def _add(draft: Draft, deltas: object, left: LeftOut) -> None:
         count, spent = purchases.counted(deltas["purchases"], left)
         draft.add("purchase_count", count)
     if deltas.get("amount_spent") is not None:
-        spent = purchases.micros(deltas["amount_spent"]) or spent
+        amount = purchases.micros(deltas["amount_spent"])
+        if amount is None:
+            left.add(left_out.PURCHASE, "amount_spent is no amount of money such as 12.99")
+        spent = amount or spent
     if spent:
         draft.add("spent_micros", spent)
 

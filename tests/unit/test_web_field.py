@@ -274,3 +274,69 @@ def test_f3_what_is_left_out_is_counted_by_app(web: Web, monkeypatch: pytest.Mon
 
 def test_f3_an_answer_says_only_so_much(web: Web) -> None:
     assert len(warnings(put(web, tags={f"t{n}": [] for n in range(50)}))) == SENTENCES_MAX
+
+
+#: An amount, its currency, and what it is.
+AMOUNTS: list[tuple[object, str, float | None]] = [
+    ("12,99", "EUR", 12.99),
+    ("4,99\u00a0zł", "PLN", 4.99),
+    ("EUR 1.234,50", "", 1234.5),
+    ("1,234.50", "", 1234.5),
+    ("1.034.567", "", 1_034_567),
+    ("1,00,000.00", "INR", 100_000),
+    ("1 234,56", "", 1234.56),
+    ("1\u202f234,56 €", "", 1234.56),
+    ("1'234.50", "CHF", 1234.5),
+    ("1,299", "USD", 1299),
+    ("1,299", "KWD", 1.299),
+    ("1,234,567", "KWD", None),
+    ("1,034,567", "KWD", 1_034_567),
+    ("1.299", "USD", 1.299),
+    ("1.299 €", "EUR", 1299),
+    ("0,999", "", 0.999),
+    ("$.99", "", 0.99),
+    (",99", "", 0.99),
+    ("Rs.499", "INR", 499),
+    ("99 kr.", "SEK", 99),
+    ("\u0661\u0662\u066b\u0669\u0669", "EGP", 12.99),
+    ("\u0661\u066c\u0662\u0663\u0664\u066b\u0665\u0660", "EGP", 1234.5),
+    ("12,", "", 12),
+    ("1e3", "", 1000),
+    (12.99, "", 12.99),
+    ("-12,99", "", None),
+    ("\u221212,99", "", None),
+    ("(12,99)", "", None),
+    ("12,99-", "", None),
+    ("12 99", "", None),
+    ("12,99,5", "", None),
+    ("1..2", "", None),
+    ("12,99 or 5", "", None),
+    ("free", "", None),
+]
+
+
+@pytest.mark.parametrize(("amount", "iso", "money"), AMOUNTS)
+def test_f12_an_amount_is_read_as_shops_print_it(
+    web: Web, amount: object, iso: str, money: float | None
+) -> None:
+    """By each call that takes purchases. What is no amount is a purchase of nothing, and is said."""
+    each = [{"sku": "s", "iso": iso, "amount": amount}]
+    path = f"/players/{PLAYER}/on_purchase"
+    player = web.call("POST", path, {"app_id": APP, "purchases": each})
+    path = f"{BASE}/users/by/external_id/e1"
+    user = web.call("PATCH", path, {"deltas": {"purchases": each}})
+    for answer, update in zip((player, user), web.sent(), strict=True):
+        assert [said[:9] for said in warnings(answer)] == ([] if money else ["left out:"])
+        assert update.patch.ops["purchase_count"] == (ADD, 1)
+        _, spent = update.patch.ops.get("spent_micros", (ADD, 0))
+        assert spent == round((money or 0) * 1_000_000)
+
+
+def test_f12_so_is_what_a_user_spent(web: Web) -> None:
+    path = f"{BASE}/users/by/external_id/e1"
+    assert warnings(web.call("PATCH", path, {"deltas": {"amount_spent": "12,99 €"}})) == []
+    assert web.one().patch.ops == {"spent_micros": (ADD, 12_990_000)}
+    assert (
+        "amount_spent is no"
+        in warnings(web.call("PATCH", path, {"deltas": {"amount_spent": "free"}}))[0]
+    )

@@ -70,8 +70,14 @@ _PURCHASES: Final[Schema] = {
         "type": "object",
         "properties": {
             "sku": {"description": "not stored"},
-            "iso": {"description": "not stored: amounts are of the app's currency"},
-            "amount": {"description": 'a decimal number as a string: "4.99"'},
+            "iso": {
+                "description": "not stored: amounts are of the app's currency. Some currencies have "
+                "three decimals, which tells how to read an amount"
+            },
+            "amount": {
+                "description": 'a decimal number as a string, "4.99", or a price as shops print it: '
+                '"4,99 EUR"'
+            },
         },
     },
 }
