@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from notify.domain.patch import ADD, REMOVE, SET
-from notify.domain.update import KEY_CHARS_MAX, TAGS_MAX, VALUE_CHARS_MAX
+from notify.domain.policy import Limit, Policy
+from notify.domain.update import KEY_CHARS_MAX, MERGED, TAGS_MAX, USER, VALUE_CHARS_MAX
 from notify.producer import Unavailable
 from notify.web import wiring
 from notify.web.draft import TAG_REMOVALS_MAX
@@ -340,3 +341,80 @@ def test_f12_so_is_what_a_user_spent(web: Web) -> None:
         "amount_spent is no"
         in warnings(web.call("PATCH", path, {"deltas": {"amount_spent": "free"}}))[0]
     )
+
+
+def limited(web: Web, label: str, children: int) -> None:
+    """Let the app's limit of a label be so many."""
+    web.reads.policy = Policy(limits={(APP, label): Limit(children)})
+
+
+def create_user(web: Web, **body: Any) -> Answer:
+    """POST users."""
+    return web.call("POST", f"{BASE}/users", body)
+
+
+def subscriptions_of(web: Web, name: str) -> list[dict[str, Any]]:
+    """What a user has, read by its external id."""
+    shown = web.call("GET", f"{BASE}/users/by/external_id/{name}", key=web.secret)
+    assert shown.status == 200
+    found: list[dict[str, Any]] = shown.body["subscriptions"]
+    return found
+
+
+def android(token: str) -> list[dict[str, Any]]:
+    """A device, as POST users has it."""
+    return [{"type": "AndroidPush", "token": token}]
+
+
+def test_f4_a_device_leaves_the_person_before_also_where_its_move_is_refused(web: Web) -> None:
+    limited(web, USER, 1)
+    create_user(web, identity={"external_id": "busy"}, subscriptions=android("t0"))
+    anna = create_user(web, identity={"external_id": "anna"}, subscriptions=android("t1"))
+    phone = anna.body["subscriptions"][0]["id"]
+    assert [each["id"] for each in subscriptions_of(web, "anna")] == [phone]
+    create_user(web, identity={"external_id": "busy"}, subscriptions=[{"id": phone}])
+    assert subscriptions_of(web, "anna") == []
+    assert [each["token"] for each in subscriptions_of(web, "busy")] == ["t0"]
+
+
+@pytest.mark.parametrize("label", ["email", "sms"])
+def test_f4_so_does_a_device_of_its_address(web: Web, label: str) -> None:
+    """Its tags would be mirrored to the person before."""
+    limited(web, label, 1)
+    address = {"email": (11, "{}@example.org"), "sms": (14, "+49 170 100{}")}[label]
+    busy, anna = (
+        web.call(
+            "POST",
+            "/players",
+            {"app_id": APP, "device_type": address[0], "identifier": address[1].format(name)},
+        ).body["id"]
+        for name in ("1000", "2000")
+    )
+    other = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b02"
+    for device, parent in ((other, busy), (PLAYER, anna), (PLAYER, busy)):
+        links = {"updates": [{"record": device, "links": {label: parent}}]}
+        assert web.call("POST", f"{BASE}/batch", links, key=web.secret).status == 202
+    put(web, tags={"whose": "the next one's"})
+    for address_ in (busy, anna):
+        row = web.reads.record(APP, address_)
+        assert row is not None
+        assert row.tags == {}
+
+
+def test_f5_a_login_works_as_often_as_it_is_repeated(web: Web) -> None:
+    limited(web, MERGED, 2)
+    for _ in range(6):
+        made = create_user(web, subscriptions=android("till")).body
+        path = f"{BASE}/users/by/onesignal_id/{made['identity']['onesignal_id']}/identity"
+        assert web.call("PATCH", path, {"identity": {"external_id": "till-7"}}).status == 200
+        assert [each["token"] for each in subscriptions_of(web, "till-7")] == ["till"]
+
+
+def test_f11_a_refreshed_token_is_one_subscription(web: Web) -> None:
+    """Decision 0028."""
+    user = {"identity": {"external_id": "u16"}}
+    made = create_user(web, **user, subscriptions=[{"type": "iOSPush", "token": "aa"}]).body
+    path = f"{BASE}/subscriptions/{made['subscriptions'][0]['id']}"
+    web.call("PATCH", path, {"subscription": {"token": "bb", "enabled": True}})
+    create_user(web, **user, subscriptions=[{"type": "iOSPush", "token": "bb"}])
+    assert [each["token"] for each in subscriptions_of(web, "u16")] == ["bb"]
