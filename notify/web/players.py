@@ -23,8 +23,11 @@ from notify.web.endpoint import Call
 from notify.web.identity import hash_unusable
 from notify.web.reads import RecordRow
 
-#: An old SDK drops its id and registers anew for 400 with this text to a PUT, and for nothing else.
+#: An old SDK drops its id and registers anew for 400 with the first text to a PUT, for 400 with the second
+#: to on_session and email_logout, and for nothing else. What it reports by on_focus and on_purchase it
+#: keeps and reports again by its new id.
 NO_SUCH_PLAYER = "No user with this id found"
+REGISTER_AGAIN = "this player was deleted: register it again (its id is not a valid device_type)"
 
 Body = Mapping[str, Any]
 Links = dict[str, str | None]
@@ -77,7 +80,7 @@ def update(call: Call, player: str) -> HttpResponse:
 
 def on_session(call: Call, player: str) -> HttpResponse:
     """POST /players/{id}/on_session: as PUT, and one session more, now."""
-    return _accept(call, player, _session)
+    return _accept(call, player, _session, gone=REGISTER_AGAIN)
 
 
 def on_focus(call: Call, player: str) -> HttpResponse:
@@ -100,7 +103,7 @@ def on_purchase(call: Call, player: str) -> HttpResponse:
 
 def email_logout(call: Call, player: str) -> HttpResponse:
     """POST /players/{id}/email_logout: the device has no email player any more."""
-    return _accept(call, player, _logout)
+    return _accept(call, player, _logout, gone=REGISTER_AGAIN)
 
 
 def show(call: Call, player: str) -> HttpResponse:
@@ -124,15 +127,22 @@ def show(call: Call, player: str) -> HttpResponse:
 
 
 def _accept(
-    call: Call, player: str, change: Callable[[Call, Body, str], tuple[str | None, Change] | None]
+    call: Call,
+    player: str,
+    change: Callable[[Call, Body, str], tuple[str | None, Change] | None],
+    *,
+    gone: str = NO_SUCH_PLAYER,
 ) -> HttpResponse:
-    """Send the one update that `change` makes of the body, if it makes one."""
+    """Send what `change` makes of the body, if it makes something. Raises Refused 400 with the text `gone`
+    for a player that was deleted."""
     body = call.body()
     app, has_key = call.app_and_key(body.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
     record = player.lower()
     if not is_uuid(record) or ids.is_alias(record):
         raise Refused(400, NO_SUCH_PLAYER)
+    if call.services.deleted.is_known(app.id, record):
+        raise Refused(400, gone)
     changed = change(call, body, record)
     warnings: Mapping[str, Any] = {}
     if changed is not None:

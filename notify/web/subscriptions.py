@@ -13,7 +13,7 @@ from notify.domain.errors import Malformed
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import DELETE, TOKEN, USER, Update, check_value
 from notify.web import changes, device, left_out, sdks, subjects
-from notify.web.answers import ok
+from notify.web.answers import Refused, ok
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
@@ -138,7 +138,7 @@ def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
     if len(identity) != 1:
         raise Malformed("identity must name the new owner by one alias")
     ((label, name),) = identity.items()
-    record = subjects.subscription_id(subscription)
+    record = _there(call, app.id, subscription)
     subject = subjects.user(app.id, label, name)
     at = call.services.now_ms()
     moved = update_of(
@@ -192,7 +192,7 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    record = subjects.subscription_id(subscription)
+    record = _there(call, app.id, subscription)
     fields = _known(_fields(body), call.left_out)
     kind, draft = _described(fields, call.left_out)
     kind = _kind_of_token(who, record, kind, fields)
@@ -215,6 +215,14 @@ def delete(call: Call, app_id: str, subscription: str) -> HttpResponse:
     at = call.services.now_ms()
     made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
     return ok(changes.send_all(call, app, who, [made]), status=202)
+
+
+def _there(call: Call, app: str, subscription: str) -> str:
+    """The id of a subscription that was not deleted. Raises Refused 404: SDKs make it again."""
+    record = subjects.subscription_id(subscription)
+    if call.services.deleted.is_known(app, record):
+        raise Refused(404, "this subscription was deleted: create it again")
+    return record
 
 
 def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from notify.domain.policy import Limit, Policy
 from notify.domain.update import KEY_CHARS_MAX, MERGED, TAGS_MAX, USER, VALUE_CHARS_MAX
 from notify.producer import Unavailable
 from notify.web import wiring
+from notify.web.deleted import PAUSE_S, Deleted
 from notify.web.draft import TAG_REMOVALS_MAX
 from notify.web.left_out import SENTENCES_MAX
 from notify.web.purchases import PURCHASES_MAX
@@ -418,3 +419,106 @@ def test_f11_a_refreshed_token_is_one_subscription(web: Web) -> None:
     web.call("PATCH", path, {"subscription": {"token": "bb", "enabled": True}})
     create_user(web, **user, subscriptions=[{"type": "iOSPush", "token": "bb"}])
     assert [each["token"] for each in subscriptions_of(web, "u16")] == ["bb"]
+
+
+def deleted_player(web: Web, **fields: Any) -> str:
+    """The id of a player that registered and was deleted by a server."""
+    body = {"app_id": APP, "device_type": 1, "identifier": "tok"} | fields
+    player: str = web.call("POST", "/players", body).body["id"]
+    delete = {"updates": [{"op": "delete", "record": player}]}
+    assert web.call("POST", f"{BASE}/batch", delete, key=web.secret).status == 202
+    return player
+
+
+#: The call, its fields, and the text that makes the SDK register again, or keep what it reports.
+PLAYER_CALLS = [
+    ("POST", "/on_session", {}, "not a valid device_type"),
+    ("POST", "/email_logout", {}, "not a valid device_type"),
+    ("PUT", "", {"tags": {"a": "1"}}, "No user with this id found"),
+    ("POST", "/on_focus", {"active_time": 70}, "No user with this id found"),
+    ("POST", "/on_purchase", {"purchases": [{"amount": "1"}]}, "No user with this id found"),
+]
+
+
+@pytest.mark.parametrize("method_path_fields_text", PLAYER_CALLS)
+def test_f6_a_deleted_player_registers_again(web: Web, method_path_fields_text: Any) -> None:
+    method, path, fields, text = method_path_fields_text
+    player = deleted_player(web)
+    before = len(web.sent())
+    answer = web.call(method, f"/players/{player}{path}", {"app_id": APP, **fields})
+    assert answer.status == 400
+    assert text in answer.body["errors"][0]
+    assert len(web.sent()) == before
+    again = {"app_id": APP, "device_type": 1, "identifier": "tok", "tags": {"whole": "1"}}
+    assert web.call("POST", "/players", again).body["id"] == player
+    assert web.call(method, f"/players/{player}{path}", {"app_id": APP, **fields}).status == 200
+    row = web.reads.record(APP, player)
+    assert row is not None
+    assert (row.kind, row.identifier, row.tags["whole"]) == ("push", "tok", "1")
+
+
+@pytest.mark.parametrize("method_path_fields_text", PLAYER_CALLS)
+def test_f6_while_postgresql_is_away_the_update_is_taken(
+    web: Web, method_path_fields_text: Any
+) -> None:
+    method, path, fields, _ = method_path_fields_text
+    player = deleted_player(web)
+    web.reads.away = True
+    assert web.call(method, f"/players/{player}{path}", {"app_id": APP, **fields}).status == 200
+
+
+def test_f6_what_was_never_applied_is_not_deleted(web: Web) -> None:
+    """Its registration may wait in Kafka."""
+    assert put(web, tags={"a": "1"}).status == 200
+    assert session(web).status == 200
+
+
+def test_f6_who_knows_an_address_does_not_learn_that_it_was_deleted(web: Web) -> None:
+    player = deleted_player(web, device_type=11, identifier="anna@example.org")
+    assert web.call("POST", f"/players/{player}/on_session", {"app_id": APP}).status == 200
+
+
+def test_f6_after_a_look_up_that_failed_none_is_tried_for_a_while(web: Web) -> None:
+    player = deleted_player(web)
+    now = 1_000.0
+    deleted = Deleted(web.reads, clock=lambda: now)
+    web.reads.away = True
+    assert not deleted.is_known(APP, player)
+    web.reads.away = False
+    assert not deleted.is_known(APP, player)
+    now += PAUSE_S
+    assert deleted.is_known(APP, player)
+
+
+def deleted_subscription(web: Web) -> str:
+    """The id of the subscription of u7, that was deleted."""
+    made = create_user(web, identity={"external_id": "u7"}, subscriptions=android("t7")).body
+    found: str = made["subscriptions"][0]["id"]
+    assert web.call("DELETE", f"{BASE}/subscriptions/{found}").status == 202
+    assert subscriptions_of(web, "u7") == []
+    return found
+
+
+def test_f7_a_deleted_subscription_is_made_again_with_its_user(web: Web) -> None:
+    """A 404 makes SDKs of the user model create it."""
+    gone = deleted_subscription(web)
+    fields = {"type": "AndroidPush", "token": "t7", "enabled": True}
+    path = f"{BASE}/subscriptions/{gone}"
+    before = len(web.sent())
+    assert web.call("PATCH", path, {"subscription": fields}).status == 404
+    owner = {"identity": {"external_id": "other"}}
+    assert web.call("PATCH", f"{path}/owner", owner).status == 404
+    assert len(web.sent()) == before
+    new = web.call(
+        "POST", f"{BASE}/users/by/external_id/u7/subscriptions", {"subscription": fields}
+    )
+    assert new.status == 202
+    assert [each["id"] for each in subscriptions_of(web, "u7")] == [new.body["subscription"]["id"]]
+    assert web.call("PATCH", path, {"subscription": fields}).status == 200
+
+
+def test_f7_while_postgresql_is_away_the_update_is_taken(web: Web) -> None:
+    gone = deleted_subscription(web)
+    web.reads.away = True
+    body = {"subscription": {"type": "AndroidPush", "token": "t7"}}
+    assert web.call("PATCH", f"{BASE}/subscriptions/{gone}", body).status == 200
