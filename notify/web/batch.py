@@ -27,7 +27,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.http import HttpResponse
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.patch import IDENTIFIER
 from notify.domain.update import KINDS, OPS, UPDATE, Update
@@ -93,7 +93,7 @@ def _updates(item: object, app: str, *, at: int, message_id: str | None) -> list
     for key in item:
         if key not in allowed:
             raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
-    kind, identifier = _described(item)
+    kind, identifier = _described(item, op)
     record = _record(item, app, kind, identifier)
     if op != UPDATE:
         id_ = _message_id(item, message_id)
@@ -119,11 +119,14 @@ def _message_id(item: Mapping[str, Any], otherwise: str | None) -> Any:
     return given
 
 
-def _described(item: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _described(item: Mapping[str, Any], op: str) -> tuple[str | None, str | None]:
     kind = item.get("kind")
     if kind is not None and kind not in KINDS:
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
-    return kind, device.identifier_in(item, kind)
+    identifier = device.stored_identifier(item, kind)
+    if op == UPDATE and identifier and nobody.is_nobody(identifier):
+        raise Malformed(f'identifier: "{identifier:.50}" is the text of a missing value')
+    return kind, identifier
 
 
 def _record(item: Mapping[str, Any], app: str, kind: str | None, identifier: str | None) -> str:

@@ -4,9 +4,10 @@ Keys that are not listed are ignored: SDKs add some with every version, and auth
 that must not be stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from notify.domain import nobody
 from notify.domain.errors import Malformed
 from notify.domain.ids import normalised
 from notify.domain.lanes import is_uuid
@@ -19,6 +20,15 @@ from notify.web.left_out import LeftOut
 PUSH: Final = "push"
 EMAIL: Final = "email"
 SMS: Final = "sms"
+#: Why an identifier is not taken, by kind: its field and the text.
+NO_ADDRESS: Final = {
+    PUSH: '{}: "{:.50}" is no push token but the text of a missing value',
+    EMAIL: '{}: "{:.50}" is no e-mail address',
+    SMS: '{}: "{:.50}" is no telephone number',
+}
+#: Properties that name somebody.
+EXTERNAL_USER_ID: Final = "external_user_id"
+NAMING: Final = (EXTERNAL_USER_ID, "email", "sms_number")
 #: Device types of what is no device.
 ADDRESSED: Final = {11: EMAIL, 14: SMS}
 
@@ -44,7 +54,15 @@ def kind_in(body: Mapping[str, Any]) -> str | None:
 
 def identifier_in(body: Mapping[str, Any], kind: str | None) -> str | None:
     """The push token, address or number as it is stored: empty to remove it, None where the body has
-    none. Raises Malformed for one that cannot be stored."""
+    none. Raises Malformed for one that is none, or cannot be stored."""
+    text = stored_identifier(body, kind)
+    if text and not nobody.is_address(kind or PUSH, text):
+        raise Malformed(NO_ADDRESS[kind or PUSH].format("identifier", text))
+    return text
+
+
+def stored_identifier(body: Mapping[str, Any], kind: str | None) -> str | None:
+    """The same, whatever it says."""
     if "identifier" not in body:
         return None
     identifier = body["identifier"]
@@ -65,14 +83,30 @@ def identifier_or_none(body: Mapping[str, Any], kind: str | None, left: LeftOut)
         return None
 
 
-def put_device(draft: Draft, body: Mapping[str, Any], identifier: str | None) -> None:
-    """The tags and properties of a players body, and its identifier as `identifier_in` has it."""
+def put_device(
+    draft: Draft,
+    body: Mapping[str, Any],
+    identifier: str | None,
+    names: Collection[str],
+    left: LeftOut,
+) -> None:
+    """The tags and properties of a players body, and its identifier as `identifier_in` has it. A name that
+    is nobody's, by the list `names`, and an address that is none are left out."""
     for key in PROPERTY_KEYS:
-        if key in body:
+        if key in body and not _is_nobodys(key, body[key], names, left):
             draft.put(PROPERTIES + key, body[key])
     draft.put_tags(body.get("tags"))
     if identifier is not None:
         draft.put(IDENTIFIER, identifier)
+
+
+def _is_nobodys(key: str, value: object, names: Collection[str], left: LeftOut) -> bool:
+    if key not in NAMING or not isinstance(value, str) or not value.strip():
+        return False
+    if not nobody.is_nobody(value, names if key == EXTERNAL_USER_ID else nobody.NAMES):
+        return False
+    left.add(left_out.NAME, f'{key}: "{value:.50}" is nobody\'s')
+    return True
 
 
 def links_in(

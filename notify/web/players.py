@@ -15,8 +15,9 @@ from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX
-from notify.web import changes, device, purchases
+from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
+from notify.web.apps_cache import KnownApp
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
@@ -54,7 +55,7 @@ def create(call: Call) -> HttpResponse:
     record = _assigned_id(call, app.id, kind, identifier)
     at = call.services.now_ms()
     draft = Draft(call.left_out)
-    device.put_device(draft, body, identifier)
+    device.put_device(draft, body, identifier, app.nobody, call.left_out)
     made = updates_of(
         app.id,
         record,
@@ -65,10 +66,14 @@ def create(call: Call) -> HttpResponse:
         links=device.links_in(body, kind, record, call.left_out),
     )
     if kind == SMS and body.get("device_player_id"):
-        pusher = device.player_id(body["device_player_id"], "device_player_id")
-        made.append(
-            update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
-        )
+        try:
+            pusher = device.player_id(body["device_player_id"], "device_player_id")
+        except Malformed as error:
+            call.left_out.add(left_out.LINK, error)
+        else:
+            made.append(
+                update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
+            )
     warnings = changes.send_all(call, app, who, made)
     return ok({"success": True, "id": record, **warnings})
 
@@ -129,7 +134,7 @@ def show(call: Call, player: str) -> HttpResponse:
 def _accept(
     call: Call,
     player: str,
-    change: Callable[[Call, Body, str], tuple[str | None, Change] | None],
+    change: Callable[[Call, Body, KnownApp, str], tuple[str | None, Change] | None],
     *,
     gone: str = NO_SUCH_PLAYER,
 ) -> HttpResponse:
@@ -143,7 +148,7 @@ def _accept(
         raise Refused(400, NO_SUCH_PLAYER)
     if call.services.deleted.is_known(app.id, record):
         raise Refused(400, gone)
-    changed = change(call, body, record)
+    changed = change(call, body, app, record)
     warnings: Mapping[str, Any] = {}
     if changed is not None:
         kind, (draft, links) = changed
@@ -160,21 +165,22 @@ def _accept(
     return ok({"success": True, **warnings})
 
 
-def _described(call: Call, body: Body, record: str) -> tuple[str | None, Change]:
+def _described(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
     kind = device.kind_in(body)
     draft = Draft(call.left_out)
-    device.put_device(draft, body, device.identifier_or_none(body, kind, call.left_out))
+    identifier = device.identifier_or_none(body, kind, call.left_out)
+    device.put_device(draft, body, identifier, app.nobody, call.left_out)
     return kind, (draft, device.links_in(body, kind, record, call.left_out))
 
 
-def _session(call: Call, body: Body, record: str) -> tuple[str | None, Change]:
-    kind, (draft, links) = _described(call, body, record)
+def _session(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
+    kind, (draft, links) = _described(call, body, app, record)
     draft.put(f"{PROPERTIES}last_active", call.services.now_ms() // 1000)
     draft.add("session_count", 1)
     return kind, (draft, links)
 
 
-def _focus(call: Call, body: Body, record: str) -> tuple[str | None, Change] | None:
+def _focus(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change] | None:
     if body.get("state", "ping") != "ping":
         return None
     seconds = body.get("active_time")
@@ -187,7 +193,7 @@ def _focus(call: Call, body: Body, record: str) -> tuple[str | None, Change] | N
     return None, (draft, {})
 
 
-def _purchase(call: Call, body: Body, record: str) -> tuple[str | None, Change]:
+def _purchase(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
     count, spent_micros = purchases.counted(body.get("purchases"), call.left_out)
     draft = Draft()
     if body.get("existing") is True:
@@ -198,7 +204,7 @@ def _purchase(call: Call, body: Body, record: str) -> tuple[str | None, Change]:
     return None, (draft, {})
 
 
-def _logout(call: Call, body: Body, record: str) -> tuple[str | None, Change]:
+def _logout(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
     draft = Draft()
     draft.put(f"{PROPERTIES}email", None)
     return None, (draft, {EMAIL: None})

@@ -16,7 +16,7 @@ import psycopg
 from django.conf import settings
 
 from notify import postgres, queries
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.patch import ALIASES, PROPERTIES
 from notify.domain.update import ALIAS, MERGED, USER
 from notify.findings.partition_state import StreamNow
@@ -171,6 +171,7 @@ class PostgresReads:
                 requires_identity=requires_identity,
                 identity_keys=tuple(pems),
                 requests_per_s=requests_per_s,
+                nobody=nobody.names_in(nobody_names),
             )
             for (
                 id_,
@@ -180,6 +181,7 @@ class PostgresReads:
                 requires_identity,
                 pems,
                 requests_per_s,
+                nobody_names,
             ) in self._rows("apps")
         }
         return Known(apps, partitions, self._dropping())

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from django.http import HttpResponse
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import DELETE, TOKEN, USER, Update, check_value
@@ -64,6 +64,9 @@ def new(
         return _moved(call, who, known, draft, owner=owner, at=at, place=place)
     if kind is None:
         raise Malformed(f"a subscription's type is missing: one of {', '.join(TYPES)}")
+    if kind != PUSH and fields.get("token"):
+        _check_token(fields["token"])
+        _check_address(kind, known)
     record = _new_id(call, app, kind, known, place)
     made = update_of(
         app,
@@ -122,7 +125,7 @@ def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """POST /apps/{app}/users/by/{label}/{alias}/subscriptions with `{"subscription": {...}}`."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.user(app.id, label, name)
+    subject = subjects.somebody(app, label, name)
     at = call.services.now_ms()
     made = new(call, who, _fields(body), owner=subject, at=at, place=1)
     warnings = changes.send_all(call, app, who, [subject.update(call, at=at), made.update])
@@ -134,9 +137,10 @@ def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
     `identity` names by one alias."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body)
+    identity = subjects.identity_in(body, app, call.left_out)
     if len(identity) != 1:
-        raise Malformed("identity must name the new owner by one alias")
+        said = "; ".join(call.left_out.sentences)
+        raise Malformed(said or "identity must name the new owner by one alias")
     ((label, name),) = identity.items()
     record = _there(call, app.id, subscription)
     subject = subjects.user(app.id, label, name)
@@ -161,6 +165,9 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
     kind = _KINDS.get(name, PUSH)
     if kind != PUSH and fields.get("token"):
         who.must_not_be_open("changing an address")
+        _check_address(kind, fields)
+    if not nobody.is_address(kind, token):
+        raise Malformed(device.NO_ADDRESS[kind].format("token", token))
     now = subjects.token_of(kind, token)
     described, draft = _described(fields, call.left_out)
     if described not in (None, kind):
@@ -194,6 +201,8 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     app, who = changes.caller(call, app_id)
     record = _there(call, app.id, subscription)
     fields = _known(_fields(body), call.left_out)
+    if without_address(fields, call.left_out) is not None:
+        del fields["token"]
     kind, draft = _described(fields, call.left_out)
     kind = _kind_of_token(who, record, kind, fields)
     made = update_of(
@@ -232,12 +241,31 @@ def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields
 
 
+def without_address(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any] | None:
+    """What is shown of an email or SMS subscription that has no address, and is left out of POST users;
+    None for any other. It stands in the answer because SDKs match by place, or by type."""
+    name = _BY_LOWER.get(str(fields.get("type")).lower())
+    if name not in _KINDS or not fields.get("token"):
+        return None
+    try:
+        _check_token(fields["token"])
+        _check_address(_KINDS[name], fields)
+    except Malformed as error:
+        left.add(left_out.SUBSCRIPTION, error)
+        return {"id": ids.random_id(), "type": name}
+    return None
+
+
 def _known(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
-    """The fields that are not null, without a token that cannot be stored."""
+    """The fields that are not null, without a token that cannot be stored or is none."""
     known = {key: value for key, value in fields.items() if value is not None}
     if "token" in known:
         try:
             _check_token(known["token"])
+            if not known["token"].strip():
+                known["token"] = ""
+            if _BY_LOWER.get(str(known.get("type")).lower()) not in _KINDS:
+                _check_address(PUSH, known)
         except Malformed as error:
             left.add(left_out.IDENTIFIER, error)
             del known["token"]
@@ -248,6 +276,12 @@ def _check_token(token: object) -> None:
     if not isinstance(token, str):
         raise Malformed("token must be a string")
     check_value(token, "token")
+
+
+def _check_address(kind: str, fields: Mapping[str, Any]) -> None:
+    token = fields.get("token", "")
+    if token.strip() and not nobody.is_address(kind, token):
+        raise Malformed(device.NO_ADDRESS[kind].format("token", token))
 
 
 def _new_id(call: Call, app: str, kind: str, fields: Mapping[str, Any], place: int) -> str:

@@ -43,7 +43,7 @@ def create(call: Call, app_id: str) -> HttpResponse:
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body)
+    identity = subjects.identity_in(body, app, call.left_out)
     subject = _new(call, app.id, identity)
     names = {label: name for label, name in identity.items() if label != ONESIGNAL_ID}
     at = call.services.now_ms()
@@ -51,6 +51,9 @@ def create(call: Call, app_id: str) -> HttpResponse:
     made = subject.updates(call, draft, at=at, aliases=names)
     owned = []
     for place, fields in enumerate(_subscriptions(body, call.left_out), start=1):
+        if (shown := subscriptions.without_address(fields, call.left_out)) is not None:
+            owned.append(shown)
+            continue
         new = subscriptions.new(call, who, fields, owner=subject, at=at, place=place)
         made.append(new.update)
         owned.append(new.shown)
@@ -87,7 +90,7 @@ def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}: `properties` to set, `deltas` to add."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.user(app.id, label, name)
+    subject = subjects.somebody(app, label, name)
     draft = _described(call, body.get("properties"))
     _add(draft, body.get("deltas"), call.left_out)
     made = subject.updates(call, draft, at=call.services.now_ms())

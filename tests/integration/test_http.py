@@ -13,6 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from pytest_django import Settings
 
 from notify import app_keys, streams
+from notify.domain import nobody
 from notify.domain import update as updates
 from notify.domain.lanes import partition_of
 from notify.models import App, Parent, Record, Stream
@@ -223,6 +224,15 @@ def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
         assert Deleted(reads).is_known(str(web.app.id), PLAYER)
     with closing(PostgresReads(sessions=0, deadline_ms=100)) as busy:
         assert not Deleted(busy).is_known(str(web.app.id), PLAYER)
+
+
+def test_an_apps_own_names_that_are_nobodys_are_read(web: Real) -> None:
+    own, _ = app_keys.create_app("own", requires_key=False)
+    App.objects.filter(id=own.id).update(nobody_names="guest\nnull")
+    with closing(PostgresReads(sessions=1)) as reads:
+        apps = reads.known(web.topic).apps
+    assert apps[str(own.id)].nobody == {"guest", "null"}
+    assert apps[str(web.app.id)].nobody == nobody.NAMES
 
 
 def test_caches_of_two_processes_are_apart(web: Real) -> None:

@@ -5,14 +5,24 @@ The rules are in docs/sdks.md, "What we do with what apps really send".
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from notify.domain.patch import ADD, REMOVE, SET
 from notify.domain.policy import Limit, Policy
-from notify.domain.update import KEY_CHARS_MAX, MERGED, TAGS_MAX, USER, VALUE_CHARS_MAX
+from notify.domain.update import (
+    ALIASES_MAX,
+    KEY_CHARS_MAX,
+    MERGED,
+    TAGS_MAX,
+    USER,
+    VALUE_CHARS_MAX,
+    Update,
+)
 from notify.producer import Unavailable
 from notify.web import wiring
+from notify.web.apps_cache import AppsCache
 from notify.web.deleted import PAUSE_S, Deleted
 from notify.web.draft import TAG_REMOVALS_MAX
 from notify.web.left_out import SENTENCES_MAX
@@ -522,3 +532,185 @@ def test_f7_while_postgresql_is_away_the_update_is_taken(web: Web) -> None:
     web.reads.away = True
     body = {"subscription": {"type": "AndroidPush", "token": "t7"}}
     assert web.call("PATCH", f"{BASE}/subscriptions/{gone}", body).status == 200
+
+
+#: What apps send for a value that is missing.
+MISSING = ["null", "undefined", "0", "1", "NA", "-1", " Null ", "  ", "n/a", "(null)"]
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_f9_devices_that_log_in_as_nobody_are_not_one_user(web: Web, name: str) -> None:
+    """Anonymous users are made, and no device is held up."""
+    made = [
+        create_user(web, identity={"external_id": name}, subscriptions=android(token))
+        for token in ("t1", "t2")
+    ]
+    for answer in made:
+        assert "is nobody's" in warnings(answer)[0]
+        assert list(answer.body["identity"]) == ["onesignal_id"]
+    users = [answer.body["identity"]["onesignal_id"] for answer in made]
+    assert users[0] != users[1]
+    for user in users:
+        shown = web.call("GET", f"{BASE}/users/by/onesignal_id/{user}")
+        assert len(shown.body["subscriptions"]) == 1
+
+
+def test_f9_a_login_as_nobody_leaves_the_user_as_it_is(web: Web) -> None:
+    user = create_user(web, subscriptions=android("t")).body["identity"]["onesignal_id"]
+    by = f"{BASE}/users/by/onesignal_id/{user}"
+    answer = web.call("PATCH", f"{by}/identity", {"identity": {"external_id": "null", "crm": "7"}})
+    assert answer.body["identity"] == {"onesignal_id": user, "crm": "7"}
+    assert "external_id: the name" in warnings(answer)[0]
+    shown = web.call("GET", by)
+    assert shown.body["identity"] == {"onesignal_id": user, "crm": "7"}
+    assert len(shown.body["subscriptions"]) == 1
+
+
+def test_f9_no_call_makes_a_user_of_that_name(web: Web) -> None:
+    """SDKs drop a 400 to these; deleting such a user and taking its names must go on to work."""
+    by = f"{BASE}/users/by/external_id/NULL"
+    for method, path, body in (
+        ("PATCH", by, {"properties": {"tags": {"a": "1"}}}),
+        ("PATCH", f"{by}/identity", {"identity": {"crm": "7"}}),
+        ("POST", f"{by}/subscriptions", {"subscription": android("t")[0]}),
+        ("PATCH", f"{BASE}/subscriptions/{PLAYER}/owner", {"identity": {"external_id": "null"}}),
+    ):
+        answer = web.call(method, path, body, key=web.secret)
+        assert answer.status == 400
+        assert "is nobody's" in answer.body["errors"][0]
+    assert web.sent() == []
+    assert web.call("DELETE", f"{by}/identity/external_id", key=web.secret).status == 200
+    assert web.call("DELETE", by, key=web.secret).status == 200
+
+
+def test_f9_an_app_has_its_own_list(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = web.services.apps.known()
+    app = replace(known.apps[APP], nobody=frozenset(("guest",)))
+    apps = AppsCache(lambda: replace(known, apps={APP: app}), refresh_ms=3_600_000)
+    monkeypatch.setattr(wiring, "services", lambda: replace(web.services, apps=apps))
+    assert warnings(create_user(web, identity={"external_id": "0"})) == []
+    assert warnings(create_user(web, identity={"external_id": "Guest"})) != []
+    assert warnings(put(web, external_user_id="1")) == []
+    apps.close()
+
+
+@pytest.mark.parametrize("key", ["external_user_id", "email", "sms_number"])
+def test_f9_an_old_sdk_says_nobodys_name_in_vain(web: Web, key: str) -> None:
+    assert key in warnings(put(web, **{key: "undefined"}, tags={"a": "1"}))[0]
+    assert web.one().patch.ops == {"tags.a": (SET, "1")}
+
+
+#: Type of an address, its device type, texts that are none, and some that are.
+ADDRESSES = [
+    ("Email", 11, ["null", "n/a", "none", "@", "a@", "a b@c", "-"], ["a@b", " Ann@Example.org "]),
+    ("SMS", 14, ["n/a", "null", "0", "-1", "000 000", "call me", "12"], ["+49 170 1234567", "112"]),
+]
+
+
+@pytest.mark.parametrize(("type_", "device_type", "none", "some"), ADDRESSES)
+def test_f10_what_is_no_address_is_no_record(
+    web: Web, type_: str, device_type: int, none: list[str], some: list[str]
+) -> None:
+    by = f"{BASE}/users/by/external_id/e1/subscriptions"
+    for text in none:
+        fields = {"app_id": APP, "device_type": device_type, "identifier": text}
+        refused = web.call("POST", "/players", fields)
+        assert refused.status == 400
+        assert f'identifier: "{text}" is no' in refused.body["errors"][0]
+        new = {"subscription": {"type": type_, "token": text}}
+        assert web.call("POST", by, new, key=web.secret).status == 400
+        by_token = f"{BASE}/subscriptions_by_token/{type_}/{quote(text)}"
+        change = {"subscription": {"enabled": True}}
+        assert web.call("PATCH", by_token, change, key=web.secret).status == 400
+    assert web.sent() == []
+    for text in some:
+        fields = {"app_id": APP, "device_type": device_type, "identifier": text}
+        assert web.call("POST", "/players", fields).status == 200
+
+
+@pytest.mark.parametrize(("type_", "device_type", "none", "some"), ADDRESSES)
+def test_f10_a_user_is_made_without_what_is_no_address(
+    web: Web, type_: str, device_type: int, none: list[str], some: list[str]
+) -> None:
+    """The answer lists it, since SDKs match by place; nothing is stored of it."""
+    listed = [{"type": type_, "token": none[0]}, *android("t"), {"type": type_, "token": some[0]}]
+    answer = create_user(web, identity={"external_id": "e1"}, subscriptions=listed)
+    assert "token: " in warnings(answer)[0]
+    assert [each["type"] for each in answer.body["subscriptions"]] == [type_, "AndroidPush", type_]
+    stored = {each["id"] for each in subscriptions_of(web, "e1")}
+    assert stored == {each["id"] for each in answer.body["subscriptions"][1:]}
+
+
+@pytest.mark.parametrize(("type_", "device_type", "none", "some"), ADDRESSES)
+@pytest.mark.parametrize("call", [put, session])
+def test_f10_a_change_to_what_is_no_address_is_left_out(
+    web: Web, call: Any, type_: str, device_type: int, none: list[str], some: list[str]
+) -> None:
+    answer = call(web, device_type=device_type, identifier=none[0], tags={"a": "1"})
+    assert "identifier: " in warnings(answer)[0]
+    fields = {"type": type_, "token": none[0], "enabled": True}
+    path = f"{BASE}/subscriptions/{PLAYER}"
+    assert "token: " in warnings(web.call("PATCH", path, {"subscription": fields}))[0]
+    for update in web.sent():
+        assert "identifier" not in update.patch.ops
+        assert not update.aliases
+
+
+@pytest.mark.parametrize("token", [" ", "null", "undefined", "N/A"])
+def test_f10_devices_with_the_text_of_a_missing_token_are_not_one(web: Web, token: str) -> None:
+    found = [
+        web.call("POST", "/players", {"app_id": APP, "device_type": 1, "identifier": token}).body
+        for _ in range(2)
+    ]
+    found += [
+        each
+        for _ in range(2)
+        for each in create_user(web, subscriptions=android(token)).body["subscriptions"]
+    ]
+    assert len({each["id"] for each in found}) == 4
+    put(web, identifier=token if token.strip() else "null")
+    assert all(sets_no_token(update) for update in web.sent())
+
+
+def sets_no_token(update: Update) -> bool:
+    """Whether the update gives its record no token."""
+    op, _ = update.patch.ops.get("identifier", (REMOVE, None))
+    return op == REMOVE and not any(update.aliases.values())
+
+
+def test_f10_a_blank_address_is_none(web: Web) -> None:
+    """All blank ones would be one record."""
+    made = [
+        create_user(web, subscriptions=[{"type": "Email", "token": "  "}]).body["subscriptions"][0]
+        for _ in range(2)
+    ]
+    assert made[0]["id"] != made[1]["id"]
+
+
+def test_f10_a_batch_refuses_an_item_for_no_address_but_may_delete_it(web: Web) -> None:
+    null = {"kind": "sms", "identifier": "n/a"}
+    items = [null, {"op": "delete", **null}, {"op": "detach", **null}]
+    answer = web.call("POST", f"{BASE}/batch", {"updates": items}, key=web.secret)
+    assert (answer.body["accepted"], answer.body["rejected"]) == (2, 1)
+    assert "is the text of a missing value" in answer.body["results"][0]["errors"][0]
+
+
+def test_f10_an_sms_player_of_no_device_is_made_all_the_same(web: Web) -> None:
+    fields = {"device_type": 14, "identifier": "+49 170 1", "device_player_id": "null"}
+    answer = web.call("POST", "/players", {"app_id": APP, **fields})
+    assert "device_player_id must be the id" in warnings(answer)[0]
+    assert web.one().record == answer.body["id"]
+
+
+def test_f3_a_name_that_is_too_long_holds_no_device(web: Web) -> None:
+    names = {"external_id": "x" * (VALUE_CHARS_MAX + 1), "crm": "7"}
+    answer = create_user(web, identity=names)
+    assert warnings(answer) == ["left out: external_id has more than 1024 characters"]
+    assert web.one().aliases == {"crm": "7"}
+
+
+def test_f3_aliases_past_the_limit_are_left_out(web: Web) -> None:
+    names = {f"label{n}": "x" for n in range(ALIASES_MAX + 2)}
+    answer = create_user(web, identity=names)
+    assert warnings(answer) == ["left out: 2 aliases, since a request gives at most 20"]
+    assert list(web.one().aliases) == list(names)[:ALIASES_MAX]

@@ -168,7 +168,8 @@ def variants(operation: Operation) -> Iterator[dict[str, Any]]:
     body = operation.json(APP)
     yield body
     if operation.schema in ("Player", "NewPlayer"):
-        yield from (body | {"device_type": device_type} for device_type in (1, 11, 14))
+        for device_type, identifier in ((1, "token"), (11, "a@example.com"), (14, "+49 170 1")):
+            yield body | {"device_type": device_type, "identifier": identifier}
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=named)
@@ -219,6 +220,7 @@ VALUES: list[Any] = [
 #: Fields whose name in the text of an error is another.
 _CALLED = {
     "token": "identifier",
+    "device_type": "identifier",
     "tags": "tag",
     "properties": "propert",
     "links": "link",
@@ -227,7 +229,7 @@ _CALLED = {
     "subscriptions": "subscription",
 }
 #: Fields whose schema says less than what is left out of them.
-_FORGIVING = ("purchases", "amount_spent")
+_FORGIVING = ("purchases", "amount_spent", "device_type", "type")
 #: Fields that are never refused, so that an SDK does not send the same again for ever.
 _FREE = ("state", "existing", "refresh_device_metadata")
 

@@ -334,7 +334,7 @@ def test_an_app_that_requires_a_key_asks_for_it(web: Web) -> None:
         ("PATCH", by, {}),
         ("DELETE", by, None),
         ("PATCH", f"{by}/identity", {"identity": {"a": "b"}}),
-        ("POST", f"{by}/subscriptions", {"subscription": {"type": "SMS", "token": "1"}}),
+        ("POST", f"{by}/subscriptions", {"subscription": {"type": "SMS", "token": "123"}}),
     ):
         assert web.call(method, path, body).status == 401
         assert web.call(method, path, body, key=web.secret).status in (200, 202, 404)

@@ -5,7 +5,7 @@ SELECT name, partitions FROM topic WHERE active
 -- :apps
 -- Every app with the digests of its keys and with its public keys, those that are not revoked.
 SELECT app.id::text, app.enabled, app.requires_key, coalesce(secret.digests, '{}'),
-       app.requires_identity, coalesce(public.pems, '{}'), app.requests_per_s
+       app.requires_identity, coalesce(public.pems, '{}'), app.requests_per_s, app.nobody_names
 FROM app
 LEFT JOIN (
     SELECT app_id, array_agg(digest) AS digests FROM app_key WHERE revoked_at IS NULL GROUP BY app_id
