@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 
 from notify import logs, metrics
 from notify.domain.errors import Malformed
-from notify.web import answers, auth, bodies, identity, sdks, wiring
+from notify.web import answers, auth, bodies, identity, not_served, sdks, wiring
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp, NotKnownYet
 from notify.web.auth import KeyNeeded
@@ -201,7 +201,7 @@ _refusals: Final = Refusals()
 
 def _nothing(call: Call, **path: str) -> HttpResponse:
     request = call.request
-    raise Refused(404, f"there is no {request.method or ''} {request.path_info:.100}")
+    raise Refused(404, not_served.reason(request.method or "", request.path_info))
 
 
 def _busy(reason: str) -> Refused:

@@ -14,7 +14,7 @@ from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import COUNTER_MAX
+from notify.domain.update import COUNTER_MAX, DELETE
 from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
@@ -109,6 +109,19 @@ def on_purchase(call: Call, player: str) -> HttpResponse:
 def email_logout(call: Call, player: str) -> HttpResponse:
     """POST /players/{id}/email_logout: the device has no email player any more."""
     return _accept(call, player, _logout, gone=REGISTER_AGAIN)
+
+
+def delete(call: Call, player: str) -> HttpResponse:
+    """DELETE /players/{id}?app_id=, as customers' servers send it: as DELETE of the subscription with this
+    id. Accepted also for one that is not there."""
+    app, has_key = call.app_and_key(call.request.GET.get("app_id"))
+    who = call.identity(app, has_key=has_key, absent=hash_unusable)
+    record = player.lower()
+    if not is_uuid(record) or ids.is_alias(record):
+        raise Refused(404, NO_SUCH_PLAYER)
+    at = call.services.now_ms()
+    made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
+    return ok({"success": True, **changes.send_all(call, app, who, [made])})
 
 
 def show(call: Call, player: str) -> HttpResponse:

@@ -98,6 +98,20 @@ def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     return ok({"properties": readable(draft.shown), **warnings}, status=202)
 
 
+def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
+    """PUT /apps/{app}/users/{external_id} with `{"tags": {...}}`, as customers' servers send it: tags of
+    the user with this external id."""
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    if "tags" not in body:
+        raise Malformed("tags is missing: this call changes the tags of a user, and nothing else")
+    subject = subjects.somebody(app, EXTERNAL_ID, external_id)
+    draft = Draft(call.left_out)
+    draft.put_tags(body["tags"])
+    made = subject.updates(call, draft, at=call.services.now_ms())
+    return ok({"success": True, **changes.send_all(call, app, who, made)})
+
+
 def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """DELETE /apps/{app}/users/by/{label}/{alias}: the user is gone, its aliases are free, and its
     subscriptions are nobody's."""

@@ -94,7 +94,8 @@ UNSTORED_BODIES: Final = {
 STRICT: Final = {"batch"}
 #: Calls without a body.
 BARE: Final = {
-    *(("player", "GET"), ("user", "GET"), ("user", "DELETE"), ("user_identity", "GET")),
+    *(("player", "GET"), ("player", "DELETE")),
+    *(("user", "GET"), ("user", "DELETE"), ("user_identity", "GET")),
     *(("user_alias", "DELETE"), ("subscription", "DELETE"), ("subscription_identity", "GET")),
 }
 #: Answers in which nothing is of any app; they are the same whoever asks.

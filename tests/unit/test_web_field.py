@@ -4,6 +4,7 @@ The rules are in docs/sdks.md, "What we do with what apps really send".
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from notify.domain.update import (
     Update,
 )
 from notify.producer import Unavailable
-from notify.web import wiring
+from notify.web import not_served, wiring
 from notify.web.apps_cache import AppsCache
 from notify.web.deleted import PAUSE_S, Deleted
 from notify.web.draft import TAG_REMOVALS_MAX
@@ -714,3 +715,74 @@ def test_f3_aliases_past_the_limit_are_left_out(web: Web) -> None:
     answer = create_user(web, identity=names)
     assert warnings(answer) == ["left out: 2 aliases, since a request gives at most 20"]
     assert list(web.one().aliases) == list(names)[:ALIASES_MAX]
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/v1"])
+def test_servers_tag_a_user_by_its_external_id(web: Web, prefix: str) -> None:
+    path = f"{prefix}{BASE}/users/u%2F1"
+    answer = web.call("PUT", path, {"tags": {"plan": "gold", "old": "", "bad": []}}, key=web.secret)
+    assert answer.body["success"] is True
+    assert "tags.bad" in warnings(answer)[0]
+    shown = web.call("GET", f"{BASE}/users/by/external_id/u%2F1", key=web.secret).body
+    assert shown["properties"]["tags"] == {"plan": "gold"}
+    assert shown["identity"]["external_id"] == "u/1"
+    for body in ({}, {"tags": 5}):
+        refused = web.call("PUT", path, body, key=web.secret)
+        assert refused.status == 400
+        assert "tags" in refused.body["errors"][0]
+    assert web.call("PUT", f"{BASE}/users/null", {"tags": {}}, key=web.secret).status == 400
+
+
+def test_servers_delete_a_player(web: Web) -> None:
+    made = web.call("POST", "/players", {"app_id": APP, "device_type": 1, "identifier": "tok"}).body
+    path = f"/api/v1/players/{made['id'].upper()}?app_id={APP}"
+    assert web.call("DELETE", path, key=web.secret).body == {"success": True}
+    assert web.reads.record(APP, made["id"]) is None
+    assert web.call("DELETE", f"/players/{made['id']}").status == 400
+    assert web.call("DELETE", f"/players/x?app_id={APP}", key=web.secret).status == 404
+    strict = f"/players/{made['id']}?app_id={STRICT_APP}"
+    assert web.call("DELETE", strict).status == 401
+
+
+def test_an_address_is_not_deleted_without_a_key(web: Web) -> None:
+    """Decision 0028: its id can be worked out. It leaves its user."""
+    fields = {"app_id": APP, "device_type": 11, "identifier": "anna@example.org"}
+    made = web.call("POST", "/players", fields).body["id"]
+    assert web.call("DELETE", f"/players/{made}?app_id={APP}").status == 200
+    assert web.reads.record(APP, made) is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", f"/players?app_id={APP}", "View devices"),
+        ("POST", f"/players/csv_export?app_id={APP}", "Export devices as CSV"),
+        ("POST", "/notifications", "Create a notification"),
+        ("POST", "/notifications/", "Create a notification"),
+        ("GET", "/apps", "View apps"),
+        ("POST", f"{BASE}/segments", "Create a segment"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/api/v1"])
+def test_what_is_not_served_is_called_by_its_name(
+    web: Web, prefix: str, method: str, path: str, name: str
+) -> None:
+    answer = web.call(method, f"{prefix}{path}", {}, key=web.secret)
+    assert answer.status == 404
+    (said,) = answer.body["errors"]
+    assert f'("{name}") is not served here' in said
+    assert "docs/compatibility.md, Calls that are not served" in said
+    assert web.call(method, f"{prefix}/nothing").body["errors"] == [
+        f"there is no {method} {prefix}/nothing"
+    ]
+
+
+def test_each_call_that_is_not_served_is_one_that_is_not_served(web: Web) -> None:
+    """None of them hides a route, and the document lists all of them."""
+    text = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()
+    for call, name in not_served.CALLS.items():
+        method, _, path = call.partition(" ")
+        answer = web.call(method, "/" + path.replace("{}", "x"), {}, key=web.secret)
+        assert answer.status == 404, call
+        assert f'("{name}")' in answer.body["errors"][0]
+        assert f"`{method} /{path.replace('{}', '…')}`" in text, call

@@ -269,6 +269,7 @@ def bodies() -> dict[str, Schema]:
                 **_REFRESH,
             }
         ),
+        "UserTags": opened({"tags": or_null(ref("Tags"))}, required=["tags"]),
         "IdentityChange": opened({"identity": or_null(ref("NewAliases"))}),
         "Owner": opened({"identity": ref("OneAlias")}, required=["identity"]),
         "NewSubscription": opened({"subscription": _NEW_SUBSCRIPTION}, required=["subscription"]),
@@ -330,6 +331,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "properties": {"tags": {"plan": "free", "old": None}, "country": "DE"},
         "deltas": {"session_count": 1, "session_time": 60, "purchases": _SHOP},
     },
+    "UserTags": {"tags": {"plan": "free", "old": ""}},
     "IdentityChange": {"identity": {"external_id": "u1"}},
     "Owner": {"identity": {"external_id": "u2"}},
     "NewSubscription": {"subscription": {"type": "Email", "token": "a@example.com"}},
