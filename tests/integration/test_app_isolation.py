@@ -63,6 +63,7 @@ BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("email_logout", "POST"): {},
     ("users", "POST"): {"identity": {"external_id": NAME}, "subscriptions": [EMAIL]},
     ("user", "PATCH"): {"properties": {"tags": {"a": "b"}}, "deltas": {"session_count": 1}},
+    ("user_tags", "PUT"): {"tags": {"a": "b"}},
     ("user_identity", "PATCH"): {"identity": {"external_id": NAME}},
     ("user_subscriptions", "POST"): {"subscription": EMAIL},
     ("subscription", "PATCH"): {"subscription": {"enabled": False}},
@@ -153,6 +154,7 @@ def filled(route: Route, app: str, fill: Mapping[str, str]) -> str:
         "type_": "Email",
         "token": ADDRESS,
         **dict.fromkeys(("notification", "message", "activity", "platform", "version"), "x"),
+        "external_id": NAME,
         **fill,
     }
     path = route.path

@@ -8,7 +8,6 @@ refused with 400, or what is wrong in it is left out with a warning, or the key 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from notify.domain import nobody
 from notify.domain.nobody import DIGITS_MIN
 from notify.domain.patch import ALIASES, CLIENT_COUNTERS, PROPERTIES
 from notify.domain.update import (
@@ -182,7 +181,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         f"{ALIASES_MAX} at most.",
     ),
     "OneAlias": _named(
-        {**text(least=1), "not": {"enum": sorted(nobody.NAMES)}},
+        text(least=1),
         _NAME,
         properties={_USER_ID: ref("Id")},
         minProperties=1,
