@@ -124,6 +124,7 @@ class PostgresLedger:
                 "tidy_app_samples",
                 "tidy_refused_samples",
                 "tidy_unavailable_samples",
+                "tidy_left_out_samples",
                 "tidy_stream_samples",
                 "tidy_lane_samples",
                 "tidy_starts",

@@ -71,6 +71,7 @@ TABLES: Final[Mapping[str, Mapping[str, LiteralString]]] = {
     "app_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "refused_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
     "unavailable_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
+    "left_out_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE"},
     "stream_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "lane_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "bridge_start": {WEB: READ, BRIDGE: "SELECT, INSERT, DELETE", WATCH: READ},

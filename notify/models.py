@@ -36,6 +36,14 @@ class App(models.Model):
         verbose_name="requests a second",
         help_text="Past so many its calls get 429. Empty: everybody's limit holds. 0: no limit.",
     )
+    nobody_names = models.TextField(  # noqa: DJ001 - NULL is the built-in list, "" is none
+        null=True,
+        blank=True,
+        verbose_name="names that are nobody's",
+        help_text="One a line, in upper or lower case. A login with such a name is left out, with a "
+        "warning: all devices that send it would become one user. Delete a line whose name "
+        'is a user of this app, such as "0" or "1". Empty: every name is taken.',
+    )
     enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -444,6 +452,20 @@ class UnavailableSample(models.Model):
 
     class Meta:
         db_table = "unavailable_sample"
+
+
+class LeftOutSample(models.Model):
+    """Values that web left out of an app's requests in ten seconds, by what they were: "tag"."""
+
+    pk = models.CompositePrimaryKey("bucket", "app", "what")
+    bucket = models.DateTimeField()
+    app = models.UUIDField()
+    what = models.TextField()
+    n = models.BigIntegerField()
+
+    class Meta:
+        db_table = "left_out_sample"
+        indexes = [models.Index(fields=["app", "bucket"], name="left_out_sample_app")]
 
 
 class StreamSample(models.Model):

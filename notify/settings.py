@@ -256,6 +256,8 @@ NOTIFY_LOCK_TIMEOUT_MS = env.integer("NOTIFY_LOCK_TIMEOUT_MS", 2_000, least=1)
 NOTIFY_REPLAY_MESSAGES = env.integer("NOTIFY_REPLAY_MESSAGES", 1_000, least=1)
 
 # The web edge.
+#: How long an update waits to hear from PostgreSQL whether its record was deleted. Past it it is taken.
+NOTIFY_LOOKUP_DEADLINE_MS = env.integer("NOTIFY_LOOKUP_DEADLINE_MS", 500, least=1)
 #: HMAC key of app keys at rest; `check --deploy` (notify.E002) refuses an empty one.
 NOTIFY_KEY_PEPPER = env.secret("NOTIFY_KEY_PEPPER", "")
 NOTIFY_APPS_REFRESH_MS = env.integer("NOTIFY_APPS_REFRESH_MS", 1_000, least=10)

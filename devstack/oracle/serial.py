@@ -233,13 +233,28 @@ class Serial:
             parent = None if named is None else self._named(app, named)
             if parent is None:
                 self._leave(app, child, label)
-            elif parent in (child, self._state.links.get((app, child, label))):
+            elif parent in (child, self._belongs(app, child, label)):
                 pass
-            elif len(self._children[app, parent, label]) >= rules.limit(app, label):
-                self._drop("link_limit", app, parent)
             else:
+                if label == "user":
+                    self._log_out(app, child)
                 self._leave(app, child, label)
-                self._join(app, child, label, parent)
+                if len(self._children[app, parent, label]) >= rules.limit(app, label):
+                    self._drop("link_limit", app, parent)
+                else:
+                    self._join(app, child, label, parent)
+
+    def _belongs(self, app: str, child: str, label: str) -> str | None:
+        parent = self._state.links.get((app, child, label))
+        if parent is None or label != "user":
+            return parent
+        return self._state.links.get((app, parent, "merged"), parent)
+
+    def _log_out(self, app: str, subscription: str) -> None:
+        """An anonymous user whose last subscription goes to somebody else is nobody else any more."""
+        before = self._state.links.get((app, subscription, "user"))
+        if before is not None and self._children[app, before, "user"] == {subscription}:
+            self._leave(app, before, "merged")
 
     def _leave(self, app: str, child: str, label: str) -> None:
         parent = self._state.links.pop((app, child, label), None)

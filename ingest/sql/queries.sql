@@ -279,6 +279,10 @@ DELETE FROM refused_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 -- :tidy_unavailable_samples
 DELETE FROM unavailable_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 
+-- :tidy_left_out_samples
+-- What web wrote.
+DELETE FROM left_out_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
+
 -- :tidy_stream_samples
 DELETE FROM stream_sample WHERE bucket < now() - %(hours)s * interval '1 hour'
 

@@ -55,7 +55,8 @@ class Rate:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """The app's last `seconds`. `is_counted`: it was among the apps with most updates. `refused` requests
-    got 429, and `refused_day` in the last day."""
+    got 429, and `refused_day` in the last day. `left_out`: values of its requests that were over a limit
+    or could not be stored in the last day, by what they were."""
 
     seconds: float
     updates: int
@@ -65,6 +66,7 @@ class Usage:
     dropped: Sequence[tuple[str, int]]
     refused: int
     refused_day: int
+    left_out: Sequence[tuple[str, int]]
 
     @property
     def per_s(self) -> float:
@@ -185,6 +187,7 @@ def usage(app: UUID, now: datetime) -> Usage:
         dropped=[(reason, n) for reason, n in _rows("dropped", app=app, since=since)],
         refused=refused,
         refused_day=refused_day,
+        left_out=[(what, n) for what, n in _rows("left_out", app=app, since=yesterday)],
     )
 
 

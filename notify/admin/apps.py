@@ -20,12 +20,15 @@ from notify.admin.pages import shown
 from notify.admin.reasons import ReasonedAdmin, ReasonForm, with_reason
 from notify.admin.unfolded import Checkbox, TabularInline, Textarea
 from notify.app_keys import NewKey
+from notify.domain import nobody
 from notify.identity_keys import Added
 from notify.models import App, AppKey, IdentityKey
 from notify.public_keys import KeyRefused
 
 _MAKE_KEY: Final = "_make_key"
 _PUBLIC_KEY: Final = "public_key"
+_NOBODY: Final = "nobody_names"
+_BUILT_IN: Final = "\n".join(sorted(nobody.NAMES))
 _MADE_MEANWHILE: Final = (
     "No key was made: one was, after this page was loaded. Look at the keys below first."
 )
@@ -49,6 +52,24 @@ class AppForm(ReasonForm):
         help_text="PEM, on the curve P-256, of the pair that the app's server signs its tokens with. "
         "Two live at a time: another one revokes the oldest. Never paste the private key.",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if _NOBODY in self.fields and self.instance.nobody_names is None:
+            self.initial[_NOBODY] = _BUILT_IN
+
+    def clean_nobody_names(self) -> str | None:
+        """One name a line, sorted; None for the built-in list."""
+        if _NOBODY not in self.data:
+            stays: str | None = self.instance.nobody_names
+            return stays
+        names = nobody.names_in(self.cleaned_data[_NOBODY] or "")
+        text = "\n".join(sorted(names))
+        if len(text) > nobody.NAMES_CHARS_MAX:
+            raise forms.ValidationError(
+                f"The list has {len(text):,} characters; at most {nobody.NAMES_CHARS_MAX:,} are allowed."
+            )
+        return None if names == nobody.NAMES else text
 
     def clean_public_key(self) -> str:
         """The PEM as it is stored; empty where none is added."""
@@ -186,7 +207,7 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
             return ("name", "enabled", "requires_key")
         shown = (
             *("name", "id", "enabled", "requests_per_s", "requires_key", "requires_identity"),
-            "created_at",
+            *(_NOBODY, "created_at"),
         )
         may_add = self.has_change_permission(request, obj) and _may_add_public_keys(request)
         return (*shown, _PUBLIC_KEY) if may_add else shown

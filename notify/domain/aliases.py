@@ -9,7 +9,7 @@ names; so names are resolved, given and taken in log order, by the links as of t
   that said so last; for a push token, the subscription that had it before leaves its user: two
   subscriptions of one device would get every message twice.
 * An anonymous user that asks for another user's alias logs in: it is merged, and its updates are
-  that user's from then on.
+  that user's until its last subscription moves to another user.
 """
 
 from typing import Final
@@ -58,6 +58,32 @@ def owned(links: Links, update: Update, record: str) -> list[Change]:
     if links.parent(app, child, USER) is not None or child == record:
         return []
     return linking.join(links, app, child, USER, record)
+
+
+def resolve_parent(links: Links, app: str, record: str, label: str) -> str | None:
+    """The parent of the record by this label; of a subscription whose anonymous user logged in, the user
+    that this one is since."""
+    parent = links.parent(app, record, label)
+    if parent is None or label != USER:
+        return parent
+    return links.parent(app, parent, MERGED) or parent
+
+
+def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
+    """The change that ends a login, where `subscription` moves to another user and is the last one of an
+    anonymous user that had logged in.
+
+    A shared tablet makes an anonymous user at each logout, and logs it in:
+
+        tablet -> u2 -> till-7      logout: tablet -> u3      u2 has nothing, and is till-7 no more
+        tablet -> u3 -> till-7      login: one user is merged into till-7, as before
+    """
+    before = links.parent(app, subscription, USER)
+    if before is None or links.count(app, before, USER) > 1:
+        return []
+    if links.parent(app, before, MERGED) is None:
+        return []
+    return linking.leave(links, app, before, MERGED)
 
 
 def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[str, dict[str, str]]:

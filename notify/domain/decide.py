@@ -184,19 +184,27 @@ def _decide_update(
 def _linked(
     message: Update, record: str, links: Links, policy: Policy, reasons: list[Reason]
 ) -> list[Change]:
-    """The changes of the update's own links; the reasons for those it does not get are appended."""
+    """The changes of the update's own links; the reasons for those it does not get are appended.
+
+    A record that asks for another parent leaves the one that it has, also where it is refused: a device
+    must not stay with the person who had it before.
+    """
     app = message.app
     changes: list[Change] = []
     for label, named in message.links.items():
         parent = None if named is None else aliases.resolve(links, app, named)
         if parent is None:
             changes += linking.leave(links, app, record, label)
-        elif parent in (record, links.parent(app, record, label)):
+        elif parent in (record, aliases.resolve_parent(links, app, record, label)):
             continue
-        elif links.count(app, parent, label) >= policy.limit(app, label):
-            reasons.append(Reason(LINK_REFUSED, parent))
         else:
-            changes += linking.join(links, app, record, label, parent)
+            if label == USER:
+                changes += aliases.logged_out(links, app, record)
+            if links.count(app, parent, label) < policy.limit(app, label):
+                changes += linking.join(links, app, record, label, parent)
+            else:
+                reasons.append(Reason(LINK_REFUSED, parent))
+                changes += linking.leave(links, app, record, label)
     return changes
 
 

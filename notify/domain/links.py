@@ -47,7 +47,8 @@ ChildKey = tuple[str, str, str]  # app, child, label
 ParentKey = tuple[str, str]  # app, parent
 CountKey = tuple[str, str, str, int]  # app, parent, label, generation
 
-#: Links that a look-up follows, beside those from a record to its aliases (`bearing`).
+#: Links that a look-up follows, beside those from a record to its aliases (`bearing`), and where owners
+#: must be known those of subscriptions to their users. An alias may lead to such a subscription.
 _FOLLOWED: Final = (ALIAS, MERGED)
 _BEARING: Final = "is:"
 
@@ -123,7 +124,7 @@ class Trial(Links):
 
 class Named(NamedTuple):
     """The (app, record) pairs whose own links must be known, those whose generation and counts must,
-    and those whose owner's must."""
+    and those whose owner's must: it is updated, or a subscription leaves it."""
 
     children: set[ParentKey]
     parents: set[ParentKey]
@@ -142,7 +143,7 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
         children.add((app, record))
         if update.op != "update" or update.owner or ids.is_alias(record):
             parents.add((app, record))
-        if update.owner:
+        if update.owner or update.links.get(USER) is not None:
             owned.add((app, record))
         for parent in update.links.values():
             if parent is not None:
@@ -184,14 +185,12 @@ def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named
 
 def _led_to(found: Links, seen: set[ParentKey], owned: set[ParentKey]) -> set[ParentKey]:
     """What `seen` leads to and is not among it."""
+    followed = (*_FOLLOWED, USER) if owned else _FOLLOWED
     to = {
         (app, parent)
         for (app, _, label), (parent, _) in found.parents.items()
-        if label in _FOLLOWED or label.startswith(_BEARING)
+        if label in followed or label.startswith(_BEARING)
     }
-    for app, record in owned:
-        if (app, record, USER) in found.parents:
-            to.add((app, found.parents[app, record, USER][0]))
     for app, record in seen:
         if ids.is_alias(record) or (app, record) in owned:
             to.add((app, ids.named_user(app, record, found.generation(app, record))))

@@ -313,6 +313,16 @@ def _valid(update: Update) -> Update:
     return update
 
 
+def check_key(key: str) -> None:
+    """Raises Malformed unless `key` is that of a tag or property that updates may change."""
+    name = key.partition(".")[2]
+    if key.startswith(patches.ALIASES):
+        raise Malformed("an alias is not a property: it has a place of its own, aliases")
+    if not 0 < len(name) <= KEY_CHARS_MAX:
+        raise Malformed(f"a tag's or property's name has 1 to {KEY_CHARS_MAX} characters")
+    _check_text(name, "a key")
+
+
 def check_value(value: object, name: str) -> Value:
     """`value` if a tag or property may have it. Raises Malformed otherwise."""
     if isinstance(value, str):
@@ -432,12 +442,7 @@ def _check_op(op: str, key: str, value: object) -> Value:
     if key.startswith((patches.TAGS, patches.PROPERTIES)):
         if op == ADD:
             raise Malformed(f"{key!r:.50} is not a counter")
-        name = key.partition(".")[2]
-        if key.startswith(patches.ALIASES):
-            raise Malformed("an alias is not a property: it has a place of its own, aliases")
-        if not 0 < len(name) <= KEY_CHARS_MAX:
-            raise Malformed(f"a tag's or property's name has 1 to {KEY_CHARS_MAX} characters")
-        _check_text(name, "a key")
+        check_key(key)
         return check_value(value, key)
     if key in patches.CLIENT_COUNTERS:
         most = SPENT_MICROS_MAX if key == "spent_micros" else COUNTER_MAX

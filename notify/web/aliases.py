@@ -29,7 +29,7 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}/identity: give the user the aliases in `identity`."""
     app, who = changes.caller(call, app_id)
-    return _give(call, app, who, subjects.user(app.id, label, name))
+    return _give(call, app, who, subjects.somebody(app, label, name))
 
 
 def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResponse:
@@ -88,7 +88,7 @@ def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:
 
 def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpResponse:
     body = call.body()
-    names = subjects.identity_in(body)
+    names = subjects.identity_in(body, app, call.left_out)
     if ONESIGNAL_ID in names:
         raise Malformed("onesignal_id is the user's id: it cannot be given")
     made = subject.update(call, at=call.services.now_ms(), aliases=names)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from notify import logs, metrics
+from notify.domain import nobody
 
 #: How long the first requests of a process wait for its first read.
 FIRST_READ_S: Final = 5.0
@@ -41,6 +42,8 @@ class KnownApp:
     #: Its own limit of requests; None is everybody's, 0 is none.
     requests_per_s: int | None = None
     identity_keys: tuple[str, ...] = ()
+    #: Names that are nobody's, in lower case.
+    nobody: frozenset[str] = nobody.NAMES
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ bytes. An item is an object with
   /players. With both, `kind` and `identifier` are set on that record;
 * `op`: "update" (the default), "delete" the record, or "detach" all its children. The latter two
   have nothing else but the record;
-* `tags`, `properties`: objects of name to value; null and "" remove the name;
+* `tags`, `properties`: objects of name to value; null and "" remove the name. Tags that are removed
+  do not count against the limit of an update;
 * `counters`: object of session_count, session_time_s, purchase_count, spent_micros to the integer
   to add;
 * `links`: object of label (email, sms, user) to the parent record's id, or null to unlink;
@@ -26,13 +27,14 @@ from typing import Any, Final
 from django.conf import settings
 from django.http import HttpResponse
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
+from notify.domain.patch import IDENTIFIER
 from notify.domain.update import KINDS, OPS, UPDATE, Update
 from notify.web import device, warned
 from notify.web.answers import Refused, ok
 from notify.web.auth import KeyNeeded
-from notify.web.draft import Draft, encoded, update_of
+from notify.web.draft import Draft, encoded, update_of, updates_of
 from notify.web.endpoint import Call
 from notify.web.sending import send
 
@@ -49,20 +51,22 @@ def accept(call: Call, app_id: str) -> HttpResponse:
     at = call.services.now_ms()
     made: list[tuple[Update, bytes]] = []
     results: list[dict[str, Any]] = []
+    accepted = 0
     for place, item in enumerate(items):
         try:
-            update = _update(item, app.id, at=at, message_id=call.message_id(place))
-            made.append((update, encoded(update)))
+            found = _updates(item, app.id, at=at, message_id=call.message_id(place))
+            made += [(update, encoded(update)) for update in found]
         except (Malformed, Refused) as error:
             results.append({"errors": [str(error)]})
         else:
-            results.append({"id": update.record})
+            accepted += 1
+            results.append({"id": found[0].record})
     if not made:
         raise Refused(400, "no item is valid: see results", details={"results": results})
     updates = [update for update, _ in made]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, made)
-    answer = {"accepted": len(made), "rejected": len(items) - len(made), "results": results}
+    answer = {"accepted": accepted, "rejected": len(items) - accepted, "results": results}
     return ok(answer | warned.of(call.services.apps.known(), updates), status=202)
 
 
@@ -78,8 +82,8 @@ def _items(body: Mapping[str, Any]) -> list[Any]:
     return items
 
 
-def _update(item: object, app: str, *, at: int, message_id: str | None) -> Update:
-    """Raises Malformed."""
+def _updates(item: object, app: str, *, at: int, message_id: str | None) -> list[Update]:
+    """One update, and more for tags that it removes and that find no place in it. Raises Malformed."""
     if not isinstance(item, Mapping):
         raise Malformed("an item must be an object")
     op = item.get("op", UPDATE)
@@ -89,16 +93,18 @@ def _update(item: object, app: str, *, at: int, message_id: str | None) -> Updat
     for key in item:
         if key not in allowed:
             raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
-    kind, identifier = _described(item)
+    kind, identifier = _described(item, op)
     record = _record(item, app, kind, identifier)
-    return update_of(
+    if op != UPDATE:
+        id_ = _message_id(item, message_id)
+        return [update_of(app, record, at=at, message_id=id_, op=op)]
+    return updates_of(
         app,
         record,
         at=at,
         message_id=_message_id(item, message_id),
-        op=op,
-        kind=kind if op == UPDATE else None,
-        draft=_draft(item, identifier) if op == UPDATE else None,
+        kind=kind,
+        draft=_draft(item, identifier),
         links=_links(item),
     )
 
@@ -113,13 +119,14 @@ def _message_id(item: Mapping[str, Any], otherwise: str | None) -> Any:
     return given
 
 
-def _described(item: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _described(item: Mapping[str, Any], op: str) -> tuple[str | None, str | None]:
     kind = item.get("kind")
     if kind is not None and kind not in KINDS:
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
-    if item.get("identifier") is None:
-        return kind, None
-    return kind, device.identifier_in(item, kind)
+    identifier = device.stored_identifier(item, kind)
+    if op == UPDATE and identifier and nobody.is_nobody(identifier):
+        raise Malformed(f'identifier: "{identifier:.50}" is the text of a missing value')
+    return kind, identifier
 
 
 def _record(item: Mapping[str, Any], app: str, kind: str | None, identifier: str | None) -> str:
@@ -139,8 +146,8 @@ def _draft(item: Mapping[str, Any], identifier: str | None) -> Draft:
         raise Malformed("counters must be an object")
     for name, n in counters.items():
         draft.add(name, n)
-    if "identifier" in item:
-        draft.put("identifier", identifier)
+    if identifier is not None:
+        draft.put(IDENTIFIER, identifier)
     return draft
 
 

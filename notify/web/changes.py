@@ -26,4 +26,5 @@ def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]
     updates = [who.admitted(update) for update in updates]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, [(update, encoded(update)) for update in updates])
-    return warned.of(call.services.apps.known(), updates)
+    call.services.left_out(app.id, call.left_out)
+    return warned.of(call.services.apps.known(), updates, call.left_out.sentences)

@@ -4,19 +4,31 @@ Keys that are not listed are ignored: SDKs add some with every version, and auth
 that must not be stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from notify.domain import nobody
 from notify.domain.errors import Malformed
 from notify.domain.ids import normalised
 from notify.domain.lanes import is_uuid
-from notify.domain.patch import PROPERTIES
+from notify.domain.patch import IDENTIFIER, PROPERTIES
 from notify.domain.update import check_value
+from notify.web import left_out
 from notify.web.draft import Draft
+from notify.web.left_out import LeftOut
 
 PUSH: Final = "push"
 EMAIL: Final = "email"
 SMS: Final = "sms"
+#: Why an identifier is not taken, by kind: its field and the text.
+NO_ADDRESS: Final = {
+    PUSH: '{}: "{:.50}" is no push token but the text of a missing value',
+    EMAIL: '{}: "{:.50}" is no e-mail address',
+    SMS: '{}: "{:.50}" is no telephone number',
+}
+#: Properties that name somebody.
+EXTERNAL_USER_ID: Final = "external_user_id"
+NAMING: Final = (EXTERNAL_USER_ID, "email", "sms_number")
 #: Device types of what is no device.
 ADDRESSED: Final = {11: EMAIL, 14: SMS}
 
@@ -40,9 +52,20 @@ def kind_in(body: Mapping[str, Any]) -> str | None:
     return ADDRESSED.get(device_type, PUSH)
 
 
-def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
-    """The push token, address or number as it is stored; empty where the body has none."""
-    identifier = body.get("identifier")
+def identifier_in(body: Mapping[str, Any], kind: str | None) -> str | None:
+    """The push token, address or number as it is stored: empty to remove it, None where the body has
+    none. Raises Malformed for one that is none, or cannot be stored."""
+    text = stored_identifier(body, kind)
+    if text and not nobody.is_address(kind or PUSH, text):
+        raise Malformed(NO_ADDRESS[kind or PUSH].format("identifier", text))
+    return text
+
+
+def stored_identifier(body: Mapping[str, Any], kind: str | None) -> str | None:
+    """The same, whatever it says."""
+    if "identifier" not in body:
+        return None
+    identifier = body["identifier"]
     if identifier is None:
         return ""
     if not isinstance(identifier, str):
@@ -51,17 +74,44 @@ def identifier_in(body: Mapping[str, Any], kind: str | None) -> str:
     return normalised(kind, identifier) if kind == EMAIL else identifier.strip()
 
 
-def put_device(draft: Draft, body: Mapping[str, Any], kind: str | None) -> None:
-    """The tags, properties and identifier of a players body."""
+def identifier_or_none(body: Mapping[str, Any], kind: str | None, left: LeftOut) -> str | None:
+    """As `identifier_in`; one that cannot be stored is left out."""
+    try:
+        return identifier_in(body, kind)
+    except Malformed as error:
+        left.add(left_out.IDENTIFIER, error)
+        return None
+
+
+def put_device(
+    draft: Draft,
+    body: Mapping[str, Any],
+    identifier: str | None,
+    names: Collection[str],
+    left: LeftOut,
+) -> None:
+    """The tags and properties of a players body, and its identifier as `identifier_in` has it. A name that
+    is nobody's, by the list `names`, and an address that is none are left out."""
     for key in PROPERTY_KEYS:
-        if key in body:
+        if key in body and not _is_nobodys(key, body[key], names, left):
             draft.put(PROPERTIES + key, body[key])
     draft.put_tags(body.get("tags"))
-    if "identifier" in body:
-        draft.put("identifier", identifier_in(body, kind))
+    if identifier is not None:
+        draft.put(IDENTIFIER, identifier)
 
 
-def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]:
+def _is_nobodys(key: str, value: object, names: Collection[str], left: LeftOut) -> bool:
+    if key not in NAMING or not isinstance(value, str) or not value.strip():
+        return False
+    if not nobody.is_nobody(value, names if key == EXTERNAL_USER_ID else nobody.NAMES):
+        return False
+    left.add(left_out.NAME, f'{key}: "{value:.50}" is nobody\'s')
+    return True
+
+
+def links_in(
+    body: Mapping[str, Any], kind: str | None, record: str, left: LeftOut
+) -> dict[str, str | None]:
     """The link that `parent_player_id` asks for: device to email, null or empty to unlink.
 
     Only devices have it: the email and SMS players are parents themselves.
@@ -69,8 +119,17 @@ def links_in(body: Mapping[str, Any], kind: str | None) -> dict[str, str | None]
     if "parent_player_id" not in body or kind in (EMAIL, SMS):
         return {}
     parent = body["parent_player_id"]
-    is_none = parent is None or parent == ""
-    return {EMAIL: None if is_none else player_id(parent, "parent_player_id")}
+    if parent is None or parent == "":
+        return {EMAIL: None}
+    try:
+        parent = player_id(parent, "parent_player_id")
+    except Malformed as error:
+        left.add(left_out.LINK, error)
+        return {}
+    if parent == record:
+        left.add(left_out.LINK, "parent_player_id is the player's own id")
+        return {}
+    return {EMAIL: parent}
 
 
 def player_id(value: object, name: str) -> str:

@@ -1,30 +1,46 @@
 """An update in the making: from what clients send to the wire fields that `check` reads.
 
 Everything goes through `update.check`, the parser that the bridge uses too, so web cannot write
-what the bridge would refuse.
+what the bridge would refuse. Before it, a draft of a call that SDKs make leaves out what `check`
+would refuse the whole update for.
 """
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from notify.domain import update as updates
 from notify.domain.errors import Malformed
-from notify.domain.patch import ADD, PROPERTIES, REMOVE, SET, TAGS
-from notify.domain.update import UPDATE, VERSION, Update
+from notify.domain.patch import ADD, IDENTIFIER, PROPERTIES, REMOVE, SET, TAGS
+from notify.domain.update import TAGS_MAX, UPDATE, VERSION, Update
+from notify.web import left_out
 from notify.web.answers import Refused
+from notify.web.left_out import LeftOut
+
+#: Tags that one request may remove. An old SDK sends every tag that it ever removed with each request.
+TAG_REMOVALS_MAX: Final = 1_000
 
 
 class Draft:
-    """A patch in wire form. Values are checked later, all in one place."""
+    """A patch in wire form. With `left_out`, what cannot be taken is left out and said there; without,
+    values are checked later, all in one place.
 
-    def __init__(self) -> None:
+    A message changes at most TAGS_MAX tags. Tags that are only removed do not count against that: those
+    that find no place in the first message go into more of them (`rest`).
+    """
+
+    def __init__(self, left_out: LeftOut | None = None) -> None:
+        self._left_out = left_out
         self._set: dict[str, Any] = {}
         self._removed: list[str] = []
         self._added: dict[str, Any] = {}
+        self._tags: dict[str, Any] = {}
+        self._removed_tags: list[str] = []
 
     def put(self, key: str, value: object) -> None:
         """Set the key, or remove it for null (5.x) or an empty string (4.x). Once a key."""
+        if key != IDENTIFIER and self._refuses(left_out.PROPERTY, key, value):
+            return
         if value is None or value == "":
             self._removed.append(key)
         else:
@@ -32,11 +48,30 @@ class Draft:
 
     def put_tags(self, tags: object) -> None:
         """The object `tags` of a body; null is as if it were absent."""
-        self._put_all(TAGS, tags, "tags")
+        over = removals_over = 0
+        for name, value in _object(tags, "tags").items():
+            if self._refuses(left_out.TAG, TAGS + name, value):
+                continue
+            if value is None or value == "":
+                if self._left_out is not None and len(self._removed_tags) >= TAG_REMOVALS_MAX:
+                    removals_over += 1
+                else:
+                    self._removed_tags.append(TAGS + name)
+            elif self._left_out is not None and len(self._tags) >= TAGS_MAX:
+                over += 1
+            else:
+                self._tags[name] = value
+        for n, words in (
+            (over, f"a request sets at most {TAGS_MAX} tags"),
+            (removals_over, f"a request removes at most {TAG_REMOVALS_MAX:,} tags"),
+        ):
+            if n and self._left_out is not None:
+                self._left_out.add(left_out.TAG, f"{n} tags, since {words}", n=n)
 
     def put_properties(self, properties: object) -> None:
         """An object of properties; null is as if it were absent."""
-        self._put_all(PROPERTIES, properties, "properties")
+        for key, value in _object(properties, "properties").items():
+            self.put(PROPERTIES + key, value)
 
     def add(self, counter: str, n: object) -> None:
         """Add to a counter. Once a counter."""
@@ -47,18 +82,54 @@ class Draft:
         """Whether it adds to a counter."""
         return bool(self._added)
 
-    def _put_all(self, prefix: str, values: object, name: str) -> None:
-        if values is None:
-            return
-        if not isinstance(values, Mapping):
-            raise Malformed(f"{name} must be an object")
-        for key, value in values.items():
-            self.put(prefix + key, value)
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The properties that it sets, and `tags`, if it sets any."""
+        found = {key.removeprefix(PROPERTIES): value for key, value in self._set.items()}
+        return found | ({"tags": dict(self._tags)} if self._tags else {})
 
     def wire(self) -> dict[str, Any]:
-        """The patch as `check` reads it."""
-        parts = {SET: self._set, REMOVE: self._removed, ADD: self._added}
+        """The patch of the first message as `check` reads it."""
+        set_ = self._set | {TAGS + name: value for name, value in self._tags.items()}
+        parts = {
+            SET: set_,
+            REMOVE: self._removed + self._removed_tags[: self._room],
+            ADD: self._added,
+        }
         return {op: part for op, part in parts.items() if part}
+
+    def rest(self) -> list["Draft"]:
+        """Drafts of the removals that find no place in the first message."""
+        found = []
+        for first in range(self._room, len(self._removed_tags), TAGS_MAX):
+            part = Draft()
+            part._removed_tags = self._removed_tags[first : first + TAGS_MAX]
+            found.append(part)
+        return found
+
+    @property
+    def _room(self) -> int:
+        return max(0, TAGS_MAX - len(self._tags))
+
+    def _refuses(self, what: str, key: str, value: object) -> bool:
+        """Whether the key is left out, with this value."""
+        if self._left_out is None:
+            return False
+        try:
+            updates.check_key(key)
+            updates.check_value("" if value is None else value, key)
+        except Malformed as error:
+            self._left_out.add(what, error)
+            return True
+        return False
+
+
+def _object(value: object, name: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Malformed(f"{name} must be an object")
+    return value
 
 
 def update_of(
@@ -97,6 +168,27 @@ def update_of(
     if message_id and draft is not None and draft.adds:
         fields["once"] = True
     return updates.check(fields)
+
+
+def updates_of(
+    app: str,
+    record: str,
+    *,
+    at: int,
+    kind: str | None,
+    draft: Draft,
+    owner: bool = False,
+    **first: Any,
+) -> list[Update]:
+    """The update of the draft, with the other arguments of `update_of`, and more for the tags that find
+    no place in it. Raises Malformed."""
+    return [
+        update_of(app, record, at=at, kind=kind, draft=draft, owner=owner, **first),
+        *(
+            update_of(app, record, at=at, kind=kind, draft=part, owner=owner)
+            for part in draft.rest()
+        ),
+    ]
 
 
 def encoded(update: Update) -> bytes:

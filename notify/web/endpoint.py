@@ -16,11 +16,12 @@ from django.http import HttpRequest, HttpResponse
 
 from notify import logs, metrics
 from notify.domain.errors import Malformed
-from notify.web import answers, auth, bodies, identity, sdks, wiring
+from notify.web import answers, auth, bodies, identity, not_served, sdks, wiring
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp, NotKnownYet
 from notify.web.auth import KeyNeeded
 from notify.web.identity import Identity
+from notify.web.left_out import LeftOut
 from notify.web.reads import ReadsAway
 from notify.web.traces import Trace, begun
 from notify.web.wiring import Services
@@ -40,6 +41,8 @@ class Call:
     services: Services
     #: The app whose request this was counted as, once it is.
     counted: list[KnownApp] = field(default_factory=list)
+    #: What of it is not taken.
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def body(self, *, bytes_max: int | None = None) -> dict[str, Any]:
         """The JSON object in the body; see `bodies.read_object`."""
@@ -198,7 +201,7 @@ _refusals: Final = Refusals()
 
 def _nothing(call: Call, **path: str) -> HttpResponse:
     request = call.request
-    raise Refused(404, f"there is no {request.method or ''} {request.path_info:.100}")
+    raise Refused(404, not_served.reason(request.method or "", request.path_info))
 
 
 def _busy(reason: str) -> Refused:

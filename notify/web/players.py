@@ -1,7 +1,8 @@
 """The players API: what SDKs of version 4.x speak, with and without /api/v1.
 
 Every call is accepted with 200, never 201, which that SDK takes for a failure and repeats. Bodies
-are differences to what was sent before, so any key but app_id may be absent.
+are differences to what was sent before, so any key but app_id may be absent. What cannot be taken is
+left out (`left_out`).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,17 +14,21 @@ from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import COUNTER_MAX
-from notify.web import changes, device, purchases
+from notify.domain.update import COUNTER_MAX, DELETE
+from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
+from notify.web.apps_cache import KnownApp
 from notify.web.device import EMAIL, PUSH, SMS
-from notify.web.draft import Draft, update_of
+from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
 from notify.web.identity import hash_unusable
 from notify.web.reads import RecordRow
 
-#: An old SDK drops its id and registers anew for 400 with this text to a PUT, and for nothing else.
+#: An old SDK drops its id and registers anew for 400 with the first text to a PUT, for 400 with the second
+#: to on_session and email_logout, and for nothing else. What it reports by on_focus and on_purchase it
+#: keeps and reports again by its new id.
 NO_SUCH_PLAYER = "No user with this id found"
+REGISTER_AGAIN = "this player was deleted: register it again (its id is not a valid device_type)"
 
 Body = Mapping[str, Any]
 Links = dict[str, str | None]
@@ -41,30 +46,34 @@ def create(call: Call) -> HttpResponse:
     app, has_key = call.app_and_key(body.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
     kind = device.kind_in(body) or PUSH
-    identifier = device.identifier_in(body, kind)
+    if kind == PUSH:
+        identifier = device.identifier_or_none(body, kind, call.left_out)
+    else:
+        identifier = device.identifier_in(body, kind)
     if not identifier and kind != PUSH:
         raise Malformed("identifier is missing: email and SMS players are made for one")
     record = _assigned_id(call, app.id, kind, identifier)
     at = call.services.now_ms()
-    draft = Draft()
-    device.put_device(draft, body, kind)
-    links = device.links_in(body, kind)
-    made = [
-        update_of(
-            app.id,
-            record,
-            at=at,
-            message_id=call.message_id(),
-            kind=kind,
-            draft=draft,
-            links=links,
-        )
-    ]
+    draft = Draft(call.left_out)
+    device.put_device(draft, body, identifier, app.nobody, call.left_out)
+    made = updates_of(
+        app.id,
+        record,
+        at=at,
+        message_id=call.message_id(),
+        kind=kind,
+        draft=draft,
+        links=device.links_in(body, kind, record, call.left_out),
+    )
     if kind == SMS and body.get("device_player_id"):
-        pusher = device.player_id(body["device_player_id"], "device_player_id")
-        made.append(
-            update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
-        )
+        try:
+            pusher = device.player_id(body["device_player_id"], "device_player_id")
+        except Malformed as error:
+            call.left_out.add(left_out.LINK, error)
+        else:
+            made.append(
+                update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
+            )
     warnings = changes.send_all(call, app, who, made)
     return ok({"success": True, "id": record, **warnings})
 
@@ -76,7 +85,7 @@ def update(call: Call, player: str) -> HttpResponse:
 
 def on_session(call: Call, player: str) -> HttpResponse:
     """POST /players/{id}/on_session: as PUT, and one session more, now."""
-    return _accept(call, player, _session)
+    return _accept(call, player, _session, gone=REGISTER_AGAIN)
 
 
 def on_focus(call: Call, player: str) -> HttpResponse:
@@ -99,7 +108,20 @@ def on_purchase(call: Call, player: str) -> HttpResponse:
 
 def email_logout(call: Call, player: str) -> HttpResponse:
     """POST /players/{id}/email_logout: the device has no email player any more."""
-    return _accept(call, player, _logout)
+    return _accept(call, player, _logout, gone=REGISTER_AGAIN)
+
+
+def delete(call: Call, player: str) -> HttpResponse:
+    """DELETE /players/{id}?app_id=, as customers' servers send it: as DELETE of the subscription with this
+    id. Accepted also for one that is not there."""
+    app, has_key = call.app_and_key(call.request.GET.get("app_id"))
+    who = call.identity(app, has_key=has_key, absent=hash_unusable)
+    record = player.lower()
+    if not is_uuid(record) or ids.is_alias(record):
+        raise Refused(404, NO_SUCH_PLAYER)
+    at = call.services.now_ms()
+    made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
+    return ok({"success": True, **changes.send_all(call, app, who, [made])})
 
 
 def show(call: Call, player: str) -> HttpResponse:
@@ -123,20 +145,27 @@ def show(call: Call, player: str) -> HttpResponse:
 
 
 def _accept(
-    call: Call, player: str, change: Callable[[Call, Body], tuple[str | None, Change] | None]
+    call: Call,
+    player: str,
+    change: Callable[[Call, Body, KnownApp, str], tuple[str | None, Change] | None],
+    *,
+    gone: str = NO_SUCH_PLAYER,
 ) -> HttpResponse:
-    """Send the one update that `change` makes of the body, if it makes one."""
+    """Send what `change` makes of the body, if it makes something. Raises Refused 400 with the text `gone`
+    for a player that was deleted."""
     body = call.body()
     app, has_key = call.app_and_key(body.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
     record = player.lower()
     if not is_uuid(record) or ids.is_alias(record):
         raise Refused(400, NO_SUCH_PLAYER)
-    changed = change(call, body)
+    if call.services.deleted.is_known(app.id, record):
+        raise Refused(400, gone)
+    changed = change(call, body, app, record)
     warnings: Mapping[str, Any] = {}
     if changed is not None:
         kind, (draft, links) = changed
-        made = update_of(
+        made = updates_of(
             app.id,
             record,
             at=call.services.now_ms(),
@@ -145,39 +174,40 @@ def _accept(
             draft=draft,
             links=links,
         )
-        warnings = changes.send_all(call, app, who, [made])
+        warnings = changes.send_all(call, app, who, made)
     return ok({"success": True, **warnings})
 
 
-def _described(call: Call, body: Body) -> tuple[str | None, Change]:
+def _described(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
     kind = device.kind_in(body)
-    draft = Draft()
-    device.put_device(draft, body, kind)
-    return kind, (draft, device.links_in(body, kind))
+    draft = Draft(call.left_out)
+    identifier = device.identifier_or_none(body, kind, call.left_out)
+    device.put_device(draft, body, identifier, app.nobody, call.left_out)
+    return kind, (draft, device.links_in(body, kind, record, call.left_out))
 
 
-def _session(call: Call, body: Body) -> tuple[str | None, Change]:
-    kind, (draft, links) = _described(call, body)
+def _session(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
+    kind, (draft, links) = _described(call, body, app, record)
     draft.put(f"{PROPERTIES}last_active", call.services.now_ms() // 1000)
     draft.add("session_count", 1)
     return kind, (draft, links)
 
 
-def _focus(call: Call, body: Body) -> tuple[str | None, Change] | None:
+def _focus(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change] | None:
     if body.get("state", "ping") != "ping":
         return None
     seconds = body.get("active_time")
     if type(seconds) is not int or not 0 <= seconds <= COUNTER_MAX:
         raise Malformed("active_time must be an integer of seconds")
-    draft = Draft()
+    draft = Draft(call.left_out)
     draft.add("session_time_s", seconds)
     if "net_type" in body:
         draft.put(f"{PROPERTIES}net_type", body["net_type"])
     return None, (draft, {})
 
 
-def _purchase(call: Call, body: Body) -> tuple[str | None, Change]:
-    count, spent_micros = purchases.counted(body.get("purchases"))
+def _purchase(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
+    count, spent_micros = purchases.counted(body.get("purchases"), call.left_out)
     draft = Draft()
     if body.get("existing") is True:
         draft.put(f"{PROPERTIES}existing_purchases", count)
@@ -187,13 +217,13 @@ def _purchase(call: Call, body: Body) -> tuple[str | None, Change]:
     return None, (draft, {})
 
 
-def _logout(call: Call, body: Body) -> tuple[str | None, Change]:
+def _logout(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
     draft = Draft()
     draft.put(f"{PROPERTIES}email", None)
     return None, (draft, {EMAIL: None})
 
 
-def _assigned_id(call: Call, app: str, kind: str, identifier: str) -> str:
+def _assigned_id(call: Call, app: str, kind: str, identifier: str | None) -> str:
     if identifier:
         return ids.record_id(app, kind, identifier)
     key = call.message_id()

@@ -1,4 +1,4 @@
-"""What web reads from PostgreSQL, never on the way of an update.
+"""What web reads from PostgreSQL, on the way of an update only whether its record was deleted (`deleted`).
 
 At most `sessions` reads run at a time and the next one fails at once, so a PostgreSQL that hangs
 holds that many of the process's threads and no more.
@@ -16,7 +16,7 @@ import psycopg
 from django.conf import settings
 
 from notify import postgres, queries
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.patch import ALIASES, PROPERTIES
 from notify.domain.update import ALIAS, MERGED, USER
 from notify.findings.partition_state import StreamNow
@@ -105,10 +105,12 @@ class Reads(Protocol):
 class PostgresReads:
     """`Reads`, and the apps for the cache, on sessions that stay open. Connects at first use."""
 
-    def __init__(self, *, sessions: int) -> None:
+    def __init__(self, *, sessions: int, deadline_ms: int | None = None) -> None:
+        """With `deadline_ms` a read waits so long for an answer, and as long for a session."""
         self._free: queue.LifoQueue[_Session] = queue.LifoQueue()
+        self._wait_s = 0.0 if deadline_ms is None else deadline_ms / 1000
         for _ in range(sessions):
-            self._free.put(_Session())
+            self._free.put(_Session(deadline_ms))
         self._dropped: Mapping[tuple[str, str], tuple[str, ...]] = {}
         self._dropping_due = 0.0
 
@@ -169,6 +171,7 @@ class PostgresReads:
                 requires_identity=requires_identity,
                 identity_keys=tuple(pems),
                 requests_per_s=requests_per_s,
+                nobody=nobody.names_in(nobody_names),
             )
             for (
                 id_,
@@ -178,6 +181,7 @@ class PostgresReads:
                 requires_identity,
                 pems,
                 requests_per_s,
+                nobody_names,
             ) in self._rows("apps")
         }
         return Known(apps, partitions, self._dropping())
@@ -203,7 +207,7 @@ class PostgresReads:
 
     def _rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         try:
-            session = self._free.get_nowait()
+            session = self._free.get(block=self._wait_s > 0, timeout=self._wait_s or None)
         except queue.Empty:
             raise ReadsAway("too many reads wait for PostgreSQL") from None
         try:
@@ -217,7 +221,8 @@ class PostgresReads:
 class _Session:
     """One connection, made when it is needed and again after it broke."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_ms: int | None) -> None:
+        self._deadline_ms = deadline_ms
         self._connection: psycopg.Connection[Row] | None = None
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None) -> list[Row]:
@@ -230,7 +235,7 @@ class _Session:
         self._connection = postgres.connect(
             name="notify-web",
             lock_timeout_ms=_LOCK_TIMEOUT_MS,
-            deadline_ms=settings.NOTIFY_READ_DEADLINE_MS,
+            deadline_ms=self._deadline_ms or settings.NOTIFY_READ_DEADLINE_MS,
         )
         return self._connection.execute(sql.encode(), parameters).fetchall()
 

@@ -1,5 +1,6 @@
-"""How many requests of each app were refused at a rate limit, and how many were answered 503, for pages
-and alerts: nobody should be refused for days by a limit that was set in an incident and forgotten.
+"""How many requests of each app were refused at a rate limit, how many values were left out of its
+requests (`left_out`), and how many requests were answered 503, for pages and alerts: nobody should be
+refused for days by a limit that was set in an incident and forgotten.
 
 Requests only count, in memory. A thread writes the counts once a second, in the session of its own that
 it opens at the first refusal. Best effort: what PostgreSQL does not take is dropped, since it would be
@@ -23,7 +24,8 @@ _LOCK_TIMEOUT_MS: Final = 2_000
 
 #: In place of an app: those that were answered 503, whichever app's they were.
 UNAVAILABLE: Final = ""
-#: Requests by app and the limit that refused them, or by UNAVAILABLE and the reason.
+#: Requests by app and the limit that refused them, or by UNAVAILABLE and the reason; or values by app and
+#: what they were.
 Counts = Mapping[tuple[str, str], int]
 
 
@@ -39,13 +41,14 @@ class RefusedRequests:
         self._thread: threading.Thread | None = None
         self._fails = False
 
-    def count(self, app: str, limit: str) -> None:
-        """One request of the app was refused by the limit of this name. Waits for nothing.
+    def count(self, app: str, limit: str, n: int = 1) -> None:
+        """One request of the app was refused by the limit of this name; or `n` values of this name were
+        left out. Waits for nothing.
 
         With UNAVAILABLE as the app: it was answered 503 for the reason of this name.
         """
         with self._lock:
-            self._counts[app, limit] += 1
+            self._counts[app, limit] += n
             # Not before: a thread does not outlive a fork.
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name="refused", daemon=True)
@@ -79,10 +82,11 @@ class RefusedRequests:
 
 
 class ToPostgres:
-    """Adds counts to `refused_sample` and `unavailable_sample`, in one session that is opened when it is
-    needed. For one thread."""
+    """Adds counts by app to a table by the statement `writes`, and those of UNAVAILABLE to
+    `unavailable_sample`, in one session that is opened when it is needed. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, writes: str = "write_refused") -> None:
+        self._writes = writes
         self._session: psycopg.Connection[tuple[object, ...]] | None = None
 
     def __call__(self, counts: Counts) -> None:
@@ -98,7 +102,7 @@ class ToPostgres:
             limited = [row for row in rows if row[0][0] != UNAVAILABLE]
             if limited:
                 self._session.execute(
-                    _QUERIES["write_refused"],
+                    _QUERIES[self._writes],
                     {
                         "apps": [app for (app, _), _ in limited],
                         "limits": [limit for (_, limit), _ in limited],

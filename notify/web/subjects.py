@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.update import (
+    ALIASES_MAX,
     KEY_CHARS_MAX,
     TOKEN,
     UPDATE,
@@ -20,14 +21,23 @@ from notify.domain.update import (
     VALUE_CHARS_MAX,
     Update,
 )
+from notify.web import left_out
 from notify.web.answers import Refused
+from notify.web.apps_cache import KnownApp
 from notify.web.device import EMAIL
-from notify.web.draft import Draft, update_of
+from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER
+from notify.web.left_out import LeftOut
 
 ONESIGNAL_ID: Final = "onesignal_id"
 EXTERNAL_ID: Final = "external_id"
+
+#: Why a name is not taken.
+NOBODYS: Final = (
+    'the name "{:.50}" is nobody\'s: every device that sends it would be one user. If it is a user of this '
+    "app, delete it from the app's names that are nobody's, in the admin"
+)
 
 Names = Mapping[str, str | None]
 
@@ -55,7 +65,6 @@ class Subject:
         place: int = 0,
         op: str = UPDATE,
         aliases: Names | None = None,
-        draft: Draft | None = None,
     ) -> Update:
         """An update of the user, number `place` of the request. Raises Malformed."""
         is_update = op == UPDATE
@@ -66,9 +75,23 @@ class Subject:
             message_id=call.message_id(place),
             op=op,
             kind=USER if is_update else None,
-            draft=draft,
             aliases={**self.named, **(aliases or {})} if is_update else None,
             owner=self.owner and is_update,
+        )
+
+    def updates(
+        self, call: Call, draft: Draft, *, at: int, aliases: Names | None = None
+    ) -> list[Update]:
+        """The updates of the user that the draft is. Raises Malformed."""
+        return updates_of(
+            self.app,
+            self.record,
+            at=at,
+            message_id=call.message_id(),
+            kind=USER,
+            draft=draft,
+            aliases={**self.named, **(aliases or {})},
+            owner=self.owner,
         )
 
 
@@ -107,16 +130,38 @@ def token_id(app: str, kind: str, token: str) -> str:
     return ids.alias_id(app, kind, TOKEN, token)
 
 
-def identity_in(body: Mapping[str, Any]) -> dict[str, str]:
-    """The aliases in a body's `identity`; null is as if it were absent. Raises Malformed."""
+def somebody(app: KnownApp, label: str, name: str) -> Subject:
+    """As `user`, for a call that makes a user that is not there yet. Raises Malformed also for a name
+    that is nobody's."""
+    if label != ONESIGNAL_ID and nobody.is_nobody(name, app.nobody):
+        raise Malformed(f"{label:.50}: {NOBODYS.format(name)}")
+    return user(app.id, label, name)
+
+
+def identity_in(body: Mapping[str, Any], app: KnownApp, left: LeftOut) -> dict[str, str]:
+    """The aliases in a body's `identity`; null is as if it were absent. A name that is nobody's or too
+    long is left out, and so is what is past ALIASES_MAX. Raises Malformed."""
     identity = body.get("identity")
     if identity is None:
         return {}
     if not isinstance(identity, Mapping):
         raise Malformed("identity must be an object of label to alias")
     found = {label: name for label, name in identity.items() if name is not None}
-    for label, name in found.items():
+    if len(found) > ALIASES_MAX:
+        over = len(found) - ALIASES_MAX
+        left.add(
+            left_out.NAME, f"{over} aliases, since a request gives at most {ALIASES_MAX}", n=over
+        )
+        found = dict(list(found.items())[:ALIASES_MAX])
+    for label, name in list(found.items()):
+        if isinstance(name, str) and len(name) > VALUE_CHARS_MAX:
+            left.add(left_out.NAME, f"{label:.50} has more than {VALUE_CHARS_MAX} characters")
+            del found[label]
+            continue
         check_name(label, name)
+        if label != ONESIGNAL_ID and nobody.is_nobody(name, app.nobody):
+            left.add(left_out.NAME, f"{label:.50}: {NOBODYS.format(name)}")
+            del found[label]
     return found
 
 

@@ -8,16 +8,17 @@ from typing import Any, Final, NamedTuple
 
 from django.http import HttpResponse
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import DELETE, TOKEN, USER, Update
-from notify.web import changes, device, sdks, subjects
-from notify.web.answers import ok
+from notify.domain.update import DELETE, TOKEN, USER, Update, check_value
+from notify.web import changes, device, left_out, sdks, subjects
+from notify.web.answers import Refused, ok
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of
 from notify.web.endpoint import Call
 from notify.web.identity import Identity
+from notify.web.left_out import LeftOut
 from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow
 from notify.web.subjects import Subject
@@ -57,12 +58,15 @@ def new(
     """The subscription of a body, update number `place` of the request. Its id is the one it has, or
     follows from its token, or from the Idempotency-Key; or it is random. Raises Malformed."""
     app = who.app
-    known = {key: value for key, value in fields.items() if value is not None}
-    kind, draft = _described(known)
+    known = _known(fields, call.left_out)
+    kind, draft = _described(known, call.left_out)
     if kind is None and "id" in known:
         return _moved(call, who, known, draft, owner=owner, at=at, place=place)
     if kind is None:
         raise Malformed(f"a subscription's type is missing: one of {', '.join(TYPES)}")
+    if kind != PUSH and fields.get("token"):
+        _check_token(fields["token"])
+        _check_address(kind, known)
     record = _new_id(call, app, kind, known, place)
     made = update_of(
         app,
@@ -121,7 +125,7 @@ def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """POST /apps/{app}/users/by/{label}/{alias}/subscriptions with `{"subscription": {...}}`."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.user(app.id, label, name)
+    subject = subjects.somebody(app, label, name)
     at = call.services.now_ms()
     made = new(call, who, _fields(body), owner=subject, at=at, place=1)
     warnings = changes.send_all(call, app, who, [subject.update(call, at=at), made.update])
@@ -133,11 +137,12 @@ def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
     `identity` names by one alias."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body)
+    identity = subjects.identity_in(body, app, call.left_out)
     if len(identity) != 1:
-        raise Malformed("identity must name the new owner by one alias")
+        said = "; ".join(call.left_out.sentences)
+        raise Malformed(said or "identity must name the new owner by one alias")
     ((label, name),) = identity.items()
-    record = subjects.subscription_id(subscription)
+    record = _there(call, app.id, subscription)
     subject = subjects.user(app.id, label, name)
     at = call.services.now_ms()
     moved = update_of(
@@ -155,13 +160,16 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    fields = {key: value for key, value in _fields(body).items() if value is not None}
+    fields = _known(_fields(body), call.left_out)
     name = _type(type_)
     kind = _KINDS.get(name, PUSH)
     if kind != PUSH and fields.get("token"):
         who.must_not_be_open("changing an address")
+        _check_address(kind, fields)
+    if not nobody.is_address(kind, token):
+        raise Malformed(device.NO_ADDRESS[kind].format("token", token))
     now = subjects.token_of(kind, token)
-    described, draft = _described(fields)
+    described, draft = _described(fields, call.left_out)
     if described not in (None, kind):
         raise Malformed(f"type: a subscription that is {name} stays one")
     at = call.services.now_ms()
@@ -191,9 +199,11 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    record = subjects.subscription_id(subscription)
-    fields = {key: value for key, value in _fields(body).items() if value is not None}
-    kind, draft = _described(fields)
+    record = _there(call, app.id, subscription)
+    fields = _known(_fields(body), call.left_out)
+    if without_address(fields, call.left_out) is not None:
+        del fields["token"]
+    kind, draft = _described(fields, call.left_out)
     kind = _kind_of_token(who, record, kind, fields)
     made = update_of(
         app.id,
@@ -216,11 +226,62 @@ def delete(call: Call, app_id: str, subscription: str) -> HttpResponse:
     return ok(changes.send_all(call, app, who, [made]), status=202)
 
 
+def _there(call: Call, app: str, subscription: str) -> str:
+    """The id of a subscription that was not deleted. Raises Refused 404: SDKs make it again."""
+    record = subjects.subscription_id(subscription)
+    if call.services.deleted.is_known(app, record):
+        raise Refused(404, "this subscription was deleted: create it again")
+    return record
+
+
 def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = body.get("subscription")
     if not isinstance(fields, Mapping):
         raise Malformed("subscription must be an object")
     return fields
+
+
+def without_address(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any] | None:
+    """What is shown of an email or SMS subscription that has no address, and is left out of POST users;
+    None for any other. It stands in the answer because SDKs match by place, or by type."""
+    name = _BY_LOWER.get(str(fields.get("type")).lower())
+    if name not in _KINDS or not fields.get("token"):
+        return None
+    try:
+        _check_token(fields["token"])
+        _check_address(_KINDS[name], fields)
+    except Malformed as error:
+        left.add(left_out.SUBSCRIPTION, error)
+        return {"id": ids.random_id(), "type": name}
+    return None
+
+
+def _known(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:
+    """The fields that are not null, without a token that cannot be stored or is none."""
+    known = {key: value for key, value in fields.items() if value is not None}
+    if "token" in known:
+        try:
+            _check_token(known["token"])
+            if not known["token"].strip():
+                known["token"] = ""
+            if _BY_LOWER.get(str(known.get("type")).lower()) not in _KINDS:
+                _check_address(PUSH, known)
+        except Malformed as error:
+            left.add(left_out.IDENTIFIER, error)
+            del known["token"]
+    return known
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, str):
+        raise Malformed("token must be a string")
+    check_value(token, "token")
+
+
+def _check_address(kind: str, fields: Mapping[str, Any]) -> None:
+    token = fields.get("token", "")
+    if token.strip() and not nobody.is_address(kind, token):
+        raise Malformed(device.NO_ADDRESS[kind].format("token", token))
 
 
 def _new_id(call: Call, app: str, kind: str, fields: Mapping[str, Any], place: int) -> str:
@@ -255,9 +316,9 @@ def _kind_of_token(
     return PUSH
 
 
-def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:
-    """The kind, None where no type says it, and the patch."""
-    draft = Draft()
+def _described(fields: Mapping[str, Any], left: LeftOut) -> tuple[str | None, Draft]:
+    """The kind, None where no type says it, and the patch. Raises Malformed for a type that is none."""
+    draft = Draft(left)
     for key in PROPERTY_KEYS:
         if key in fields:
             draft.put(PROPERTIES + key, fields[key])
@@ -267,8 +328,6 @@ def _described(fields: Mapping[str, Any]) -> tuple[str | None, Draft]:
         draft.put(f"{PROPERTIES}subscription_type", name)
         kind = _KINDS.get(name, PUSH)
     if "token" in fields:
-        if not isinstance(fields["token"], str):
-            raise Malformed("token must be a string")
         # As it was given: SDKs compare what they read with it.
         draft.put("identifier", fields["token"].strip())
     return kind, draft

@@ -25,7 +25,10 @@ Patterns = list[URLPattern | URLResolver]
 _BY: Final = "apps/<app_id>/users/by/<label>/<path:name>"
 _players: Final[Patterns] = [
     path("players", endpoint("players", POST=players.create)),
-    path("players/<player>", endpoint("player", PUT=players.update, GET=players.show)),
+    path(
+        "players/<player>",
+        endpoint("player", PUT=players.update, GET=players.show, DELETE=players.delete),
+    ),
     path("players/<player>/on_session", endpoint("on_session", POST=players.on_session)),
     path("players/<player>/on_focus", endpoint("on_focus", POST=players.on_focus)),
     path("players/<player>/on_purchase", endpoint("on_purchase", POST=players.on_purchase)),
@@ -46,6 +49,7 @@ _apps: Final[Patterns] = [
     ),
     path(f"{_BY}/subscriptions", endpoint("user_subscriptions", POST=subscriptions.create)),
     path(_BY, endpoint("user", GET=users.show, PATCH=users.update, DELETE=users.delete)),
+    path("apps/<app_id>/users/<path:external_id>", endpoint("user_tags", PUT=users.tag)),
     path(
         "apps/<app_id>/subscriptions_by_token/<type_>/<path:token>",
         endpoint("subscription_by_token", PATCH=subscriptions.update_by_token),

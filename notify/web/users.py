@@ -6,7 +6,7 @@ that is not known makes it, and an alias that another user has is refused later,
 answers to the app's next requests. Reads are of what has been applied so far.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.http import HttpResponse
@@ -16,11 +16,12 @@ from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX, DELETE, USER
-from notify.web import changes, purchases, sdks, subjects, subscriptions
+from notify.web import changes, left_out, purchases, sdks, subjects, subscriptions
 from notify.web.answers import Refused, ok
 from notify.web.draft import Draft
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER, Identity
+from notify.web.left_out import LeftOut
 from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow, UserRow
 from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID, Subject
@@ -42,21 +43,30 @@ def create(call: Call, app_id: str) -> HttpResponse:
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body)
+    identity = subjects.identity_in(body, app, call.left_out)
     subject = _new(call, app.id, identity)
     names = {label: name for label, name in identity.items() if label != ONESIGNAL_ID}
     at = call.services.now_ms()
-    draft, shown = _described(body.get("properties"))
-    made = [subject.update(call, at=at, aliases=names, draft=draft)]
+    draft = _described(call, body.get("properties"))
+    made = subject.updates(call, draft, at=at, aliases=names)
     owned = []
-    for place, fields in enumerate(_subscriptions(body), start=1):
+    for place, fields in enumerate(_subscriptions(body, call.left_out), start=1):
+        if (shown := subscriptions.without_address(fields, call.left_out)) is not None:
+            owned.append(shown)
+            continue
         new = subscriptions.new(call, who, fields, owner=subject, at=at, place=place)
         made.append(new.update)
         owned.append(new.shown)
     warnings = changes.send_all(call, app, who, made)
     identity = {ONESIGNAL_ID: subject.record, **names}
     return ok(
-        {"identity": identity, "properties": shown, "subscriptions": owned, **warnings}, status=202
+        {
+            "identity": identity,
+            "properties": readable(draft.shown),
+            "subscriptions": owned,
+            **warnings,
+        },
+        status=202,
     )
 
 
@@ -80,12 +90,26 @@ def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}: `properties` to set, `deltas` to add."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.user(app.id, label, name)
-    draft, shown = _described(body.get("properties"))
-    _add(draft, body.get("deltas"))
-    made = subject.update(call, at=call.services.now_ms(), draft=draft)
-    warnings = changes.send_all(call, app, who, [made])
-    return ok({"properties": shown, **warnings}, status=202)
+    subject = subjects.somebody(app, label, name)
+    draft = _described(call, body.get("properties"))
+    _add(draft, body.get("deltas"), call.left_out)
+    made = subject.updates(call, draft, at=call.services.now_ms())
+    warnings = changes.send_all(call, app, who, made)
+    return ok({"properties": readable(draft.shown), **warnings}, status=202)
+
+
+def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
+    """PUT /apps/{app}/users/{external_id} with `{"tags": {...}}`, as customers' servers send it: tags of
+    the user with this external id."""
+    body = call.body()
+    app, who = changes.caller(call, app_id)
+    if "tags" not in body:
+        raise Malformed("tags is missing: this call changes the tags of a user, and nothing else")
+    subject = subjects.somebody(app, EXTERNAL_ID, external_id)
+    draft = Draft(call.left_out)
+    draft.put_tags(body["tags"])
+    made = subject.updates(call, draft, at=call.services.now_ms())
+    return ok({"success": True, **changes.send_all(call, app, who, made)})
 
 
 def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -138,31 +162,31 @@ def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:
     return Subject(app, ids.random_id() if key is None else ids.keyed_id(app, f"{USER}:{key}"))
 
 
-def _described(properties: object) -> tuple[Draft, dict[str, Any]]:
-    """The patch of an object of properties, and what of it is shown in the answer. Null is as if it
-    were absent, but for a tag, which it removes."""
-    draft = Draft()
+def _described(call: Call, properties: object) -> Draft:
+    """The patch of an object of properties. Null is as if it were absent, but for a tag, which it
+    removes."""
+    draft = Draft(call.left_out)
     if properties is None:
-        return draft, {}
+        return draft
     if not isinstance(properties, Mapping):
         raise Malformed("properties must be an object")
-    shown: dict[str, Any] = {}
     for key in PROPERTY_KEYS:
         value = properties.get(key)
         if value is None:
             continue
-        if key in _SECONDS and (type(value) is not int or not 0 <= value <= COUNTER_MAX):
-            raise Malformed(f"{key} must be an integer of seconds since 1970")
-        draft.put(PROPERTIES + key, value)
-        shown[key] = value
-    tags = properties.get("tags")
-    draft.put_tags(tags)
-    if tags:
-        shown["tags"] = {key: value for key, value in tags.items() if value not in (None, "")}
-    return draft, readable(shown)
+        if key in _SECONDS and not _is_count(value):
+            call.left_out.add(left_out.PROPERTY, f"{key} must be an integer of seconds since 1970")
+        else:
+            draft.put(PROPERTIES + key, value)
+    draft.put_tags(properties.get("tags"))
+    return draft
 
 
-def _add(draft: Draft, deltas: object) -> None:
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= COUNTER_MAX
+
+
+def _add(draft: Draft, deltas: object, left: LeftOut) -> None:
     """What is to be added. `amount_spent` is the sum of `purchases` where both are there."""
     if deltas is None:
         return
@@ -172,28 +196,34 @@ def _add(draft: Draft, deltas: object) -> None:
         n = deltas.get(key)
         if n is None:
             continue
-        if type(n) is not int or not 0 <= n <= COUNTER_MAX:
-            raise Malformed(f"{key} must be an integer from 0 to {COUNTER_MAX}")
-        draft.add(counter, n)
+        if _is_count(n):
+            draft.add(counter, n)
+        else:
+            left.add(left_out.PROPERTY, f"{key} must be an integer from 0 to {COUNTER_MAX}")
     spent = None
     if deltas.get("purchases") is not None:
-        count, spent = purchases.counted(deltas["purchases"])
+        count, spent = purchases.counted(deltas["purchases"], left)
         draft.add("purchase_count", count)
     if deltas.get("amount_spent") is not None:
-        spent = purchases.micros(deltas["amount_spent"]) or spent
+        amount = purchases.micros(deltas["amount_spent"])
+        if amount is None:
+            left.add(left_out.PURCHASE, "amount_spent is no amount of money such as 12.99")
+        spent = amount or spent
     if spent:
         draft.add("spent_micros", spent)
 
 
-def _subscriptions(body: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+def _subscriptions(body: Mapping[str, Any], left: LeftOut) -> Sequence[Mapping[str, Any]]:
     found = body.get("subscriptions")
     if found is None:
         return []
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         raise Malformed("subscriptions must be a list of objects")
-    if len(found) > SUBSCRIPTIONS_MAX:
-        raise Malformed(f"subscriptions has at most {SUBSCRIPTIONS_MAX} entries")
-    return found
+    over = len(found) - SUBSCRIPTIONS_MAX
+    if over > 0:
+        why = f"{over} subscriptions, since a request has at most {SUBSCRIPTIONS_MAX}"
+        left.add(left_out.SUBSCRIPTION, why, n=over)
+    return found[:SUBSCRIPTIONS_MAX]
 
 
 def _properties_of(row: UserRow) -> dict[str, Any]:

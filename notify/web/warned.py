@@ -1,10 +1,12 @@
-"""What an answer says besides "accepted": that a part of what was sent will be, or was, dropped.
+"""What an answer says besides "accepted": that a part of what was sent is left out, or will be, or was,
+dropped.
 
-Web learns of it when it reads the apps: a record that a rule skips, and what was refused in the last
-WARNED_MINUTES. So the first refusal warns the requests after it, not its own.
+What is left out is known at once. Of what is dropped web learns when it reads the apps: a record that a
+rule skips, and what was refused in the last WARNED_MINUTES. So the first refusal warns the requests
+after it, not its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
@@ -27,12 +29,11 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def of(known: Known, updates: Iterable[Update]) -> dict[str, Any]:
-    """`{"warnings": [...]}` about these updates of one app; nothing where there is nothing to say."""
-    if not known.dropping:
-        return {}
-    found: dict[str, None] = {}
-    for update in updates:
+def of(known: Known, updates: Iterable[Update], left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """`{"warnings": [...]}` about what was left out of these updates of one app, and about the updates;
+    nothing where there is nothing to say."""
+    found = dict.fromkeys(left_out)
+    for update in updates if known.dropping else ():
         for record in (update.record, *update.links.values()):
             for reason in known.dropping.get((update.app, record or ""), ()):
                 found[_WORDS.get(reason, "updates of {} are dropped").format(record)] = None

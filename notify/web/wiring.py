@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,13 +15,17 @@ from notify.producer import Producer, TopicProducer
 from notify.web import ack_log, limits
 from notify.web.ack_log import AckLog
 from notify.web.apps_cache import AppsCache
+from notify.web.deleted import Deleted
 from notify.web.identity import Verifier
+from notify.web.left_out import LeftOut
 from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
 from notify.web.refused import UNAVAILABLE, RefusedRequests, ToPostgres
 
-#: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates.
+#: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates. And look-ups
+#: on the way of updates.
 READ_SESSIONS: Final = 4
+LOOKUP_SESSIONS: Final = 4
 _BUILDING: Final = threading.Lock()
 
 
@@ -35,6 +40,14 @@ class Services:
     verifier: Verifier = field(default_factory=Verifier)
     ack_log: AckLog | None = None
     refused: RefusedRequests | None = None
+    #: What was deleted; asks `reads` unless another is given.
+    deleted: Deleted = field(default=None)  # type: ignore[assignment] # by __post_init__
+    #: Counts what was left out of a request of the app.
+    left_out: Callable[[str, LeftOut], None] = lambda _app, _left_out: None
+
+    def __post_init__(self) -> None:
+        if self.deleted is None:
+            object.__setattr__(self, "deleted", Deleted(self.reads))
 
     def unavailable(self, reason: str) -> None:
         """A request is answered 503 for this reason, as `notify_web_refused_total` names it."""
@@ -61,6 +74,9 @@ def _built() -> Services:
 def build(at_end: ExitStack) -> Services:
     """New services as the settings say; `at_end` closes what they opened."""
     cached, reads = PostgresReads(sessions=1), PostgresReads(sessions=READ_SESSIONS)
+    lookups = PostgresReads(
+        sessions=LOOKUP_SESSIONS, deadline_ms=settings.NOTIFY_LOOKUP_DEADLINE_MS
+    )
     apps = AppsCache(
         lambda: cached.known(settings.NOTIFY_TOPIC), refresh_ms=settings.NOTIFY_APPS_REFRESH_MS
     )
@@ -71,12 +87,24 @@ def build(at_end: ExitStack) -> Services:
         ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
     )
     lines = ack_log.of_settings()
-    refusals = ToPostgres()
-    refused = RefusedRequests(refusals)
-    for each in (cached, reads, producer, apps, refusals, refused):
+    refusals, losses = ToPostgres(), ToPostgres("write_left_out")
+    refused, left_out = RefusedRequests(refusals), RefusedRequests(losses)
+    for each in (cached, reads, lookups, producer, apps, refusals, losses, refused, left_out):
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
+
+    def count(app: str, found: LeftOut) -> None:
+        for what, n in found.counts.items():
+            left_out.count(app, what, n)
+
     return Services(
-        apps, producer, reads, limits.of_settings(refused), ack_log=lines, refused=refused
+        apps,
+        producer,
+        reads,
+        limits.of_settings(refused),
+        ack_log=lines,
+        refused=refused,
+        deleted=Deleted(lookups),
+        left_out=count,
     )

@@ -599,6 +599,11 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
             (hours, hours),
         )
         sql.execute(
+            "INSERT INTO left_out_sample (bucket, app, what, n) "
+            "VALUES (now() - %s * interval '1 hour', %s, 'tag', %s)",
+            (hours, APPS[0], hours),
+        )
+        sql.execute(
             "INSERT INTO lane_sample (stream, lane, at, writes, oldest_s, attempt) "
             "VALUES (1, %s, now() - %s * interval '1 hour', 0, 0, 0)",
             (hours, hours),
@@ -629,6 +634,7 @@ def test_what_is_past_its_time_is_tidied_away(ledger: PostgresLedger, sql: Conne
     assert sql.execute("SELECT name FROM bridge_start").fetchall() == [(str(kept),)]
     assert sql.execute("SELECT n FROM refused_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT n FROM unavailable_sample").fetchall() == [(kept,)]
+    assert sql.execute("SELECT n FROM left_out_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT lane FROM lane_sample").fetchall() == [(kept,)]
     assert sql.execute("SELECT 1 FROM stream_sample").fetchall() == []
     assert sql.execute("SELECT direct FROM hot").fetchall() == [(settings.NOTIFY_HOT_HOURS - 1,)]

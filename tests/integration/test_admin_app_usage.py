@@ -20,6 +20,7 @@ from notify.models import (
     Alert,
     App,
     AppSample,
+    LeftOutSample,
     LinkCount,
     LinkLimit,
     Parent,
@@ -193,6 +194,24 @@ def test_its_last_minute(app: App) -> None:
     assert (seen.updates, seen.mirrored, seen.share, seen.is_counted) == (300, 60, 0.3, True)
     assert list(seen.dropped) == [(SKIPPED, 12), (LINK_REFUSED, 3)]
     assert 50 <= seen.seconds < 60
+
+
+def test_what_was_left_out_of_its_requests(staff: Client, app: App) -> None:
+    assert "Left out" not in shown(staff, app)
+    other = App.objects.create(name="Acme")
+    for whose, what, n, ago in (
+        (app, "tag", 4_200, timedelta(seconds=5)),
+        (app, "tag", 3, timedelta(hours=3)),
+        (app, "name", 7, timedelta(hours=3)),
+        (app, "link", 5_555, timedelta(hours=25)),
+        (other, "tag", 888_888, timedelta(seconds=5)),
+    ):
+        LeftOutSample.objects.create(bucket=timezone.now() - ago, app=whose.id, what=what, n=n)
+    assert list(app_usage.usage(app.id, timezone.now()).left_out) == [("tag", 4_203), ("name", 7)]
+    page = shown(staff, app)
+    assert "Left out: tag" in page
+    assert "4,203" in page
+    assert "Left out: link" not in page
 
 
 def test_its_requests_that_were_refused(staff: Client, app: App) -> None:

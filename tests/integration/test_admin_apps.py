@@ -10,9 +10,12 @@ from django.contrib.messages import constants
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from notify import app_keys
+from notify.domain import nobody
+from notify.domain.nobody import NAMES_CHARS_MAX
 from notify.keys import digest_of
 from notify.models import App, AppKey
 from tests import app_page
@@ -87,6 +90,31 @@ def test_a_new_app_shows_its_key_once(admin_client: Client) -> None:
     secret = assert_shown_once(admin_client, answer, app)
     assert AppKey.objects.get(app=app).digest == digest_of(secret)
     assert page(app) in answer.text
+
+
+def test_an_app_has_its_own_list_of_names_that_are_nobodys(admin_client: Client) -> None:
+    app, _ = app_keys.create_app("shop", requires_key=False)
+    built_in = sorted(nobody.NAMES)
+    shown = admin_client.get(page(app)).text
+    assert all(escape(name) in shown for name in built_in)
+
+    def save(names: list[str]) -> str | None:
+        text = "\r\n".join(names)
+        answer = admin_client.post(page(app), form(app, nobody_names=text), follow=True)
+        assert answer.status_code == 200
+        app.refresh_from_db()
+        return app.nobody_names
+
+    assert save([name.upper() for name in built_in]) is None
+    own = [name for name in built_in if name not in ("0", "1")]
+    assert save([*own, " Guest ", "guest", ""]) == "\n".join(sorted([*own, "guest"]))
+    assert admin_client.post(page(app), form(app, name="Shop")).status_code == 302
+    app.refresh_from_db()
+    assert nobody.names_in(app.nobody_names) == {*own, "guest"}
+    long = [f"name {n}" for n in range(NAMES_CHARS_MAX // 8)]
+    assert save(long) == app.nobody_names
+    assert len(app.nobody_names or "") < NAMES_CHARS_MAX
+    assert save([]) == ""
 
 
 def test_an_open_apps_page_says_so_and_how_to_close_it(admin_client: Client) -> None:

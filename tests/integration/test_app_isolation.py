@@ -63,6 +63,7 @@ BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("email_logout", "POST"): {},
     ("users", "POST"): {"identity": {"external_id": NAME}, "subscriptions": [EMAIL]},
     ("user", "PATCH"): {"properties": {"tags": {"a": "b"}}, "deltas": {"session_count": 1}},
+    ("user_tags", "PUT"): {"tags": {"a": "b"}},
     ("user_identity", "PATCH"): {"identity": {"external_id": NAME}},
     ("user_subscriptions", "POST"): {"subscription": EMAIL},
     ("subscription", "PATCH"): {"subscription": {"enabled": False}},
@@ -94,7 +95,8 @@ UNSTORED_BODIES: Final = {
 STRICT: Final = {"batch"}
 #: Calls without a body.
 BARE: Final = {
-    *(("player", "GET"), ("user", "GET"), ("user", "DELETE"), ("user_identity", "GET")),
+    *(("player", "GET"), ("player", "DELETE")),
+    *(("user", "GET"), ("user", "DELETE"), ("user_identity", "GET")),
     *(("user_alias", "DELETE"), ("subscription", "DELETE"), ("subscription_identity", "GET")),
 }
 #: Answers in which nothing is of any app; they are the same whoever asks.
@@ -152,6 +154,7 @@ def filled(route: Route, app: str, fill: Mapping[str, str]) -> str:
         "type_": "Email",
         "token": ADDRESS,
         **dict.fromkeys(("notification", "message", "activity", "platform", "version"), "x"),
+        "external_id": NAME,
         **fill,
     }
     path = route.path

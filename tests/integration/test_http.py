@@ -3,22 +3,24 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from kafka import KafkaConsumer, TopicPartition
 from pytest_django import Settings
 
 from notify import app_keys, streams
+from notify.domain import nobody
 from notify.domain import update as updates
 from notify.domain.lanes import partition_of
-from notify.models import App, Record, Stream
+from notify.models import App, Parent, Record, Stream
 from notify.topic import Topics
 from notify.web import wiring
 from notify.web.apps_cache import AppsCache
+from notify.web.deleted import Deleted
 from notify.web.reads import PostgresReads, ReadsAway
 from tests import sampled_incident
 from tests.fake_web import PLAYER, Answer, Requests
@@ -204,6 +206,33 @@ def test_reads_that_hang_hold_few_threads(web: Real) -> None:
     reads = PostgresReads(sessions=0)
     with pytest.raises(ReadsAway, match="too many"):
         reads.streams()
+
+
+def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
+    """Somebody holds the table: the update is taken."""
+    row = {"app": web.app.id, "id": PLAYER, "created_at": datetime.now(UTC)}
+    Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
+    Parent.objects.create(app=web.app.id, id=PLAYER, gen=1)
+    with closing(PostgresReads(sessions=1, deadline_ms=100)) as reads:
+        assert Deleted(reads).is_known(str(web.app.id), PLAYER)
+        Parent.objects.update(gen=0)
+        assert not Deleted(reads).is_known(str(web.app.id), PLAYER)
+        Parent.objects.update(gen=1)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE record IN ACCESS EXCLUSIVE MODE")
+            assert not Deleted(reads).is_known(str(web.app.id), PLAYER)
+        assert Deleted(reads).is_known(str(web.app.id), PLAYER)
+    with closing(PostgresReads(sessions=0, deadline_ms=100)) as busy:
+        assert not Deleted(busy).is_known(str(web.app.id), PLAYER)
+
+
+def test_an_apps_own_names_that_are_nobodys_are_read(web: Real) -> None:
+    own, _ = app_keys.create_app("own", requires_key=False)
+    App.objects.filter(id=own.id).update(nobody_names="guest\nnull")
+    with closing(PostgresReads(sessions=1)) as reads:
+        apps = reads.known(web.topic).apps
+    assert apps[str(own.id)].nobody == {"guest", "null"}
+    assert apps[str(web.app.id)].nobody == nobody.NAMES
 
 
 def test_caches_of_two_processes_are_apart(web: Real) -> None:

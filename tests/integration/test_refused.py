@@ -7,8 +7,9 @@ from contextlib import closing
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models import Sum
 
-from notify.models import RefusedSample, UnavailableSample
+from notify.models import LeftOutSample, RefusedSample, UnavailableSample
 from notify.web.refused import UNAVAILABLE, ToPostgres
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
@@ -54,6 +55,15 @@ def test_what_was_answered_503_is_counted_by_reason_with_first_and_last(web: ToP
     assert sum(each.n for each in UnavailableSample.objects.filter(reason="bug")) == 1
     assert total(APPS[0]) == 2
     assert RefusedSample.objects.count() == 1
+
+
+def test_what_was_left_out_has_a_table_of_its_own() -> None:
+    with closing(ToPostgres("write_left_out")) as web:
+        web({(APPS[0], "tag"): 3})
+        web({(APPS[0], "tag"): 4, (APPS[0], "name"): 1})
+    found = LeftOutSample.objects.values_list("what").annotate(Sum("n"))
+    assert dict(found) == {"tag": 7, "name": 1}
+    assert not RefusedSample.objects.exists()
 
 
 def test_processes_do_not_wait_for_each_other_in_a_ring() -> None:

@@ -206,9 +206,74 @@ def test_a_users_subscriptions_have_a_limit_and_may_be_transferred(serial: Seria
     serial.take(device(DEVICE, owner=ANN), policy)
     refused = serial.take(device(OTHER_DEVICE, owner=ANN), policy)
     assert refused == Decision(reasons=(Reason(LINK_REFUSED, ANN),))
+    assert serial.links.parent(APP, OTHER_DEVICE, USER) is None
     moved = serial.take(device(DEVICE, owner=BOB), policy)
     assert moved.prior == (("user", ANN),)
     assert serial.take(device(OTHER_DEVICE, owner=ANN), policy) == Decision()
+
+
+def test_a_refused_subscription_leaves_its_user_all_the_same(serial: Serial) -> None:
+    """F4: the phone has another person now."""
+    policy = Policy(limits={(APP, USER): Limit(1)})
+    serial.take(device(OTHER_DEVICE, owner=BOB), policy)
+    serial.take(device(DEVICE, owner=ANN), policy)
+    refused = serial.take(device(DEVICE, owner=BOB), policy)
+    assert refused == Decision(reasons=(Reason(LINK_REFUSED, BOB),), prior=(("user", ANN),))
+    assert serial.links.parent(APP, DEVICE, USER) is None
+    assert (serial.count(ANN, USER), serial.count(BOB, USER)) == (0, 1)
+
+
+def log_in(serial: Serial, subscription: str, policy: Policy = NO_POLICY) -> str:
+    """A logout, which makes an anonymous user of the subscription, and a login as e1."""
+    anonymous = ids.random_id()
+    serial.take(user(anonymous), policy)
+    serial.take(device(subscription, owner=anonymous), policy)
+    serial.take(user(anonymous, external_id="e1"), policy)
+    return anonymous
+
+
+def test_a_login_works_as_often_as_it_is_repeated(serial: Serial) -> None:
+    """F5: a shared tablet."""
+    policy = Policy(limits={(APP, MERGED): Limit(1)})
+    serial.take(user(ANN, external_id="e1"), policy)
+    for _ in range(4):
+        anonymous = log_in(serial, DEVICE, policy)
+        assert serial.meant(anonymous) == ANN
+        assert serial.count(ANN, MERGED) == 1
+        assert serial.links.parent(APP, DEVICE, USER) == anonymous
+
+
+def test_a_login_lasts_while_another_subscription_is_the_anonymous_users(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1"))
+    anonymous = ids.random_id()
+    serial.take(device(OTHER_DEVICE, owner=anonymous))
+    serial.take(device(DEVICE, owner=anonymous))
+    serial.take(user(anonymous, external_id="e1"))
+    serial.take(device(DEVICE, owner=BOB))
+    assert serial.meant(anonymous) == ANN
+    serial.take(device(OTHER_DEVICE, owner=BOB))
+    assert serial.meant(anonymous) == anonymous
+    assert serial.count(ANN, MERGED) == 0
+
+
+def test_a_subscription_that_is_linked_again_ends_no_login(serial: Serial) -> None:
+    """The device goes on to use the anonymous user's id, which means the user that it is logged in as."""
+    serial.take(user(ANN, external_id="e1"))
+    anonymous = log_in(serial, DEVICE)
+    for owner in (anonymous, ANN, E1):
+        assert serial.take(device(DEVICE, owner=owner)) == Decision()
+        assert serial.links.parent(APP, DEVICE, USER) == anonymous
+        assert serial.meant(anonymous) == ANN
+    serial.take(device(DEVICE, owner=BOB))
+    assert serial.count(ANN, MERGED) == 0
+
+
+def test_a_deleted_subscription_ends_no_login(serial: Serial) -> None:
+    """The device makes another one under the same id."""
+    serial.take(user(ANN, external_id="e1"))
+    anonymous = log_in(serial, DEVICE)
+    serial.take(Update(APP, DEVICE, 1, "m", op=DELETE))
+    assert serial.meant(anonymous) == ANN
 
 
 def test_a_token_is_of_the_subscription_with_its_id_until_another_has_it(serial: Serial) -> None:

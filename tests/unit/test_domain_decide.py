@@ -121,11 +121,14 @@ def test_linking_to_the_same_parent_again_counts_nothing(serial: Serial) -> None
     assert serial.children() == 1
 
 
-def test_a_refused_move_leaves_the_child_with_its_parent(serial: Serial) -> None:
+def test_a_refused_move_leaves_the_parent_before_all_the_same(serial: Serial) -> None:
+    """F4: the device has another person now, whose tags are none of the one before."""
     serial.take(update(PUSH, email=MAIL))
     serial.take(update(PUSH_2, email=OTHER_MAIL))
     moved = serial.take(update(PUSH, email=OTHER_MAIL), limit(1))
-    assert (moved.mirrors, moved.reasons) == ((MAIL,), (Reason(LINK_REFUSED, OTHER_MAIL),))
+    assert moved == Decision(reasons=(Reason(LINK_REFUSED, OTHER_MAIL),), prior=(("email", MAIL),))
+    assert (serial.children(MAIL), serial.children(OTHER_MAIL)) == (0, 1)
+    assert serial.take(update(PUSH)) == OWN_ONLY
 
 
 def test_a_move_leaves_one_parent_and_joins_the_other(serial: Serial) -> None:

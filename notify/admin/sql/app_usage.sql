@@ -19,6 +19,12 @@ SELECT
     coalesce(sum(n), 0)::bigint, coalesce(sum(n) FILTER (WHERE bucket >= %(lately)s), 0)::bigint
 FROM refused_sample WHERE app = %(app)s AND bucket >= %(since)s
 
+-- :left_out
+-- Values that were left out of its requests since, by what they were.
+SELECT what, sum(n)::bigint
+FROM left_out_sample WHERE app = %(app)s AND bucket >= %(since)s
+GROUP BY what ORDER BY sum(n) DESC, what
+
 -- :day
 -- Its updates by slot of the day: 0 is the oldest.
 SELECT

@@ -63,6 +63,9 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         required=True,
     ),
     "name": Parameter("name", "path", some_text(), "The alias.", required=True),
+    "external_id": Parameter(
+        "external_id", "path", some_text(), "The user's external id.", required=True
+    ),
     "alias": Parameter(
         "alias", "path", some_text(KEY_CHARS_MAX), "The label of the alias.", required=True
     ),
@@ -233,6 +236,13 @@ _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
             parameters=("app_id_in_query",),
             tag="players",
         ),
+        "DELETE": Operation(
+            "Delete the player: the subscription with this id.",
+            {200: _SUCCESS},
+            errors=ERRORS,
+            parameters=("app_id_in_query", "idempotency_key"),
+            tag="players",
+        ),
     },
     "on_session": {"POST": _players("A session began; and what changed.", "Player")},
     "on_focus": {"POST": _players("Seconds in the foreground.", "Focus")},
@@ -251,6 +261,11 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
         ),
         "PATCH": _change("Change the user.", "UserChange", {202: _OBJECT}),
         "DELETE": _change("Delete the user.", None, {200: _OBJECT}, KeyNeeded.BY_USER),
+    },
+    "user_tags": {
+        "PUT": _change(
+            "Change the tags of the user with this external id.", "UserTags", {200: _SUCCESS}
+        )
     },
     "user_identity": {
         "GET": _read("The user's aliases.", _IDENTITY, KeyNeeded.BY_USER),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from notify.domain import nobody
 from notify.domain.update import (
     COUNTER_MAX,
     DELETE,
@@ -17,10 +18,12 @@ from notify.domain.update import (
     KEY_CHARS_MAX,
     KINDS,
     UPDATE,
+    VALUE_CHARS_MAX,
 )
 from notify.web import batch, device, purchases, subscriptions, users
 from notify.web.openapi.schemas import (
     Schema,
+    address,
     any_case,
     closed,
     integer,
@@ -32,9 +35,9 @@ from notify.web.openapi.schemas import (
     text,
 )
 
-_OPTIONAL_ID: Final[Schema] = {
-    "anyOf": [ref("Id"), {"type": "null"}, {"type": "string", "enum": [""]}]
-}
+_BLANK: Final[Schema] = {"type": "string", "maxLength": VALUE_CHARS_MAX, "pattern": r"^\s*$"}
+_EMPTY: Final[Schema] = {"type": "string", "enum": [""]}
+_OPTIONAL_ID: Final[Schema] = {"anyOf": [ref("Id"), {"type": "null"}, _EMPTY]}
 #: Device types of what is no device; they need their address or number.
 _ADDRESSED: Final = sorted(device.ADDRESSED)
 _DEVICE: Final[Mapping[str, Schema]] = {
@@ -70,8 +73,14 @@ _PURCHASES: Final[Schema] = {
         "type": "object",
         "properties": {
             "sku": {"description": "not stored"},
-            "iso": {"description": "not stored: amounts are of the app's currency"},
-            "amount": {"description": 'a decimal number as a string: "4.99"'},
+            "iso": {
+                "description": "not stored: amounts are of the app's currency. Some currencies have "
+                "three decimals, which tells how to read an amount"
+            },
+            "amount": {
+                "description": 'a decimal number as a string, "4.99", or a price as shops print it: '
+                '"4,99 EUR"'
+            },
         },
     },
 }
@@ -94,6 +103,8 @@ _ITEM: Final[Mapping[str, Schema]] = {
     "links": or_null(ref("Links")),
 }
 _BY_NAME: Final[Mapping[str, Schema]] = {"kind": one_of(KINDS), "identifier": some_text()}
+#: What an item that updates must not have for an identifier.
+_MISSING: Final[Schema] = {"not": {"enum": sorted(nobody.NAMES)}}
 
 
 def _items() -> list[Schema]:
@@ -105,10 +116,14 @@ def _items() -> list[Schema]:
     ):
         fields = {key: _ITEM[key] for key in sorted(keys - {"op"})} | {"op": one_of(ops)}
         op = [] if UPDATE in ops else ["op"]
+        identifier = _BY_NAME["identifier"]
+        if UPDATE in ops:
+            identifier = {**identifier, **_MISSING}
+            fields["identifier"] = or_null({**text(), **_MISSING}, "Null and empty remove it.")
         without = {key: schema for key, schema in fields.items() if key != "record"}
         found += [
             closed(fields, required=[*op, "record"]),
-            closed({**without, **_BY_NAME}, required=[*op, *_BY_NAME]),
+            closed({**without, **_BY_NAME, "identifier": identifier}, required=[*op, *_BY_NAME]),
         ]
     return found
 
@@ -128,11 +143,26 @@ _DELTAS: Final[Mapping[str, Schema]] = {
     "purchases": or_null(_PURCHASES),
     "amount_spent": {"description": "a decimal number, or one as a string; else it is nothing"},
 }
-_NEW_SUBSCRIPTION: Final = opened(
-    {**_SUBSCRIPTION, "type": any_case(subscriptions.TYPES), "id": or_null(ref("Id"))},
-    required=["type"],
-    description="`id` is that of one there is already.",
-)
+_ADDRESSED_TYPES: Final = {"Email": "email", "SMS": "sms"}
+_NEW_SUBSCRIPTION: Final[Schema] = {
+    "anyOf": [
+        opened(
+            {
+                **_SUBSCRIPTION,
+                "type": any_case(types),
+                "id": or_null(ref("Id")),
+                "token": or_null({"anyOf": [address(kind), _BLANK]} if kind else text()),
+            },
+            required=["type"],
+            title=f"an {kind} subscription" if kind else "a device",
+        )
+        for types, kind in (
+            ([each for each in subscriptions.TYPES if each not in _ADDRESSED_TYPES], ""),
+            *(([name], kind) for name, kind in _ADDRESSED_TYPES.items()),
+        )
+    ],
+    "description": "`id` is that of one there is already.",
+}
 _REFRESH: Final[Mapping[str, Schema]] = {"refresh_device_metadata": {"description": "not stored"}}
 
 
@@ -155,14 +185,17 @@ def bodies() -> dict[str, Schema]:
                     required=["app_id"],
                     title="a device",
                 ),
-                opened(
-                    {
-                        **_NEW,
-                        "device_type": {"type": "integer", "enum": _ADDRESSED},
-                        "identifier": some_text(),
-                    },
-                    required=["app_id", "device_type", "identifier"],
-                    title="an email or SMS player",
+                *(
+                    opened(
+                        {
+                            **_NEW,
+                            "device_type": {"type": "integer", "enum": [device_type]},
+                            "identifier": address(kind),
+                        },
+                        required=["app_id", "device_type", "identifier"],
+                        title=f"an {kind} player",
+                    )
+                    for device_type, kind in device.ADDRESSED.items()
                 ),
             ]
         },
@@ -236,6 +269,7 @@ def bodies() -> dict[str, Schema]:
                 **_REFRESH,
             }
         ),
+        "UserTags": opened({"tags": or_null(ref("Tags"))}, required=["tags"]),
         "IdentityChange": opened({"identity": or_null(ref("NewAliases"))}),
         "Owner": opened({"identity": ref("OneAlias")}, required=["identity"]),
         "NewSubscription": opened({"subscription": _NEW_SUBSCRIPTION}, required=["subscription"]),
@@ -297,6 +331,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "properties": {"tags": {"plan": "free", "old": None}, "country": "DE"},
         "deltas": {"session_count": 1, "session_time": 60, "purchases": _SHOP},
     },
+    "UserTags": {"tags": {"plan": "free", "old": ""}},
     "IdentityChange": {"identity": {"external_id": "u1"}},
     "Owner": {"identity": {"external_id": "u2"}},
     "NewSubscription": {"subscription": {"type": "Email", "token": "a@example.com"}},

@@ -2,12 +2,13 @@
 
 A schema may say less than a parser does where JSON Schema cannot say it (depth, bytes as stored,
 an address that grows when it is lower-cased), never more: a body that its schema refuses is
-refused with 400, or the key is not one that we read.
+refused with 400, or what is wrong in it is left out with a warning, or the key is not one that we read.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from notify.domain.nobody import DIGITS_MIN
 from notify.domain.patch import ALIASES, CLIENT_COUNTERS, PROPERTIES
 from notify.domain.update import (
     ALIASES_MAX,
@@ -28,6 +29,14 @@ _NO_NUL: Final = r"^[^\u0000]*$"
 #: What is left of a text when `str.strip` has trimmed it.
 _NOT_BLANK: Final = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 
+#: In a telephone number any of these may stand between the digits, of which one is not 0.
+_IN_NUMBERS: Final = r"[ \t\u00a0\-().]*"
+_ADDRESS: Final = {
+    "email": r"^\s*[^@\s\u0000]+@[^@\s\u0000]+\s*$",
+    "sms": rf"^{_IN_NUMBERS}\+?({_IN_NUMBERS}[0-9]){{{DIGITS_MIN - 1},20}}{_IN_NUMBERS}[1-9]"
+    rf"({_IN_NUMBERS}[0-9])*{_IN_NUMBERS}$",
+}
+
 
 def ref(name: str) -> Schema:
     """A reference to the component schema of this name."""
@@ -43,6 +52,11 @@ def text(most: int = VALUE_CHARS_MAX, *, least: int = 0) -> Schema:
 def some_text(most: int = VALUE_CHARS_MAX) -> Schema:
     """Text that is not blank."""
     return {"type": "string", "maxLength": most, "pattern": _NOT_BLANK}
+
+
+def address(kind: str) -> Schema:
+    """An e-mail address or a telephone number: what `nobody.is_address` takes, or more."""
+    return {"type": "string", "maxLength": VALUE_CHARS_MAX, "pattern": _ADDRESS[kind]}
 
 
 def integer(least: int, most: int) -> Schema:
@@ -128,7 +142,10 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         "Larger numbers are taken where they are written with a fraction or an exponent.",
     },
     "Tags": _named(
-        ref("Value"), _NAME, description="What changes, by tag. The others stay as they are."
+        ref("Value"),
+        _NAME,
+        description="What changes, by tag. The others stay as they are. "
+        "Tags that are only removed do not count against the limit.",
     ),
     "FreeProperties": _named(
         ref("Value"),
@@ -169,6 +186,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         properties={_USER_ID: ref("Id")},
         minProperties=1,
         maxProperties=1,
-        description="One alias of a user, or its onesignal_id.",
+        description="One alias of a user, or its onesignal_id. A name that is nobody's is refused, by the "
+        "app's own list if it has one.",
     ),
 }

@@ -5,7 +5,7 @@ SELECT name, partitions FROM topic WHERE active
 -- :apps
 -- Every app with the digests of its keys and with its public keys, those that are not revoked.
 SELECT app.id::text, app.enabled, app.requires_key, coalesce(secret.digests, '{}'),
-       app.requires_identity, coalesce(public.pems, '{}'), app.requests_per_s
+       app.requires_identity, coalesce(public.pems, '{}'), app.requests_per_s, app.nobody_names
 FROM app
 LEFT JOIN (
     SELECT app_id, array_agg(digest) AS digests FROM app_key WHERE revoked_at IS NULL GROUP BY app_id
@@ -70,6 +70,13 @@ JOIN record ON record.app = link.app AND record.id = link.child AND NOT record.d
 WHERE link.parent_gen = coalesce(parent.gen, 0)
 ORDER BY record.created_at, record.id
 LIMIT %(most)s
+
+-- :write_left_out
+-- Adds to the ten seconds of now.
+INSERT INTO left_out_sample (bucket, app, what, n)
+SELECT to_timestamp(floor(extract(epoch FROM clock_timestamp()) / 10) * 10), app, name, n
+FROM unnest(%(apps)s::uuid[], %(limits)s::text[], %(counts)s::bigint[]) AS told (app, name, n)
+ON CONFLICT (bucket, app, what) DO UPDATE SET n = left_out_sample.n + excluded.n
 
 -- :write_refused
 -- Adds to the ten seconds of now.

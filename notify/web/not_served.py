@@ -1,0 +1,50 @@
+"""Calls of OneSignal's API that this server does not have, by name: whoever tries one reads what it is, and
+where it is said what to do instead. Clients get 404, which their SDKs drop; docs/sdks.md has why.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+#: Where it is explained.
+WHERE: Final = "docs/compatibility.md, Calls that are not served"
+_API: Final = re.compile(r"^/(?:api/v1/)?")
+
+#: What each call does, by method and path behind /api/v1; `{}` is one part of a path.
+CALLS: Final[Mapping[str, str]] = {
+    "GET players": "View devices",
+    "POST players/csv_export": "Export devices as CSV",
+    "POST notifications": "Create a notification",
+    "GET notifications": "View notifications",
+    "GET notifications/{}": "View a notification",
+    "DELETE notifications/{}": "Cancel a notification",
+    "POST notifications/{}/history": "View who got a notification",
+    "POST notifications/{}/export_events": "Export the events of a notification",
+    "GET apps": "View apps",
+    "POST apps": "Create an app",
+    "GET apps/{}": "View an app",
+    "PUT apps/{}": "Change an app",
+    "GET apps/{}/outcomes": "View outcomes",
+    "GET apps/{}/segments": "View segments",
+    "POST apps/{}/segments": "Create a segment",
+    "DELETE apps/{}/segments/{}": "Delete a segment",
+    "POST apps/{}/live_activities/{}/notifications": "Update a live activity",
+    "GET templates": "View templates",
+    "POST templates": "Create a template",
+    "GET templates/{}": "View a template",
+    "PATCH templates/{}": "Change a template",
+    "DELETE templates/{}": "Delete a template",
+}  # fmt: skip
+_PATTERNS: Final = [
+    (re.compile(re.escape(call).replace(r"\ ", " ").replace(r"\{\}", "[^/]+") + "/?"), name)
+    for call, name in CALLS.items()
+]
+
+
+def reason(method: str, path: str) -> str:
+    """Why there is no answer to this: a call that we know, or none."""
+    call = f"{method} {_API.sub('', path)}"
+    for pattern, name in _PATTERNS:
+        if pattern.fullmatch(call):
+            return f'{method} {path:.100} ("{name}") is not served here: see {WHERE}'
+    return f"there is no {method} {path:.100}"
