@@ -139,10 +139,12 @@ def _values(read: _Read, here: Here, listed: list[NotListed]) -> list[bytes]:
     wrong: list[str] = []
     for update in read.updates:
         try:
-            values.append(encoded(here.without(update)))
+            new = here.without(update)
+            if new is not None:
+                values.append(encoded(new))
         except (Malformed, Refused) as error:
             wrong.append(str(error))
-    what = PARTLY if values else REFUSED
+    what = PARTLY if len(wrong) < len(read.updates) else REFUSED
     listed += [NotListed(read.line.number, what, reason) for reason in dict.fromkeys(wrong)]
     return values
 

@@ -42,8 +42,8 @@ class Here:
     links: Links
     records: Mapping[str, Present]
 
-    def without(self, update: Update) -> Update:
-        """The update without what is here already. Raises DeletedHere."""
+    def without(self, update: Update) -> Update | None:
+        """The update without what is here already; None where nothing is left. Raises DeletedHere."""
         record = aliases.target(self.links, update)
         present = self.records.get(record, _ABSENT)
         if present.is_deleted:
@@ -60,6 +60,8 @@ class Here:
             if self.links.parent(update.app, record, label) is None
             if not self._is_deleted(update.app, parent)
         }
+        if record in self.records and not (ops or links or names):
+            return None
         return replace(update, patch=Patch(False, ops), links=links, aliases=names)
 
     def _is_anothers(self, update: Update, record: str) -> bool:
