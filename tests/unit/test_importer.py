@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -23,7 +23,7 @@ from notify.management.onesignal import importer
 from notify.management.onesignal.export_file import Line, open_export
 from notify.management.onesignal.importer import Edges, Importer
 from notify.management.onesignal.present import Here, Present
-from notify.management.onesignal.progress import Noted, OfAnotherImport, Progress
+from notify.management.onesignal.progress import Counts, Noted, NotTaken, OfAnotherImport, Progress
 from notify.management.onesignal.updates import IMPORTED_AT
 from notify.producer import Overloaded, Unavailable
 from tests.fake_web import APP, PLAYER, Web
@@ -115,9 +115,8 @@ class World:
             steps = Importer(APP, edges, progress, per_second=per_second).run(
                 export.lines(), noted, fraction=lambda: export.fraction, is_csv=export.is_csv
             )
-            for noted in steps:
-                if batches is not None and (batches := batches - 1) == 0:
-                    steps.close()
+            for step in islice(steps, batches):
+                noted = step
         return noted
 
     def listed(self) -> list[list[str]]:
@@ -241,7 +240,7 @@ class TestRestart:
         lines[33] |= {"device_type": ""}
         world.export(*lines)
         stopped = world.run(batches=batches)
-        assert stopped.next_line == 2 + 10 * batches
+        assert (stopped.entries, stopped.line) == (10 * batches, 1 + 10 * batches)
         sent = len(world.web.sent())
         done = world.run()
         assert (done.counts.lines, done.counts.refused, done.counts.partly) == (35, 2, 1)
@@ -289,6 +288,17 @@ class TestRestart:
         assert {update.record for update in world.web.sent()[before:]} >= {player(28), player(29)}
         assert player(27) not in world.states()
 
+        assert world.run(start=progress.from_line(30), batches=1).entries == 30
+
+    def test_users_in_one_line(self, world: World) -> None:
+        users = [{"identity": {"external_id": f"u{n}"}, "properties": {}} for n in range(30)]
+        world.file.write_text(json.dumps([*users, {"identity": {}}]))
+        stopped = world.run(batches=2)
+        assert (stopped.entries, stopped.line) == (20, 1)
+        assert world.run().counts.lines == 31
+        assert len(world.web.sent()) == 30
+        assert [line[0] for line in world.listed()] == ["1"]
+
     def test_progress_of_another_import_is_refused(self, world: World) -> None:
         world.export(*rows(30))
         world.run(batches=1)
@@ -318,7 +328,7 @@ class TestAway:
         assert world.slept == [1, 2, 4, 8, 16, 30, 30]
         assert world.states().keys() >= {player(n) for n in range(3)}
         assert "Kafka is away, trying again in 1 s: no broker" in world.said[0]
-        assert "goes on from line 1." in world.said[0]
+        assert "goes on after line 0." in world.said[0]
         assert "PostgreSQL is away, trying again in 30 s: no route" in world.said[6]
 
     def test_postgresql_is_waited_for_too(
@@ -392,8 +402,10 @@ class TestRefused:
 
     def test_an_update_that_no_bridge_would_read(self, world: World) -> None:
         wide = "\U0001f600" * 1000
-        columns = ("device_os", "device_model", "language", "country", "carrier", "sdk", "ad_id")
-        columns += ("game_version", "timezone_id")
+        columns = [
+            *("device_os", "device_model", "language", "country", "carrier", "sdk", "ad_id"),
+            *("game_version", "timezone_id"),
+        ]
         world.file.write_text(
             f"id,identifier,device_type,{','.join(columns)}\n{PLAYER},t,1{f',{wide}' * len(columns)}\n"
         )
@@ -404,19 +416,14 @@ class TestRefused:
         assert world.web.sent() == []
 
     def test_a_line_in_part_is_counted_once(self, world: World) -> None:
-        counts = Noted(APP, 0, 0, 1, 0, world_counts()).counts
         listed = [
-            importer.NotListed(2, "partly", "a"),
-            importer.NotListed(2, "refused", "b"),
-            importer.NotListed(3, "partly", "a"),
-            importer.NotListed(3, "partly", "b"),
+            NotTaken(2, "partly", "a"),
+            NotTaken(2, "refused", "b"),
+            NotTaken(3, "partly", "a"),
+            NotTaken(3, "partly", "b"),
         ]
-        now = counts.plus(lines=4, listed=listed, updates=1)
+        now = Counts().plus(lines=4, listed=listed, updates=1)
         assert (now.lines, now.refused, now.partly, now.updates) == (4, 1, 1, 1)
-
-
-def world_counts() -> Any:
-    return importer.Counts()
 
 
 class TestWhatCameBefore:
@@ -574,6 +581,6 @@ class TestWhatComesAfter:
 
 def test_lines_before_the_start_are_left_out(world: World) -> None:
     world.export(*rows(2))
-    noted = replace(world.progress().noted(), next_line=4)
+    noted = replace(world.progress().noted(), from_line=4)
     assert world.run(start=noted).counts.lines == 0
     assert Line(1, None).error == ""

@@ -68,7 +68,8 @@ class Command(AnsweringCommand):
     def answer(self, options: Mapping[str, Any], /) -> Answer:
         """What was imported, what not, and where that is listed."""
         file: Path = options["file"]
-        if options["per_second"] < 0 or (options["from_line"] or 1) < 1:
+        from_line: int | None = options["from_line"]
+        if options["per_second"] < 0 or (from_line is not None and from_line < 1):
             raise wrong("--per-second is at least 0, and --from-line at least 1")
         app = str(find_app(options["app"]).id)
         postgres.limit_django()
@@ -80,7 +81,7 @@ class Command(AnsweringCommand):
                 progress = Progress(
                     file, app, path=None if options["dry_run"] else noted_at, listed=listed
                 )
-                start = _start(progress, options["from_line"])
+                start = _start(progress, from_line)
                 noted = self._run(export, app, progress, start, options)
         except (NotAnExport, OfAnotherImport, CannotReplay) as error:
             raise wrong(str(error)) from None
@@ -99,8 +100,8 @@ class Command(AnsweringCommand):
         not_taken = columns_not_taken(export.columns)
         if not_taken:
             self.stderr.write(f"columns that are not taken: {', '.join(not_taken)}")
-        if start.next_line > 1:
-            self.stderr.write(f"going on from line {start.next_line:,}")
+        if start.entries:
+            self.stderr.write(f"going on after line {start.line:,}")
         is_dry = options["dry_run"]
         edges = Edges(
             send=_nowhere if is_dry else lambda values: replays.send(app, values),
@@ -120,7 +121,7 @@ class Command(AnsweringCommand):
                 noted = step
         except KeyboardInterrupt:
             raise CommandError(
-                f"stopped: the same command goes on from line {noted.next_line:,}",
+                f"stopped: the same command goes on after line {noted.line:,}",
                 returncode=exit_codes.ATTENTION,
             ) from None
         return noted

@@ -5,7 +5,7 @@ sets the same again, and counts nothing (`updates`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from notify.management.onesignal.progress import (
     REFUSED,
     Counts,
     Noted,
-    NotListed,
+    NotTaken,
     Progress,
 )
 from notify.management.onesignal.updates import of_entry
@@ -77,21 +77,27 @@ class Importer:
     ) -> Iterator[Noted]:
         """Import the lines from `start` on; yields what is noted after each batch."""
         read = entry.of_row if is_csv else entry.of_user
-        left = (line for line in lines if line.number >= start.next_line)
+        left = (
+            (number, line)
+            for number, line in enumerate(lines, start=1)
+            if number > start.entries and line.number >= start.from_line
+        )
         noted, paces = start, _Pace(self._edges, self._per_second)
         says = _Says(self._edges, fraction, start.counts)
         self._progress.begin(start)
         while batch := list(islice(left, self._batch)):
-            listed: list[NotListed] = []
-            made = [_read(read, line, self._app, self._edges.now_ms(), listed) for line in batch]
+            listed: list[NotTaken] = []
+            made = [_read(read, line, self._app, self._edges.now_ms(), listed) for _, line in batch]
             every = [update for each in made for update in each.updates]
             here = self._waiting(noted, partial(self._edges.look, every))
             values = [value for each in made for value in _values(each, here, listed)]
             if values:
                 self._waiting(noted, partial(self._edges.send, values))
             counts = noted.counts.plus(lines=len(batch), listed=listed, updates=len(values))
+            entries, last = batch[-1]
+            now = replace(noted, entries=entries, line=last.number, counts=counts)
             listed.sort(key=lambda each: each.line)
-            noted = self._progress.note(noted, batch[-1].number + 1, listed, counts)
+            noted = self._progress.note(now, listed)
             yield noted
             says.of(counts)
             paces.sent(len(values))
@@ -110,30 +116,30 @@ class Importer:
                     connection.close()
                 self._edges.say(
                     f"{away} is away, trying again in {wait:.0f} s: {error}\n"
-                    "Nothing is lost. If you stop this now, the same command goes on from line "
-                    f"{noted.next_line:,}."
+                    "Nothing is lost. If you stop this now, the same command goes on after line "
+                    f"{noted.line:,}."
                 )
                 self._edges.sleep(wait)
                 wait = min(wait * 2, AGAIN_MAX_S)
 
 
 def _read(
-    read: Callable[[Any], entry.Entry], line: Line, app: str, at: int, listed: list[NotListed]
+    read: Callable[[Any], entry.Entry], line: Line, app: str, at: int, listed: list[NotTaken]
 ) -> _Read:
     if line.fields is None:
-        listed.append(NotListed(line.number, REFUSED, line.error))
+        listed.append(NotTaken(line.number, REFUSED, line.error))
         return _Read(line, ())
     try:
         found = read(line.fields)
         updates = list(of_entry(found, app, at=at))
     except Malformed as error:
-        listed.append(NotListed(line.number, REFUSED, str(error)))
+        listed.append(NotTaken(line.number, REFUSED, str(error)))
         return _Read(line, ())
-    listed += [NotListed(line.number, PARTLY, reason) for reason in found.left_out]
+    listed += [NotTaken(line.number, PARTLY, reason) for reason in found.left_out]
     return _Read(line, updates)
 
 
-def _values(read: _Read, here: Here, listed: list[NotListed]) -> list[bytes]:
+def _values(read: _Read, here: Here, listed: list[NotTaken]) -> list[bytes]:
     """The messages of a line, without what is here already."""
     values: list[bytes] = []
     wrong: list[str] = []
@@ -145,7 +151,7 @@ def _values(read: _Read, here: Here, listed: list[NotListed]) -> list[bytes]:
         except (Malformed, Refused) as error:
             wrong.append(str(error))
     what = PARTLY if len(wrong) < len(read.updates) else REFUSED
-    listed += [NotListed(read.line.number, what, reason) for reason in dict.fromkeys(wrong)]
+    listed += [NotTaken(read.line.number, what, reason) for reason in dict.fromkeys(wrong)]
     return values
 
 

@@ -19,7 +19,7 @@ PARTLY: Final = "partly"
 _HEADER: Final = ("line", "what", "reason")
 
 
-class NotListed(NamedTuple):
+class NotTaken(NamedTuple):
     """A line, or a part of it, that was not taken."""
 
     line: int
@@ -36,7 +36,7 @@ class Counts:
     partly: int = 0
     updates: int = 0
 
-    def plus(self, *, lines: int, listed: Sequence[NotListed], updates: int) -> "Counts":
+    def plus(self, *, lines: int, listed: Sequence[NotTaken], updates: int) -> "Counts":
         """With these lines too. A line is counted once, however often it is listed."""
         refused = {each.line for each in listed if each.what == REFUSED}
         partly = {each.line for each in listed} - refused
@@ -50,15 +50,20 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """How far an import is: the lines before `next_line` are done. `listed_bytes` is the length of the
-    list of what was not taken."""
+    """How far an import is: so many entries from the file's start are done, the last of them at `line`;
+    those before `from_line` were passed over. A list of users may have them all in one line.
+
+    `listed_bytes` is the length of the list of what was not taken.
+    """
 
     app: str
     file_bytes: int
     file_modified_ns: int
-    next_line: int
-    listed_bytes: int
-    counts: Counts
+    from_line: int = 1
+    entries: int = 0
+    line: int = 0
+    listed_bytes: int = 0
+    counts: Counts = Counts()
 
 
 class OfAnotherImport(Exception):
@@ -71,7 +76,7 @@ class Progress:
     def __init__(self, file: Path, app: str, *, path: Path | None, listed: Path) -> None:
         found = file.stat()
         self._path, self._listed = path, listed
-        self._start = Noted(app, found.st_size, found.st_mtime_ns, 1, 0, Counts())
+        self._start = Noted(app, found.st_size, found.st_mtime_ns)
 
     def noted(self) -> Noted:
         """How far an earlier run came; the start where there was none. Raises OfAnotherImport."""
@@ -97,7 +102,7 @@ class Progress:
 
     def from_line(self, line: int) -> Noted:
         """As if the lines before had been done."""
-        return replace(self._start, next_line=line)
+        return replace(self._start, from_line=line)
 
     def begin(self, noted: Noted) -> None:
         """Cut the list to what it was at `noted`."""
@@ -106,11 +111,9 @@ class Progress:
         elif self._listed.exists() and self._listed.stat().st_size > noted.listed_bytes:
             os.truncate(self._listed, noted.listed_bytes)
 
-    def note(
-        self, before: Noted, next_line: int, listed: Sequence[NotListed], counts: Counts
-    ) -> Noted:
-        """List these and note that the lines before `next_line` are done: what is noted now."""
-        size = before.listed_bytes
+    def note(self, now: Noted, listed: Sequence[NotTaken]) -> Noted:
+        """List these, and note `now`; returns it with the length of the list."""
+        size = now.listed_bytes
         if listed:
             is_new = not self._listed.exists()
             with self._listed.open("a", newline="") as file:
@@ -120,7 +123,7 @@ class Progress:
                 rows.writerows(listed)
                 file.flush()
                 size = file.tell()
-        now = replace(before, next_line=next_line, listed_bytes=size, counts=counts)
+        now = replace(now, listed_bytes=size)
         if self._path is not None:
             written = self._path.with_name(f"{self._path.name}.new")
             written.write_text(json.dumps(asdict(now), indent=2))
