@@ -6,8 +6,10 @@ message is not seen; docs/moving.md says why that does not matter where the impo
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from notify import replays
 from notify.domain import aliases, ids
