@@ -337,7 +337,7 @@ def test_kafka_away_is_waited_for(pipeline: Running, tmp_path: Path) -> None:
         command(pipeline, file),
         cwd=ROOT,
         env=pipeline.stack.env | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -349,5 +349,7 @@ def test_kafka_away_is_waited_for(pipeline: Running, tmp_path: Path) -> None:
             assert line, said
             said += line
         waiting.kill()
+        assert waiting.stdout is not None
+        assert waiting.stdout.read() == ""
     assert "Kafka is away, trying again in 1 s" in said
     assert "3 of 3 lines imported" in imported(pipeline, file)

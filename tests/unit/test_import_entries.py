@@ -193,7 +193,7 @@ class TestRow:
             ({"session_count": "-1"}, "session_count must be from 0", "session_count"),
             ({"session_count": "many"}, "session_count must be an integer", "session_count"),
             ({"playtime": str(COUNTER_MAX + 1)}, "playtime must be from 0", "session_time_s"),
-            ({"amount_spent": "free"}, "amount_spent is no amount", "spent_micros"),
+            ({"amount_spent": "free"}, "an amount is no amount", "spent_micros"),
             ({"timezone": "CET"}, "timezone must be an integer", "properties.timezone"),
             ({"last_active": "yesterday"}, "last_active must be a date", "properties.last_active"),
             ({"created_at": "1969-12-31"}, "created_at is before 1970", "properties.first_active"),
@@ -364,6 +364,27 @@ class TestUser:
         assert (made.record, list(made.aliases)) == (ANN, ["external_id", "crm"])
 
     @pytest.mark.parametrize(
+        ("bought", "counters", "left_out"),
+        [
+            (
+                [{"amount": "1.5"}, {"amount": 2}],
+                {"purchase_count": 2, "spent_micros": 3_500_000},
+                0,
+            ),
+            ([{"amount": "much"}, {}], {"purchase_count": 2}, 1),
+            ([], {}, 0),
+            (["a"], {}, 1),
+        ],
+    )
+    def test_purchases_without_a_total(
+        self, bought: object, counters: dict[str, int], left_out: int
+    ) -> None:
+        found = entry.of_user(user(properties={"purchases": bought}))
+        assert found.user is not None
+        assert found.user.counters == counters
+        assert len(found.left_out) == left_out
+
+    @pytest.mark.parametrize(
         ("fields", "reason"),
         [
             ({"identity": {}, "errors": ["no such user"]}, "an error that the API answered"),
@@ -419,7 +440,7 @@ class TestUser:
         for reason in (
             "last_active must be a date",
             "properties.language must be",
-            "amount_spent is no amount",
+            "an amount is no amount",
             "purchases must be a list",
             "nobody must be a string",
             f"aliases past the first {ALIASES_MAX}",

@@ -278,6 +278,16 @@ class TestRestart:
             world.states()[player(n)]["session_count"] for n in range(30) if n not in (2, 15)
         } == {3}
 
+    def test_a_list_that_somebody_emptied_meanwhile_stays_a_list(self, world: World) -> None:
+        lines = rows(30)
+        lines[2] |= {"id": "17"}
+        lines[25] |= {"id": "17"}
+        world.export(*lines)
+        world.run(batches=1)
+        world.file.with_suffix(".refused").write_text("line,what,reason\n")
+        world.run()
+        assert [line[0] for line in world.listed()] == ["27"]
+
     def test_from_a_line(self, world: World) -> None:
         world.export(*rows(30))
         world.run(batches=2)
@@ -490,10 +500,11 @@ class TestWhatCameBefore:
 
     def test_a_device_that_was_deleted(self, world: World) -> None:
         assert world.web.call("DELETE", f"/apps/{APP}/subscriptions/{PLAYER}").status == 202
-        world.export(row(session_count="3"), row(player(2)))
+        world.export(row(session_count="3"), row("17"), row(player(2)))
         done = world.run()
         assert world.states()[PLAYER]["deleted"] is True
-        assert done.counts.refused == 1
+        assert done.counts.refused == 2
+        assert [line[0] for line in world.listed()] == ["2", "3"]
         assert "was deleted here" in world.listed()[0][2]
         assert PLAYER in world.listed()[0][2]
 

@@ -1,10 +1,12 @@
 """`manage.py import`: an export of OneSignal into an app."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
@@ -73,6 +75,8 @@ class Command(AnsweringCommand):
             raise wrong("--per-second is at least 0, and --from-line at least 1")
         app = str(find_app(options["app"]).id)
         postgres.limit_django()
+        # Standard output is the answer's.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         suffix = "dry-run.refused" if options["dry_run"] else "refused"
         listed = options["refused"] or file.with_name(f"{file.name}.{suffix}")
         noted_at = options["progress"] or file.with_name(f"{file.name}.progress")

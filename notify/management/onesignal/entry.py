@@ -113,11 +113,6 @@ def of_user(fields: Mapping[str, Any]) -> Entry:
     if not isinstance(identity, Mapping) or not isinstance(properties, Mapping):
         raise Malformed("it is no user: it must have the objects identity and properties")
     kept = _Kept()
-    count, spent = None, properties.get("amount_spent")
-    if properties.get("purchases"):
-        bought = kept.value(purchases.counted, properties["purchases"])
-        count, in_micros = bought or (None, 0)
-        spent = in_micros / 1_000_000 if spent is None else spent
     tags = properties.get("tags") or {}
     if not isinstance(tags, Mapping):
         raise Malformed("tags must be an object")
@@ -126,7 +121,7 @@ def of_user(fields: Mapping[str, Any]) -> Entry:
         identity,
         kept.values("properties", _of_user(kept, properties)),
         kept.values("tags", tags),
-        _counters(kept, None, None, spent) | ({"purchase_count": count} if count else {}),
+        _bought(kept, properties) | _counters(kept, None, None, properties.get("amount_spent")),
     )
     if user is None:
         raise Malformed("identity names nobody: it has neither onesignal_id nor an alias")
@@ -227,7 +222,7 @@ def _record(value: object, name: str) -> str:
 
 
 def _identifier(value: object, kind: str) -> str:
-    identifier = device.identifier_in({"identifier": value}, kind)
+    identifier = device.identifier_in({"identifier": value}, kind) or ""
     if not identifier and kind != PUSH:
         raise Malformed(f"it has no address or number, and is of kind {kind}")
     return identifier
@@ -324,6 +319,17 @@ def _location(cell: str) -> dict[str, float]:
     return {"lat": lat, "long": long}
 
 
+def _bought(kept: _Kept, properties: Mapping[str, Any]) -> dict[str, int]:
+    """What a user's list of purchases comes to."""
+    bought = properties.get("purchases") or []
+    if not isinstance(bought, list) or not all(isinstance(each, Mapping) for each in bought):
+        kept.left_out.append("left out: purchases must be a list of objects")
+        return {}
+    spent = [kept.value(_micros, each.get("amount")) for each in bought]
+    found = {"purchase_count": len(bought), "spent_micros": sum(filter(None, spent))}
+    return {name: n for name, n in found.items() if n}
+
+
 def _counters(kept: _Kept, sessions: object, seconds: object, spent: object) -> dict[str, int]:
     found = {
         "session_count": kept.value(_count, "session_count", sessions),
@@ -343,5 +349,5 @@ def _count(name: str, value: object) -> int:
 def _micros(spent: object) -> int:
     amount = 0 if spent is None else purchases.micros(spent)
     if amount is None:
-        raise Malformed("amount_spent is no amount, or more than one update may add")
+        raise Malformed("an amount is no amount, or more than one update may add")
     return amount
