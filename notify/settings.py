@@ -255,6 +255,10 @@ NOTIFY_LOCK_TIMEOUT_MS = env.integer("NOTIFY_LOCK_TIMEOUT_MS", 2_000, least=1)
 #: Dead letters that are sent again at a time, and skipped updates a step of a replay.
 NOTIFY_REPLAY_MESSAGES = env.integer("NOTIFY_REPLAY_MESSAGES", 1_000, least=1)
 
+# Imports.
+#: Updates a second of `manage.py import` at most; 0 is no bound.
+NOTIFY_IMPORT_UPDATES_PER_S = env.integer("NOTIFY_IMPORT_UPDATES_PER_S", 1_000)
+
 # The web edge.
 #: How long an update waits to hear from PostgreSQL whether its record was deleted. Past it it is taken.
 NOTIFY_LOOKUP_DEADLINE_MS = env.integer("NOTIFY_LOOKUP_DEADLINE_MS", 500, least=1)

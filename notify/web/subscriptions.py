@@ -339,3 +339,9 @@ def _type(type_: object) -> str:
     if name is None:
         raise Malformed(f"type must be one of {', '.join(TYPES)}")
     return name
+
+
+def typed(type_: object) -> tuple[str, str]:
+    """The type in the clients' spelling, and the kind of its record. Raises Malformed for another."""
+    name = _type(type_)
+    return name, _KINDS.get(name, PUSH)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
@@ -12,6 +11,7 @@ from notify import app_keys, required_secrets
 from notify.app_keys import NewKey
 from notify.management import identity
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.management.find_app import find_app
 from notify.management.table import table
 from notify.models import App
 from notify.public_keys import KeyRefused
@@ -47,7 +47,7 @@ class Command(AnsweringCommand):
             return _create(options["name"], requires_key=options["requires_key"])
         if options["action"] == "list":
             return _list()
-        app = _find(options["app"])
+        app = find_app(options["app"])
         if options["action"] == "rotate-key":
             return _with_secret(app, app_keys.rotate(app))
         try:
@@ -74,17 +74,6 @@ def _create(name: str, *, requires_key: bool) -> Answer:
         f"  manage.py app require-identity {app.id} on",
     )
     return Answer("\n".join((made.text, "", *steps)), made.data)
-
-
-def _find(text: str) -> App:
-    try:
-        asked = Q(id=UUID(text))
-    except ValueError:
-        asked = Q(name=text)
-    app = App.objects.filter(asked).first()
-    if app is None:
-        raise wrong(f"there is no app {text!r}: see `manage.py app list`")
-    return app
 
 
 def _with_secret(app: App, key: NewKey) -> Answer:

@@ -1,0 +1,158 @@
+"""`manage.py import`: an export of OneSignal into an app."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from notify import postgres, replays
+from notify.domain.replay import CannotReplay
+from notify.management import exit_codes
+from notify.management.answering import Answer, AnsweringCommand, wrong
+from notify.management.find_app import find_app
+from notify.management.onesignal import present
+from notify.management.onesignal.entry import columns_not_taken
+from notify.management.onesignal.export_file import Export, NotAnExport, open_export
+from notify.management.onesignal.importer import Edges, Importer
+from notify.management.onesignal.progress import Noted, OfAnotherImport, Progress
+
+
+class Command(AnsweringCommand):
+    """Import an export, or what is left of it."""
+
+    help = (
+        "Import an export of OneSignal into an app: the CSV of POST /players/csv_export, or JSON of "
+        "users; gzip or plain. What came here by an SDK before is kept. Run again after a stop, it goes "
+        "on where it was, and nothing is counted twice. What cannot be taken is listed with its line."
+    )
+
+    def arguments(self, parser: CommandParser) -> None:
+        """The file, the app, and how fast."""
+        super().arguments(parser)
+        parser.add_argument("file", type=Path, help="the export; .gz too")
+        parser.add_argument("--app", required=True, help="id or name of the app")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="read all of it and list what cannot be taken; send nothing",
+        )
+        parser.add_argument(
+            "--from-line",
+            type=int,
+            metavar="N",
+            help="begin at this line of the file (default: where the run before stopped, else the first)",
+        )
+        parser.add_argument(
+            "--per-second",
+            type=int,
+            default=settings.NOTIFY_IMPORT_UPDATES_PER_S,
+            metavar="N",
+            help="updates a second at most, 0 is no bound (default: NOTIFY_IMPORT_UPDATES_PER_S)",
+        )
+        parser.add_argument(
+            "--refused",
+            type=Path,
+            metavar="PATH",
+            help="where to list what cannot be taken (default: FILE.refused, FILE.dry-run.refused)",
+        )
+        parser.add_argument(
+            "--progress",
+            type=Path,
+            metavar="PATH",
+            help="where to note how far it is (default: FILE.progress)",
+        )
+
+    def answer(self, options: Mapping[str, Any], /) -> Answer:
+        """What was imported, what not, and where that is listed."""
+        file: Path = options["file"]
+        from_line: int | None = options["from_line"]
+        if options["per_second"] < 0 or (from_line is not None and from_line < 1):
+            raise wrong("--per-second is at least 0, and --from-line at least 1")
+        app = str(find_app(options["app"]).id)
+        postgres.limit_django()
+        # Standard output is the answer's.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        suffix = "dry-run.refused" if options["dry_run"] else "refused"
+        listed = options["refused"] or file.with_name(f"{file.name}.{suffix}")
+        noted_at = options["progress"] or file.with_name(f"{file.name}.progress")
+        try:
+            with open_export(file) as export:
+                progress = Progress(
+                    file, app, path=None if options["dry_run"] else noted_at, listed=listed
+                )
+                start = _start(progress, from_line)
+                noted = self._run(export, app, progress, start, options)
+        except (NotAnExport, OfAnotherImport, CannotReplay) as error:
+            raise wrong(str(error)) from None
+        finally:
+            replays.close()
+        return _answer(noted, listed, is_dry=options["dry_run"])
+
+    def _run(
+        self,
+        export: Export,
+        app: str,
+        progress: Progress,
+        start: Noted,
+        options: Mapping[str, Any],
+    ) -> Noted:
+        not_taken = columns_not_taken(export.columns)
+        if not_taken:
+            self.stderr.write(f"columns that are not taken: {', '.join(not_taken)}")
+        if start.entries:
+            self.stderr.write(f"going on after line {start.line:,}")
+        is_dry = options["dry_run"]
+        edges = Edges(
+            send=_nowhere if is_dry else lambda values: replays.send(app, values),
+            look=present.look,
+            say=self.stderr.write,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            now_ms=replays.now_ms,
+        )
+        importer = Importer(app, edges, progress, per_second=0 if is_dry else options["per_second"])
+        noted = start
+        steps = importer.run(
+            export.lines(), start, fraction=lambda: export.fraction, is_csv=export.is_csv
+        )
+        try:
+            for step in steps:
+                noted = step
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"stopped: the same command goes on after line {noted.line:,}",
+                returncode=exit_codes.ATTENTION,
+            ) from None
+        return noted
+
+
+def _start(progress: Progress, from_line: int | None) -> Noted:
+    return progress.noted() if from_line is None else progress.from_line(from_line)
+
+
+def _nowhere(values: Sequence[bytes]) -> None:
+    """A dry run's Kafka."""
+
+
+def _answer(noted: Noted, listed: Path, *, is_dry: bool) -> Answer:
+    counts = noted.counts
+    taken = counts.lines - counts.refused
+    what = "could be imported" if is_dry else "imported"
+    text = f"{taken:,} of {counts.lines:,} lines {what}, {counts.updates:,} updates"
+    is_all = not counts.refused and not counts.partly
+    if not is_all:
+        text += f"\n{counts.refused:,} refused, {counts.partly:,} taken in part: {listed} says why, by line"
+    data = {
+        "dry_run": is_dry,
+        "lines": counts.lines,
+        "refused": counts.refused,
+        "partly": counts.partly,
+        "updates": counts.updates,
+        "listed": None if is_all else str(listed),
+    }
+    return Answer(text, data, exit_codes.OK if is_all else exit_codes.ATTENTION)
