@@ -305,6 +305,14 @@ def ends(run: Running) -> object:
         return topics.extents(run.topic, range(PARTITIONS))
 
 
+def test_the_apps_own_list_of_names_that_are_nobodys(pipeline: Running, tmp_path: Path) -> None:
+    pipeline.sql.execute("UPDATE app SET nobody_names = 'guest'")
+    file = written(tmp_path / "users.csv.gz", [devices(1)[0] | {"external_user_id": "guest"}])
+    imported(pipeline, file, "--dry-run", "--refused", str(tmp_path / "listed"), code=1)
+    assert 'partly,"left out: external_id: the name' in (tmp_path / "listed").read_text()
+    pipeline.sql.execute("UPDATE app SET nobody_names = NULL")
+
+
 def test_the_answer_for_programs(pipeline: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "users.csv.gz", devices(3))
     listed = tmp_path / "listed"
