@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from devstack import ROOT, product
 from devstack.oracle.compare import compare
@@ -48,14 +49,20 @@ def command(run: Running, file: Path, *words: str) -> list[str]:
     return [product.PYTHON, "manage.py", "import", "--app", run.app.app_id, str(file), *words]
 
 
-def imported(
-    run: Running, file: Path, *words: str, code: int = exit_codes.OK, **environ: str
-) -> str:
+def environ(run: Running) -> dict[str, str]:
+    """The command's: it needs no more rights in PostgreSQL than web has."""
+    user = f"{run.stack.env['NOTIFY_NAMESPACE']}_web"
+    password = product.login_password(run.stack)
+    url = make_conninfo(run.stack.env["DATABASE_URL"], user=user, password=password)
+    return {**run.stack.env, "DATABASE_URL": url}
+
+
+def imported(run: Running, file: Path, *words: str, code: int = exit_codes.OK) -> str:
     """What the command prints, its errors included; it must end with `code`."""
     done = subprocess.run(
         command(run, file, *words),
         cwd=ROOT,
-        env=run.stack.env | environ,
+        env=environ(run),
         capture_output=True,
         text=True,
         timeout=200,
@@ -135,7 +142,7 @@ def test_an_import_that_is_killed_goes_on_and_counts_once(
         running_one = subprocess.Popen(
             command(pipeline, file, "--per-second", "400"),
             cwd=ROOT,
-            env=pipeline.stack.env,
+            env=environ(pipeline),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -298,6 +305,14 @@ def ends(run: Running) -> object:
         return topics.extents(run.topic, range(PARTITIONS))
 
 
+def test_the_apps_own_list_of_names_that_are_nobodys(pipeline: Running, tmp_path: Path) -> None:
+    pipeline.sql.execute("UPDATE app SET nobody_names = 'guest'")
+    file = written(tmp_path / "users.csv.gz", [devices(1)[0] | {"external_user_id": "guest"}])
+    imported(pipeline, file, "--dry-run", "--refused", str(tmp_path / "listed"), code=1)
+    assert 'partly,"left out: external_id: the name' in (tmp_path / "listed").read_text()
+    pipeline.sql.execute("UPDATE app SET nobody_names = NULL")
+
+
 def test_the_answer_for_programs(pipeline: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "users.csv.gz", devices(3))
     listed = tmp_path / "listed"
@@ -336,7 +351,7 @@ def test_kafka_away_is_waited_for(pipeline: Running, tmp_path: Path) -> None:
     waiting = subprocess.Popen(
         command(pipeline, file),
         cwd=ROOT,
-        env=pipeline.stack.env | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
+        env=environ(pipeline) | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,11 +1,11 @@
 """What a line of an export says, and the updates that import it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.patch import ADD, DEFAULT, SET, Op
 from notify.domain.update import ALIASES_MAX, COUNTER_MAX, UPDATE_BYTES_MAX, Update, encode
@@ -123,7 +123,7 @@ class TestRow:
         ("device_type", "kind", "identifier", "stored"),
         [
             ("11", "email", " Ann@Example.ORG", "ann@example.org"),
-            ("14", "sms", "+1 (234) 5", "+1 (234) 5"),
+            ("14", "sms", "+1 (234) 567", "+1 (234) 567"),
         ],
     )
     def test_an_address_has_the_id_that_registering_it_gives(
@@ -230,6 +230,26 @@ class TestRow:
         assert updates(row(**cells))[0].record == PLAYER
 
     @pytest.mark.parametrize(
+        ("external", "names"), [("NULL", nobody.NAMES), ("0", nobody.NAMES), ("guest", {"guest"})]
+    )
+    def test_a_name_that_is_nobodys(self, external: str, names: Collection[str]) -> None:
+        found = entry.of_row(row(external_user_id=external), names)
+        assert found.user is None
+        assert "external_user_id" not in found.subscriptions[0].properties
+        (reason,) = found.left_out
+        assert f'external_id: the name "{external}" is nobody\'s' in reason
+
+    def test_a_name_that_an_app_takes_for_somebodys(self) -> None:
+        found = entry.of_row(row(external_user_id="0"), {"guest"})
+        assert found.user is not None
+        assert found.user.aliases == {"external_id": "0"}
+
+    @pytest.mark.parametrize(("kind", "text"), [("11", "null"), ("14", "n/a"), ("1", "undefined")])
+    def test_an_address_that_is_none_costs_the_line(self, kind: str, text: str) -> None:
+        with pytest.raises(Malformed, match="identifier"):
+            updates(row(device_type=kind, identifier=text))
+
+    @pytest.mark.parametrize(
         "cell",
         [
             "1700000000",
@@ -313,6 +333,14 @@ def user(**parts: Any) -> dict[str, Any]:
 
 
 class TestUser:
+    def test_a_name_that_is_nobodys(self) -> None:
+        found = entry.of_user(
+            user(identity={"external_id": "guest", "onesignal_id": USER_ID}), {"guest"}
+        )
+        assert found.user is not None
+        assert (found.user.id, found.user.aliases) == (USER_ID, {})
+        assert len(found.left_out) == 1
+
     def test_all_fields(self) -> None:
         made, device, address, exported = updates(FULL_USER)
         assert (made.record, made.kind) == (USER_ID, "user")

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from notify import postgres, replays
+from notify.domain import nobody
 from notify.domain.replay import CannotReplay
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, wrong
@@ -20,6 +22,7 @@ from notify.management.onesignal.entry import columns_not_taken
 from notify.management.onesignal.export_file import Export, NotAnExport, open_export
 from notify.management.onesignal.importer import Edges, Importer
 from notify.management.onesignal.progress import Noted, OfAnotherImport, Progress
+from notify.models import App
 
 
 class Command(AnsweringCommand):
@@ -73,7 +76,7 @@ class Command(AnsweringCommand):
         from_line: int | None = options["from_line"]
         if options["per_second"] < 0 or (from_line is not None and from_line < 1):
             raise wrong("--per-second is at least 0, and --from-line at least 1")
-        app = str(find_app(options["app"]).id)
+        app = find_app(options["app"])
         postgres.limit_django()
         # Standard output is the answer's.
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -83,7 +86,7 @@ class Command(AnsweringCommand):
         try:
             with open_export(file) as export:
                 progress = Progress(
-                    file, app, path=None if options["dry_run"] else noted_at, listed=listed
+                    file, str(app.id), path=None if options["dry_run"] else noted_at, listed=listed
                 )
                 start = _start(progress, from_line)
                 noted = self._run(export, app, progress, start, options)
@@ -96,7 +99,7 @@ class Command(AnsweringCommand):
     def _run(
         self,
         export: Export,
-        app: str,
+        app: App,
         progress: Progress,
         start: Noted,
         options: Mapping[str, Any],
@@ -108,14 +111,20 @@ class Command(AnsweringCommand):
             self.stderr.write(f"going on after line {start.line:,}")
         is_dry = options["dry_run"]
         edges = Edges(
-            send=_nowhere if is_dry else lambda values: replays.send(app, values),
+            send=_nowhere if is_dry else partial(replays.send, str(app.id)),
             look=present.look,
             say=self.stderr.write,
             clock=time.monotonic,
             sleep=time.sleep,
             now_ms=replays.now_ms,
         )
-        importer = Importer(app, edges, progress, per_second=0 if is_dry else options["per_second"])
+        importer = Importer(
+            str(app.id),
+            edges,
+            progress,
+            per_second=0 if is_dry else options["per_second"],
+            names=nobody.names_in(app.nobody_names),
+        )
         noted = start
         steps = importer.run(
             export.lines(), start, fraction=lambda: export.fraction, is_csv=export.is_csv

@@ -7,17 +7,17 @@ knows Kafka or PostgreSQL.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
-from notify.domain import ids
+from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
 from notify.domain.patch import Value
 from notify.domain.update import ALIASES_MAX, COUNTER_MAX, KEY_CHARS_MAX, check_value
 from notify.web import device, purchases, subjects, subscriptions, users
-from notify.web.device import PUSH
+from notify.web.device import EXTERNAL_USER_ID, PUSH
 from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID
 
 #: What is kept of a user and of a subscription in a CSV: what the API takes of them.
@@ -75,13 +75,17 @@ class Entry:
     left_out: Sequence[str] = ()
 
 
-def of_row(row: Mapping[str, str]) -> Entry:
-    """What a row of the CSV says. Raises Malformed where it does not say which record it is.
+def of_row(row: Mapping[str, str], names: Collection[str] = nobody.NAMES) -> Entry:
+    """What a row of the CSV says. `names` are nobody's. Raises Malformed where it does not say which
+    record it is.
 
     Tags are those of the device and of its user: the export does not tell them apart.
     """
     said: dict[str, Any] = {name: cell.strip() for name, cell in row.items() if cell.strip()}
-    kept = _Kept()
+    kept = _Kept(names)
+    external = said.get(EXTERNAL_USER_ID)
+    if external is not None and kept.value(_alias, EXTERNAL_ID, external, names) is None:
+        del said[EXTERNAL_USER_ID]
     record = _record(said.get("id"), "id")
     device_type = _integer("device_type", said.get("device_type"))
     kind = device.kind_in({"device_type": device_type})
@@ -97,7 +101,7 @@ def of_row(row: Mapping[str, str]) -> Entry:
     )
     user = _user(
         kept,
-        {EXTERNAL_ID: said.get("external_user_id"), ONESIGNAL_ID: said.get(ONESIGNAL_ID)},
+        {EXTERNAL_ID: said.get(EXTERNAL_USER_ID), ONESIGNAL_ID: said.get(ONESIGNAL_ID)},
         {key: subscription.properties[key] for key in USER_KEYS if key in subscription.properties},
         subscription.tags,
         {},
@@ -105,14 +109,15 @@ def of_row(row: Mapping[str, str]) -> Entry:
     return Entry(user, (subscription,), kept.left_out)
 
 
-def of_user(fields: Mapping[str, Any]) -> Entry:
-    """What a user in JSON says. Raises Malformed where it is none, or names nobody."""
+def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) -> Entry:
+    """What a user in JSON says. `names` are nobody's. Raises Malformed where it is none, or has neither
+    an id nor an alias."""
     if "errors" in fields:
         raise Malformed("it is an error that the API answered, and no user: ask for the user again")
     identity, properties = fields.get("identity"), fields.get("properties") or {}
     if not isinstance(identity, Mapping) or not isinstance(properties, Mapping):
         raise Malformed("it is no user: it must have the objects identity and properties")
-    kept = _Kept()
+    kept = _Kept(names)
     tags = properties.get("tags") or {}
     if not isinstance(tags, Mapping):
         raise Malformed("tags must be an object")
@@ -141,6 +146,8 @@ def columns_not_taken(columns: Iterable[str]) -> list[str]:
 class _Kept:
     """Why something of a line was not kept."""
 
+    #: Names that are nobody's.
+    names: Collection[str]
     left_out: list[str] = field(default_factory=list)
 
     def value(
@@ -185,17 +192,20 @@ def _user(
         if len(aliases) == ALIASES_MAX:
             kept.left_out.append(f"left out: aliases past the first {ALIASES_MAX}")
             break
-        if kept.value(_alias, label, name):
+        if kept.value(_alias, label, name, kept.names):
             aliases[label] = name
     if record is None and not aliases:
         return None
     return ExportedUser(record, aliases, properties, tags, counters)
 
 
-def _alias(label: object, name: object) -> bool:
+def _alias(label: object, name: object, names: Collection[str]) -> bool:
     subjects.check_name(label, name)
     check_value(label, "an alias's label")
     check_value(name, "an alias")
+    assert isinstance(name, str)
+    if nobody.is_nobody(name, names):
+        raise Malformed(f"{label}: {subjects.NOBODYS.format(name)}")
     return True
 
 

@@ -4,7 +4,7 @@ Kafka or PostgreSQL being away is waited for. A batch whose outcome is not known
 sets the same again, and counts nothing (`updates`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
+from notify.domain import nobody
 from notify.domain.errors import Malformed
 from notify.domain.update import Update
 from notify.management.onesignal import entry
@@ -63,20 +64,29 @@ class _Read(NamedTuple):
 
 
 class Importer:
-    """Imports lines into `app`, `per_second` updates at most; 0 is no bound."""
+    """Imports lines into `app`, `per_second` updates at most; 0 is no bound. `names` are nobody's."""
 
-    def __init__(self, app: str, edges: Edges, progress: Progress, *, per_second: int) -> None:
+    def __init__(
+        self,
+        app: str,
+        edges: Edges,
+        progress: Progress,
+        *,
+        per_second: int,
+        names: Collection[str] = nobody.NAMES,
+    ) -> None:
         self._app = app
         self._edges = edges
         self._progress = progress
         self._per_second = per_second
+        self._names = names
         self._batch = min(BATCH_LINES, per_second or BATCH_LINES)
 
     def run(
         self, lines: Iterable[Line], start: Noted, *, fraction: Callable[[], float], is_csv: bool
     ) -> Iterator[Noted]:
         """Import the lines from `start` on; yields what is noted after each batch."""
-        read = entry.of_row if is_csv else entry.of_user
+        read = partial(entry.of_row if is_csv else entry.of_user, names=self._names)
         left = (
             (number, line)
             for number, line in enumerate(lines, start=1)
