@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from devstack import product
+from notify.database_roles import PROCESSES
 
 
 @contextmanager
@@ -21,6 +21,6 @@ def own_database(url: str, namespace: str) -> Iterator[str]:
     finally:
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
-            for process in product.LOGINS:
+            for process in PROCESSES:
                 role = sql.Identifier(f"{namespace}_{process}")
                 admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(role))
