@@ -113,12 +113,14 @@ def prepare(stack: Stack, known: DemoApp | None = None) -> DemoApp:
     return _demo_app(stack, known)
 
 
-def manage(stack: Stack, *words: str, env: Mapping[str, str] | None = None) -> str:
-    """What `manage.py WORDS` printed. Raises DevstackError where it failed."""
+def manage(
+    stack: Stack, *words: str, env: Mapping[str, str] | None = None, code: Path = ROOT
+) -> str:
+    """What `manage.py WORDS` of the release in `code` printed. Raises DevstackError where it failed."""
     done = subprocess.run(
         [PYTHON, "manage.py", *words],
-        cwd=ROOT,
-        env=stack.env | dict(env or {}),
+        cwd=code,
+        env=stack.env | dict(env or {}) | {"PYTHONPATH": str(code)},
         capture_output=True,
         text=True,
         check=False,

@@ -17,6 +17,7 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
+from notify.domain import links as linking
 from notify.domain import patch as patches
 from notify.domain import plan as plans
 from notify.domain import rows
@@ -506,6 +507,20 @@ def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
 @_mutant("names-not-followed", "the tick reads the links of what aliases lead to")
 def _names_are_not_followed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("notify.domain.links._led_to", lambda found, seen, owned: set())
+
+
+@_mutant("users-left-not-read", "the tick reads the links of the users that subscriptions leave")
+def _users_that_are_left_are_not_read(patch: pytest.MonkeyPatch) -> None:
+    named = linking.named
+
+    def only_owners(updates: Iterable[Update | Unreadable]) -> linking.Named:
+        known = list(updates)
+        owned = {
+            (each.app, each.record) for each in known if isinstance(each, Update) and each.owner
+        }
+        return named(known)._replace(owned=owned)
+
+    patch.setattr("notify.domain.links.named", only_owners)
 
 
 @_mutant("targets-not-recorded", "what an alias led to is recorded, not looked up again")
