@@ -289,6 +289,8 @@ def test_what_came_before_is_kept(pipeline: Running, tmp_path: Path) -> None:
 
 def test_a_dry_run_sends_nothing_and_lists(pipeline: Running, tmp_path: Path) -> None:
     file = written(tmp_path / "users.csv.gz", devices(200))
+    noted = tmp_path / "users.csv.gz.progress"
+    noted.write_text("of an import that is under way")
     before = ends(pipeline)
     said = imported(pipeline, file, "--dry-run", code=exit_codes.ATTENTION)
     assert "198 of 200 lines could be imported" in said
@@ -296,7 +298,9 @@ def test_a_dry_run_sends_nothing_and_lists(pipeline: Running, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "users.csv.gz",
         "users.csv.gz.dry-run.refused",
+        noted.name,
     ]
+    assert noted.read_text() == "of an import that is under way"
     assert "101,refused" in (tmp_path / "users.csv.gz.dry-run.refused").read_text()
 
 
