@@ -69,8 +69,7 @@ def _install(end: str) -> None:
     pool = _pool() if end == "sync" else None
 
     def send_all(call: Any, app: Any, who: Any, updates: Sequence[Update]) -> dict[str, Any]:
-        for update in updates:
-            who.must_allow(update)
+        updates = [who.admitted(update) for update in updates]
         call.services.limits.updates(app, [update.record for update in updates])
         wiring.services().apps.known()
         if pool is not None:
