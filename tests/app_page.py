@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from notify.domain import nobody
 from notify.models import App
 
 APPS: Final = "/admin/notify/app/"
@@ -14,7 +15,13 @@ def page(app: App) -> str:
 
 def form(app: App, **fields: str) -> dict[str, str]:
     """The change form as it is, but for `fields`."""
-    filled = {"name": app.name, "enabled": "on", "reason": "a ticket"}
+    names = sorted(nobody.NAMES) if app.nobody_names is None else app.nobody_names.split("\n")
+    filled = {
+        "name": app.name,
+        "enabled": "on",
+        "reason": "a ticket",
+        "nobody_names": "\r\n".join(names),
+    }
     for name, keys in (("keys", app.keys.all()), ("identity_keys", app.identity_keys.all())):
         filled[f"{name}-TOTAL_FORMS"] = filled[f"{name}-INITIAL_FORMS"] = str(len(keys))
         for number, key in enumerate(keys):

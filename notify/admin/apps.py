@@ -41,8 +41,20 @@ class PemInput(Textarea):
         """Django calls this."""
 
 
+class LinesField(forms.CharField):
+    """Text whose lines end as they are stored: browsers send CRLF, which would count as a change."""
+
+    def to_python(self, value: Any) -> Any:
+        """As Django's, with one kind of line end."""
+        text = super().to_python(value)
+        return text.replace("\r\n", "\n") if isinstance(text, str) else text
+
+
 class AppForm(ReasonForm):
     """An app, and a public key to add to it."""
+
+    class Meta:
+        field_classes = {_NOBODY: LinesField}
 
     public_key = forms.CharField(
         required=False,
