@@ -98,6 +98,11 @@ class FakeReads:
         ]
         return UserRow(found, row, owned)
 
+    def is_deleted(self, app: str, record: str) -> bool:
+        """Reads.is_deleted."""
+        states, _ = self._applied()
+        return states.get((app, record), {}).get("deleted") is True
+
     def generation(self, app: str, record: str) -> int:
         """Reads.generation."""
         _, links = self._applied()

@@ -35,10 +35,7 @@ class Deleted:
         if ids.follows_from_a_name(record) or self._clock() < self._due:
             return False
         try:
-            # A deletion raises the generation, and nothing lowers it.
-            return (
-                self._reads.record(app, record) is None and self._reads.generation(app, record) > 0
-            )
+            return self._reads.is_deleted(app, record)
         except ReadsAway:
             with self._lock:
                 self._due = self._clock() + PAUSE_S

@@ -88,6 +88,10 @@ class Reads(Protocol):
         """The record, or None where there is none yet or it is deleted."""
         ...
 
+    def is_deleted(self, app: str, record: str) -> bool:
+        """Whether the record was deleted, as far as that is applied, and did not come again since."""
+        ...
+
     def user(self, app: str, record: str, *, owner: bool) -> "UserRow | None":
         """The user that the id means now, or with `owner` the one that the record belongs to; None
         where there is none yet or it is deleted."""
@@ -118,6 +122,10 @@ class PostgresReads:
         """Reads.record."""
         rows = self._rows("record", {"app": app, "id": record})
         return RecordRow(*rows[0]) if rows else None
+
+    def is_deleted(self, app: str, record: str) -> bool:
+        """Reads.is_deleted."""
+        return bool(self._rows("is_deleted", {"app": app, "id": record}))
 
     def user(self, app: str, record: str, *, owner: bool) -> UserRow | None:
         """Reads.user."""

@@ -16,7 +16,7 @@ from notify import app_keys, streams
 from notify.domain import nobody
 from notify.domain import update as updates
 from notify.domain.lanes import partition_of
-from notify.models import App, Parent, Record, Stream
+from notify.models import App, Record, Stream
 from notify.topic import Topics
 from notify.web import wiring
 from notify.web.apps_cache import AppsCache
@@ -212,12 +212,11 @@ def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
     """Somebody holds the table: the update is taken."""
     row = {"app": web.app.id, "id": PLAYER, "created_at": datetime.now(UTC)}
     Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
-    Parent.objects.create(app=web.app.id, id=PLAYER, gen=1)
     with closing(PostgresReads(sessions=1, deadline_ms=100)) as reads:
         assert Deleted(reads).is_known(str(web.app.id), PLAYER)
-        Parent.objects.update(gen=0)
+        Record.objects.update(deleted=False)
         assert not Deleted(reads).is_known(str(web.app.id), PLAYER)
-        Parent.objects.update(gen=1)
+        Record.objects.update(deleted=True)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE record IN ACCESS EXCLUSIVE MODE")
             assert not Deleted(reads).is_known(str(web.app.id), PLAYER)

@@ -42,6 +42,9 @@ SELECT kind, identifier, tags, properties, session_count, session_time_s, purcha
        spent_micros, floor(extract(epoch FROM created_at))::bigint
 FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
 
+-- :is_deleted
+SELECT 1 FROM record WHERE app = %(app)s AND id = %(id)s AND deleted
+
 -- :parent
 -- The parent that the child's link by this label counts for.
 SELECT link.parent::text
