@@ -16,8 +16,6 @@ from typing import Any, Final
 import psycopg
 from django.conf import settings
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from psycopg.abc import RV, PQGen
 
 #: Milliseconds. A statement or an idle transaction past these is ended by PostgreSQL.
@@ -108,14 +106,14 @@ def connect(
 
 
 def limit_django() -> None:
-    """From now on Django's own connections of this process have NOTIFY_POSTGRES_DEADLINE_MS too.
+    """From now on Django's new connections of this process have NOTIFY_POSTGRES_DEADLINE_MS too.
 
     For processes that run on. A command that somebody waits for may take as long as it needs: a
     migration that builds an index says nothing meanwhile.
     """
-    connection_created.connect(_limit, dispatch_uid="notify.postgres")
+    DjangoSession.deadline_s = settings.NOTIFY_POSTGRES_DEADLINE_MS / 1000
 
 
-def _limit(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    if isinstance(connection.connection, Session):
-        connection.connection.deadline_s = settings.NOTIFY_POSTGRES_DEADLINE_MS / 1000
+class DjangoSession(Session):
+    """Django's own connection. Its deadline holds from the first statement on, which Django sends before
+    it says that there is a new connection."""

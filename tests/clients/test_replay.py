@@ -19,7 +19,7 @@ RECORDED: Final = {
 }
 #: Refused with 400: what one client or another lets its caller send, and what no tag can hold.
 MISTAKES: Final = frozenset((
-    "name_is_a_number", "transfer_with_two_aliases", "tags_of_every_type",
+    "name_is_a_number", "transfer_with_two_aliases",
 ))  # fmt: skip
 #: The server sees paths decoded, so Rust's plus for a space is taken for a plus.
 SPACED: Final = frozenset((

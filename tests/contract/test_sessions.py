@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +11,6 @@ import pytest
 from django.db import OperationalError as DjangoOperationalError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from pytest_django import Settings
 
 from notify import postgres
@@ -143,17 +142,18 @@ def test_djangos_own_connections_have_the_deadline_where_a_process_runs_on(
     wire: Wire, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.NOTIFY_POSTGRES_DEADLINE_MS = 500
+    monkeypatch.setattr(postgres.DjangoSession, "deadline_s", math.inf)
     postgres.limit_django()
-    try:
-        with _django(wire, monkeypatch) as connection:
-            assert _asked(connection) == (1,)
-            wire.kill_quietly()
-            with pytest.raises(DjangoOperationalError, match="not answered in time"):
-                _asked(connection)
-            connection.close()
-            assert _asked(connection) == (1,)
-    finally:
-        assert connection_created.disconnect(dispatch_uid="notify.postgres")
+    with _django(wire, monkeypatch) as connection:
+        assert _asked(connection) == (1,)
+        wire.kill_quietly()
+        with pytest.raises(DjangoOperationalError, match="not answered in time"):
+            _asked(connection)
+        connection.close()
+        assert _asked(connection) == (1,)
+        # Django asks PostgreSQL before it says that there is a connection.
+        with closing(connection.get_new_connection(connection.get_connection_params())) as new:
+            assert new.deadline_s == 0.5
 
 
 def test_a_command_waits_for_as_long_as_it_takes(

@@ -16,6 +16,7 @@ IN_PATH = {
     "label": "external_id",
     "alias": "crm",
     "name": "u1",
+    "external_id": "u1",
     "type_": "AndroidPush",
     "token": "push-token",
     "notification": requests.PARENT,
