@@ -4,13 +4,10 @@ Every sequence, variant and order of it is answered as that SDK needs it, agains
 one life of a device is also played through a real web, Kafka, bridge and worker into rows.
 """
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from devstack import product
 from notify.domain import patch as patches
 from notify.domain.decide import decide, writes
 from notify.domain.links import Links
@@ -18,15 +15,9 @@ from notify.domain.patch import Value
 from notify.domain.policy import Policy
 from tests.acceptance.devices import Device, Fixtures, http, to_views
 from tests.fake_web import APP, Web
-from tests.running import Running, running
+from tests.running import Running
 
 FIXTURES = Fixtures("android_4_8_12")
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The API with fakes behind it."""
-    return Web.with_fakes(monkeypatch)
 
 
 def device_on(web: Web) -> Device:
@@ -135,19 +126,6 @@ def shown(state: dict[str, Value], record: str, links: Links) -> dict[str, Any]:
         "sms_number": state.get("properties.sms_number"),
         "links": {label: parent for label, parent in parents.items() if parent is not None},
     }
-
-
-@pytest.fixture(scope="module")
-def stack(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
-    """One web, one bridge, one worker, and web's URL."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker-1")
-        run.wait("web is ready", lambda: http(url, "GET", "/healthz/ready")[0] == 200)
-        yield run, url
 
 
 @pytest.mark.slow

@@ -5,13 +5,11 @@ the life of two devices of one user is also played through a real web, Kafka, br
 """
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from devstack import product
 from notify.keys import make_key
 from notify.web import wiring
 from notify.web.apps_cache import KnownApp
@@ -19,7 +17,7 @@ from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
 from tests.fake_producer import fake_services
 from tests.fake_web import APP, Web
 from tests.identity_tokens import pair, public_pem, token
-from tests.running import Running, running
+from tests.running import Running
 
 FIXTURES = Fixtures("android_5_9_9")
 PARTS = sorted(FIXTURES.parts())
@@ -119,19 +117,6 @@ SECOND = {
     "LOCAL_SUBSCRIPTION_ID": "local-0d8c5d1c-5c7e-4a51-8a51-0b9d4c3b2a11",
     "PUSH_TOKEN": "eR5tYu-2bW8Zl4oPqStUvX:APA91bF-second-device-8y1r1wC1lr7dKs6iZx3n9eaQmy2uVf5tOgLhD",
 }
-
-
-@pytest.fixture(scope="module")
-def stack(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
-    """One web, one bridge, one worker, and web's URL."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker-1")
-        run.wait("web is ready", lambda: http(url, "GET", "/healthz/ready")[0] == 200)
-        yield run, url
 
 
 @pytest.mark.slow

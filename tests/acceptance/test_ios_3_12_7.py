@@ -32,12 +32,6 @@ LIFE = (
 )
 
 
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The API with fakes behind it."""
-    return Web.with_fakes(monkeypatch)
-
-
 @pytest.mark.parametrize(("path", "order"), sorted(FIXTURES.parts()))
 def test_every_request_is_answered_as_the_sdk_needs(
     web: Web, path: str, order: tuple[str, ...]

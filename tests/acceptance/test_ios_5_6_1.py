@@ -4,27 +4,18 @@ Every sequence, variant and order of it is answered as that SDK needs it, agains
 life of a device is also played through a real web, Kafka, bridge and worker into a user.
 """
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from devstack import product
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
 from tests.acceptance.test_android_5_9_9 import Yes
 from tests.acceptance.test_web_sdk import until
 from tests.fake_web import APP, Web
-from tests.running import Running, running
+from tests.running import Running
 
 FIXTURES = Fixtures("ios_5_6_1")
 PARTS = sorted(FIXTURES.parts())
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The API with fakes behind it."""
-    return Web.with_fakes(monkeypatch)
 
 
 @pytest.mark.parametrize(("path", "order"), PARTS)
@@ -75,19 +66,6 @@ LIFE = (
     "custom_event",
     "live_activity",
 )
-
-
-@pytest.fixture(scope="module")
-def stack(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
-    """One web, one bridge, one worker, and web's URL."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker-1")
-        run.wait("web is ready", lambda: http(url, "GET", "/healthz/ready")[0] == 200)
-        yield run, url
 
 
 @pytest.mark.slow

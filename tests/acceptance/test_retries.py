@@ -175,12 +175,6 @@ class _Random(dict[str, str]):
         return self[name]
 
 
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The API with fakes behind it."""
-    return Web.with_fakes(monkeypatch)
-
-
 Cause = Callable[[Web, Sent], Answer | None]
 
 

@@ -4,25 +4,17 @@ Every sequence, variant and order of it is answered as that SDK needs it, agains
 life of a visitor is also played through a real web, Kafka, bridge and worker into a user.
 """
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from devstack import product
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
 from tests.fake_web import APP, Web
-from tests.running import Running, running
+from tests.running import Running
 
 FIXTURES = Fixtures("web_16")
 PARTS = sorted(FIXTURES.parts())
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Web:
-    """The API with fakes behind it."""
-    return Web.with_fakes(monkeypatch)
 
 
 @pytest.mark.parametrize(("path", "order"), PARTS)
@@ -86,19 +78,6 @@ LIFE = (
     "opt_out",
     "set_sms/removed",
 )
-
-
-@pytest.fixture(scope="module")
-def stack(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
-    """One web, one bridge, one worker, and web's URL."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker-1")
-        run.wait("web is ready", lambda: http(url, "GET", "/healthz/ready")[0] == 200)
-        yield run, url
 
 
 @pytest.mark.slow
