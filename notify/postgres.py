@@ -21,8 +21,8 @@ from psycopg.abc import RV, PQGen
 #: Milliseconds. A statement or an idle transaction past these is ended by PostgreSQL.
 STATEMENT_TIMEOUT_MS: Final = 30_000
 IDLE_IN_TRANSACTION_MS: Final = 10_000
+#: Seconds that a new connection may take, the login included; libpq takes no less than 2.
 CONNECT_TIMEOUT_S: Final = 5
-
 
 #: SQLSTATEs and their classes that are about a statement, its data or other sessions' locks. After any
 #: other error the session is closed, since a new one may do better: a failover leaves sessions read-only
@@ -99,7 +99,6 @@ def connect(
     parameters["options"] = " ".join(
         [parameters.get("options", ""), *(f"-c {key}={value}" for key, value in session)]
     ).strip()
-    parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
     made = Session.connect(**parameters, application_name=name, autocommit=True)
     made.deadline_s = (deadline_ms or settings.NOTIFY_POSTGRES_DEADLINE_MS) / 1000
     return made

@@ -33,10 +33,13 @@ SESSION_IS_FINE = (
 @pytest.fixture
 def wire(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """Between the sessions and PostgreSQL."""
-    given = connections["default"].get_connection_params()
-    wire = Wire(int(given.get("port") or urlsplit(postgres).port or 5432))
-    parameters = {**given, "host": "127.0.0.1", "port": wire.port}
-    monkeypatch.setattr(connections["default"], "get_connection_params", parameters.copy)
+    given = connections["default"].get_connection_params
+    wire = Wire(int(given().get("port") or urlsplit(postgres).port or 5432))
+
+    def parameters() -> dict[str, Any]:
+        return {**given(), "host": "127.0.0.1", "port": wire.port}
+
+    monkeypatch.setattr(connections["default"], "get_connection_params", parameters)
     return wire
 
 
@@ -84,10 +87,14 @@ def test_the_deadline_is_a_setting(wire: Wire, settings: Settings) -> None:
         session.execute("SELECT 1")
 
 
-def test_a_new_session_that_nobody_answers_is_given_up_too(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)  # the least that libpq takes
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New connections are waited for as short as libpq can."""
+    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_new_session_that_nobody_answers_is_given_up_too(wire: Wire) -> None:
     wire.cut()
     with pytest.raises(psycopg.OperationalError, match="timeout expired"):
         _open(500)
@@ -123,9 +130,9 @@ def test_a_session_goes_on_after_wrong_arguments(wire: Wire) -> None:
 @contextmanager
 def _django(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[BaseDatabaseWrapper]:
     """A connection of Django's own, through the wire."""
-    parameters = connections["default"].get_connection_params()
     made = connections.create_connection("default")
-    monkeypatch.setattr(made, "get_connection_params", parameters.copy)
+    parameters = connections["default"].get_connection_params
+    monkeypatch.setattr(made, "get_connection_params", parameters)
     try:
         yield made
     finally:
@@ -154,6 +161,25 @@ def test_djangos_own_connections_have_the_deadline_where_a_process_runs_on(
         # Django asks PostgreSQL before it says that there is a connection.
         with closing(connection.get_new_connection(connection.get_connection_params())) as new:
             assert new.deadline_s == 0.5
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_new_connection_of_djangos_own_that_nobody_answers_is_given_up_too(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _django(wire, monkeypatch) as connection:
+        wire.cut()
+        with pytest.raises(DjangoOperationalError, match="timeout expired"):
+            _asked(connection)
+
+
+def test_database_url_may_say_how_long_a_new_connection_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = connections.create_connection("default")
+    assert made.get_connection_params()["connect_timeout"] == postgres.CONNECT_TIMEOUT_S
+    monkeypatch.setitem(made.settings_dict, "OPTIONS", {"connect_timeout": "9"})
+    assert made.get_connection_params()["connect_timeout"] == "9"
 
 
 def test_a_command_waits_for_as_long_as_it_takes(
