@@ -9,6 +9,7 @@ a bridge knows that `v`.
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -56,6 +57,8 @@ INTEGER_MAX: Final = 2**53
 COUNTER_MAX: Final = 2**31 - 1
 #: Micros: about a million units of a currency in one update; a window of them is far below 2^63.
 SPENT_MICROS_MAX: Final = 2**40
+#: Keys that were found good and are not checked again: an app has few.
+KEYS_REMEMBERED: Final = 4_096
 #: Milliseconds: the year 2200. Up to there a double holds every microsecond, in PostgreSQL too.
 AT_MAX: Final = 7_258_118_400_000
 
@@ -171,7 +174,7 @@ def encode(update: Update) -> bytes:
         message["once"] = True
     if update.only:
         message["only"] = True
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    return msgspec.json.encode(message)
 
 
 def parse(value: bytes | None, *, reads: int = READS) -> Update:
@@ -313,6 +316,7 @@ def _valid(update: Update) -> Update:
     return update
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED)
 def check_key(key: str) -> None:
     """Raises Malformed unless `key` is that of a tag or property that updates may change."""
     name = key.partition(".")[2]

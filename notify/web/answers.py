@@ -12,6 +12,8 @@ from typing import Any
 from django.http import HttpResponse
 
 _CONTENT_TYPE = "application/json"
+#: Built once: `json.dumps` with an option builds an encoder a call.
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _ALWAYS = {"X-Content-Type-Options": "nosniff"}
 
 
@@ -54,4 +56,4 @@ def refusal(refused: Refused, request_id: str) -> HttpResponse:
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+    return _JSON.encode(body).encode()
