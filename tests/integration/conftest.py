@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test import Client, override_settings
 from psycopg import sql
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from notify import database_roles
 from notify.database_roles import PROCESSES, WEB
@@ -42,6 +42,15 @@ def web_role(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
         for name in names:
             _run("DROP OWNED BY {}", name)
             _run("DROP ROLE {}", name)
+
+
+@pytest.fixture
+def plain_http(settings: Settings) -> None:
+    """Pages without TLS, as they come, and log-ins that cost nothing."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.SECURE_SSL_REDIRECT = False
+    settings.STATIC_ROOT = None
+    settings.WHITENOISE_USE_FINDERS = False
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -30,22 +30,15 @@ from notify.models import (
     SkipRule,
     StreamSample,
 )
+from tests.staff import staff as client
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
 RECORD = uuid.UUID("0f3dd5ce-5a6a-4d6f-8f2e-1c1f5b5f8a10")
 ALL = (
     *("view_app", "view_record", "view_linklimit", "view_skiprule", "view_alert"),
     *("view_appkey", "view_identitykey"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
 
 
 @pytest.fixture
@@ -56,14 +49,6 @@ def app() -> App:
 @pytest.fixture
 def staff() -> Client:
     return client(*ALL)
-
-
-def client(*permissions: str) -> Client:
-    user = User.objects.create_user("grace", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    found = Client()
-    found.force_login(user)
-    return found
 
 
 def path(app: App) -> str:

@@ -9,27 +9,19 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Group, User
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from notify import app_keys
 from notify.admin import reasons
 from notify.models import App, SkipRule
 from tests import app_page
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
 TRAIL = "/admin/admin/logentry/"
 RECORD = str(uuid.uuid4())
 WHY = "ticket 4711 <b>"
 SHOWN = "ticket 4711 &lt;b&gt;"
-
-
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
 
 
 @pytest.fixture

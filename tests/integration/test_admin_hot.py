@@ -6,43 +6,25 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
 
 from ingest.ledger import PostgresLedger
 from notify.models import App, Hot, LinkLimit, Parent, PolicyHead, SkipCount, SkipRule, StreamSample
 from tests.sampled_incident import RECORD, Incident, flood, hot, incident, linked, now
+from tests.staff import staff
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 HOT = "/admin/notify/hot/"
 #: All windows cover it, and it began more than ten seconds ago.
 AGO_S = 20
 
 
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
-
-
 @pytest.fixture
 def made() -> Incident:
     return incident()
-
-
-def staff(*permissions: str) -> Client:
-    """A client logged in as staff with these permissions and no others."""
-    user = User.objects.create_user("grace", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def skip_path(app: App, record: uuid.UUID = RECORD) -> str:

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from notify.admin import listing
 from notify.admin.masking import masked
@@ -21,19 +21,13 @@ from notify.domain.patch import ADD, REMOVE, SET, Patch
 from notify.domain.update import Update, encode
 from notify.models import App, DeadLetter, Skipped, Stream
 
+pytestmark = pytest.mark.usefixtures("plain_http")
+
 LISTS = {
     Skipped: "/admin/notify/skipped/",
     DeadLetter: "/admin/notify/deadletter/",
 }
 RECORDS = [uuid.UUID(int=n + 1) for n in range(30)]
-
-
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
 
 
 @pytest.fixture

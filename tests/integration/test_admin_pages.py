@@ -5,24 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import clear_url_caches, path, set_urlconf
 from pytest_django import Settings
 
 from notify.admin import pages
+from tests.staff import staff as client
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
 AT = datetime(2026, 11, 23, 20, 5, 7, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
 
 
 class Routes:
@@ -50,14 +43,6 @@ def probe(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[str]:
     yield "/admin/probe/7/"
     set_urlconf(None)
     clear_url_caches()
-
-
-def client(*permissions: str) -> Client:
-    user = User.objects.create_user("grace", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    found = Client()
-    found.force_login(user)
-    return found
 
 
 def test_who_is_not_logged_in_is_sent_to_the_login(probe: str) -> None:

@@ -17,17 +17,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from notify import admin_theme, roles
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
 USERS = "/admin/auth/user/"
-
-
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
 
 
 def member(role: str, name: str = "grace") -> tuple[User, Client]:

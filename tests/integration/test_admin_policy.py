@@ -5,40 +5,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import DjangoAssertNumQueries
 
 from ingest.ledger import PostgresLedger
 from notify.models import App, LinkLimit, SkipCount, SkipRule
+from tests.staff import staff
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 RULES = "/admin/notify/skiprule/"
 LIMITS = "/admin/notify/linklimit/"
 RECORD = uuid.UUID(int=7)
 
 
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
-
-
 @pytest.fixture
 def app() -> App:
     return App.objects.create(name="Closely")
-
-
-def staff(*permissions: str) -> Client:
-    """A client logged in as staff with these permissions and no others."""
-    user = User.objects.create_user("grace", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def rule(app: App, record: uuid.UUID = RECORD, **fields: Any) -> SkipRule:

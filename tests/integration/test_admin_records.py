@@ -6,12 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
 
 from notify.admin.record_seen import masked_identifier
 from notify.domain import ids
@@ -34,8 +32,9 @@ from notify.models import (
     Stream,
     Topic,
 )
+from tests.staff import staff as client
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
 FIND = "/admin/record/"
 EMAIL = "anna.mueller@brauerei.example"
@@ -48,14 +47,6 @@ ALL = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _quick_plain_http(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.SECURE_SSL_REDIRECT = False
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
-
-
 @pytest.fixture
 def app() -> App:
     return App.objects.create(name="Closely")
@@ -64,14 +55,6 @@ def app() -> App:
 @pytest.fixture
 def staff() -> Client:
     return client(*ALL)
-
-
-def client(*permissions: str, name: str = "grace") -> Client:
-    user = User.objects.create_user(name, password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    found = Client()
-    found.force_login(user)
-    return found
 
 
 def record(app: App, id_: str, **fields: Any) -> str:

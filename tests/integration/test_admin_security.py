@@ -24,12 +24,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def plain(settings: Settings) -> Settings:
+def plain(plain_http: None, settings: Settings) -> Settings:
     """No redirect to https, one proxy, three tries."""
-    settings.SECURE_SSL_REDIRECT = False
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.STATIC_ROOT = None
-    settings.WHITENOISE_USE_FINDERS = False
     settings.NOTIFY_PROXIES = 1
     settings.AXES_FAILURE_LIMIT = settings.NOTIFY_LOGIN_FAILURES = 3
     return settings

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -22,6 +21,7 @@ from notify.web.apps_cache import KnownApp
 from notify.web.reads import PostgresReads
 from tests.app_page import APPS, form, page
 from tests.identity_tokens import pair, private_pem, public_pem
+from tests.staff import staff
 
 pytestmark = pytest.mark.django_db
 
@@ -199,14 +199,8 @@ class TestCommand:
         assert not IdentityKey.objects.exists()
 
 
+@pytest.mark.usefixtures("plain_http")
 class TestAdmin:
-    @pytest.fixture(autouse=True)
-    def _quick_plain_http(self, settings: Settings) -> None:
-        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-        settings.SECURE_SSL_REDIRECT = False
-        settings.STATIC_ROOT = None
-        settings.WHITENOISE_USE_FINDERS = False
-
     def test_a_key_is_pasted_and_required_in_one_go(self, app: App, admin_client: Client) -> None:
         sent = form(app, public_key=pem("a"), requires_identity="on")
         answer = admin_client.post(page(app), sent, follow=True)
@@ -270,11 +264,7 @@ class TestAdmin:
         assert App.objects.get().requires_identity
 
     def test_who_may_not_add_keys(self, app: App) -> None:
-        user = User.objects.create_user("staff", password="x", is_staff=True)
-        may = ("view_app", "change_app", "view_identitykey", "view_appkey")
-        user.user_permissions.set(Permission.objects.filter(codename__in=may))
-        client = Client()
-        client.force_login(user)
+        client = staff("view_app", "change_app", "view_identitykey", "view_appkey")
         identity_keys.add(app, pem("a"), by="x")
         text = client.get(page(app)).text
         assert fingerprint("a") in text
