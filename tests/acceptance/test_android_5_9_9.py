@@ -14,6 +14,7 @@ from notify.keys import make_key
 from notify.web import wiring
 from notify.web.apps_cache import KnownApp
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
+from tests.acceptance.users import seen, until
 from tests.fake_producer import fake_services
 from tests.fake_web import APP, Web
 from tests.identity_tokens import pair, public_pem, token
@@ -131,20 +132,11 @@ def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str])
         second.play_only(path)
     user = f"/apps/{run.app.app_id}/users/by/external_id/{first.known['EXTERNAL_ID']}"
     by_server = {"Authorization": f"Key {run.app.key}"}
-    shown: dict[str, Any] = {}
-
-    def whole() -> bool:
-        nonlocal shown
-        status, shown = http(url, "GET", user, headers=by_server)
-        return status == 200 and seen(shown) == expected(first, second)
-
-    try:
-        run.wait("one user with what both devices sent", whole)
-    except AssertionError as error:
-        raise AssertionError(f"{seen(shown)}\n{expected(first, second)}") from error
+    until(run, lambda: seen(http(url, "GET", user, headers=by_server)), expected(first, second))
     # The second device's own id names the user that it logged in to.
     handle = f"/apps/{run.app.app_id}/users/by/onesignal_id/{second.known['ONESIGNAL_ID']}"
-    assert http(url, "GET", handle, headers=by_server)[1]["identity"] == shown["identity"]
+    shown = [http(url, "GET", path, headers=by_server)[1]["identity"] for path in (handle, user)]
+    assert shown[0] == shown[1]
     # And after logout its push subscription is a new, anonymous user's.
     second.play_only("logout")
     anonymous = f"/apps/{run.app.app_id}/users/by/onesignal_id/{second.known['ANONYMOUS_ID']}"
@@ -160,21 +152,6 @@ def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str])
     run.wait("the second device is anonymous", moved)
     left = {each["id"] for each in http(url, "GET", user, headers=by_server)[1]["subscriptions"]}
     assert left == {first.known["SUBSCRIPTION_ID"], first.known["SMS_ID"]}
-
-
-def seen(user: dict[str, Any]) -> dict[str, Any]:
-    """Of an answer to GET user, what both devices' requests determine."""
-    properties = user.get("properties", {})
-    return {
-        "aliases": {k: v for k, v in user.get("identity", {}).items() if k != "onesignal_id"},
-        "tags": properties.get("tags"),
-        "language": properties.get("language"),
-        "amount_spent": properties.get("amount_spent"),
-        "subscriptions": {
-            (each["id"], each["type"], each.get("token"), each.get("enabled"))
-            for each in user.get("subscriptions", ())
-        },
-    }
 
 
 def expected(first: Device, second: Device) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
 from tests.acceptance.test_android_5_9_9 import Yes
-from tests.acceptance.test_web_sdk import until
+from tests.acceptance.users import seen, until
 from tests.fake_web import APP, Web
 from tests.running import Running
 
@@ -95,23 +95,6 @@ def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
     until(run, lambda: seen(http(url, "GET", anonymous)), alone)
     left = {each["id"] for each in http(url, "GET", user, headers=by_server)[1]["subscriptions"]}
     assert left == {device.known["EMAIL_ID"]}
-
-
-def seen(answered: tuple[int, dict[str, Any]]) -> dict[str, Any]:
-    """Of an answer to GET user, what the requests determine; nothing before there is one."""
-    status, user = answered
-    if status != 200:
-        return {}
-    return {
-        "aliases": {k: v for k, v in user["identity"].items() if k != "onesignal_id"},
-        "tags": user["properties"].get("tags"),
-        "language": user["properties"].get("language"),
-        "amount_spent": user["properties"].get("amount_spent"),
-        "subscriptions": {
-            (each["id"], each["type"], each.get("token"), each.get("enabled"))
-            for each in user["subscriptions"]
-        },
-    }
 
 
 def expected(device: Device) -> dict[str, Any]:

@@ -4,12 +4,12 @@ Every sequence, variant and order of it is answered as that SDK needs it, agains
 life of a visitor is also played through a real web, Kafka, bridge and worker into a user.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
+from tests.acceptance.users import seen, until
 from tests.fake_web import APP, Web
 from tests.running import Running
 
@@ -93,34 +93,16 @@ def test_the_life_of_a_visitor_in_rows(stack: tuple[Running, str]) -> None:
     visitor.play_only("logout")
     anonymous = f"/apps/{run.app.app_id}/users/by/onesignal_id/{visitor.known['ANONYMOUS_ID']}"
     push = (visitor.known["SUBSCRIPTION_ID"], "ChromePush", visitor.known["PUSH_TOKEN"], True)
-    alone = {"aliases": {}, "tags": {"guest": "yes"}, "language": "de", "subscriptions": {push}}
+    alone = {
+        "aliases": {},
+        "tags": {"guest": "yes"},
+        "language": "de",
+        "amount_spent": None,
+        "subscriptions": {push},
+    }
     until(run, lambda: seen(http(url, "GET", anonymous)), alone)
     left = {each["id"] for each in http(url, "GET", user, headers=by_server)[1]["subscriptions"]}
     assert left == {visitor.known["EMAIL_ID"]}
-
-
-def until(run: Running, look: Callable[[], Any], wanted: Any) -> None:
-    """Wait until `look()` is what is wanted; fails with what it is instead."""
-    try:
-        run.wait("what was sent is there", lambda: look() == wanted)
-    except AssertionError as error:
-        raise AssertionError(f"wanted {wanted}\nthere is {look()}") from error
-
-
-def seen(answered: tuple[int, dict[str, Any]]) -> dict[str, Any]:
-    """Of an answer to GET user, what the requests determine; nothing before there is one."""
-    status, user = answered
-    if status != 200:
-        return {}
-    return {
-        "aliases": {k: v for k, v in user["identity"].items() if k != "onesignal_id"},
-        "tags": user["properties"].get("tags"),
-        "language": user["properties"].get("language"),
-        "subscriptions": {
-            (each["id"], each["type"], each.get("token"), each.get("enabled"))
-            for each in user["subscriptions"]
-        },
-    }
 
 
 def expected(visitor: Device) -> dict[str, Any]:
@@ -130,6 +112,7 @@ def expected(visitor: Device) -> dict[str, Any]:
         "aliases": {"external_id": known["EXTERNAL_ID"]},
         "tags": {"plan": "gold", "visits": "3"},
         "language": "en",
+        "amount_spent": None,
         "subscriptions": {
             (known["SUBSCRIPTION_ID"], "ChromePush", known["PUSH_TOKEN"], True),
             (known["EMAIL_ID"], "Email", known["EMAIL"], True),
