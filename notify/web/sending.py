@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from notify.domain.update import Update
+from notify.domain.update import DELETE, Update
 from notify.producer import Overloaded, Unavailable
 from notify.web import answers
 from notify.web.apps_cache import KnownApp
@@ -31,5 +31,7 @@ def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> Non
     except Unavailable as error:
         call.services.unavailable("kafka_away")
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
+    if any(update.op == DELETE for update, _ in made):
+        call.services.deleted.note(app.id)
     if call.services.ack_log is not None:
         call.services.ack_log.acked(call.trace.id, [update for update, _ in made], acked)

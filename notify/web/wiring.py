@@ -12,7 +12,7 @@ from django.conf import settings
 
 from notify import metrics
 from notify.producer import Producer, TopicProducer
-from notify.web import ack_log, limits
+from notify.web import ack_log, deletions, limits
 from notify.web.ack_log import AckLog
 from notify.web.apps_cache import AppsCache
 from notify.web.deleted import Deleted
@@ -87,9 +87,10 @@ def build(at_end: ExitStack) -> Services:
         ack_timeout_ms=settings.NOTIFY_ACK_TIMEOUT_MS,
     )
     lines = ack_log.of_settings()
+    told = deletions.of_settings()
     refusals, losses = ToPostgres(), ToPostgres("write_left_out")
     refused, left_out = RefusedRequests(refusals), RefusedRequests(losses)
-    for each in (cached, reads, lookups, producer, apps, refusals, losses, refused, left_out):
+    for each in (cached, reads, lookups, producer, apps, refusals, losses, refused, left_out, told):
         at_end.callback(each.close)
     if lines is not None:
         at_end.callback(lines.close)
@@ -105,6 +106,6 @@ def build(at_end: ExitStack) -> Services:
         limits.of_settings(refused),
         ack_log=lines,
         refused=refused,
-        deleted=Deleted(lookups),
+        deleted=Deleted(lookups, told),
         left_out=count,
     )

@@ -470,6 +470,21 @@ def test_f6_a_deleted_player_registers_again(web: Web, method_path_fields_text: 
 
 
 @pytest.mark.parametrize("method_path_fields_text", PLAYER_CALLS)
+def test_f6_a_player_that_is_in_use_when_it_is_deleted_registers_again_too(
+    web: Web, method_path_fields_text: Any
+) -> None:
+    """As where a person deletes the account in the app."""
+    method, path, fields, text = method_path_fields_text
+    body = {"app_id": APP, "device_type": 1, "identifier": "tok"}
+    player: str = web.call("POST", "/players", body).body["id"]
+    assert web.call(method, f"/players/{player}{path}", {"app_id": APP, **fields}).status == 200
+    assert deleted_player(web) == player
+    answer = web.call(method, f"/players/{player}{path}", {"app_id": APP, **fields})
+    assert answer.status == 400
+    assert text in answer.body["errors"][0]
+
+
+@pytest.mark.parametrize("method_path_fields_text", PLAYER_CALLS)
 def test_f6_while_postgresql_is_away_the_update_is_taken(
     web: Web, method_path_fields_text: Any
 ) -> None:
