@@ -30,8 +30,9 @@ NOTES: Final = REQUIREMENTS / "distributions.json"
 ALL: Final = "dev"
 #: The extras of pyproject.toml in each lock. All locks contain the runtime's dependencies.
 LOCKS: Final = {
-    ALL: ("devstack", "otel", "test"),
+    ALL: ("devstack", "docs", "otel", "test"),
     "devstack": ("devstack",),
+    "docs": ("docs",),
     "otel": ("otel",),
     "base": (),
 }
