@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up restart down status test test-all check bench rehearse faults storm simulate conditions fuzz wheel lock again
+.PHONY: help demo up restart down status test test-all check bench rehearse faults storm simulate conditions fuzz wheel docs lock again
 MAKEFLAGS += --no-print-directory
 # Tests start hundreds of Pythons: what one of them has compiled, the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -87,6 +87,9 @@ fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of e
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	@$(RUN) -m pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist --quiet .
+
+docs: $(INSTALLED) ## build the documentation's site into site/; a warning is an error
+	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --conf-dir docs/sphinx . site
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes the newest releases
 	@$(RUN) -m devstack.lock $(if $(UPGRADE),--upgrade)

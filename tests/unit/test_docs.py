@@ -12,6 +12,7 @@ import pytest
 from devstack import ROOT
 from notify import env, logs
 from notify.domain import window
+from notify.findings.find import CURES, KINDS, POSTGRES_AWAY
 from notify.management import exit_codes
 from notify.web import ack_log
 from workers.apply import Outcome
@@ -228,4 +229,16 @@ def test_every_document_is_linked() -> None:
     for text in TEXTS:
         for link in re.findall(r"\]\(([^)#\s]+)", text.read_text()):
             linked.add((text.parent / link).resolve())
-    assert {file for file in DOCS.rglob("*.*") if file.is_file()} - linked == set()
+    texts = {file for file in DOCS.rglob("*.*") if file.is_file()} - set(
+        (DOCS / "sphinx").rglob("*")
+    )
+    assert texts - linked == set()
+
+
+def test_every_alert_has_a_section_with_its_cure_and_where_to_read_on() -> None:
+    sections = re.split(r"^## ", (DOCS / "alerts.md").read_text(), flags=re.MULTILINE)[1:]
+    found = {kind.strip(): text for kind, _, text in (each.partition("\n") for each in sections)}
+    assert found.keys() == {*KINDS, POSTGRES_AWAY}
+    for kind, text in found.items():
+        assert f"> {CURES[kind]}\n" in text if kind in CURES else "link in the alert" in text, kind
+        assert re.search(r"\]\(\w+\.md#", text), f"{kind}: no link to the steps"
