@@ -37,6 +37,7 @@ NAVIGATION: Final = {
 }
 #: What is added to a page: only the site has it, since it is made from the code.
 MADE: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/alerts": references.alarms,
     "docs/http-api": references.http_api,
     "docs/commands": references.commands,
     "docs/decisions/README": lambda: _toctree("Decisions", ["[0-9]*"]),

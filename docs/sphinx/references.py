@@ -4,6 +4,7 @@ import json
 from argparse import Action, ArgumentParser, HelpFormatter, _SubParsersAction
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Final
 
 from django.core.management import BaseCommand, get_commands, load_command_class
@@ -13,6 +14,7 @@ from notify.web.urls import urlpatterns
 
 #: Packages of the project that have commands; the other commands are Django's and its apps'.
 OURS: Final = ("notify", "ingest")
+METRICS: Final = Path(__file__).resolve().parents[1] / "metrics.md"
 #: Options of every command of Django.
 DJANGOS: Final = {
     option
@@ -85,6 +87,17 @@ def _schemas(schemas: Mapping[str, Schema]) -> Iterator[str]:
     for name, schema in sorted(schemas.items()):
         text = json.dumps(schema, indent=1, ensure_ascii=False)
         yield f"### Schema {name}\n\n```json\n{text}\n```\n"
+
+
+def alarms() -> str:
+    """A section for each alarm of docs/metrics.md, so that a search for its name finds it."""
+    table = METRICS.read_text().partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    sections = [
+        f"### {name}\n\n{says[:1].upper()}{says[1:]}. Go to: {go_to}.\n"
+        for name, _, _, says, _, go_to in rows[1:]
+    ]
+    return "\n".join(["\n## Alarms of Prometheus\n", *sections])
 
 
 def commands() -> str:
