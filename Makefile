@@ -89,7 +89,7 @@ wheel: $(INSTALLED) ## build the wheel into dist/
 	@$(RUN) -m pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist --quiet .
 
 docs: $(INSTALLED) ## build the documentation's site into site/; a warning is an error
-	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --conf-dir docs/sphinx . site
+	@$(RUN) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --nitpicky --conf-dir docs/sphinx . site
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes the newest releases
 	@$(RUN) -m devstack.lock $(if $(UPGRADE),--upgrade)
