@@ -83,8 +83,8 @@ def steps_of(faults: Sequence[Fault], seed: str) -> list[Step]:
 def faults_of(scene: Scene) -> list[Fault]:
     """All that can happen to the scene.
 
-    The embedded broker forgets its log when it ends, and Tansu 0.6.0 may keep a group waiting for ever
-    whose members leave and join at once: there neither the broker nor a bridge is touched.
+    On the embedded broker neither the broker nor a bridge is touched. It loses its log when it ends, and
+    Tansu 0.6.0 can lose a group for ever when members are killed and join (docs/reliability.md).
     """
     names = [*scene.bridges, *scene.workers, "kafka"]
     found = []
