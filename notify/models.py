@@ -212,14 +212,16 @@ class Link(models.Model):
     label = models.TextField()
     parent = models.UUIDField()
     parent_gen = models.BigIntegerField()
+    linked_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         db_table = "link"
-        # Only labels by which users are read: an email record may have millions of children.
+        # Only labels by which users are read: an email record may have millions of children. Newest first,
+        # and of the parent's generation alone, so that a read stops at its limit.
         indexes = [
             models.Index(
-                fields=["app", "parent"],
-                name="link_of_user",
+                fields=["app", "parent", "label", "parent_gen", "-linked_at", "child"],
+                name="link_newest_of_user",
                 condition=models.Q(label__in=["user", "merged", "alias"]),
             )
         ]

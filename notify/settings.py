@@ -167,6 +167,10 @@ _KEEPALIVE = {
 NOTIFY_POSTGRES_DEADLINE_MS = env.integer("NOTIFY_POSTGRES_DEADLINE_MS", 35_000, least=1)
 #: The same of the API's reads, which take milliseconds and hold up a request.
 NOTIFY_READ_DEADLINE_MS = env.integer("NOTIFY_READ_DEADLINE_MS", 5_000, least=1)
+#: What one answer of theirs shows; `warnings` in it says what is not shown.
+NOTIFY_READ_SUBSCRIPTIONS = env.integer("NOTIFY_READ_SUBSCRIPTIONS", 100, least=1)
+NOTIFY_READ_TAGS = env.integer("NOTIFY_READ_TAGS", 1_000, least=1)
+NOTIFY_READ_ALIASES = env.integer("NOTIFY_READ_ALIASES", 100, least=1)
 
 
 def _database(url: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
+
 from notify.domain import patch as patches
 from notify.domain import update as updates
 from notify.domain.aliases import resolve
@@ -96,7 +98,8 @@ class FakeReads:
             and (app, child) in states
             and (state := self.record(app, child)) is not None
         ]
-        return UserRow(found, row, owned)
+        most = settings.NOTIFY_READ_SUBSCRIPTIONS
+        return UserRow(found, row, owned[:most], more=len(owned) > most)
 
     def is_deleted(self, app: str, record: str) -> bool:
         """Reads.is_deleted."""

@@ -123,7 +123,8 @@ INSERT INTO link (app, child, label, parent, parent_gen)
 SELECT * FROM unnest(
     %(apps)s::uuid[], %(children)s::uuid[], %(labels)s::text[], %(parents)s::uuid[], %(gens)s::bigint[]
 )
-ON CONFLICT (app, child, label) DO UPDATE SET parent = excluded.parent, parent_gen = excluded.parent_gen
+ON CONFLICT (app, child, label) DO UPDATE SET
+    parent = excluded.parent, parent_gen = excluded.parent_gen, linked_at = excluded.linked_at
 
 -- :drop_links
 DELETE FROM link

@@ -12,6 +12,7 @@ from notify.domain.update import USER
 from notify.web import changes, sdks, subjects, users
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
+from notify.web.bounded import Shown
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER, Identity
 from notify.web.reads import UserRow
@@ -23,7 +24,8 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     app, who = changes.caller(call, app_id)
     who.must_not_be_open("reading the aliases of a user")
     subject = subjects.user(app.id, label, name)
-    return ok({"identity": users.identity_of(users.read(call, who, subject), who, subject)})
+    row, shown = users.read(call, who, subject), Shown()
+    return ok({"identity": users.identity_of(row, who, subject, shown), **shown.warnings})
 
 
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -60,8 +62,10 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
     found = call.services.reads.user(app.id, subject.record, owner=True)
     if found is not None:
         who.must_see(found.aliases)
-        shown = {} if who.is_open else found.aliases
-        return ok({"identity": {ONESIGNAL_ID: _handle(app.id, who, found), **shown}})
+        shown = Shown()
+        others = {} if who.is_open else shown.aliases(found)
+        identity = {ONESIGNAL_ID: _handle(app.id, who, found), **others}
+        return ok({"identity": identity, **shown.warnings})
     if not sdks.is_sdk(call.request.META):
         raise Refused(404, NO_SUCH_USER)
     generation = call.services.reads.generation(app.id, subject.record)

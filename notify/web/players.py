@@ -18,6 +18,7 @@ from notify.domain.update import COUNTER_MAX, DELETE
 from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
+from notify.web.bounded import Shown
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
@@ -139,9 +140,10 @@ def show(call: Call, player: str) -> HttpResponse:
     )
     if row is None or not (has_key or is_devices):
         raise Refused(404, NO_SUCH_PLAYER)
+    shown = Shown()
     if not has_key:
-        return ok({"id": record, "tags": dict(row.tags)})
-    return ok({"id": record, **_shown(row)})
+        return ok({"id": record, "tags": shown.tags(row), **shown.warnings})
+    return ok({"id": record, **_shown(row, shown), **shown.warnings})
 
 
 def _accept(
@@ -230,17 +232,17 @@ def _assigned_id(call: Call, app: str, kind: str, identifier: str | None) -> str
     return ids.random_id() if key is None else ids.keyed_id(app, key)
 
 
-def _shown(row: RecordRow) -> dict[str, Any]:
+def _shown(row: RecordRow, shown: Shown) -> dict[str, Any]:
     """The record in the words of the players API; what is not there is left out."""
-    shown: dict[str, Any] = {
+    found: dict[str, Any] = {
         key: row.properties[key]
         for key in (*device.PROPERTY_KEYS, "last_active")
         if key in row.properties
     }
     if row.identifier is not None:
-        shown["identifier"] = row.identifier
-    return shown | {
-        "tags": dict(row.tags),
+        found["identifier"] = row.identifier
+    return found | {
+        "tags": shown.tags(row),
         "session_count": row.session_count,
         "playtime": row.session_time_s,
         "amount_spent": float(row.spent_micros) / 1_000_000,

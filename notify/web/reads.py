@@ -28,8 +28,6 @@ _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | 
 _LOCK_TIMEOUT_MS: Final = 2_000
 #: How old what is known of dropped updates may be.
 DROPPING_S: Final = 5.0
-#: Of one user, oldest first.
-SUBSCRIPTIONS_SHOWN: Final = 100
 _ALIAS: Final = ALIASES.removeprefix(PROPERTIES)
 
 Row = tuple[Any, ...]
@@ -41,7 +39,8 @@ class ReadsAway(ReadFailed):
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """A record as far as workers have applied its updates; money in micros, times in seconds."""
+    """A record as far as workers have applied its updates; money in micros, times in seconds. It has one
+    tag more than are shown where it has more than that."""
 
     kind: str | None
     identifier: str | None
@@ -66,11 +65,15 @@ class SubscriptionRow:
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user with its own id, and at most SUBSCRIPTIONS_SHOWN of its subscriptions."""
+    """A user with its own id, and its newest subscriptions, the newest first.
+
+    `more`: it has or may have others than these.
+    """
 
     id: str
     record: RecordRow
     subscriptions: Sequence[SubscriptionRow]
+    more: bool = False
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -120,7 +123,8 @@ class PostgresReads:
 
     def record(self, app: str, record: str) -> RecordRow | None:
         """Reads.record."""
-        rows = self._rows("record", {"app": app, "id": record})
+        most = settings.NOTIFY_READ_TAGS + 1
+        rows = self._rows("record", {"app": app, "id": record, "tags": most})
         return RecordRow(*rows[0]) if rows else None
 
     def is_deleted(self, app: str, record: str) -> bool:
@@ -133,8 +137,12 @@ class PostgresReads:
         row = None if found is None else self.record(app, found)
         if found is None or row is None:
             return None
-        rows = self._rows("subscriptions", {"app": app, "id": found, "most": SUBSCRIPTIONS_SHOWN})
-        return UserRow(found, row, [SubscriptionRow(*each) for each in rows])
+        shown = settings.NOTIFY_READ_SUBSCRIPTIONS
+        logins = self._rows("logins", {"app": app, "id": found, "most": shown + 1})
+        users = [found, *(login for (login,) in logins)]
+        rows = self._rows("subscriptions", {"app": app, "ids": users, "most": shown + 1})
+        newest = [SubscriptionRow(*each) for each in rows[:shown] if each[0] is not None]
+        return UserRow(found, row, newest, more=max(len(logins), len(rows)) > shown)
 
     def _meant(self, app: str, record: str, *, owner: bool) -> str | None:
         """As `aliases.target` has it, of the links that are written."""

@@ -18,6 +18,7 @@ from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX, DELETE, USER
 from notify.web import changes, left_out, purchases, sdks, subjects, subscriptions
 from notify.web.answers import Refused, ok
+from notify.web.bounded import Shown
 from notify.web.draft import Draft
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER, Identity
@@ -76,12 +77,13 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     subject = subjects.user(app.id, label, name)
     if subject.named:
         who.must_not_be_open("reading a user by an alias")
-    row = read(call, who, subject)
+    row, shown = read(call, who, subject), Shown()
     return ok(
         {
-            "identity": identity_of(row, who, subject),
-            "properties": _properties_of(row),
-            "subscriptions": [_shown(each) for each in row.subscriptions],
+            "identity": identity_of(row, who, subject, shown),
+            "properties": _properties_of(row, shown),
+            "subscriptions": [_shown(each) for each in shown.subscriptions(row)],
+            **shown.warnings,
         }
     )
 
@@ -140,12 +142,12 @@ def read(call: Call, who: Identity, subject: Subject) -> UserRow:
     return row
 
 
-def identity_of(row: UserRow, who: Identity, subject: Subject) -> dict[str, str]:
+def identity_of(row: UserRow, who: Identity, subject: Subject, shown: Shown) -> dict[str, str]:
     """The aliases of a user that was read, with its id; without a key the id that was asked for.
 
     The user's own may follow from a name, and then it is of no use to such a caller.
     """
-    return {ONESIGNAL_ID: row.id if who.has_key else subject.record, **row.aliases}
+    return {ONESIGNAL_ID: row.id if who.has_key else subject.record, **shown.aliases(row)}
 
 
 def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:
@@ -226,13 +228,13 @@ def _subscriptions(body: Mapping[str, Any], left: LeftOut) -> Sequence[Mapping[s
     return found[:SUBSCRIPTIONS_MAX]
 
 
-def _properties_of(row: UserRow) -> dict[str, Any]:
+def _properties_of(row: UserRow, shown: Shown) -> dict[str, Any]:
     record = row.record
-    shown: dict[str, Any] = {"tags": dict(record.tags), "first_active": record.created_at_s}
-    shown |= {key: record.properties[key] for key in PROPERTY_KEYS if key in record.properties}
+    found: dict[str, Any] = {"tags": shown.tags(record), "first_active": record.created_at_s}
+    found |= {key: record.properties[key] for key in PROPERTY_KEYS if key in record.properties}
     if record.spent_micros:
-        shown["amount_spent"] = float(record.spent_micros) / 1_000_000
-    return readable(shown)
+        found["amount_spent"] = float(record.spent_micros) / 1_000_000
+    return readable(found)
 
 
 def _shown(row: SubscriptionRow) -> dict[str, Any]:

@@ -1,19 +1,26 @@
 """What web reads of users from PostgreSQL, over links as the planner writes them."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from pytest_django import Settings
 
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
-from notify import models
+from notify import models, queries
 from notify.domain import ids
 from notify.domain import links as linking
 from notify.domain.ids import alias_id
+from notify.domain.patch import SET, Op, Patch
 from notify.domain.update import DELETE, USER, Update, encode, read
+from notify.web import reads as web_reads
 from notify.web.reads import PostgresReads
 from tests.fake_producer import FakeProducer, FakeReads
 
@@ -25,6 +32,7 @@ E1 = alias_id(APP, USER, "external_id", "e1")
 CRM = alias_id(APP, USER, "crm", "c")
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 Name = tuple[str, bool]
+QUERIES = queries.read(Path(web_reads.__file__).parent / "sql" / "queries.sql")
 
 
 class Planned:
@@ -164,6 +172,98 @@ def test_another_apps_users_are_not_read(planned: Planned, reads: PostgresReads)
     planned.take(user(ANN, app=OTHER_APP, external_id="e1"))
     assert set(agree(planned, reads).values()) == {None}
     assert reads.user(OTHER_APP, ANN, owner=False) is not None
+
+
+# -- many ------------------------------------------------------------------------------------------
+
+
+def test_the_newest_subscriptions_of_a_user_and_of_its_logins_are_read_first(
+    planned: Planned, reads: PostgresReads, settings: Settings
+) -> None:
+    own, of_login = [ids.random_id() for _ in range(3)], ids.random_id()
+    planned.take(user(ANN, external_id="e1"), user(BOB, external_id="e1"))
+    for each, owner in ((own[0], ANN), (own[1], ANN), (of_login, BOB), (own[2], E1)):
+        planned.take(device(each, owner))
+    newest = [own[2], of_login, own[1], own[0]]
+    for most, more in ((5, False), (4, False), (3, True), (1, True)):
+        settings.NOTIFY_READ_SUBSCRIPTIONS = most
+        found = reads.user(APP, ANN, owner=False)
+        assert found is not None
+        assert [each.id for each in found.subscriptions] == newest[:most]
+        assert found.more is more
+    planned.take(device(own[0], None))
+    planned.take(device(own[0], ANN))
+    found = reads.user(APP, ANN, owner=False)
+    assert found is not None
+    assert [each.id for each in found.subscriptions] == [own[0]], "linked again: the newest"
+
+
+def test_logins_past_the_limit_are_said_to_be_there(
+    planned: Planned, reads: PostgresReads, settings: Settings
+) -> None:
+    settings.NOTIFY_READ_SUBSCRIPTIONS = 2
+    planned.take(user(ANN, external_id="e1"), device(PUSH, ANN))
+    for n, more in ((1, False), (2, False), (3, True)):
+        planned.take(user(ids.random_id(), external_id="e1"))
+        found = reads.user(APP, ANN, owner=False)
+        assert found is not None
+        assert found.more is more, n
+
+
+def test_a_read_has_one_tag_more_than_are_shown(
+    planned: Planned, reads: PostgresReads, settings: Settings
+) -> None:
+    tags: dict[str, Op] = {f"tags.{name}": (SET, "x") for name in ("b", "Z", "aa", "a")}
+    planned.take(Update(APP, PUSH, 1, "m", kind="push", patch=Patch(False, tags)))
+    for most, names in ((1, ["Z", "a"]), (2, ["Z", "a", "aa"]), (9, ["Z", "a", "aa", "b"])):
+        settings.NOTIFY_READ_TAGS = most
+        row = reads.record(APP, PUSH)
+        assert row is not None
+        assert sorted(row.tags) == names
+
+
+# Rows of a table of links, and what a read of them may touch.
+LINKS = 20_000
+ROWS_MAX = 3 * (100 + 1)
+
+
+def test_a_read_of_a_big_user_reads_no_more_links_than_it_shows(
+    planned: Planned, reads: PostgresReads
+) -> None:
+    """Of 20,000 links that count and 20,000 of an earlier generation."""
+    planned.take(user(ANN, external_id="e1"))
+    with connection.cursor() as cursor:
+        for gen, label in ((0, "user"), (1, "user"), (0, "merged"), (1, "merged")):
+            cursor.execute(
+                """INSERT INTO link (app, child, label, parent, parent_gen, linked_at)
+                SELECT %s, gen_random_uuid(), %s, %s, %s, now() - n * interval '1 second'
+                FROM generate_series(1, %s) AS n""",
+                [APP, label, ANN, gen, LINKS],
+            )
+        cursor.execute("INSERT INTO parent (app, id, gen) VALUES (%s, %s, 1)", [APP, ANN])
+        cursor.execute("ANALYZE link")
+    for name in ("logins", "subscriptions"):
+        parameters = {"app": APP, "id": ANN, "ids": [ANN, BOB], "most": 101}
+        with connection.cursor() as cursor:
+            sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {QUERIES[name]}"
+            cursor.execute(sql, parameters)
+            ((plan,),) = cursor.fetchall()
+        touched = _touched(plan if isinstance(plan, list) else json.loads(plan))
+        # EXPLAIN rounds the rows of a loop.
+        assert 100 <= touched["link"] <= ROWS_MAX, (name, touched)
+
+
+def _touched(plans: list[Any]) -> Counter[str]:
+    """Rows that scans returned or threw away, by table."""
+    found: Counter[str] = Counter()
+    waiting = [each["Plan"] for each in plans]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", ())
+        if table := node.get("Relation Name"):
+            rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            found[table] += int(rows * node["Actual Loops"])
+    return found
 
 
 # -- warnings --------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ _PLAYER: Final = opened(
         "playtime": {"type": "integer", "description": "Seconds."},
         "amount_spent": {"type": "number"},
         "created_at": {"type": "integer", "description": "Seconds since 1970."},
+        **_WARNINGS,
     },
     required=["id", "tags"],
 )

@@ -37,8 +37,11 @@ SELECT link.app::text, link.child::text, dropped.reason
 FROM dropped JOIN link ON link.app = dropped.app AND link.parent = dropped.record AND link.label = 'alias'
 
 -- :record
--- One record that is not deleted; times in whole seconds.
-SELECT kind, identifier, tags, properties, session_count, session_time_s, purchase_count,
+-- One record that is not deleted, with at most so many tags; times in whole seconds.
+SELECT kind, identifier,
+       (SELECT coalesce(jsonb_object_agg(key, value), '{}')
+        FROM (SELECT key, value FROM jsonb_each(tags) ORDER BY key COLLATE "C" LIMIT %(tags)s) AS shown),
+       properties, session_count, session_time_s, purchase_count,
        spent_micros, floor(extract(epoch FROM created_at))::bigint
 FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
 
@@ -55,24 +58,37 @@ WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = %(label)s
 -- :generation
 SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s
 
+-- :logins
+-- The newest anonymous users that logged in as the user.
+SELECT link.child::text
+FROM link
+WHERE link.app = %(app)s AND link.parent = %(id)s AND link.label = 'merged'
+    AND link.parent_gen = coalesce((SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s), 0)
+ORDER BY link.linked_at DESC, link.child
+LIMIT %(most)s
+
 -- :subscriptions
--- Those of the user, and of the anonymous users that logged in as it.
-WITH user_ids AS (
-    SELECT %(id)s::uuid AS id
-    UNION ALL
-    SELECT link.child
-    FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
-    WHERE link.app = %(app)s AND link.parent = %(id)s AND link.label = 'merged'
-        AND link.parent_gen = coalesce(parent.gen, 0)
+-- The newest links to these users, the newest first: each with its record, or NULLs if it has no row. By the
+-- index, which has them in this order: a user may have millions of links.
+WITH newest AS (
+    SELECT linked.child, linked.linked_at
+    FROM unnest(%(ids)s::uuid[]) AS user_ids (id)
+    CROSS JOIN LATERAL (
+        SELECT link.child, link.linked_at
+        FROM link
+        WHERE link.app = %(app)s AND link.parent = user_ids.id AND link.label = 'user'
+            AND link.parent_gen
+                = coalesce((SELECT gen FROM parent WHERE app = %(app)s AND id = user_ids.id), 0)
+        ORDER BY link.linked_at DESC, link.child
+        LIMIT %(most)s
+    ) AS linked
+    ORDER BY linked.linked_at DESC, linked.child
+    LIMIT %(most)s
 )
 SELECT record.id::text, record.kind, record.identifier, record.properties
-FROM user_ids
-JOIN link ON link.app = %(app)s AND link.parent = user_ids.id AND link.label = 'user'
-LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
-JOIN record ON record.app = link.app AND record.id = link.child AND NOT record.deleted
-WHERE link.parent_gen = coalesce(parent.gen, 0)
-ORDER BY record.created_at, record.id
-LIMIT %(most)s
+FROM newest
+LEFT JOIN record ON record.app = %(app)s AND record.id = newest.child AND NOT record.deleted
+ORDER BY newest.linked_at DESC, newest.child
 
 -- :write_left_out
 -- Adds to the ten seconds of now.
