@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.update import USER
-from notify.web import changes, sdks, subjects, users
+from notify.web import changes, left_out, sdks, subjects, users
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
 from notify.web.bounded import Shown
@@ -31,7 +31,7 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}/identity: give the user the aliases in `identity`."""
     app, who = changes.caller(call, app_id)
-    return _give(call, app, who, subjects.somebody(app, label, name))
+    return _give(call, app, who, subjects.somebody(call, app, label, name))
 
 
 def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResponse:
@@ -91,10 +91,22 @@ def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:
 
 
 def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpResponse:
-    body = call.body()
-    names = subjects.identity_in(body, app, call.left_out)
+    names = _names(call, app)
     if ONESIGNAL_ID in names:
         raise Malformed("onesignal_id is the user's id: it cannot be given")
     made = subject.update(call, at=call.services.now_ms(), aliases=names)
     warnings = changes.send_all(call, app, who, [made])
     return ok({"identity": {**subject.identity, **names}, **warnings})
+
+
+def _names(call: Call, app: KnownApp) -> dict[str, str]:
+    """The aliases in the body. An SDK that sends a body which is too large, or another `identity` than an
+    object, gives none: after any refusal of a login an iOS SDK sends nothing more for that person."""
+    try:
+        return subjects.identity_in(call, call.body(), app)
+    except (Refused, Malformed) as error:
+        is_too_large = isinstance(error, Refused) and error.status == 413
+        if not sdks.is_sdk(call.request.META) or not (is_too_large or isinstance(error, Malformed)):
+            raise
+        call.left_out.add(left_out.NAME, error)
+        return {}

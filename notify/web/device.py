@@ -91,17 +91,31 @@ def put_device(
     left: LeftOut,
 ) -> None:
     """The tags and properties of a players body, and its identifier as `identifier_in` has it. A name that
-    is nobody's, by the list `names`, and an address that is none are left out."""
+    is nobody's, by the list `names`, and an address that is none are left out.
+
+    An external id that is no name takes away the one before: the device is that person's no more.
+    """
     for key in PROPERTY_KEYS:
-        if key in body and not _is_nobodys(key, body[key], names, left):
+        if key not in body:
+            continue
+        if not _is_no_name(key, body[key], names, left):
             draft.put(PROPERTIES + key, body[key])
+        elif key == EXTERNAL_USER_ID:
+            draft.put(PROPERTIES + key, None)
     draft.put_tags(body.get("tags"))
     if identifier is not None:
         draft.put(IDENTIFIER, identifier)
 
 
-def _is_nobodys(key: str, value: object, names: Collection[str], left: LeftOut) -> bool:
-    if key not in NAMING or not isinstance(value, str) or not value.strip():
+def _is_no_name(key: str, value: object, names: Collection[str], left: LeftOut) -> bool:
+    if key not in NAMING or value is None or value == "":
+        return False
+    try:
+        check_value(value, key)
+    except Malformed as error:
+        left.add(left_out.NAME, error)
+        return True
+    if not isinstance(value, str) or not value.strip():
         return False
     if not nobody.is_nobody(value, names if key == EXTERNAL_USER_ID else nobody.NAMES):
         return False

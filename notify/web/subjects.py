@@ -20,15 +20,15 @@ from notify.domain.update import (
     USER,
     VALUE_CHARS_MAX,
     Update,
+    check_value,
 )
-from notify.web import left_out
+from notify.web import left_out, sdks
 from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
 from notify.web.device import EMAIL
 from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER
-from notify.web.left_out import LeftOut
 
 ONESIGNAL_ID: Final = "onesignal_id"
 EXTERNAL_ID: Final = "external_id"
@@ -38,6 +38,11 @@ NOBODYS: Final = (
     'the name "{:.50}" is nobody\'s: every device that sends it would be one user. If it is a user of this '
     "app, delete it from the app's names that are nobody's, in the admin"
 )
+
+
+class Unusable(Malformed):
+    """A name that is well-formed, and that no user may have."""
+
 
 Names = Mapping[str, str | None]
 
@@ -130,17 +135,34 @@ def token_id(app: str, kind: str, token: str) -> str:
     return ids.alias_id(app, kind, TOKEN, token)
 
 
-def somebody(app: KnownApp, label: str, name: str) -> Subject:
+def somebody(call: Call, app: KnownApp, label: str, name: str) -> Subject:
     """As `user`, for a call that makes a user that is not there yet. Raises Malformed also for a name
-    that is nobody's."""
-    if label != ONESIGNAL_ID and nobody.is_nobody(name, app.nobody):
-        raise Malformed(f"{label:.50}: {NOBODYS.format(name)}")
-    return user(app.id, label, name)
+    that is nobody's. SDKs drop what is refused so: it is counted as left out."""
+    found = somebody_or_none(call, app, label, name)
+    if found is None:
+        call.services.left_out(app.id, call.left_out)
+        raise Malformed(call.left_out.sentences[-1])
+    return found
 
 
-def identity_in(body: Mapping[str, Any], app: KnownApp, left: LeftOut) -> dict[str, str]:
+def somebody_or_none(call: Call, app: KnownApp, label: str, name: str) -> Subject | None:
+    """The same, but None where an SDK sends a name that no user can have: it is noted as left out."""
+    try:
+        if label != ONESIGNAL_ID:
+            _check_usable(label, name, app)
+        return user(app.id, label, name)
+    except Malformed as error:
+        if not sdks.is_sdk(call.request.META):
+            raise
+        call.left_out.add(left_out.NAME, error)
+        return None
+
+
+def identity_in(call: Call, body: Mapping[str, Any], app: KnownApp) -> dict[str, str]:
     """The aliases in a body's `identity`; null is as if it were absent. A name that is nobody's or too
-    long is left out, and so is what is past ALIASES_MAX. Raises Malformed."""
+    long is left out, and so is what is past ALIASES_MAX. Of an SDK every name that no user can have is;
+    for servers, which can correct it, that raises Malformed."""
+    left = call.left_out
     identity = body.get("identity")
     if identity is None:
         return {}
@@ -154,23 +176,42 @@ def identity_in(body: Mapping[str, Any], app: KnownApp, left: LeftOut) -> dict[s
         )
         found = dict(list(found.items())[:ALIASES_MAX])
     for label, name in list(found.items()):
-        if isinstance(name, str) and len(name) > VALUE_CHARS_MAX:
-            left.add(left_out.NAME, f"{label:.50} has more than {VALUE_CHARS_MAX} characters")
+        try:
+            _check_usable(label, name, app)
+        except Unusable as error:
+            left.add(left_out.NAME, error)
             del found[label]
-            continue
-        check_name(label, name)
-        if label != ONESIGNAL_ID and nobody.is_nobody(name, app.nobody):
-            left.add(left_out.NAME, f"{label:.50}: {NOBODYS.format(name)}")
+        except Malformed as error:
+            if not sdks.is_sdk(call.request.META):
+                raise
+            left.add(left_out.NAME, error)
             del found[label]
     return found
 
 
+def _check_usable(label: str, name: object, app: KnownApp) -> None:
+    """Raises Malformed unless a user of the app may get this name."""
+    check_name(label, name)
+    assert isinstance(name, str)
+    if label == ONESIGNAL_ID:
+        if not is_uuid(name.lower()):
+            raise Malformed("identity.onesignal_id must be a UUID")
+    elif nobody.is_nobody(name, app.nobody):
+        raise Unusable(f"{label:.50}: {NOBODYS.format(name)}")
+
+
 def check_name(label: object, name: object) -> None:
-    """Raises Malformed unless they may be an alias."""
+    """Raises Malformed unless they may be an alias, Unusable for a name that is only too long."""
     if not isinstance(label, str) or not 0 < len(label) <= KEY_CHARS_MAX:
         raise Malformed(f"an alias's label has 1 to {KEY_CHARS_MAX} characters")
-    if not isinstance(name, str) or not 0 < len(name) <= VALUE_CHARS_MAX:
+    if isinstance(name, str) and len(name) > VALUE_CHARS_MAX:
+        raise Unusable(
+            f"{label:.50} has {len(name):,} characters: a name has at most {VALUE_CHARS_MAX:,}"
+        )
+    if not isinstance(name, str) or not name:
         raise Malformed(f"{label:.50} must be a string of 1 to {VALUE_CHARS_MAX} characters")
+    check_value(label, "an alias's label")
+    check_value(name, f"{label:.50}")
     if "/identity" in name or name.endswith("/subscriptions"):
         # A path is decoded before it is read: no call could name this user.
         raise Malformed(f"{label:.50} must not contain /identity or end in /subscriptions")

@@ -53,10 +53,17 @@ class New(NamedTuple):
 
 
 def new(
-    call: Call, who: Identity, fields: Mapping[str, Any], *, owner: Subject, at: int, place: int
+    call: Call,
+    who: Identity,
+    fields: Mapping[str, Any],
+    *,
+    owner: Subject | None,
+    at: int,
+    place: int,
 ) -> New:
-    """The subscription of a body, update number `place` of the request. Its id is the one it has, or
-    follows from its token, or from the Idempotency-Key; or it is random. Raises Malformed."""
+    """The subscription of a body, update number `place` of the request, of nobody without an `owner`. Its
+    id is the one it has, or follows from its token, or from the Idempotency-Key; or it is random.
+    Raises Malformed."""
     app = who.app
     known = _known(fields, call.left_out)
     kind, draft = _described(known, call.left_out)
@@ -75,7 +82,7 @@ def new(
         message_id=call.message_id(place),
         kind=kind,
         draft=draft,
-        links={USER: owner.record},
+        links=_owned_by(owner),
         aliases=_token(kind, known),
     )
     shown = {"id": record, "type": _type(known["type"])}
@@ -89,7 +96,7 @@ def _moved(
     fields: Mapping[str, Any],
     draft: Draft,
     *,
-    owner: Subject,
+    owner: Subject | None,
     at: int,
     place: int,
 ) -> New:
@@ -104,11 +111,15 @@ def _moved(
         message_id=call.message_id(place),
         kind=kind,
         draft=draft,
-        links={USER: owner.record},
+        links=_owned_by(owner),
         aliases=None if kind is None else _token(kind, fields),
     )
     type_ = "AndroidPush" if sdks.is_android(call.request.META) else "ChromePush"
     return New(made, {"id": record, "type": type_})
+
+
+def _owned_by(owner: Subject | None) -> dict[str, str | None]:
+    return {USER: None if owner is None else owner.record}
 
 
 def type_of(row: SubscriptionRow) -> str:
@@ -122,34 +133,40 @@ def type_of(row: SubscriptionRow) -> str:
 
 
 def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
-    """POST /apps/{app}/users/by/{label}/{alias}/subscriptions with `{"subscription": {...}}`."""
+    """POST /apps/{app}/users/by/{label}/{alias}/subscriptions with `{"subscription": {...}}`. An SDK that
+    names its user by what is no name gets it all the same, without a user."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.somebody(app, label, name)
+    subject = subjects.somebody_or_none(call, app, label, name)
     at = call.services.now_ms()
     made = new(call, who, _fields(body), owner=subject, at=at, place=1)
-    warnings = changes.send_all(call, app, who, [subject.update(call, at=at), made.update])
+    owners = [] if subject is None else [subject.update(call, at=at)]
+    warnings = changes.send_all(call, app, who, [*owners, made.update])
     return ok({"subscription": made.shown, **warnings}, status=202)
 
 
 def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """PATCH /apps/{app}/subscriptions/{id}/owner: the subscription is from now on of the user that
-    `identity` names by one alias."""
+    `identity` names by one alias. An SDK that names it by what is no name takes it from its user: the
+    device must not stay with the person before."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body, app, call.left_out)
-    if len(identity) != 1:
+    identity = subjects.identity_in(call, body, app)
+    is_nobodys = not identity and call.left_out.counts[left_out.NAME] == 1
+    if len(identity) != 1 and not (is_nobodys and sdks.is_sdk(call.request.META)):
         said = "; ".join(call.left_out.sentences)
         raise Malformed(said or "identity must name the new owner by one alias")
-    ((label, name),) = identity.items()
     record = _there(call, app.id, subscription)
-    subject = subjects.user(app.id, label, name)
+    subject = None
+    for label, name in identity.items():
+        subject = subjects.user(app.id, label, name)
     at = call.services.now_ms()
     moved = update_of(
-        app.id, record, at=at, message_id=call.message_id(1), links={USER: subject.record}
+        app.id, record, at=at, message_id=call.message_id(1), links=_owned_by(subject)
     )
-    warnings = changes.send_all(call, app, who, [subject.update(call, at=at), moved])
-    return ok({"identity": subject.identity, **warnings})
+    owners = [] if subject is None else [subject.update(call, at=at)]
+    warnings = changes.send_all(call, app, who, [*owners, moved])
+    return ok({"identity": {} if subject is None else subject.identity, **warnings})
 
 
 def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResponse:

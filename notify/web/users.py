@@ -13,7 +13,6 @@ from django.http import HttpResponse
 
 from notify.domain import ids
 from notify.domain.errors import Malformed
-from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX, DELETE, USER
 from notify.web import changes, left_out, purchases, sdks, subjects, subscriptions
@@ -44,7 +43,7 @@ def create(call: Call, app_id: str) -> HttpResponse:
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
-    identity = subjects.identity_in(body, app, call.left_out)
+    identity = subjects.identity_in(call, body, app)
     subject = _new(call, app.id, identity)
     names = {label: name for label, name in identity.items() if label != ONESIGNAL_ID}
     at = call.services.now_ms()
@@ -92,7 +91,7 @@ def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     """PATCH /apps/{app}/users/by/{label}/{alias}: `properties` to set, `deltas` to add."""
     body = call.body()
     app, who = changes.caller(call, app_id)
-    subject = subjects.somebody(app, label, name)
+    subject = subjects.somebody(call, app, label, name)
     draft = _described(call, body.get("properties"))
     _add(draft, body.get("deltas"), call.left_out)
     made = subject.updates(call, draft, at=call.services.now_ms())
@@ -107,7 +106,7 @@ def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
     app, who = changes.caller(call, app_id)
     if "tags" not in body:
         raise Malformed("tags is missing: this call changes the tags of a user, and nothing else")
-    subject = subjects.somebody(app, EXTERNAL_ID, external_id)
+    subject = subjects.somebody(call, app, EXTERNAL_ID, external_id)
     draft = Draft(call.left_out)
     draft.put_tags(body["tags"])
     made = subject.updates(call, draft, at=call.services.now_ms())
@@ -153,10 +152,7 @@ def identity_of(row: UserRow, who: Identity, subject: Subject, shown: Shown) -> 
 def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:
     given = identity.get(ONESIGNAL_ID)
     if given is not None:
-        record = given.lower()
-        if not is_uuid(record):
-            raise Malformed("identity.onesignal_id must be a UUID")
-        return Subject(app, record)
+        return Subject(app, given.lower())
     labels = sorted(identity, key=lambda label: (label != EXTERNAL_ID, label))
     if labels:
         return Subject(app, ids.alias_id(app, USER, labels[0], identity[labels[0]]))

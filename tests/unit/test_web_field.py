@@ -655,7 +655,8 @@ def test_f9_an_app_has_its_own_list(web: Web, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("key", ["external_user_id", "email", "sms_number"])
 def test_f9_an_old_sdk_says_nobodys_name_in_vain(web: Web, key: str) -> None:
     assert key in warnings(put(web, **{key: "undefined"}, tags={"a": "1"}))[0]
-    assert web.one().patch.ops == {"tags.a": (SET, "1")}
+    ops = {f"properties.{key}": (REMOVE, None)} if key == "external_user_id" else {}
+    assert web.one().patch.ops == ops | {"tags.a": (SET, "1")}
 
 
 #: Type of an address, its device type, texts that are none, and some that are.
@@ -763,8 +764,135 @@ def test_f10_an_sms_player_of_no_device_is_made_all_the_same(web: Web) -> None:
 def test_f3_a_name_that_is_too_long_holds_no_device(web: Web) -> None:
     names = {"external_id": "x" * (VALUE_CHARS_MAX + 1), "crm": "7"}
     answer = create_user(web, identity=names)
-    assert warnings(answer) == ["left out: external_id has more than 1024 characters"]
+    assert warnings(answer) == [
+        "left out: external_id has 1,025 characters: a name has at most 1,024"
+    ]
     assert web.one().aliases == {"crm": "7"}
+
+
+#: What no user can have as a name, and what answers say of it.
+UNUSABLE = [
+    ("x" * (VALUE_CHARS_MAX + 1), "1,025 characters"),
+    ("x" * 20_000, "20,000 characters"),
+    ("null", "is nobody's"),
+    ("", "1 to 1024 characters"),
+    (7, "must be a string"),
+    (True, "must be a string"),
+    (["a"], "must be a string"),
+    ({"a": 1}, "must be a string"),
+    ("a\0b", "NUL"),
+    ("a\ud800", "lone surrogate"),
+    ("a/identity", "must not contain /identity"),
+    ("a/subscriptions", "must not contain /identity"),
+]
+NO_NAMES = [({"external_id": name}, said) for name, said in UNUSABLE] + [
+    ({"": "x"}, "label has 1 to 128"),
+    ({"l" * (KEY_CHARS_MAX + 1): "x"}, "label has 1 to 128"),
+    ({"a\0b": "x"}, "NUL"),
+    ({"onesignal_id": "x"}, "onesignal_id must be a UUID"),
+]
+
+
+@pytest.fixture
+def counted(web: Web, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
+    """What the app's page counts as left out, by request."""
+    found: list[dict[str, int]] = []
+    services = replace(web.services, left_out=lambda _, left: found.append(dict(left.counts)))
+    monkeypatch.setattr(wiring, "services", lambda: services)
+    return found
+
+
+@pytest.mark.parametrize(("identity", "said"), NO_NAMES)
+def test_an_sdk_that_logs_in_by_no_name_goes_on(
+    web: Web, counted: list[dict[str, int]], identity: dict[str, object], said: str
+) -> None:
+    """Registered, anonymous; after a 400 an iOS SDK sends nothing more for that person, and an Android
+    SDK nothing at all."""
+    body = {"identity": identity, "subscriptions": android("t")}
+    made = web.call("POST", f"{BASE}/users", body, headers=IOS)
+    assert said in warnings(made)[0]
+    assert list(made.body["identity"]) == ["onesignal_id"]
+    user = made.body["identity"]["onesignal_id"]
+    by = f"{BASE}/users/by/onesignal_id/{user}"
+    login = web.call("PATCH", f"{by}/identity", {"identity": identity}, headers=IOS)
+    assert said in warnings(login)[0]
+    assert login.body["identity"] == {"onesignal_id": user}
+    shown = web.call("GET", by).body
+    assert shown["identity"] == {"onesignal_id": user}
+    (subscription,) = shown["subscriptions"]
+    of_it = f"{BASE}/subscriptions/{subscription['id']}/user/identity"
+    assert said in warnings(web.call("PATCH", of_it, {"identity": identity}, headers=IOS))[0]
+    assert counted == [{"name": 1}] * 3
+
+
+@pytest.mark.parametrize(("identity", "said"), NO_NAMES)
+def test_a_device_that_moves_to_no_name_leaves_the_person_before(
+    web: Web, counted: list[dict[str, int]], identity: dict[str, object], said: str
+) -> None:
+    made = create_user(web, identity={"external_id": "anna"}, subscriptions=android("t"))
+    counted.clear()
+    path = f"{BASE}/subscriptions/{made.body['subscriptions'][0]['id']}/owner"
+    assert web.call("PATCH", path, {"identity": identity}, key=web.secret).status == 400
+    assert web.call("PATCH", path, {"identity": {}}, headers=IOS).status == 400
+    assert len(subscriptions_of(web, "anna")) == 1
+    moved = web.call("PATCH", path, {"identity": identity}, headers=IOS)
+    assert said in warnings(moved)[0]
+    assert moved.body["identity"] == {}
+    assert subscriptions_of(web, "anna") == []
+    assert counted == [{"name": 1}]
+
+
+@pytest.mark.parametrize("name", ["x" * (VALUE_CHARS_MAX + 1), "null"])
+def test_a_subscription_of_no_name_is_made_of_nobody(
+    web: Web, counted: list[dict[str, int]], name: str
+) -> None:
+    by = f"{BASE}/users/by/external_id/{name}"
+    made = web.call("POST", f"{by}/subscriptions", {"subscription": android("t")[0]}, headers=IOS)
+    assert "external_id" in warnings(made)[0]
+    assert counted == [{"name": 1}]
+    assert web.one().record == made.body["subscription"]["id"]
+    assert web.one().links == {USER: None}
+    refused = web.call("PATCH", by, {"properties": {"tags": {"a": "1"}}}, headers=IOS)
+    assert refused.status == 400
+    assert counted == [{"name": 1}] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [each for each in UNUSABLE if each[0] not in ("", 7, True)][:7]
+)
+@pytest.mark.parametrize("call", ["POST", "PUT", "on_session"])
+def test_a_player_whose_external_id_is_no_name_is_nobodys(
+    web: Web, counted: list[dict[str, int]], call: str, name: object, said: str
+) -> None:
+    """The person before has left: the id that the player had is taken away."""
+    method, path = ("PUT", f"/players/{PLAYER}") if call == "PUT" else ("POST", "/players")
+    path = f"/players/{PLAYER}/on_session" if call == "on_session" else path
+    body = {"app_id": APP, "device_type": 0, "identifier": "t", "language": "de"}
+    player = web.call(method, path, body | {"external_user_id": "anna"}).body.get("id", PLAYER)
+    before = web.reads.record(APP, player)
+    assert before is not None
+    assert before.properties["external_user_id"] == "anna"
+    assert (
+        "external_user_id" in warnings(web.call(method, path, body | {"external_user_id": name}))[0]
+    )
+    after = web.reads.record(APP, player)
+    assert after is not None
+    assert "external_user_id" not in after.properties
+    assert (after.identifier, after.properties["language"]) == ("t", "de")
+    assert counted == [{}, {"name": 1}]
+
+
+def test_a_login_that_is_not_read_leaves_the_user_as_it_is(
+    web: Web, counted: list[dict[str, int]]
+) -> None:
+    path = f"{BASE}/users/by/onesignal_id/{PLAYER}/identity"
+    for identity in ({"external_id": "x" * 40_000}, ["x"], "x", 5):
+        answer = web.call("PATCH", path, {"identity": identity}, headers=IOS)
+        assert answer.body["identity"] == {"onesignal_id": PLAYER}
+        assert len(warnings(answer)) == 1
+        assert web.call("PATCH", path, {"identity": identity}, key=web.secret).status in (400, 413)
+    assert web.call("PATCH", path, raw=b"{", headers=IOS).status == 400
+    assert counted == [{"name": 1}] * 4
 
 
 def test_f3_aliases_past_the_limit_are_left_out(web: Web) -> None:
