@@ -73,6 +73,8 @@ class Serial:
         self._taken = (-1, b"")
         self._state = State()
         self._children: defaultdict[Place, set[str]] = defaultdict(set)
+        #: Of who logged in: what counts the logins of that user, and its generation then.
+        self._logins: dict[tuple[str, str], tuple[str, int]] = {}
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Do what the next message says."""
@@ -142,7 +144,16 @@ class Serial:
             owner = self._state.links.get((app, record, "alias"))
             generation = self._state.generations.get((app, record), 0)
             record = owner or _unnamed_user(app, record, generation)
-        return self._state.links.get((app, record, "merged"), record)
+        return self._is(app, record)
+
+    def _is(self, app: str, record: str) -> str:
+        """The user that a record is while it is logged in, or itself."""
+        user = self._state.links.get((app, record, "merged"), record)
+        if (app, record) in self._logins:
+            counter, then = self._logins[app, record]
+            if then < self._state.generations.get((app, counter), 0) - 1:
+                return record
+        return user
 
     def _name(
         self, message: Message, record: str, rules: Rules
@@ -192,11 +203,33 @@ class Serial:
             owner = self._state.links.get((app, _alias(app, "user", label, name), "alias"))
             if owner is None or owner == record:
                 continue
-            if len(self._children[app, owner, "merged"]) >= rules.limit(app, "merged"):
+            limit = rules.limit(app, "merged")
+            if limit == 0:
                 return record
+            self._leave(app, record, "merged")
             self._join(app, record, "merged", owner)
+            self._count_login(app, record, owner, limit)
             return owner
         return record
+
+    def _count_login(self, app: str, record: str, owner: str, limit: int) -> None:
+        """One login more. When half of the limit is reached, those of two halves ago end."""
+        counter = _logins(app, owner, self._state.generations.get((app, owner), 0))
+        self._leave(app, record, "login")
+        if len(self._children[app, counter, "login"]) >= max(1, limit // 2):
+            self._next_logins(app, counter)
+            if limit == 1:
+                self._next_logins(app, counter)
+        self._join(app, record, "login", counter)
+        self._logins[app, record] = counter, self._state.generations.get((app, counter), 0)
+
+    def _next_logins(self, app: str, counter: str) -> None:
+        generation = self._state.generations.get((app, counter), 0)
+        children = self._children.pop((app, counter, "login"), set())
+        self._state.counts[app, counter, "login", generation] = len(children)
+        for child in children:
+            del self._state.links[app, child, "login"]
+        self._state.generations[app, counter] = generation + 1
 
     def _bearing(self, app: str, record: str, label: str) -> str:
         return f"is:{self._state.generations.get((app, record), 0)}:{label}"
@@ -248,13 +281,15 @@ class Serial:
         parent = self._state.links.get((app, child, label))
         if parent is None or label != "user":
             return parent
-        return self._state.links.get((app, parent, "merged"), parent)
+        return self._is(app, parent)
 
     def _log_out(self, app: str, subscription: str) -> None:
         """An anonymous user whose last subscription goes to somebody else is nobody else any more."""
         before = self._state.links.get((app, subscription, "user"))
         if before is not None and self._children[app, before, "user"] == {subscription}:
             self._leave(app, before, "merged")
+            self._leave(app, before, "login")
+            self._logins.pop((app, before), None)
 
     def _leave(self, app: str, child: str, label: str) -> None:
         parent = self._state.links.pop((app, child, label), None)
@@ -360,6 +395,12 @@ def _unnamed_user(app: str, record: str, generation: int) -> str:
     computed from a name: a random id leads to another random one, of version 4."""
     made = str(uuid5(UUID(app), f"user:{record}:{generation}"))
     return made if record[14] in "58" else f"{made[:14]}4{made[15:]}"
+
+
+def _logins(app: str, user: str, generation: int) -> str:
+    """What the logins of a user are counted in: UUID version 8, as an alias."""
+    digits = str(uuid5(UUID(app), f"logins:{user}:{generation}"))
+    return f"{digits[:14]}8{digits[15:]}"
 
 
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:

@@ -45,7 +45,7 @@ class LinkLimitAdmin(PolicyVersionAdmin):
     note = (
         f"A label without a limit here has {LINK_LIMIT_DEFAULT} children for a parent "
         f"({MERGED_LIMIT_DEFAULT:,} anonymous users that logged in as one). At the limit new links "
-        "are refused; over it, mirroring to the parent stops too."
+        "are refused, and the oldest logins end; over it, mirroring to the parent stops too."
     )
 
     def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:

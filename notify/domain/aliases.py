@@ -9,12 +9,12 @@ names; so names are resolved, given and taken in log order, by the links as of t
   that said so last; for a push token, the subscription that had it before leaves its user: two
   subscriptions of one device would get every message twice.
 * An anonymous user that asks for another user's alias logs in: it is merged, and its updates are
-  that user's until its last subscription moves to another user.
+  that user's until its last subscription moves to another user, or newer logins take its place (`logins`).
 """
 
 from typing import Final
 
-from notify.domain import ids
+from notify.domain import ids, logins
 from notify.domain import links as linking
 from notify.domain.links import Change, Detached, Linked, Links, Trial
 from notify.domain.patch import PUSH
@@ -34,7 +34,7 @@ def resolve(links: Links, app: str, record: str, *, token: str | None = None) ->
         if owner is None and token is not None:
             return token
         record = owner or ids.named_user(app, record, links.generation(app, record))
-    return links.parent(app, record, MERGED) or record
+    return logins.user_of(links, app, record) or record
 
 
 def target(links: Links, update: Update) -> str:
@@ -66,7 +66,7 @@ def resolve_parent(links: Links, app: str, record: str, label: str) -> str | Non
     parent = links.parent(app, record, label)
     if parent is None or label != USER:
         return parent
-    return links.parent(app, parent, MERGED) or parent
+    return logins.user_of(links, app, parent) or parent
 
 
 def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
@@ -81,9 +81,7 @@ def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
     before = links.parent(app, subscription, USER)
     if before is None or links.count(app, before, USER) > 1:
         return []
-    if links.parent(app, before, MERGED) is None:
-        return []
-    return linking.leave(links, app, before, MERGED)
+    return logins.end(links, app, before)
 
 
 def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[str, dict[str, str]]:
@@ -123,9 +121,10 @@ def _merged(
     for alias in wanted.values():
         owner = None if alias is None else trial.parent(app, alias, ALIAS)
         if owner is not None and owner != record:
-            if trial.count(app, owner, MERGED) >= policy.limit(app, MERGED):
+            limit = policy.limit(app, MERGED)
+            if limit < 1:
                 return record
-            trial.put(linking.join(trial, app, record, MERGED, owner))
+            logins.begin(trial, app, record, owner, limit)
             return owner
     return record
 

@@ -82,6 +82,13 @@ def named_user(app: str, record: str, generation: int) -> str:
     return str(made) if follows_from_a_name(record) else _as_if_random(made)
 
 
+def logins_id(app: str, user: str, generation: int) -> str:
+    """The id of what counts the logins of the user in this generation of it. It reads as an alias's, so no
+    update can be one of it."""
+    made = _hashed(app, f"logins:{user}:{generation}")
+    return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
+
+
 def random_id() -> str:
     """An id for a request that carries nothing that identifies the record."""
     return str(uuid.uuid4())

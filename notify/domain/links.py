@@ -5,7 +5,7 @@ detaches every child at once, whether there are three or 4.8 million.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -124,11 +124,13 @@ class Trial(Links):
 
 class Named(NamedTuple):
     """The (app, record) pairs whose own links must be known, those whose generation and counts must,
-    and those whose owner's must: it is updated, or a subscription leaves it."""
+    those whose owner's must (it is updated, or a subscription leaves it), and those that lead to a user
+    that another may log in as."""
 
     children: set[ParentKey]
     parents: set[ParentKey]
     owned: set[ParentKey]
+    logins: Set[ParentKey] = frozenset()
 
 
 def named(updates: Iterable[Update | Unreadable]) -> Named:
@@ -136,6 +138,7 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
     children: set[ParentKey] = set()
     parents: set[ParentKey] = set()
     owned: set[ParentKey] = set()
+    logins: set[ParentKey] = set()
     for update in updates:
         if isinstance(update, Unreadable):
             continue
@@ -153,7 +156,9 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
             also = {(app, record), *((app, each) for each in _named_by(update))}
             children |= also
             parents |= also
-    return Named(children, parents, owned)
+            if update.kind == USER and len(also) > 1:
+                logins |= also
+    return Named(children, parents, owned, logins)
 
 
 def _named_by(update: Update) -> Iterable[str]:
@@ -174,7 +179,7 @@ def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named
     """
     found = load(names.children, names.parents)
     seen = set(names.children)
-    while more := _led_to(found, seen, names.owned):
+    while more := _led_to(found, seen, names):
         seen |= more
         also = load(more, more)
         found.parents.update(also.parents)
@@ -183,18 +188,33 @@ def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named
     return found
 
 
-def _led_to(found: Links, seen: set[ParentKey], owned: set[ParentKey]) -> set[ParentKey]:
+def _led_to(found: Links, seen: set[ParentKey], names: Named) -> set[ParentKey]:
     """What `seen` leads to and is not among it."""
-    followed = (*_FOLLOWED, USER) if owned else _FOLLOWED
+    followed = (*_FOLLOWED, USER) if names.owned else _FOLLOWED
     to = {
         (app, parent)
         for (app, _, label), (parent, _) in found.parents.items()
         if label in followed or label.startswith(_BEARING)
     }
     for app, record in seen:
-        if ids.is_alias(record) or (app, record) in owned:
+        if ids.is_alias(record) or (app, record) in names.owned:
             to.add((app, ids.named_user(app, record, found.generation(app, record))))
+    for app, user in _logged_in_as(found, names.logins):
+        to.add((app, ids.logins_id(app, user, found.generation(app, user))))
     return to - seen
+
+
+def _logged_in_as(found: Links, names: Set[ParentKey]) -> Iterator[ParentKey]:
+    """The users that these lead to: each may get an alias in this chunk, that another then asks for."""
+    for app, record in names:
+        user = record
+        if ids.is_alias(record):
+            user = found.parent(app, record, ALIAS) or ids.named_user(
+                app, record, found.generation(app, record)
+            )
+        yield app, user
+        if (merged := found.parent(app, user, MERGED)) is not None:
+            yield app, merged
 
 
 def bearing(links: Links, app: str, record: str, label: str) -> str:

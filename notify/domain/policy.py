@@ -12,7 +12,7 @@ from notify.domain.update import MERGED
 
 #: Children of one parent by one label, where neither app nor default says otherwise.
 LINK_LIMIT_DEFAULT: Final = 100
-#: Anonymous users that logged in as one user: each new installation, and each login after a logout.
+#: Logins of one user at a time: each new installation, and each login after a logout. The oldest end.
 MERGED_LIMIT_DEFAULT: Final = 1_000
 
 SCOPE_ALL: Final = "all"

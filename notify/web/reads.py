@@ -18,7 +18,7 @@ from django.conf import settings
 from notify import postgres, queries
 from notify.domain import ids, nobody
 from notify.domain.patch import ALIASES, PROPERTIES
-from notify.domain.update import ALIAS, MERGED, USER
+from notify.domain.update import ALIAS, USER
 from notify.findings.partition_state import StreamNow
 from notify.findings.snapshot import STREAMS, fresh_for_s
 from notify.web import warned
@@ -139,22 +139,24 @@ class PostgresReads:
             return None
         shown = settings.NOTIFY_READ_SUBSCRIPTIONS
         logins = self._rows("logins", {"app": app, "id": found, "most": shown + 1})
-        users = [found, *(login for (login,) in logins)]
+        users = [found, *(login for login, is_logged_in in logins if is_logged_in)]
         rows = self._rows("subscriptions", {"app": app, "ids": users, "most": shown + 1})
         newest = [SubscriptionRow(*each) for each in rows[:shown] if each[0] is not None]
-        return UserRow(found, row, newest, more=max(len(logins), len(rows)) > shown)
+        # Logins end in the order in which they began: where one has ended, so have those before it.
+        more_logins = len(logins) > shown and logins[-1][1]
+        return UserRow(found, row, newest, more=more_logins or len(rows) > shown)
 
     def _meant(self, app: str, record: str, *, owner: bool) -> str | None:
         """As `aliases.target` has it, of the links that are written."""
         if owner:
             user = self._parent(app, record, USER)
-            return None if user is None else self._parent(app, user, MERGED) or user
+            return None if user is None else self._logged_in_as(app, user) or user
         if ids.is_alias(record):
             named = self._parent(app, record, ALIAS)
             if named is None:
                 named = ids.named_user(app, record, self.generation(app, record))
             record = named
-        return self._parent(app, record, MERGED) or record
+        return self._logged_in_as(app, record) or record
 
     def generation(self, app: str, record: str) -> int:
         """Reads.generation."""
@@ -163,6 +165,10 @@ class PostgresReads:
 
     def _parent(self, app: str, child: str, label: str) -> str | None:
         rows = self._rows("parent", {"app": app, "child": child, "label": label})
+        return rows[0][0] if rows else None
+
+    def _logged_in_as(self, app: str, record: str) -> str | None:
+        rows = self._rows("logged_in_as", {"app": app, "child": record})
         return rows[0][0] if rows else None
 
     def streams(self) -> Sequence[StreamNow]:

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -15,11 +16,14 @@ from pytest_django import Settings
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
 from notify import models, queries
+from notify.admin import record_find
 from notify.domain import ids
 from notify.domain import links as linking
 from notify.domain.ids import alias_id
 from notify.domain.patch import SET, Op, Patch
+from notify.domain.policy import Limit, Policy
 from notify.domain.update import DELETE, USER, Update, encode, read
+from notify.management.trail.facts import linked_now
 from notify.web import reads as web_reads
 from notify.web.reads import PostgresReads
 from tests.fake_producer import FakeProducer, FakeReads
@@ -156,6 +160,26 @@ def test_who_logged_in_is_who_it_is_now(planned: Planned, reads: PostgresReads) 
     found = agree(planned, reads)
     expected = (ANN, {"external_id": "e1"}, [PUSH, EMAIL])
     assert found[BOB, False] == found[PUSH, True] == found[E1, False] == expected
+
+
+def test_a_login_that_newer_ones_ended_is_nobodys(planned: Planned, reads: PostgresReads) -> None:
+    models.LinkLimit(app_id=None, label="merged", children=2, reason="test").save()
+    planned.fake.policy = Policy(limits={(None, "merged"): Limit(2)})
+    others = [ids.random_id() for _ in range(2)]
+    planned.take(user(ANN, external_id="e1"), user(BOB), device(PUSH, BOB))
+    planned.take(user(BOB, external_id="e1"))
+    assert agree(planned, reads)[PUSH, True] == (ANN, {"external_id": "e1"}, [PUSH])
+    for n, other in enumerate(others):
+        planned.take(user(other, external_id="e1"))
+        owner = (ANN, {"external_id": "e1"}, [PUSH]) if n == 0 else (BOB, {}, [PUSH])
+        assert agree(planned, reads)[PUSH, True] == owner
+    assert agree(planned, reads)[E1, False] == (ANN, {"external_id": "e1"}, [])
+    target = linked_now(APP, BOB).target
+    assert (target, linked_now(APP, others[1]).target) == (BOB, ANN)
+    (found,) = record_find.find(UUID(APP), BOB)
+    assert str(found.record) == BOB
+    planned.take(user(BOB, external_id="e1"))
+    assert agree(planned, reads)[PUSH, True] == (ANN, {"external_id": "e1"}, [PUSH])
 
 
 def test_a_deleted_user_is_not_read_nor_its_subscriptions(

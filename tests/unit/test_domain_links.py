@@ -1,7 +1,10 @@
 """Links, generations and counts."""
 
-from notify.domain.links import Counted, Detached, Linked, Links, detach, join, leave, named
-from notify.domain.update import DELETE, DETACH, Unreadable, Update
+import uuid
+
+from notify.domain.ids import logins_id
+from notify.domain.links import Counted, Detached, Linked, Links, detach, gather, join, leave, named
+from notify.domain.update import DELETE, DETACH, MERGED, USER, Unreadable, Update
 
 A, B = "app a", "app b"
 
@@ -67,4 +70,22 @@ def test_named_are_the_records_of_a_chunk_and_the_parents_that_it_names() -> Non
         {(A, "1"), (A, "2"), (B, "1"), (A, "3"), (A, "4")},
         {(A, "2"), (A, "3"), (A, "4")},
         set(),
+        set(),
     )
+
+
+def test_what_counts_the_logins_of_a_user_is_known_where_its_new_alias_may_be_asked_for() -> None:
+    """Also if the user gets the alias by the id of an anonymous user that is logged in as it."""
+    app, user, anonymous = (str(uuid.UUID(int=n)) for n in (1, 2, 3))
+    asked: set[tuple[str, str]] = set()
+
+    def load(children: set[tuple[str, str]], parents: set[tuple[str, str]]) -> Links:
+        asked.update(children | parents)
+        return Links(parents={(app, anonymous, MERGED): (user, 0)})
+
+    update = Update(app, anonymous, 0, "m", kind=USER, aliases={"crm": "z"})
+    gather(load, named([update]))
+    assert (app, logins_id(app, user, 0)) in asked
+    asked.clear()
+    gather(load, named([Update(app, anonymous, 0, "m", kind=USER)]))
+    assert (app, logins_id(app, user, 0)) not in asked

@@ -423,6 +423,69 @@ def test_f5_a_login_works_as_often_as_it_is_repeated(web: Web) -> None:
         assert [each["token"] for each in subscriptions_of(web, "till-7")] == ["till"]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+@pytest.mark.parametrize("has_token", [True, False])
+def test_f5_an_installation_that_never_came_back_holds_up_no_login(
+    web: Web, limit: int, *, has_token: bool
+) -> None:
+    """A test suite installs the app anew for each of its runs, and logs in. The newest logins are kept, at
+    least half of the limit and never more than it."""
+    limited(web, MERGED, limit)
+    tokens = [f"run {n}" for n in range(3 * limit + 3)]
+    for n, token in enumerate(tokens, start=1):
+        fields = android(token) if has_token else [{"type": "AndroidPush", "device_model": token}]
+        user = create_user(web, subscriptions=fields).body["identity"]["onesignal_id"]
+        path = f"{BASE}/users/by/onesignal_id/{user}"
+        login = {"identity": {"external_id": "tester"}}
+        assert web.call("PATCH", f"{path}/identity", login).status == 200
+        web.call("PATCH", path, {"properties": {"tags": {"last": token}}})
+        key = "token" if has_token else "device_model"
+        shown = {each[key] for each in subscriptions_of(web, "tester")}
+        assert token in shown
+        # The first one had no other's name: it is the user itself.
+        logins = shown - {tokens[0]}
+        assert logins == {*tokens[max(1, n - len(logins)) : n]}, "the newest"
+        assert min(n - 1, max(1, limit // 2)) <= len(logins) <= limit
+        of_user = web.call("GET", f"{BASE}/users/by/external_id/tester", key=web.secret)
+        assert of_user.body["properties"]["tags"] == {"last": token}
+
+
+def test_f5_a_device_whose_login_ended_logs_in_again(web: Web) -> None:
+    limited(web, MERGED, 2)
+    login = {"identity": {"external_id": "tester"}}
+    users = [create_user(web, subscriptions=android(f"t{n}")).body["identity"] for n in range(5)]
+    paths = [f"{BASE}/users/by/onesignal_id/{user['onesignal_id']}" for user in users]
+    for path in paths:
+        web.call("PATCH", f"{path}/identity", login)
+    assert {each["token"] for each in subscriptions_of(web, "tester")} == {"t0", "t3", "t4"}
+    alone = web.call("GET", paths[1]).body
+    assert [each["token"] for each in alone["subscriptions"]] == ["t1"]
+    web.call("PATCH", paths[1], {"properties": {"tags": {"whose": "t1"}}})
+    assert web.call("GET", paths[0]).body["properties"]["tags"] == {}
+    web.call("PATCH", f"{paths[1]}/identity", login)
+    assert {each["token"] for each in subscriptions_of(web, "tester")} == {"t0", "t4", "t1"}
+
+
+def test_f5_a_login_that_ends_makes_room(web: Web) -> None:
+    """A tablet that logs in and out takes no other device's place."""
+    limited(web, MERGED, 4)
+    create_user(web, identity={"external_id": "till-7"})
+    for token in ("other", *["tablet"] * 9):
+        user = create_user(web, subscriptions=android(token)).body["identity"]["onesignal_id"]
+        path = f"{BASE}/users/by/onesignal_id/{user}/identity"
+        web.call("PATCH", path, {"identity": {"external_id": "till-7"}})
+    assert {each["token"] for each in subscriptions_of(web, "till-7")} == {"other", "tablet"}
+
+
+def test_f5_nobody_logs_in_where_the_limit_is_none(web: Web) -> None:
+    limited(web, MERGED, 0)
+    create_user(web, identity={"external_id": "tester"})
+    user = create_user(web, subscriptions=android("t")).body["identity"]["onesignal_id"]
+    path = f"{BASE}/users/by/onesignal_id/{user}/identity"
+    web.call("PATCH", path, {"identity": {"external_id": "tester"}})
+    assert subscriptions_of(web, "tester") == []
+
+
 def test_f11_a_refreshed_token_is_one_subscription(web: Web) -> None:
     """Decision 0028."""
     user = {"identity": {"external_id": "u16"}}

@@ -40,6 +40,7 @@ SELECT counted.parent, counted.label, counted.n
 FROM link_count AS counted
 LEFT JOIN parent ON parent.app = counted.app AND parent.id = counted.parent
 WHERE counted.app = %(app)s AND counted.n >= 10 AND counted.gen = coalesce(parent.gen, 0)
+    AND counted.label <> 'login'
 ORDER BY counted.n DESC
 LIMIT %(most)s
 

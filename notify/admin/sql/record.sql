@@ -1,8 +1,8 @@
 -- :links
--- The links of these records or aliases by the two labels that names are followed by.
+-- The links of these records or aliases by the labels that names are followed by.
 SELECT child::text, label, parent::text, parent_gen
 FROM link
-WHERE app = %(app)s AND child = ANY(%(ids)s::uuid[]) AND label IN ('alias', 'merged')
+WHERE app = %(app)s AND child = ANY(%(ids)s::uuid[]) AND label IN ('alias', 'merged', 'login')
 
 -- :generations
 SELECT id::text, gen FROM parent WHERE app = %(app)s AND id = ANY(%(ids)s::uuid[])
@@ -32,7 +32,7 @@ FROM record WHERE app = %(app)s AND id = %(record)s
 -- The record's links, each with whether it counts: a link of an older generation is to nobody.
 SELECT link.label, link.parent, link.parent_gen = coalesce(parent.gen, 0)
 FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
-WHERE link.app = %(app)s AND link.child = %(record)s
+WHERE link.app = %(app)s AND link.child = %(record)s AND link.label <> 'login'
 ORDER BY link.label
 LIMIT %(most)s
 

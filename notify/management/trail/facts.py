@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from notify import streams
-from notify.domain import ids
+from notify.domain import ids, logins
 from notify.domain import plan as plans
 from notify.domain.decide import OWN_ONLY, Decision
 from notify.domain.errors import PlanUnreadable
 from notify.domain.lanes import lane_of, partition_of
+from notify.domain.links import Links
 from notify.domain.update import ALIAS, MERGED, MIRROR_LABELS
 from notify.models import DeadLetter, Lane, Link, Parent, Plan, PlanLog, Skipped, Stream
 
@@ -228,11 +229,21 @@ def linked_now(app: str, record: str) -> LinkedFacts:
     if ids.is_alias(record):
         owner = _parent(app, record, ALIAS)
         target = owner or ids.named_user(app, record, _generation(app, record))
-    target = _parent(app, target, MERGED) or target
+    target = logins.user_of(_links(app, target), app, target) or target
     parents = ((label, _parent(app, target, label)) for label in MIRROR_LABELS)
     return LinkedFacts(
         target, tuple((label, parent) for label, parent in parents if parent is not None)
     )
+
+
+def _links(app: str, child: str) -> Links:
+    """What `logins` must know of a record."""
+    links = Links()
+    for link in Link.objects.filter(app=app, child=child, label__in=(MERGED, logins.LOGIN)):
+        parent = str(link.parent)
+        links.parents[app, child, link.label] = (parent, link.parent_gen)
+        links.generations[app, parent] = _generation(app, parent)
+    return links
 
 
 def _parent(app: str, child: str, label: str) -> str | None:

@@ -55,17 +55,41 @@ FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
 WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = %(label)s
     AND link.parent_gen = coalesce(parent.gen, 0)
 
+-- :logged_in_as
+-- The user that the anonymous user is logged in as: its login is of the present generation of logins, of the
+-- one before, or of none (notify/domain/logins.py).
+SELECT link.parent::text
+FROM link
+LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+LEFT JOIN link AS login
+    ON login.app = link.app AND login.child = link.child AND login.label = 'login'
+LEFT JOIN parent AS logins ON logins.app = login.app AND logins.id = login.parent
+WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = 'merged'
+    AND link.parent_gen = coalesce(parent.gen, 0)
+    AND coalesce(login.parent_gen >= coalesce(logins.gen, 0) - 1, true)
+
 -- :generation
 SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s
 
 -- :logins
--- The newest anonymous users that logged in as the user.
-SELECT link.child::text
-FROM link
-WHERE link.app = %(app)s AND link.parent = %(id)s AND link.label = 'merged'
-    AND link.parent_gen = coalesce((SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s), 0)
-ORDER BY link.linked_at DESC, link.child
-LIMIT %(most)s
+-- The newest anonymous users that logged in as the user, each with whether it still is logged in.
+SELECT newest.child::text, coalesce(
+    (SELECT login.parent_gen >= coalesce(logins.gen, 0) - 1
+     FROM link AS login
+     LEFT JOIN parent AS logins ON logins.app = login.app AND logins.id = login.parent
+     WHERE login.app = %(app)s AND login.child = newest.child AND login.label = 'login'),
+    true
+)
+FROM (
+    SELECT link.child, link.linked_at
+    FROM link
+    WHERE link.app = %(app)s AND link.parent = %(id)s AND link.label = 'merged'
+        AND link.parent_gen
+            = coalesce((SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s), 0)
+    ORDER BY link.linked_at DESC, link.child
+    LIMIT %(most)s
+) AS newest
+ORDER BY newest.linked_at DESC, newest.child
 
 -- :subscriptions
 -- The newest links to these users, the newest first: each with its record, or NULLs if it has no row. By the
