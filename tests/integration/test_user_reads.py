@@ -267,7 +267,7 @@ def test_a_read_of_a_big_user_reads_no_more_links_than_it_shows(
         cursor.execute("INSERT INTO parent (app, id, gen) VALUES (%s, %s, 1)", [APP, ANN])
         cursor.execute("ANALYZE link")
     for name in ("logins", "subscriptions"):
-        parameters = {"app": APP, "id": ANN, "ids": [ANN, BOB], "most": 101}
+        parameters: dict[str, Any] = {"app": APP, "id": ANN, "ids": [ANN, BOB], "most": 101}
         with connection.cursor() as cursor:
             sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {QUERIES[name]}"
             cursor.execute(sql, parameters)
