@@ -5,6 +5,8 @@ names; so names are resolved, given and taken in log order, by the links as of t
 
 * An alias that nobody was given stands for a user of its own (`ids.named_user`), and a token for the
   subscription with that token's id: what is sent under a name that was never seen is not lost.
+* An address stands for its own record until that one takes another address, or another record takes
+  this one. Who comes by the address then is a newcomer, with a record of its own (`holder`).
 * A user's alias is its own until it gives it up or is deleted. A token belongs to the subscription
   that said so last; for a push token, the subscription that had it before leaves its user: two
   subscriptions of one device would get every message twice.
@@ -19,7 +21,7 @@ from notify.domain import links as linking
 from notify.domain.links import Change, Detached, Linked, Links, Trial
 from notify.domain.patch import PUSH
 from notify.domain.policy import Policy
-from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Update
+from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Names, Update, names_in
 
 #: Why an alias was not given.
 ALIAS_TAKEN: Final = "alias_taken"
@@ -45,11 +47,39 @@ def target(links: Links, update: Update) -> str:
         if owner is None:
             owner = ids.named_user(update.app, record, links.generation(update.app, record))
         return resolve(links, update.app, owner)
-    name = update.aliases.get(TOKEN) if update.kind != USER else None
+    names = names_in(update)
     token = None
-    if name is not None and update.kind is not None:
-        token = ids.record_id(update.app, update.kind, name)
+    if names is not None and names.kind != USER and (name := names.aliases.get(TOKEN)) is not None:
+        token = ids.record_id(update.app, names.kind, name)
+        if _is_by_address(update, names.kind, name, token):
+            return resolve(links, update.app, holder(links, update.app, names.kind, name))
     return resolve(links, update.app, update.record, token=token)
+
+
+def holder(links: Links, app: str, kind: str, address: str) -> str:
+    """The record that has the address: the one that took it last, or the one whose id is made of it, or
+    where that one has given it up a newcomer's.
+
+        POST players old@ -> E      E has old@: its id is made of it
+        PUT players/E new@          E has new@, and gives up old@
+        POST players old@           a newcomer: its id is made of old@'s alias
+    """
+    alias = ids.alias_id(app, kind, TOKEN, address)
+    owner = links.parent(app, alias, ALIAS)
+    if owner is not None:
+        return owner
+    home = ids.record_id(app, kind, address)
+    if _borne(links, app, home, TOKEN) is None:
+        return home
+    return ids.named_user(app, alias, links.generation(app, alias))
+
+
+def _is_by_address(update: Update, kind: str, address: str, home: str) -> bool:
+    """Whether the update means whoever has the address. A change of address, which does not say its kind,
+    means the record with the id that it says."""
+    if kind not in ids.ADDRESSES or update.kind is None:
+        return False
+    return update.record in (home, ids.alias_id(update.app, kind, TOKEN, address))
 
 
 def owned(links: Links, update: Update, record: str) -> list[Change]:
@@ -84,17 +114,18 @@ def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
     return logins.end(links, app, before)
 
 
-def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[str, dict[str, str]]:
-    """Put into `trial` what becomes of the update's aliases, `record` being its target.
+def claim(
+    trial: Trial, update: Update, names: Names, record: str, policy: Policy
+) -> tuple[str, dict[str, str]]:
+    """Put into `trial` what becomes of the update's `names`, `record` being its target.
 
     Returns the target, which is another one if `record` is merged, and why by label for those
     aliases that it does not get.
     """
-    app, kind = update.app, update.kind
-    assert kind is not None
+    app, kind = update.app, names.kind
     wanted = {
         label: None if name is None else ids.alias_id(app, kind, label, name)
-        for label, name in update.aliases.items()
+        for label, name in names.aliases.items()
     }
     if kind == USER:
         record = _merged(trial, app, record, wanted, policy)
@@ -102,12 +133,11 @@ def claim(trial: Trial, update: Update, record: str, policy: Policy) -> tuple[st
     for label, alias in wanted.items():
         if alias is None:
             _release(trial, app, record, label)
-            continue
-        if kind != USER:
-            why = _take_token(trial, update, record, alias)
-        else:
-            why = _take(trial, app, record, label, alias, policy)
-        if why is not None:
+            if kind in ids.ADDRESSES:
+                _give_up(trial, app, record)
+        elif kind != USER:
+            _take_token(trial, update, names, record, alias)
+        elif (why := _take(trial, app, record, label, alias, policy)) is not None:
             refused[label] = why
     return record, refused
 
@@ -146,22 +176,33 @@ def _take(
     return None
 
 
-def _take_token(trial: Trial, update: Update, record: str, alias: str) -> str | None:
+def _take_token(trial: Trial, update: Update, names: Names, record: str, alias: str) -> None:
     """Give the subscription `record` the token, whoever had it."""
-    app, name = update.app, update.aliases[TOKEN]
+    app, name = update.app, names.aliases[TOKEN]
     assert name is not None
-    assert update.kind is not None
+    home = ids.record_id(app, names.kind, name)
     owner = trial.parent(app, alias, ALIAS)
     if owner == record:
-        return None
+        return
     _release(trial, app, record, TOKEN)
     if owner is not None:
         _release(trial, app, owner, TOKEN)
-    if owner is not None and update.kind == PUSH:
+    if owner is not None and names.kind == PUSH:
         trial.put(linking.leave(trial, app, owner, USER))
-    if record != ids.record_id(app, update.kind, name) or update.record == alias:
+    if names.kind in ids.ADDRESSES:
+        for before in (owner, home):
+            if before is None or before == record:
+                continue
+            if _borne(trial, app, before, TOKEN) is None:
+                _give_up(trial, app, before)
+    if record != home or update.record == alias:
         _give(trial, app, record, TOKEN, alias)
-    return None
+
+
+def _give_up(trial: Trial, app: str, record: str) -> None:
+    """Note that the record has no address, not even the one that its id is made of: it bears itself."""
+    bearing = linking.bearing(trial, app, record, TOKEN)
+    trial.put([Linked(app, record, bearing, record, trial.generation(app, record))])
 
 
 def _borne(links: Links, app: str, record: str, label: str) -> str | None:
@@ -181,5 +222,7 @@ def _release(trial: Trial, app: str, record: str, label: str) -> None:
         return
     bearing = linking.bearing(trial, app, record, label)
     trial.put([Linked(app, record, bearing, None, 0)])
+    if alias == record:  # it had given up its address
+        return
     trial.put(linking.leave(trial, app, alias, ALIAS))
     trial.put([Detached(app, alias, trial.generation(app, alias) + 1)])

@@ -38,6 +38,7 @@ from notify.domain.update import (
     USER,
     Unreadable,
     Update,
+    names_in,
 )
 
 #: Why an update, or a part of it, was not applied.
@@ -141,9 +142,9 @@ def _decide_update(
     refused: dict[str, str] = {}
     if message.owner:
         changes += aliases.owned(links, message, record)
-    if message.aliases:
+    if names := names_in(message):
         links = trial = Trial(links)
-        record, refused = aliases.claim(trial, message, record, policy)
+        record, refused = aliases.claim(trial, message, names, record, policy)
         changes += trial.changes
         reasons += [Reason(why, record) for why in refused.values()]
     changes += _linked(message, record, links, policy, reasons)

@@ -10,6 +10,8 @@ from typing import Final
 
 from notify.domain.errors import Malformed
 
+#: Kinds whose token is an address: a person can give it up, and another can take it.
+ADDRESSES: Final = ("email", "sms")
 #: Kinds of tokens that are not a record's kind; no kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 _NO_VERSION: Final = ~(0xF << 76)
@@ -51,7 +53,12 @@ def keyed_id(app: str, key: str) -> str:
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
-    """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`."""
+    """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`.
+
+    The name of an address is taken in its one spelling, whoever sends it.
+    """
+    if kind in ADDRESSES:
+        name = normalised(kind, name)
     made = _hashed(app, f"alias:{kind}:{len(label)}:{label}:{name}")
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
 

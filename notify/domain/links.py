@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from notify.domain import ids
-from notify.domain.update import ALIAS, LINK_LABELS, MERGED, TOKEN, USER, Unreadable, Update
+from notify.domain.update import (
+    ALIAS,
+    LINK_LABELS,
+    MERGED,
+    TOKEN,
+    USER,
+    Names,
+    Unreadable,
+    Update,
+    names_in,
+)
 
 
 class Linked(NamedTuple):
@@ -152,8 +162,8 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
             if parent is not None:
                 parents.add((app, parent))
                 children.add((app, parent))
-        if update.aliases:
-            also = {(app, record), *((app, each) for each in _named_by(update))}
+        if names := names_in(update):
+            also = {(app, record), *((app, each) for each in _named_by(app, names))}
             children |= also
             parents |= also
             if update.kind == USER and len(also) > 1:
@@ -161,14 +171,13 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
     return Named(children, parents, owned, logins)
 
 
-def _named_by(update: Update) -> Iterable[str]:
+def _named_by(app: str, names: Names) -> Iterable[str]:
     """The aliases of an update, and the subscription that a token stands for by itself."""
-    assert update.kind is not None
-    for label, name in update.aliases.items():
+    for label, name in names.aliases.items():
         if name is not None:
-            yield ids.alias_id(update.app, update.kind, label, name)
-            if update.kind != USER and label == TOKEN:
-                yield ids.record_id(update.app, update.kind, name)
+            yield ids.alias_id(app, names.kind, label, name)
+            if names.kind != USER and label == TOKEN:
+                yield ids.record_id(app, names.kind, name)
 
 
 def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named) -> Links:

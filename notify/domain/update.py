@@ -10,15 +10,15 @@ import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from notify.domain import patch as patches
 from notify.domain.errors import Malformed, NewerVersion
-from notify.domain.ids import is_alias
+from notify.domain.ids import ADDRESSES, is_alias, is_named, normalised
 from notify.domain.lanes import is_uuid
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value
+from notify.domain.patch import ADD, DEFAULT, IDENTIFIER, REMOVE, SET, Op, Patch, Value
 
 #: The `v` that web writes, and the highest that bridges read. A release that adds a field raises
 #: READS; the next release raises VERSION and writes the field.
@@ -70,6 +70,7 @@ _FIELDS: Final = frozenset(
 )
 
 
+_ABSENT: Final[tuple[str, None]] = ("", None)
 _NO_UUID: Final = "{} must be a lower-case UUID"
 _NO_MESSAGE_ID: Final = f"message_id must be a string of 1 to {KEY_CHARS_MAX} characters"
 _KEY_TWICE: Final = "a key of a patch must be a string that stands in it once"
@@ -108,6 +109,38 @@ class Update(msgspec.Struct, frozen=True, gc=False):
     owner: bool = False
     once: bool = False
     only: bool = False
+
+
+class Names(NamedTuple):
+    """The aliases that an update gives (None takes one away), and of what kind their record is."""
+
+    kind: str
+    aliases: Mapping[str, str | None]
+
+
+def names_in(update: Update) -> Names | None:
+    """What the update names: its aliases, or the address that it sets as identifier.
+
+    SDKs of version 4.x say an address as identifier alone. PUT players/{id} does not even say its kind:
+    it is read as an address where the id is made of one.
+    """
+    if update.aliases:
+        assert update.kind is not None
+        return Names(update.kind, update.aliases)
+    op, value = update.patch.ops.get(IDENTIFIER, _ABSENT)
+    if op != SET or not isinstance(value, str) or not value.strip():
+        return None
+    kind = update.kind
+    if kind is None and is_named(update.record):
+        kind = kind_of_address(value)
+    return Names(kind, {TOKEN: value}) if kind in ADDRESSES else None
+
+
+def kind_of_address(text: str) -> str | None:
+    """Of what kind an address is whose kind is not said; None for a text that is none."""
+    if "@" in text:
+        return "email"
+    return "sms" if normalised("sms", text)[1:].isdecimal() else None
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
