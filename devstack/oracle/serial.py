@@ -18,6 +18,7 @@ from devstack.oracle.state import Dead, Dropped, Row, State
 LINK_LABELS: Final = ("email", "sms", "user")
 LABELS: Final = (*LINK_LABELS, "alias", "merged")
 MIRROR_LABELS: Final = ("email", "sms")
+ADDRESSES: Final = ("email", "sms")
 MIRRORED_PROPERTIES: Final = ("language", "timezone", "timezone_id", "country", "last_active")
 
 Message = Mapping[str, Any]
@@ -131,13 +132,25 @@ class Serial:
             if owner != record:
                 self._join(app, record, "user", owner)
             return owner
-        token = message.get("aliases", {}).get("token")
-        kind = message.get("kind")
+        kind, names = _names(message)
+        token = names.get("token")
+        if kind in ADDRESSES and message.get("kind") and token is not None:
+            if record in (_home(app, kind, token), _alias(app, kind, "token", token)):
+                return self._named(app, self._holder(app, kind, token))
         if _is_alias(record) and kind != "user" and token is not None:
             owner = self._state.links.get((app, record, "alias"))
             if owner is None:
                 return _home(app, kind, token)
         return self._named(app, record)
+
+    def _holder(self, app: str, kind: str, address: str) -> str:
+        """Who has the address: who took it; else its own record, if that has no other and did not lose it;
+        else somebody new."""
+        alias, home = _alias(app, kind, "token", address), _home(app, kind, address)
+        owner = self._state.links.get((app, alias, "alias"))
+        if owner is None and self._bears(app, home, "token") is not None:
+            return _unnamed_user(app, alias, self._state.generations.get((app, alias), 0))
+        return owner or home
 
     def _named(self, app: str, record: str) -> str:
         if _is_alias(record):
@@ -159,13 +172,16 @@ class Serial:
         self, message: Message, record: str, rules: Rules
     ) -> tuple[str, dict[str, str | None]]:
         """Give and take aliases: the record that it is then about, and those that it has got."""
-        app, kind = message["app"], message.get("kind")
-        wanted = dict(message.get("aliases", {}))
+        app = message["app"]
+        kind, names = _names(message)
+        wanted = dict(names)
         if kind == "user":
             record = self._log_in(app, record, wanted, rules)
         for label, name in list(wanted.items()):
             if name is None:
                 self._nameless(app, record, label)
+                if kind in ADDRESSES:
+                    self._without_address(app, record)
                 continue
             alias = _alias(app, kind, label, name)
             owner = self._state.links.get((app, alias, "alias"))
@@ -186,6 +202,10 @@ class Serial:
                 self._nameless(app, owner, label)
             if owner is not None and kind == "push":
                 self._leave(app, owner, "user")
+            if kind in ADDRESSES:
+                for loser in {owner, _home(app, kind, name)} - {None, record}:
+                    if self._bears(app, loser, "token") is None:
+                        self._without_address(app, loser)
             by_token = message["record"] == alias
             if kind == "user" or by_token or record != _home(app, kind, name):
                 self._leave(app, alias, "alias")
@@ -240,9 +260,15 @@ class Serial:
     def _nameless(self, app: str, record: str, label: str) -> None:
         """Take the alias from the record; nobody has it, and who has it next is somebody else."""
         alias = self._bears(app, record, label)
-        if alias is not None:
+        if alias == record:
+            del self._state.links[app, record, self._bearing(app, record, label)]
+        elif alias is not None:
             self._leave(app, alias, "alias")
             self._detach(app, alias)
+
+    def _without_address(self, app: str, record: str) -> None:
+        """The record's link to itself says so."""
+        self._state.links[app, record, self._bearing(app, record, "token")] = record
 
     def _count_once(self, message: Message, at: int) -> bool:
         """Whether the message's counters are to be added: not when its client sent them before."""
@@ -386,6 +412,22 @@ def _head(message: Message) -> tuple[str, str, str, bool]:
     return message["app"], message["record"], message["op"], message.get("only", False)
 
 
+def _names(message: Message) -> tuple[str | None, Mapping[str, str | None]]:
+    """The names that the message gives, and whose kind of record they are: its aliases, or the address that
+    is its identifier."""
+    kind, patch = message.get("kind"), message.get("patch", {})
+    said = message.get("aliases")
+    if said:
+        return kind, said
+    text = patch.get("=", {}).get("identifier", "")
+    if text.strip() and (kind in ADDRESSES or (kind is None and message["record"][14] == "5")):
+        digits = [char for char in text.strip() if char not in " \t\u00a0-()."]
+        is_number = "".join(digits).lstrip("+").isdecimal()
+        kind = kind or ("email" if "@" in text else "sms" if is_number else None)
+        return kind, {} if kind is None else {"token": text}
+    return kind, {}
+
+
 def _is_alias(record: str) -> bool:
     return UUID(record).int >> 76 & 0xF == 8
 
@@ -405,12 +447,20 @@ def _logins(app: str, user: str, generation: int) -> str:
 
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:
     """The id of an alias: UUID version 8, whose bits are those of version 5 for its words."""
+    if kind in ADDRESSES:
+        name = _spelled(kind, name)
     digits = str(uuid5(UUID(app), f"alias:{kind}:{len(label)}:{label}:{name}"))
     return f"{digits[:14]}8{digits[15:]}"
 
 
 def _home(app: str, kind: str | None, token: str) -> str:
     """The subscription that a token is of while no other has claimed it."""
+    digits = str(uuid5(UUID(app), f"{kind}:{_spelled(kind, token)}"))
+    return digits if kind in ADDRESSES else f"{digits[:14]}4{digits[15:]}"
+
+
+def _spelled(kind: str | None, token: str) -> str:
+    """The one spelling of a token."""
     if kind == "email":
         token = token.strip().lower()
     elif kind == "sms":
@@ -421,8 +471,7 @@ def _home(app: str, kind: str | None, token: str) -> str:
         token = token.strip()
         with suppress(ValueError):
             token = str(UUID(token)) if len(token) == 36 else token
-    digits = str(uuid5(UUID(app), f"{kind}:{token}"))
-    return digits if kind in ("email", "sms") else f"{digits[:14]}4{digits[15:]}"
+    return token
 
 
 def _new_row(at: int) -> Row:

@@ -34,6 +34,21 @@ ALIASES = [
     for kind, names in NAMES.items()
     for label, name in names
 ]
+#: Addresses that change hands, by kind, in any spelling; the ids that are made of them.
+ADDRESSES = {
+    "email": ["a@b.example", " A@B.example", "c@d.example"],
+    "sms": ["+49 1", "491", "+49 (2)"],
+}
+HOMES = [
+    home
+    for app in APPS
+    for kind, names in ADDRESSES.items()
+    for name in names
+    for home in (
+        ids.record_id(app, kind, name),
+        ids.named_user(app, ids.alias_id(app, kind, "token", name), 0),
+    )
+]
 _COUNTERS = ["session_count", "session_time_s", "purchase_count", "spent_micros"]
 
 Fields = dict[str, Any]
@@ -152,7 +167,8 @@ def _fields(rng: random.Random) -> Fields:
     if fields["op"] == "update" and rng.random() < 0.7:
         fields["patch"] = _patch(rng)
     if fields["op"] == "update" and rng.random() < 0.4:
-        parents = [None, *(each for each in (*RECORDS, *RECORDS, *ALIASES) if each != record)]
+        records = (*RECORDS, *RECORDS, *ALIASES, *rng.sample(HOMES, 4))
+        parents = [None, *(each for each in records if each != record)]
         fields["links"] = {
             label: rng.choice(parents) for label in rng.sample(LABELS, rng.randint(1, 3))
         }
@@ -172,7 +188,32 @@ def _fields(rng: random.Random) -> Fields:
             fields["owner"] = True
     if rng.random() < 0.3:
         fields["once"] = True
+    if fields["op"] == "update" and "owner" not in fields and rng.random() < 0.3:
+        _address(rng, fields)
     return fields
+
+
+def _address(rng: random.Random, fields: Fields) -> None:
+    """Let the message be one of an address: by it, with it, or one that changes or removes it."""
+    app, kind = fields["app"], rng.choice(list(ADDRESSES))
+    address = rng.choice(ADDRESSES[kind])
+    fields["patch"] = fields.get("patch", {}) | {"=": {"identifier": address}}
+    fields["patch"].pop("-", None)
+    fields["patch"].pop("?", None)
+    fields["kind"] = rng.choice([kind, kind, None])
+    fields.pop("aliases", None)
+    fields["record"] = rng.choice(
+        [
+            ids.record_id(app, kind, address),
+            ids.alias_id(app, kind, "token", address),
+            *rng.sample(HOMES, 3),
+            rng.choice(RECORDS),
+        ]
+    )
+    if fields["kind"] is not None and rng.random() < 0.4:
+        fields["aliases"] = {"token": rng.choice([address, address, None])}
+    if fields["record"] in fields.get("links", {}).values():
+        del fields["links"]
 
 
 def _patch(rng: random.Random) -> Fields:
