@@ -9,7 +9,7 @@ from django.conf import settings
 
 from notify.domain import patch as patches
 from notify.domain import update as updates
-from notify.domain.aliases import resolve
+from notify.domain.aliases import holder, resolve
 from notify.domain.decide import decide, writes
 from notify.domain.lanes import partition_of
 from notify.domain.links import Links
@@ -110,6 +110,11 @@ class FakeReads:
         """Reads.generation."""
         _, links = self._applied()
         return links.generation(app, record)
+
+    def holder(self, app: str, kind: str, address: str) -> str:
+        """Reads.holder."""
+        _, links = self._applied()
+        return holder(links, app, kind, address)
 
     def _applied(self) -> tuple[dict[tuple[str, str], dict[str, Value]], Links]:
         if self.away:

@@ -5,6 +5,7 @@ the same answer, and no database is asked. The app's id is the namespace: apps s
 """
 
 import uuid
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -12,6 +13,8 @@ from notify.domain.errors import Malformed
 
 #: Kinds whose token is an address: a person can give it up, and another can take it.
 ADDRESSES: Final = ("email", "sms")
+#: Who names an address may act by so many ids that are made of it: one for each time that it changed hands.
+ADDRESS_HANDS: Final = 10
 #: Kinds of tokens that are not a record's kind; no kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 _NO_VERSION: Final = ~(0xF << 76)
@@ -94,6 +97,14 @@ def logins_id(app: str, user: str, generation: int) -> str:
     update can be one of it."""
     made = _hashed(app, f"logins:{user}:{generation}")
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
+
+
+def of_address(app: str, kind: str, address: str) -> Iterator[str]:
+    """The ids that records are made with by whom registers the address, first hand to last."""
+    yield record_id(app, kind, address)
+    alias = alias_id(app, kind, "token", address)
+    for generation in range(ADDRESS_HANDS - 1):
+        yield named_user(app, alias, generation)
 
 
 def random_id() -> str:

@@ -283,12 +283,13 @@ def _open_to_all(update: Update) -> Update:
 
 
 def _follows(update: Update) -> bool:
-    """Whether the record's id is that of the address in the update."""
+    """Whether the record's id is made of the address in the update."""
     assert update.kind is not None
     _, address = update.patch.ops.get(IDENTIFIER, (None, None))
     return (
         isinstance(address, str)
-        and ids.record_id(update.app, update.kind, address) == update.record
+        and update.kind in ids.ADDRESSES
+        and update.record in ids.of_address(update.app, update.kind, address)
     )
 
 
@@ -399,7 +400,7 @@ def _records(app: str, names: frozenset[tuple[str, str]]) -> Iterator[str]:
         if label == _ONESIGNAL_ID and is_uuid(name):
             yield name
         if label in _ADDRESSES:
-            yield ids.record_id(app, label, name)
+            yield from ids.of_address(app, label, name)
             yield ids.alias_id(app, label, TOKEN, name)
 
 

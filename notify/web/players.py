@@ -14,7 +14,7 @@ from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.lanes import is_uuid
 from notify.domain.patch import PROPERTIES
-from notify.domain.update import COUNTER_MAX, DELETE
+from notify.domain.update import COUNTER_MAX, DELETE, kind_of_address
 from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
@@ -39,7 +39,8 @@ Change = tuple[Draft, Links]
 def create(call: Call) -> HttpResponse:
     """POST /players: register a push, email or SMS player and answer its id.
 
-    The id follows from the identifier, so a repeated request gets the same one. A device without a
+    The id follows from the identifier, so a repeated request gets the same one. Of an address that was given
+    up it is the id of who has it now (`addresses`). A device without a
     push token yet gets one that follows from its Idempotency-Key, or a random one. An SMS player is
     linked to its device here, because no later request does it; an email player by the device's PUT.
     """
@@ -53,7 +54,9 @@ def create(call: Call) -> HttpResponse:
         identifier = device.identifier_in(body, kind)
     if not identifier and kind != PUSH:
         raise Malformed("identifier is missing: email and SMS players are made for one")
-    record = _assigned_id(call, app.id, kind, identifier)
+    record = answered = _assigned_id(call, app.id, kind, identifier)
+    if identifier:
+        answered = call.services.addresses.record_of(app.id, kind, identifier)
     at = call.services.now_ms()
     draft = Draft(call.left_out)
     device.put_device(draft, body, identifier, app.nobody, call.left_out)
@@ -73,10 +76,12 @@ def create(call: Call) -> HttpResponse:
             call.left_out.add(left_out.LINK, error)
         else:
             made.append(
-                update_of(app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: record})
+                update_of(
+                    app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: answered}
+                )
             )
     warnings = changes.send_all(call, app, who, made)
-    return ok({"success": True, "id": record, **warnings})
+    return ok({"success": True, "id": answered, **warnings})
 
 
 def update(call: Call, player: str) -> HttpResponse:
@@ -184,6 +189,10 @@ def _described(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str 
     kind = device.kind_in(body)
     draft = Draft(call.left_out)
     identifier = device.identifier_or_none(body, kind, call.left_out)
+    if identifier and kind is None and ids.is_named(record):
+        # A change of address: SDKs of version 4.x do not say the kind.
+        if address_kind := kind_of_address(identifier):
+            identifier = device.identifier_or_none(body, address_kind, call.left_out)
     device.put_device(draft, body, identifier, app.nobody, call.left_out)
     return kind, (draft, device.links_in(body, kind, record, call.left_out))
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from notify import postgres, queries
 from notify.domain import ids, nobody
 from notify.domain.patch import ALIASES, PROPERTIES
-from notify.domain.update import ALIAS, USER
+from notify.domain.update import ALIAS, TOKEN, USER
 from notify.findings.partition_state import StreamNow
 from notify.findings.snapshot import STREAMS, fresh_for_s
 from notify.web import warned
@@ -104,6 +104,10 @@ class Reads(Protocol):
         """The record's generation, 0 where it never had another."""
         ...
 
+    def holder(self, app: str, kind: str, address: str) -> str:
+        """The id of the record that has the address, as far as links are applied."""
+        ...
+
     def streams(self) -> Sequence[StreamNow]:
         """The streams of the active topic by partition; none before a topic is made."""
         ...
@@ -162,6 +166,16 @@ class PostgresReads:
         """Reads.generation."""
         rows = self._rows("generation", {"app": app, "id": record})
         return int(rows[0][0]) if rows else 0
+
+    def holder(self, app: str, kind: str, address: str) -> str:
+        """As `aliases.holder` has it, of the links that are written."""
+        alias = ids.alias_id(app, kind, TOKEN, address)
+        home = ids.record_id(app, kind, address)
+        parameters = {"app": app, "alias": alias, "home": home}
+        ((owner, has_another, generation),) = self._rows("holder", parameters)
+        if owner is not None:
+            return str(owner)
+        return ids.named_user(app, alias, generation) if has_another else home
 
     def _parent(self, app: str, child: str, label: str) -> str | None:
         rows = self._rows("parent", {"app": app, "child": child, "label": label})

@@ -85,7 +85,10 @@ def new(
         links=_owned_by(owner),
         aliases=_token(kind, known),
     )
-    shown = {"id": record, "type": _type(known["type"])}
+    answered = record
+    if known.get("token") and "id" not in known:
+        answered = call.services.addresses.record_of(app, kind, known["token"])
+    shown = {"id": answered, "type": _type(known["type"])}
     shown |= {key: known[key] for key in ("token", *PROPERTY_KEYS) if key in known}
     return New(made, readable(shown))
 

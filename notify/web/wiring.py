@@ -14,6 +14,7 @@ from notify import metrics
 from notify.producer import Producer, TopicProducer
 from notify.web import ack_log, deletions, limits
 from notify.web.ack_log import AckLog
+from notify.web.addresses import Addresses
 from notify.web.apps_cache import AppsCache
 from notify.web.deleted import Deleted
 from notify.web.identity import Verifier
@@ -42,12 +43,16 @@ class Services:
     refused: RefusedRequests | None = None
     #: What was deleted; asks `reads` unless another is given.
     deleted: Deleted = field(default=None)  # type: ignore[assignment] # by __post_init__
+    #: Who has an address; asks `reads` unless another is given.
+    addresses: Addresses = field(default=None)  # type: ignore[assignment] # by __post_init__
     #: Counts what was left out of a request of the app.
     left_out: Callable[[str, LeftOut], None] = lambda _app, _left_out: None
 
     def __post_init__(self) -> None:
         if self.deleted is None:
             object.__setattr__(self, "deleted", Deleted(self.reads))
+        if self.addresses is None:
+            object.__setattr__(self, "addresses", Addresses(self.reads))
 
     def unavailable(self, reason: str) -> None:
         """A request is answered 503 for this reason, as `notify_web_refused_total` names it."""
@@ -107,5 +112,6 @@ def build(at_end: ExitStack) -> Services:
         ack_log=lines,
         refused=refused,
         deleted=Deleted(lookups, told),
+        addresses=Addresses(lookups),
         left_out=count,
     )

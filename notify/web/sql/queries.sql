@@ -68,6 +68,23 @@ WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = 'merged'
     AND link.parent_gen = coalesce(parent.gen, 0)
     AND coalesce(login.parent_gen >= coalesce(logins.gen, 0) - 1, true)
 
+-- :holder
+-- The record that took the address, whether the one whose id is made of it has another or none, and the
+-- generation of the address.
+SELECT
+    (SELECT link.parent::text
+     FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+     WHERE link.app = %(app)s AND link.child = %(alias)s AND link.label = 'alias'
+         AND link.parent_gen = coalesce(parent.gen, 0)),
+    EXISTS
+    (SELECT 1
+     FROM link LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent
+     WHERE link.app = %(app)s AND link.child = %(home)s
+         AND link.label = 'is:' || coalesce(
+             (SELECT gen FROM parent WHERE app = %(app)s AND id = %(home)s), 0) || ':token'
+         AND link.parent_gen = coalesce(parent.gen, 0)),
+    coalesce((SELECT gen FROM parent WHERE app = %(app)s AND id = %(alias)s), 0)
+
 -- :generation
 SELECT gen FROM parent WHERE app = %(app)s AND id = %(id)s
 

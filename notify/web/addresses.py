@@ -1,0 +1,33 @@
+"""Which record has an address, for the id that a registration is answered with.
+
+Which record a registration is applied to is decided in Kafka's order, later. Here the links are looked up
+that are applied already. While PostgreSQL does not answer in time, the id is the one that is made of the
+address.
+"""
+
+import time
+from collections.abc import Callable
+
+from notify.domain import ids
+from notify.web.deleted import PAUSE_S
+from notify.web.reads import Reads, ReadsAway
+
+
+class Addresses:
+    """Asks `reads`. Thread-safe: two threads may at most both find out that PostgreSQL is away."""
+
+    def __init__(self, reads: Reads, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._due = float("-inf")
+
+    def record_of(self, app: str, kind: str, token: str) -> str:
+        """The id of the record of this kind that `token` identifies now."""
+        home = ids.record_id(app, kind, token)
+        if kind not in ids.ADDRESSES or self._clock() < self._due:
+            return home
+        try:
+            return self._reads.holder(app, kind, token)
+        except ReadsAway:
+            self._due = self._clock() + PAUSE_S
+            return home
