@@ -1034,3 +1034,88 @@ def test_each_call_that_is_not_served_is_one_that_is_not_served(web: Web) -> Non
         assert answer.status == 404, call
         assert f'("{name}")' in answer.body["errors"][0]
         assert f"`{method} /{path.replace('{}', '…')}`" in text, call
+
+
+OLD_NEW = [
+    (11, "email", "old@example.org", " New@Example.org", "new@example.org"),
+    (14, "sms", "+49 170 1", "+49 (170) 2", "+49 (170) 2"),
+]
+
+
+@pytest.mark.parametrize(("device_type", "kind", "old", "new", "stored"), OLD_NEW)
+def test_f8_an_address_changes_hands(
+    web: Web, device_type: int, kind: str, old: str, new: str, stored: str
+) -> None:
+    def register(address: str) -> str:
+        body = {"app_id": APP, "device_type": device_type, "identifier": address}
+        return str(web.call("POST", "/players", body).body["id"])
+
+    def change(record: str, **fields: Any) -> None:
+        answer = web.call("PUT", f"/players/{record}", {"app_id": APP, **fields})
+        assert (answer.status, answer.body) == (200, {"success": True})
+
+    def shown(record: str) -> tuple[Any, Any]:
+        row = web.reads.record(APP, record)
+        assert row is not None
+        return row.identifier, row.tags
+
+    first = register(old)
+    change(first, tags={"whose": "first"})
+    assert register(old.upper()) == first
+    change(first, identifier=new)
+    second = register(old)
+    assert second != first
+    change(second, tags={"whose": "second"})
+    change(PLAYER, device_type=1, parent_player_id=second, tags={"device": "second"})
+    change(first, tags={"more": "1"})
+    assert shown(first) == (stored, {"whose": "first", "more": "1"})
+    assert shown(second)[1]["whose"] == "second"
+    assert (register(old), register(new)) == (second, first)
+    # The second goes too, and a third comes; the first takes its old address back.
+    change(second, identifier=new)
+    third = register(old)
+    assert len({first, second, third}) == 3
+    assert register(new) == second
+    change(first, identifier=old)
+    assert register(old) == first
+
+
+def test_f8_while_postgresql_is_away_the_registration_is_still_the_newcomers(web: Web) -> None:
+    """Only the id in the answer is the other one: what was sent to it is decided in Kafka's order."""
+    body = {"app_id": APP, "device_type": 11, "identifier": "old@example.org"}
+    first = web.call("POST", "/players", body).body["id"]
+    web.call("PUT", f"/players/{first}", {"app_id": APP, "identifier": "new@example.org"})
+    web.reads.away = True
+    answer = web.call("POST", "/players", body | {"tags": {"whose": "second"}})
+    assert (answer.status, answer.body["id"]) == (200, first)
+    web.reads.away = False
+    before = web.reads.record(APP, first)
+    assert before is not None
+    assert (before.identifier, before.tags) == ("new@example.org", {})
+    second = web.reads.holder(APP, "email", "old@example.org")
+    row = web.reads.record(APP, second)
+    assert row is not None
+    assert (row.identifier, row.tags) == ("old@example.org", {"whose": "second"})
+    # Nothing is looked up for a while.
+    assert web.call("POST", "/players", body).body["id"] == first
+
+
+def test_f8_a_subscription_that_changes_its_address(web: Web) -> None:
+    def email(user: str, token: str) -> str:
+        body = {"subscription": {"type": "Email", "token": token}}
+        path = f"{BASE}/users/by/external_id/{user}/subscriptions"
+        return str(web.call("POST", path, body).body["subscription"]["id"])
+
+    def change(record: str, token: str, key: str = "") -> int:
+        body = {"subscription": {"type": "Email", "token": token}}
+        return web.call("PATCH", f"{BASE}/subscriptions/{record}", body, key=key).status
+
+    ann = email("ann", "old@example.org")
+    assert change(ann, "new@example.org", web.secret) == 200
+    bob = email("bob", "old@example.org")
+    assert bob != ann
+    assert change(bob, "Old@example.org") == 200  # as its SDK repeats it, without a key
+    assert [each["id"] for each in subscriptions_of(web, "ann")] == [ann]
+    assert [each["token"] for each in subscriptions_of(web, "bob")] == ["Old@example.org"]
+    assert change(ann, "", web.secret) == 200
+    assert email("cid", "new@example.org") not in (ann, bob)
