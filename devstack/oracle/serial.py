@@ -134,9 +134,13 @@ class Serial:
             return owner
         kind, names = _names(message)
         token = names.get("token")
-        if kind in ADDRESSES and message.get("kind") and token is not None:
-            if record in (_home(app, kind, token), _alias(app, kind, "token", token)):
-                return self._named(app, self._holder(app, kind, token))
+        if (
+            kind in ADDRESSES
+            and message.get("kind")
+            and token is not None
+            and record in (_home(app, kind, token), _alias(app, kind, "token", token))
+        ):
+            return self._named(app, self._holder(app, kind, token))
         if _is_alias(record) and kind != "user" and token is not None:
             owner = self._state.links.get((app, record, "alias"))
             if owner is None:
@@ -198,20 +202,26 @@ class Serial:
                     del wanted[label]
                     continue
             self._nameless(app, record, label)
-            if owner is not None:
+            if owner is not None and kind != "user":
                 self._nameless(app, owner, label)
-            if owner is not None and kind == "push":
-                self._leave(app, owner, "user")
-            if kind in ADDRESSES:
-                for loser in {owner, _home(app, kind, name)} - {None, record}:
-                    if self._bears(app, loser, "token") is None:
-                        self._without_address(app, loser)
-            by_token = message["record"] == alias
-            if kind == "user" or by_token or record != _home(app, kind, name):
-                self._leave(app, alias, "alias")
-                self._join(app, alias, "alias", record)
-                self._state.links[app, record, self._bearing(app, record, label)] = alias
+            if kind != "user" and self._keeps_home(message, kind, record, name, owner):
+                continue
+            self._leave(app, alias, "alias")
+            self._join(app, alias, "alias", record)
+            self._state.links[app, record, self._bearing(app, record, label)] = alias
         return record, wanted
+
+    def _keeps_home(
+        self, message: Message, kind: str | None, record: str, token: str, owner: str | None
+    ) -> bool:
+        """What a token does to those that had it; and whether it is its record's without being given."""
+        app, home = message["app"], _home(message["app"], kind, token)
+        if owner is not None and kind == "push":
+            self._leave(app, owner, "user")
+        for loser in {owner or home, home} - {record} if kind in ADDRESSES else ():
+            if self._bears(app, loser, "token") is None:
+                self._without_address(app, loser)
+        return record == home and message["record"] != _alias(app, kind, "token", token)
 
     def _log_in(self, app: str, record: str, wanted: Mapping[str, str | None], rules: Rules) -> str:
         """A user without a name that asks for another's is that other one."""
@@ -420,7 +430,7 @@ def _names(message: Message) -> tuple[str | None, Mapping[str, str | None]]:
     if said:
         return kind, said
     text = patch.get("=", {}).get("identifier", "")
-    if text.strip() and (kind in ADDRESSES or (kind is None and message["record"][14] == "5")):
+    if text.strip() and kind in (None, *ADDRESSES) and message["record"][14] == "5":
         digits = [char for char in text.strip() if char not in " \t\u00a0-()."]
         is_number = "".join(digits).lstrip("+").isdecimal()
         kind = kind or ("email" if "@" in text else "sms" if is_number else None)

@@ -122,17 +122,16 @@ def names_in(update: Update) -> Names | None:
     """What the update names: its aliases, or the address that it sets as identifier.
 
     SDKs of version 4.x say an address as identifier alone. PUT players/{id} does not even say its kind:
-    it is read as an address where the id is made of one.
+    it is read as an address where the id is made of one. A record with another id (a device, or an imported
+    child of an address) takes no address by its identifier.
     """
     if update.aliases:
         assert update.kind is not None
         return Names(update.kind, update.aliases)
     op, value = update.patch.ops.get(IDENTIFIER, _ABSENT)
-    if op != SET or not isinstance(value, str) or not value.strip():
+    if op != SET or not isinstance(value, str) or not value.strip() or not is_named(update.record):
         return None
-    kind = update.kind
-    if kind is None and is_named(update.record):
-        kind = kind_of_address(value)
+    kind = update.kind or kind_of_address(value)
     return Names(kind, {TOKEN: value}) if kind in ADDRESSES else None
 
 

@@ -190,9 +190,8 @@ def _described(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str 
     draft = Draft(call.left_out)
     identifier = device.identifier_or_none(body, kind, call.left_out)
     if identifier and kind is None and ids.is_named(record):
-        # A change of address: SDKs of version 4.x do not say the kind.
-        if address_kind := kind_of_address(identifier):
-            identifier = device.identifier_or_none(body, address_kind, call.left_out)
+        # A change of address, if it is one: SDKs of version 4.x do not say its kind.
+        identifier = device.identifier_or_none(body, kind_of_address(identifier), call.left_out)
     device.put_device(draft, body, identifier, app.nobody, call.left_out)
     return kind, (draft, device.links_in(body, kind, record, call.left_out))
 
