@@ -370,3 +370,13 @@ def test_a_repeated_update_adds_nothing_and_still_sets() -> None:
     (write,) = writes(Update(APP, ANN, 1, "m", patch=patch, once=True), decision)
     assert "session_count" not in write.patch.ops
     assert write.patch.ops["tags.a"] == (SET, 1)
+
+
+def test_an_address_leads_to_so_many_ids() -> None:
+    """The later hands of an address may act for their records by it, up to a limit."""
+    address = alias_id(APP, "email", TOKEN, "old@example.org")
+    found = list(ids.of_address(APP, "email", " Old@example.org"))
+    assert len(found) == len(set(found)) == ids.ADDRESS_HANDS == 10
+    assert found[0] == record_id(APP, "email", "old@example.org")
+    assert found[-1] == named_user(APP, address, 8)
+    assert named_user(APP, address, 9) not in found
