@@ -44,7 +44,10 @@ The environment: (dict "root" $ "component" "web" "own" .Values.web "fact" (dict
 {{- define "notify.env" -}}
 {{- $derived := include "notify.derived" . | fromYaml -}}
 {{- $all := mergeOverwrite (dict) $derived .root.Values.settings .own.settings .fact.settings -}}
-{{- if not $all.KAFKA_BOOTSTRAP_SERVERS -}}
+{{- if not (has "kafka" .fact.connects) -}}
+{{- /* Kafka's settings contradict each other without its password, and then no process starts. */ -}}
+{{- range $name, $_ := $all }}{{ if hasPrefix "KAFKA_" $name }}{{ $_ = unset $all $name }}{{ end }}{{ end -}}
+{{- else if not $all.KAFKA_BOOTSTRAP_SERVERS -}}
 {{- fail "settings.KAFKA_BOOTSTRAP_SERVERS is empty: set it to Kafka's host:port, comma-separated" -}}
 {{- end -}}
 {{- range $name, $value := $all }}
@@ -106,5 +109,5 @@ volumeMounts:
 {{- if .own.tlsSecret }}
   - {name: tls, mountPath: /etc/notify/tls, readOnly: true}
 {{- end }}
-env: {{- include "notify.env" . | nindent 2 }}
+env: {{- include "notify.env" . | trim | nindent 2 }}
 {{- end }}
