@@ -59,7 +59,7 @@ suite-%:
 check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
 	@$(RUN) -m devstack.check
 
-chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; needs helm and kubeconform
+chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; needs helm and kubernetes-validate
 	@$(RUN) -m devstack.chart
 
 bench: $(INSTALLED) ## measure drain, edge and spike, beside other ways; BENCH=edge for one, with ARGS
