@@ -218,7 +218,12 @@ def _helm(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("there is no helm: install it to render the chart (helm.sh/docs/intro/install)")
-    return subprocess.run([helm, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [helm, *arguments, "--kube-version", chart.KUBERNETES[0]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("example", _examples(), ids=lambda file: file.stem)
