@@ -216,8 +216,11 @@ class Serial:
     ) -> bool:
         """What a token does to those that had it; and whether it is its record's without being given."""
         app, home = message["app"], _home(message["app"], kind, token)
-        if owner is not None and kind == "push":
-            self._leave(app, owner, "user")
+        if kind == "push":
+            if owner is not None:
+                self._leave(app, owner, "user")
+            elif home != record and not self._bears(app, home, "token"):
+                self._leave(app, home, "user")
         for loser in {owner or home, home} - {record} if kind in ADDRESSES else ():
             if self._bears(app, loser, "token") is None:
                 self._without_address(app, loser)

@@ -177,7 +177,14 @@ def _take(
 
 
 def _take_token(trial: Trial, update: Update, names: Names, record: str, alias: str) -> None:
-    """Give the subscription `record` the token, whoever had it."""
+    """Give the subscription `record` the token, whoever had it: the one that claimed it, or the one whose
+    id follows from it and that claimed no other.
+
+        POST users, AndroidPush t  -> S = record_id(t)     S is u1's, and needs no claim for its token
+        the app is installed again
+        POST users, AndroidPush    -> R, a random id       R is u2's
+        PATCH R, token t                                   R has t; S leaves u1
+    """
     app, name = update.app, names.aliases[TOKEN]
     assert name is not None
     home = ids.record_id(app, names.kind, name)
@@ -185,16 +192,17 @@ def _take_token(trial: Trial, update: Update, names: Names, record: str, alias: 
     if owner == record:
         return
     _release(trial, app, record, TOKEN)
+    before = owner
     if owner is not None:
         _release(trial, app, owner, TOKEN)
-    if owner is not None and names.kind == PUSH:
-        trial.put(linking.leave(trial, app, owner, USER))
+    elif record != home and _borne(trial, app, home, TOKEN) is None:
+        before = home
+    if before is not None and names.kind == PUSH:
+        trial.put(linking.leave(trial, app, before, USER))
     if names.kind in ids.ADDRESSES:
-        for before in (owner, home):
-            if before is None or before == record:
-                continue
-            if _borne(trial, app, before, TOKEN) is None:
-                _give_up(trial, app, before)
+        for loser in (owner, home):
+            if loser not in (None, record) and _borne(trial, app, loser, TOKEN) is None:
+                _give_up(trial, app, loser)
     if record != home or update.record == alias:
         _give(trial, app, record, TOKEN, alias)
 

@@ -296,6 +296,26 @@ def test_a_push_token_that_moves_takes_its_old_subscription_from_its_user(serial
     assert serial.links.parent(APP, HOME, USER) == BOB
 
 
+def test_a_push_token_that_moves_takes_the_subscription_with_its_id_from_its_user(
+    serial: Serial,
+) -> None:
+    """Decision 0040: that one needed no claim for its token."""
+    serial.take(device(HOME, "t", owner=ANN))
+    assert serial.take(device(DEVICE, "t", owner=BOB)) == Decision()
+    assert serial.links.parent(APP, HOME, USER) is None
+    assert serial.count(ANN, USER) == 0
+    assert serial.links.parent(APP, DEVICE, USER) == BOB
+
+
+def test_the_subscription_with_a_tokens_id_that_has_another_token_keeps_its_user(
+    serial: Serial,
+) -> None:
+    serial.take(device(HOME, "t", owner=ANN))
+    serial.take(device(HOME, "another"))
+    serial.take(device(DEVICE, "t", owner=BOB))
+    assert serial.links.parent(APP, HOME, USER) == ANN
+
+
 def test_an_address_that_moves_leaves_its_old_subscription_where_it_is(serial: Serial) -> None:
     for record in (DEVICE, OTHER_DEVICE):
         names: dict[str, str | None] = {TOKEN: "a@example.com"}

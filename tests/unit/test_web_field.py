@@ -496,6 +496,17 @@ def test_f11_a_refreshed_token_is_one_subscription(web: Web) -> None:
     assert [each["token"] for each in subscriptions_of(web, "u16")] == ["bb"]
 
 
+def test_f11_a_token_that_comes_late_after_a_reinstall_is_one_subscription(web: Web) -> None:
+    """Decision 0040."""
+    user = {"identity": {"external_id": "u17"}}
+    create_user(web, **user, subscriptions=[{"type": "AndroidPush", "token": "aa"}])
+    made = create_user(web, **user, subscriptions=[{"type": "AndroidPush", "token": ""}]).body
+    path = f"{BASE}/subscriptions/{made['subscriptions'][0]['id']}"
+    web.call("PATCH", path, {"subscription": {"type": "AndroidPush", "token": "aa"}})
+    (left,) = subscriptions_of(web, "u17")
+    assert (left["id"], left["token"]) == (made["subscriptions"][0]["id"], "aa")
+
+
 def deleted_player(web: Web, **fields: Any) -> str:
     """The id of a player that registered and was deleted by a server."""
     body = {"app_id": APP, "device_type": 1, "identifier": "tok"} | fields
