@@ -52,6 +52,7 @@ class Device:
             "PUSH_TOKEN": token,
             "INSTALL_ID": str(uuid.uuid4()),
             "LOCAL_SUBSCRIPTION_ID": f"local-{uuid.uuid4()}",
+            "EXTERNAL_ID": "",
         }
         #: Who logged in last and did not log out, as the SDK knows it.
         self.person: str | None = None
