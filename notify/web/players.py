@@ -75,11 +75,15 @@ def create(call: Call) -> HttpResponse:
         except Malformed as error:
             call.left_out.add(left_out.LINK, error)
         else:
-            made.append(
-                update_of(
-                    app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: answered}
+            if call.services.deleted.is_known(app.id, pusher):
+                # The link would bring it back without its token. It registers again when it speaks itself.
+                call.left_out.add(left_out.LINK, "device_player_id: this player was deleted")
+            else:
+                made.append(
+                    update_of(
+                        app.id, pusher, at=at, message_id=call.message_id(1), links={SMS: answered}
+                    )
                 )
-            )
     warnings = changes.send_all(call, app, who, made)
     return ok({"success": True, "id": answered, **warnings})
 

@@ -117,8 +117,7 @@ def _moved(
         links=_owned_by(owner),
         aliases=None if kind is None else _token(kind, fields),
     )
-    type_ = "AndroidPush" if sdks.is_android(call.request.META) else "ChromePush"
-    return New(made, {"id": record, "type": type_})
+    return New(made, {"id": record, "type": _type_of_sdk(call)})
 
 
 def _owned_by(owner: Subject | None) -> dict[str, str | None]:
@@ -274,6 +273,23 @@ def without_address(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any] 
         left.add(left_out.SUBSCRIPTION, error)
         return {"id": ids.random_id(), "type": name}
     return None
+
+
+def shown_deleted(call: Call, app: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is shown of a subscription of which only the id is said and that was deleted; None for any other.
+    It is left out of POST users: moved, it would come back without its token. Its next change is answered
+    404, for which its SDK makes it again."""
+    if fields.get("type") is not None or fields.get("id") is None:
+        return None
+    record = device.player_id(fields["id"], "id")
+    if not call.services.deleted.is_known(app, record):
+        return None
+    call.left_out.add(left_out.SUBSCRIPTION, "id: this subscription was deleted")
+    return {"id": record, "type": _type_of_sdk(call)}
+
+
+def _type_of_sdk(call: Call) -> str:
+    return "AndroidPush" if sdks.is_android(call.request.META) else "ChromePush"
 
 
 def _known(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def create(call: Call, app_id: str) -> HttpResponse:
     made = subject.updates(call, draft, at=at, aliases=names)
     owned = []
     for place, fields in enumerate(_subscriptions(body, call.left_out), start=1):
-        if (shown := subscriptions.without_address(fields, call.left_out)) is not None:
+        shown = subscriptions.without_address(fields, call.left_out)
+        shown = shown or subscriptions.shown_deleted(call, app.id, fields)
+        if shown is not None:
             owned.append(shown)
             continue
         new = subscriptions.new(call, who, fields, owner=subject, at=at, place=place)

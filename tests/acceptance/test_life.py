@@ -12,7 +12,7 @@ again and upgraded, and repeat requests whose answers were lost. At its end, in 
 
 At the end of all lives the oracle replays the topic and must come to the same rows.
 
-`make test ARGS="tests/acceptance/test_life.py -n 0 -s"` with NOTIFY_LIFE_SEED repeats the lives of a run,
+`NOTIFY_LIFE_SEED=N make test ARGS="tests/acceptance/test_life.py -n 0 -s"` repeats the lives of a run;
 NOTIFY_LIFE_EXAMPLES plays more of them.
 """
 

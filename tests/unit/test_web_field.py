@@ -574,6 +574,25 @@ def test_f6_what_was_never_applied_is_not_deleted(web: Web) -> None:
     assert session(web).status == 200
 
 
+def test_f6_a_number_does_not_bring_its_deleted_device_back(web: Web) -> None:
+    player = deleted_player(web)
+    body = {"app_id": APP, "device_type": 14, "identifier": "+4912345", "device_player_id": player}
+    assert warnings(web.call("POST", "/players", body))
+    assert web.reads.record(APP, player) is None
+    answer = web.call("POST", f"/players/{player}/on_session", {"app_id": APP})
+    assert answer.status == 400
+
+
+def test_f7_a_login_does_not_bring_a_deleted_subscription_back_by_its_id_alone(web: Web) -> None:
+    """As the web SDK logs in and out."""
+    player = deleted_player(web)
+    answer = create_user(web, identity={"external_id": "u18"}, subscriptions=[{"id": player}])
+    assert warnings(answer)
+    assert [each["id"] for each in answer.body["subscriptions"]] == [player]
+    assert all(each["type"] for each in answer.body["subscriptions"])
+    assert web.reads.record(APP, player) is None
+
+
 def test_f6_who_knows_an_address_does_not_learn_that_it_was_deleted(web: Web) -> None:
     player = deleted_player(web, device_type=11, identifier="anna@example.org")
     assert web.call("POST", f"/players/{player}/on_session", {"app_id": APP}).status == 200
