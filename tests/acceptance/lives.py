@@ -82,6 +82,10 @@ class Device:
     ) -> tuple[int, Body]:
         """Send a step of the fixtures. Fails for an answer that is neither a success nor one that
         `may_answer` names."""
+        if self.is_deleted:
+            # A change that comes before what makes it again is applied is answered as if it were still
+            # deleted (decision 0034), and iOS 5.6 forgets that change.
+            self._drain()
         (each,) = (one for one in _fixtures(self.sdk).part(path)["steps"] if one["name"] == step)
         body = filled(each["body"], self.known)
         if change is not None:
