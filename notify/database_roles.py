@@ -65,13 +65,13 @@ TABLES: Final[Mapping[str, Mapping[str, LiteralString]]] = {
     # Policy: versions are added, never changed.
     "policy_head": {WEB: WRITE, BRIDGE: READ},
     "skip_rule": {WEB: ADD, BRIDGE: READ, WATCH: READ},
-    "link_limit": {WEB: ADD, BRIDGE: READ},
+    "link_limit": {WEB: ADD, BRIDGE: READ, WATCH: READ},
     # Samples.
     "hot": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "app_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "refused_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
     "unavailable_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
-    "left_out_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE"},
+    "left_out_sample": {WEB: WRITE, BRIDGE: "SELECT, DELETE", WATCH: READ},
     "stream_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "lane_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "bridge_start": {WEB: READ, BRIDGE: "SELECT, INSERT, DELETE", WATCH: READ},

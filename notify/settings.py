@@ -306,6 +306,10 @@ NOTIFY_FIND_APP_PERCENT = env.integer("NOTIFY_FIND_APP_PERCENT", 40, least=1, mo
 NOTIFY_FIND_APP_FACTOR = env.integer("NOTIFY_FIND_APP_FACTOR", 3, least=1)
 #: Requests of one app that its rate limits refuse a second.
 NOTIFY_FIND_REFUSED_PER_S = env.integer("NOTIFY_FIND_REFUSED_PER_S", 5, least=1)
+#: Links, or aliases, of one app that its link limits refuse a second.
+NOTIFY_FIND_LINKS_REFUSED_PER_S = env.integer("NOTIFY_FIND_LINKS_REFUSED_PER_S", 5, least=1)
+#: Values that are left out of one app's requests a second: tags past a limit, names that are none.
+NOTIFY_FIND_LEFT_OUT_PER_S = env.integer("NOTIFY_FIND_LEFT_OUT_PER_S", 5, least=1)
 #: Requests that web answers 503 a second, for so long.
 NOTIFY_FIND_UNAVAILABLE_PER_S = env.integer("NOTIFY_FIND_UNAVAILABLE_PER_S", 1, least=1)
 NOTIFY_FIND_UNAVAILABLE_S = env.integer("NOTIFY_FIND_UNAVAILABLE_S", 10)

@@ -10,12 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from notify.admin.hot_record import chosen, label_to_limit
-from notify.admin.limits_now import limits_of
 from notify.admin.listing import ReadOnlyAdmin
 from notify.admin.pages import shown
 from notify.domain.lanes import lane_of, partition_of
 from notify.domain.policy import SCOPE_ALL, Policy
 from notify.findings.find import HOT_APP, HOT_RECORD, find
+from notify.findings.link_limits import limits_of
 from notify.findings.snapshot import HotRecord, Snapshot, fresh_for_s, read
 from notify.models import Hot, Stream, Topic
 

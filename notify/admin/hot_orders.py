@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from notify.admin.hot import page_of
 from notify.admin.hot_record import rule_of
-from notify.admin.limits_now import limits_of
 from notify.admin.pages import page, shown
 from notify.admin.reasons import ReasonField
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, limit_default
 from notify.domain.update import LABELS, MIRROR_LABELS
 from notify.findings import preview
+from notify.findings.link_limits import limits_of
 from notify.models import App, LinkLimit, SkipRule
 from notify.templatetags.figures import count
 

@@ -33,6 +33,8 @@ _NAMING: Final[Mapping[str, str]] = {
     findings.HOT_RECORD: "{share} of updates in the last {seconds:.0f} s are of one record.",
     findings.HOT_APP: "{share} of updates in the last {seconds:.0f} s are of one app, over many records.",
     findings.APP_LIMITED: "Requests of one app are refused with 429 at a rate limit.",
+    findings.LINKS_REFUSED: "Links of one app are refused at a link limit.",
+    findings.LEFT_OUT: "Values are left out of the requests of one app.",
 }
 #: How a partition's row is marked, if it is not bad.
 _MARKS: Final[Mapping[State, str]] = {
@@ -106,7 +108,10 @@ def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]
         return _few((each.kind, _alarm(each, request)) for each in found)
     hidden = [each for each in found if each.kind in _NAMING]
     told = [(each.kind, Alarm(each.level, _without_names(each, seen))) for each in hidden]
-    nameless = find(replace(seen, hot=[], hot_apps=[], limited=[], names={}), bounds)
+    nameless = find(
+        replace(seen, hot=[], hot_apps=[], limited=[], refused_links=[], left_out=[], names={}),
+        bounds,
+    )
     told += [(each.kind, _alarm(each, request)) for each in nameless]
     return _few(sorted(told, key=lambda each: findings.KINDS.index(each[0])))
 
@@ -140,6 +145,11 @@ def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
     if finding.kind == findings.APP_LIMITED:
         href = finding.path if may("notify.view_app") else ""
         return Alarm(finding.level, finding.text, href=href, action="Show its limits")
+    if finding.kind == findings.LINKS_REFUSED and may("notify.add_linklimit"):
+        return Alarm(finding.level, finding.text, finding.cure, finding.path, "Show its limit")
+    if finding.kind in (findings.LINKS_REFUSED, findings.LEFT_OUT):
+        href = reverse("admin:app_usage", args=[finding.app]) if may("notify.view_app") else ""
+        return Alarm(finding.level, finding.text, finding.cure, href, "Show its limits")
     if finding.kind == findings.DEAD_LETTERS:
         href = finding.path if may("notify.view_deadletter") else ""
         return Alarm(finding.level, finding.text, finding.cure, href, "Read them")

@@ -8,10 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from notify.admin.charts import Spark, spark
-from notify.admin.limits_now import limits_of
 from notify.admin.masking import masked
 from notify.admin.record_find import rows
 from notify.domain.lanes import lane_of, partition_of, queue_of
+from notify.findings.link_limits import limits_of
 from notify.models import SkipRule, Stream, Topic
 
 #: Rows of each list of the page.

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from notify.domain.aliases import ALIAS_LIMIT
 from notify.domain.stream import needed_version
 from notify.findings.partition_state import (
     ABOUT,
@@ -22,6 +23,7 @@ from notify.findings.snapshot import (
     HotApp,
     HotRecord,
     LaneNow,
+    RefusedLinks,
     Snapshot,
     Unavailable,
     WorkerNow,
@@ -39,6 +41,8 @@ REDIS_AWAY: Final = "redis_away"
 NO_WORKERS: Final = "no_workers"
 WORKER_STALLED: Final = "worker_stalled"
 APP_LIMITED: Final = "app_limited"
+LINKS_REFUSED: Final = "links_refused"
+LEFT_OUT: Final = "left_out"
 KAFKA_AWAY: Final = "kafka_away"
 WEB_REFUSES: Final = "web_refuses"
 LANE_UNREAD: Final = "lane_unread"
@@ -50,7 +54,7 @@ UNWATCHED: Final = "unwatched"
 KINDS: Final = (
     "halted", KAFKA_AWAY, WEB_REFUSES, "stalled", "unheard", "unread", REDIS_AWAY, NO_WORKERS,
     HOT_RECORD, HOT_APP, "stuck", LANE_UNREAD, LAG, "unknown", WORKER_STALLED, APP_LIMITED,
-    DEAD_LETTERS, UNWATCHED, "starting",
+    LINKS_REFUSED, LEFT_OUT, DEAD_LETTERS, UNWATCHED, "starting",
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
@@ -93,6 +97,10 @@ CURES: Final[Mapping[str, str]] = {
     LANE_UNREAD: "Start a worker without `-Q`, which reads all lanes, or one with `-Q` for the lane.",
     LAG: "`manage.py status` names the lanes and records that hold it. Workers are busy: start more. They "
     "are idle: look for a lock or a slow PostgreSQL.",
+    LINKS_REFUSED: "Ask the customer why so many are linked to one record. Set limit… raises the limit. What "
+    "was refused cannot be replayed: the next update that names the link makes it.",
+    LEFT_OUT: "Tell the customer: `warnings` in the answers say which values and why. The rest of each "
+    "request was taken.",
     DEAD_LETTERS: "Read their errors; mend the cause, then replay them.",
     UNWATCHED: "Start `manage.py watch`.",
 }
@@ -149,6 +157,8 @@ class Bounds(StateBounds):
     app_per_s: float
     app_factor: float
     refused_per_s: float
+    links_refused_per_s: float
+    left_out_per_s: float
     unavailable_per_s: float
     unavailable_s: float
 
@@ -166,6 +176,8 @@ class Bounds(StateBounds):
             app_per_s=settings.NOTIFY_FIND_APP_UPDATES_PER_S,
             app_factor=settings.NOTIFY_FIND_APP_FACTOR,
             refused_per_s=settings.NOTIFY_FIND_REFUSED_PER_S,
+            links_refused_per_s=settings.NOTIFY_FIND_LINKS_REFUSED_PER_S,
+            left_out_per_s=settings.NOTIFY_FIND_LEFT_OUT_PER_S,
             unavailable_per_s=settings.NOTIFY_FIND_UNAVAILABLE_PER_S,
             unavailable_s=settings.NOTIFY_FIND_UNAVAILABLE_S,
         )
@@ -189,6 +201,8 @@ def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
         *_applying(snapshot, limits, in_state.get(State.STUCK, [])),
         *_lag(snapshot, limits, in_state, is_explained=bool(culprits)),
         *_limited(snapshot, limits),
+        *_links_refused(snapshot, limits),
+        *_left_out(snapshot, limits),
         *_rest(snapshot, limits),
     ]
     return sorted(found, key=lambda each: (KINDS.index(each.kind), -each.share))
@@ -280,6 +294,59 @@ def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 f"{APP_LIMITED}:{each.app}",
                 f"{rate:,.0f} requests a second of {snapshot.name(each.app)} are refused with 429, "
                 f"past {_LIMITS.get(each.limit, each.limit)} a second.",
+                f"/admin/app/{each.app}/usage/",
+                each.app,
+            )
+
+
+def _links_refused(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+    """Shown for every limit. A limit that somebody chose for the app opens no alert: it does what it was
+    set for."""
+    for each in snapshot.refused_links:
+        rate = each.n / snapshot.seconds
+        if rate < bounds.links_refused_per_s:
+            continue
+        what = "aliases" if each.reason == ALIAS_LIMIT else "links"
+        yield Finding(
+            LINKS_REFUSED,
+            WARN,
+            f"{LINKS_REFUSED}:{each.app}:{each.reason}",
+            f"{rate:,.0f} {what} a second of {snapshot.name(each.app)} are refused{_at_limit(each)}.",
+            _limit_path(each),
+            each.app,
+            each.record,
+            opens=each.full is None or not each.full.is_own,
+        )
+
+
+def _at_limit(refused: RefusedLinks) -> str:
+    if refused.record is None:
+        return ", of more records than are listed"
+    said = f", most of record {refused.record}"
+    full = refused.full
+    if full is None:
+        return f"{said}, which is below its limit by now"
+    whose = "the app's own" if full.is_own else "that of all apps"
+    return f"{said}: {full.linked:,} are linked to it by {full.label}, the limit is {full.limit:,} ({whose})"
+
+
+def _limit_path(refused: RefusedLinks) -> str:
+    """Set limit… of the label; without one, the app's limits."""
+    if refused.full is None:
+        return f"/admin/app/{refused.app}/usage/"
+    return f"/admin/hot/limit/{refused.app}/{refused.full.label}/?record={refused.record}"
+
+
+def _left_out(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+    for each in snapshot.left_out:
+        rate = each.n / snapshot.seconds
+        if rate >= bounds.left_out_per_s:
+            yield Finding(
+                LEFT_OUT,
+                WARN,
+                f"{LEFT_OUT}:{each.app}",
+                f"{rate:,.0f} values a second are left out of requests of {snapshot.name(each.app)}, most of "
+                f"the kind {each.what}: they are over a limit or cannot be stored.",
                 f"/admin/app/{each.app}/usage/",
                 each.app,
             )

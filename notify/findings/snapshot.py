@@ -5,7 +5,7 @@ lanes, workers, or by what is asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 
 from notify import queries
+from notify.findings.link_limits import FullLinks, Key, explaining, full_links
 from notify.findings.partition_state import StreamNow
 from notify.models import App
 
@@ -103,6 +104,30 @@ class LimitedApp:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedLinks:
+    """Links, or aliases, of an app that were refused at their limit in the window.
+
+    `record` is the parent, or the user, of which most were refused; None if only more records than are
+    listed were. `full` is the limit that it is at now; None if it is below it by now.
+    """
+
+    app: UUID
+    reason: str
+    n: int
+    record: UUID | None
+    full: FullLinks | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutOfApp:
+    """Values that web left out of an app's requests in the window; `what`: the kind of most of them."""
+
+    app: UUID
+    what: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """Requests of the last half minute that web answered 503 for one reason: over how long, up to when."""
 
@@ -141,6 +166,8 @@ class Snapshot:
     redis_away_s: float | None = None
     #: What web answered 503, by reason, most first.
     unavailable: Sequence[Unavailable] = ()
+    refused_links: Sequence[RefusedLinks] = ()
+    left_out: Sequence[LeftOutOfApp] = ()
 
     @property
     def sampled_ago_s(self) -> float | None:
@@ -172,8 +199,10 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         )
     ]
     limited = [LimitedApp(*row) for row in run("limited", since=since, app=app, top=top)]
-    named = {each.app for each in hot} | {each.app for each in apps}
-    named |= {each.app for each in limited} | ({app} if app else set())
+    refused_links = _refused_links(window, app, top)
+    left_out = [LeftOutOfApp(*row) for row in run("left_out", since=since, app=app, top=top)]
+    named = {each.app for of in (hot, apps, limited, refused_links, left_out) for each in of}
+    named |= {app} if app else set()
     fresh_s = fresh_for_s()
     ((watched_ago_s, redis_away_s),) = run("watcher", now=now) or [(None, None)]
     return Snapshot(
@@ -194,6 +223,8 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         watched_ago_s=watched_ago_s,
         redis_away_s=redis_away_s,
         unavailable=[Unavailable(*row) for row in run("unavailable", now=now)],
+        refused_links=refused_links,
+        left_out=left_out,
     )
 
 
@@ -236,6 +267,23 @@ def _hot(window: _Window, app: UUID | None, top: int) -> list[HotRecord]:
             skipped=skipped.get((whose, record)),
         )
         for whose, record, direct, mirrored, error, per_s in rows
+    ]
+
+
+def _refused_links(window: _Window, app: UUID | None, top: int) -> list[RefusedLinks]:
+    found = [
+        RefusedLinks(*row) for row in run("refused_links", since=window.since, app=app, top=top)
+    ]
+    keys: list[Key] = [(each.app, each.record) for each in found if each.record is not None]
+    full: dict[Key, list[FullLinks]] = {}
+    if keys:
+        linked = run("linked", apps=[key[0] for key in keys], records=[key[1] for key in keys])
+        full = full_links(linked, window.now)
+    return [
+        replace(each, full=explaining(full.get((each.app, each.record), ()), each.reason))
+        if each.record is not None
+        else each
+        for each in found
     ]
 
 

@@ -22,8 +22,10 @@ from notify.models import (
     BridgeStart,
     DeadLetter,
     LaneSample,
+    LeftOutSample,
     QueueSample,
     RefusedSample,
+    Skipped,
     Stream,
     StreamSample,
     Topic,
@@ -92,6 +94,39 @@ def test_the_culprit_is_named_with_a_way_to_its_cure() -> None:
     assert f"record {RECORD} of Closely: 41,200 devices linked to it by set email" in alarm.text
     assert alarm.href == f"/admin/notify/hot/?app={made.app.id}&record={RECORD}"
     assert "All is well" not in answer.text
+
+
+def test_an_app_that_runs_into_its_limits_is_named_with_a_way_to_them() -> None:
+    for stream in pipeline():
+        sampled(stream)
+    app, record = App.objects.create(name="Closely"), uuid.uuid4()
+    linked(app, record, "email", 100)
+    Skipped.objects.create(
+        stream=1,
+        app=app.id,
+        record=record,
+        reason="link_limit",
+        first=1,
+        last=9,
+        n=900,
+        bucket=bucket(),
+    )
+    LeftOutSample.objects.create(bucket=bucket(), app=app.id, what="tag", n=900)
+    usage = f"/admin/app/{app.id}/usage/"
+    for may, href in (
+        (["view_hot", "add_linklimit"], f"/admin/hot/limit/{app.id}/email/?record={record}"),
+        (["view_hot", "view_app"], usage),
+        (["view_hot"], ""),
+    ):
+        refused, left_out = staff(*may).get(INDEX).context["alarms"]
+        assert f"links a second of Closely are refused, most of record {record}" in refused.text
+        assert "are left out of requests of Closely" in left_out.text
+        assert refused.href == href
+        assert left_out.href == (usage if "view_app" in may else "")
+    told = staff("view_stream").get(INDEX).text
+    assert "Links of one app are refused" in told
+    assert "Values are left out" in told
+    assert "Closely" not in told
 
 
 def test_who_may_not_view_hot_records_sees_no_names() -> None:
@@ -321,4 +356,4 @@ def test_as_many_queries_for_ten_records_as_for_a_thousand() -> None:
         with CaptureQueriesContext(connection) as captured:
             client.get(INDEX)
         counts.append(len(captured))
-    assert counts[0] == counts[1] <= 20
+    assert counts[0] == counts[1] <= 22

@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from notify.findings import snapshot
 from notify.findings.find import find
+from notify.findings.link_limits import FullLinks
 from notify.models import (
     App,
     AppSample,
@@ -18,10 +19,13 @@ from notify.models import (
     DeadLetter,
     Hot,
     LaneSample,
+    LeftOutSample,
     LinkCount,
+    LinkLimit,
     Parent,
     QueueSample,
     RefusedSample,
+    Skipped,
     SkipRule,
     Stream,
     StreamSample,
@@ -182,6 +186,45 @@ def test_apps_that_are_refused_at_their_limits(app: App) -> None:
     assert [each.app for each in snapshot.read(top=1).limited] == [app.id]
 
 
+def refused(
+    app: App, record: uuid.UUID | None, n: int, *, reason: str = "link_limit", ago_s: int = 0
+) -> None:
+    Skipped.objects.create(
+        stream=1, app=app.id, record=record, reason=reason, first=1, last=n, n=n,
+        at=now() - timedelta(seconds=ago_s), bucket=bucket(ago_s),
+    )  # fmt: skip
+
+
+def test_an_app_at_its_link_limit_with_the_record_and_the_limit(app: App) -> None:
+    sampled()
+    other = uuid.UUID(int=8)
+    for record, n in ((RECORD, 700), (other, 200), (None, 100)):
+        refused(app, record, n)
+    refused(app, RECORD, 9_999, ago_s=60)
+    refused(app, RECORD, 9_999, reason="mirror_limit")
+    refused(app, RECORD, 30, reason="alias_limit")
+    for label, n in (("email", 150), ("sms", 90), ("alias", 99)):
+        LinkCount.objects.create(app=app.id, parent=RECORD, label=label, gen=0, n=n)
+    links, aliases = snapshot.read().refused_links
+    assert (links.app, links.n, links.record) == (app.id, 1_000, RECORD)
+    assert links.full == FullLinks("email", 150, 100, is_own=False)
+    assert (aliases.reason, aliases.n, aliases.full) == ("alias_limit", 30, None)
+    LinkLimit(app=app, label="email", children=120, reason="why", author="ada").save()
+    assert snapshot.read().refused_links[0].full == FullLinks("email", 150, 120, is_own=True)
+    LinkLimit(app=app, label="email", children=151, reason="why", author="ada").save()
+    assert snapshot.read().refused_links[0].full is None
+    assert snapshot.read(app=other).refused_links == []
+
+
+def test_values_that_were_left_out_of_an_apps_requests(app: App) -> None:
+    sampled()
+    for what, n, ago_s in (("tag", 70, 0), ("name", 30, 0), ("link", 9_999, 60)):
+        LeftOutSample.objects.create(bucket=bucket(ago_s), app=app.id, what=what, n=n)
+    seen = snapshot.read()
+    assert seen.left_out == [snapshot.LeftOutOfApp(app.id, "tag", 100)]
+    assert seen.name(app.id) == "Closely"
+
+
 def test_a_stream_without_a_sample_and_nothing_at_all(app: App) -> None:
     seen = snapshot.read()
     assert seen.streams[0].ago_s is None
@@ -195,7 +238,7 @@ def test_as_many_queries_for_many_records(
     sampled()
     for number in range(50):
         hot(app, uuid.UUID(int=number + 1), 10)
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(16):
         seen = snapshot.read(top=10)
     assert len(seen.hot) == 10
 

@@ -8,12 +8,15 @@ import pytest
 
 from notify.domain.stream import upgrade_reason
 from notify.findings.find import CURES, KINDS, PANELS, POSTGRES_AWAY, Bounds, find
+from notify.findings.link_limits import FullLinks
 from notify.findings.partition_state import ABOUT, State, StreamNow
 from notify.findings.snapshot import (
     HotApp,
     HotRecord,
     LaneNow,
+    LeftOutOfApp,
     LimitedApp,
+    RefusedLinks,
     Snapshot,
     Unavailable,
     WorkerNow,
@@ -26,7 +29,8 @@ LATE = (
 )
 APP, OTHER, RECORD = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=9)
 BOUNDS = Bounds(
-    hot_share=0.2, hot_per_s=20, app_share=0.4, app_per_s=50, app_factor=3, refused_per_s=5, lag_s=30,
+    hot_share=0.2, hot_per_s=20, app_share=0.4, app_per_s=50, app_factor=3, refused_per_s=5,
+    links_refused_per_s=5, left_out_per_s=5, lag_s=30,
     stalled_s=10, start_s=30, unavailable_per_s=1, unavailable_s=10,
 )  # fmt: skip
 LANE = LaneNow(0, writes=0, oldest_s=0, attempt=0, tasks=0, workers=1)
@@ -370,6 +374,73 @@ def test_an_app_that_is_refused_at_its_limit_is_named() -> None:
     )
     assert (found.kind, found.level, found.app) == ("app_limited", "warn", APP)
     assert found.path == f"/admin/app/{APP}/usage/"
+
+
+AT_LIMIT = FullLinks("email", 100, 100, is_own=False)
+LINKS = RefusedLinks(APP, "link_limit", 1_100, RECORD, AT_LIMIT)
+
+
+def test_an_app_whose_links_are_refused_is_named_with_record_label_and_limit() -> None:
+    (found,) = find(replace(CALM, refused_links=[LINKS]), BOUNDS)
+    assert found.text == (
+        f"55 links a second of Closely are refused, most of record {RECORD}: 100 are linked to it by email, "
+        "the limit is 100 (that of all apps)."
+    )
+    assert (found.kind, found.level, found.app, found.record) == (
+        "links_refused",
+        "warn",
+        APP,
+        RECORD,
+    )
+    assert found.path == f"/admin/hot/limit/{APP}/email/?record={RECORD}"
+    assert "Set limit…" in found.cure
+    assert found.opens
+
+
+def test_a_limit_that_somebody_chose_for_the_app_is_shown_and_opens_no_alert() -> None:
+    full = replace(AT_LIMIT, is_own=True)
+    (found,) = find(replace(CALM, refused_links=[replace(LINKS, full=full)]), BOUNDS)
+    assert found.text.endswith("the limit is 100 (the app's own).")
+    assert not found.opens
+
+
+@pytest.mark.parametrize(
+    ("refused", "text"),
+    [
+        (replace(LINKS, full=None), f"most of record {RECORD}, which is below its limit by now."),
+        (replace(LINKS, record=None, full=None), "are refused, of more records than are listed."),
+    ],
+    ids=["raised since", "unlisted"],
+)
+def test_where_no_limit_explains_it_the_apps_limits_are_shown(
+    refused: RefusedLinks, text: str
+) -> None:
+    (found,) = find(replace(CALM, refused_links=[refused]), BOUNDS)
+    assert found.text.endswith(text)
+    assert found.path == f"/admin/app/{APP}/usage/"
+
+
+def test_refused_aliases_are_a_finding_of_their_own() -> None:
+    aliases = replace(LINKS, reason="alias_limit", full=replace(AT_LIMIT, label="alias"))
+    first, second = find(replace(CALM, refused_links=[LINKS, aliases]), BOUNDS)
+    assert first.key != second.key
+    assert second.text.startswith("55 aliases a second of Closely are refused")
+    assert second.path == f"/admin/hot/limit/{APP}/alias/?record={RECORD}"
+
+
+def test_an_app_whose_values_are_left_out_is_named() -> None:
+    left_out = [LeftOutOfApp(APP, "tag", 82_000), LeftOutOfApp(OTHER, "name", 99)]
+    (found,) = find(replace(CALM, left_out=left_out), BOUNDS)
+    assert found.text == (
+        "4,100 values a second are left out of requests of Closely, most of the kind tag: they are over a "
+        "limit or cannot be stored."
+    )
+    assert (found.kind, found.level, found.app) == ("left_out", "warn", APP)
+    assert found.path == f"/admin/app/{APP}/usage/"
+
+
+def test_a_few_refused_links_are_no_finding() -> None:
+    assert find(replace(CALM, refused_links=[replace(LINKS, n=99)]), BOUNDS) == []
 
 
 def test_a_partition_that_is_not_read_is_named_and_no_cause_is_invented_for_its_lag() -> None:

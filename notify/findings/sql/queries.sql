@@ -176,6 +176,36 @@ GROUP BY app
 ORDER BY sum(n) DESC, app
 LIMIT %(top)s
 
+-- :refused_links
+-- The apps of which most links, or aliases, were refused at a limit, each with the record of which most
+-- were. Reads the window's rows of `skipped` by the index on `at`.
+SELECT
+    app, reason, sum(n)::bigint,
+    (array_agg(record ORDER BY n DESC, record) FILTER (WHERE record IS NOT NULL))[1]
+FROM (
+    SELECT app, reason, record, sum(n) AS n
+    FROM skipped
+    WHERE at >= %(since)s AND bucket >= %(since)s AND reason IN ('link_limit', 'alias_limit')
+        AND (%(app)s::uuid IS NULL OR app = %(app)s)
+    GROUP BY app, reason, record
+) AS refused
+GROUP BY app, reason
+ORDER BY sum(n) DESC, app, reason
+LIMIT %(top)s
+
+-- :left_out
+-- The apps of whose requests most values were left out, each with the kind of most of them.
+SELECT app, (array_agg(what ORDER BY n DESC, what))[1], sum(n)::bigint
+FROM (
+    SELECT app, what, sum(n) AS n
+    FROM left_out_sample
+    WHERE bucket >= %(since)s AND (%(app)s::uuid IS NULL OR app = %(app)s)
+    GROUP BY app, what
+) AS left_out
+GROUP BY app
+ORDER BY sum(n) DESC, app
+LIMIT %(top)s
+
 -- :unavailable
 -- Requests of the last half minute that web answered 503, by reason: how many, from the first to the last
 -- of them, and how long ago that was.
@@ -210,3 +240,13 @@ SELECT
         SELECT sum(hot.mirrored) FROM hot JOIN over ON over.parent = hot.record
         WHERE hot.app = %(app)s AND hot.bucket >= clock_timestamp() - interval '60 seconds'
     ), 0)::bigint
+
+-- :most_linked
+-- The parent of the app with most children by the label in its generation, of those with ten or more.
+SELECT counted.parent, counted.n
+FROM link_count AS counted
+LEFT JOIN parent ON parent.app = counted.app AND parent.id = counted.parent
+WHERE counted.app = %(app)s AND counted.label = %(label)s AND counted.n >= 10
+    AND counted.gen = coalesce(parent.gen, 0)
+ORDER BY counted.n DESC
+LIMIT 1
