@@ -16,7 +16,7 @@ from notify.admin.hot import page_of
 from notify.admin.hot_record import rule_of
 from notify.admin.pages import page, shown
 from notify.admin.reasons import ReasonField
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, limit_default
+from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
 from notify.domain.update import LABELS, MIRROR_LABELS
 from notify.findings import preview
 from notify.findings.link_limits import limits_of
@@ -105,7 +105,8 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
     if label not in LABELS:
         raise Http404(f"there are no links by {label}")
     is_preview = "preview" in request.POST
-    form = _limit_form(request, label, is_preview=is_preview)
+    in_force = limits_of([app], timezone.now()).limit(str(app), label)
+    form = _limit_form(request, in_force, is_preview=is_preview)
     if not is_preview and form.is_valid():
         version = LinkLimit(
             app=customer,
@@ -119,6 +120,8 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
         messages.success(request, _limit_said(version))
         return _back(request, app, _record(request))
     children = _children(form)
+    record = _record(request)
+    linked = preview.linked_now(app, label, record)
     return shown(
         request,
         "admin/notify/hot_limit.html",
@@ -128,18 +131,24 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
         label=label,
         form=form,
         children=children,
-        now=limits_of([app], timezone.now()).limit(str(app), label),
+        now=in_force,
+        linked=linked,
+        is_most=record is None,
+        room=0 if children is None or linked is None else children - linked.n,
         mirrors=label in MIRROR_LABELS,
         preview=None if children is None else preview.of_limit(app, label, children),
         parents_max=preview.PARENTS_MAX,
-        back=_back_path(request, app, _record(request)),
+        back=_back_path(request, app, record),
     )
 
 
-def _limit_form(request: HttpRequest, label: str, *, is_preview: bool) -> LimitForm:
-    """As it was sent. For a preview nothing is missing yet, so only a wrong number is an error."""
+def _limit_form(request: HttpRequest, in_force: int, *, is_preview: bool) -> LimitForm:
+    """As it was sent; it opens with the limit in force.
+
+    For a preview nothing is missing yet, so only a wrong number is an error.
+    """
     if not is_preview:
-        return LimitForm(request.POST or None, initial={"children": limit_default(label)})
+        return LimitForm(request.POST or None, initial={"children": in_force})
     form = LimitForm(request.POST)
     form.fields["reason"].required = False
     return form

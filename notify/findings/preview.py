@@ -23,6 +23,13 @@ class LimitPreview(NamedTuple):
     mirrored: int
 
 
+class LinkedNow(NamedTuple):
+    """How many children a record has by a label."""
+
+    record: UUID
+    n: int
+
+
 def of_skip(app: UUID, record: UUID) -> SkipPreview:
     """What a skip rule of the record would have dropped."""
     ((direct, mirrored),) = run("minute_of_record", app=app, record=record)
@@ -33,3 +40,11 @@ def of_limit(app: UUID, label: str, children: int) -> LimitPreview:
     """What a link limit would stop; parents with fewer than ten children are not counted."""
     ((parents, mirrored),) = run("parents_over", app=app, label=label, children=children)
     return LimitPreview(parents, mirrored)
+
+
+def linked_now(app: UUID, label: str, record: UUID | None) -> LinkedNow | None:
+    """The record; without one, the app's record with most children, if that has ten or more."""
+    if record is None:
+        return next((LinkedNow(*row) for row in run("most_linked", app=app, label=label)), None)
+    rows = run("linked", apps=[app], records=[record])
+    return LinkedNow(record, next((n for _, _, by, n in rows if by == label), 0))

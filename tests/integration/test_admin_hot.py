@@ -256,6 +256,45 @@ class TestLimit:
         assert answer.context["children"] == suggested
         assert answer.context["preview"] == (0, 0)
 
+    def test_it_opens_with_the_limit_in_force(self, made: Incident) -> None:
+        LinkLimit(app=made.app, label="email", children=50_000, reason="r", author="a").save()
+        answer = staff("add_linklimit").get(limit_path(made.app))
+        assert answer.context["children"] == 50_000
+        assert 'value="50000"' in answer.text
+
+    @pytest.mark.parametrize(
+        ("label", "children", "said"),
+        [
+            ("email", 100, "and 5 more may be linked. To stop mirroring to it, choose fewer than 95."),
+            ("email", 95, "no more records are linked to it. Mirroring to it goes on: choose fewer than 95"),
+            ("email", 94, "and their updates are no longer mirrored to it. The 95 links stay."),
+            ("user", 94, "no more records are linked to it. The 95 links stay."),
+            ("user", 95, "no more records are linked to it. Choose more to let others in."),
+            ("user", 96, "nothing that is linked to it now is affected, and 1 more may be linked.</p>"),
+        ],
+    )  # fmt: skip
+    def test_it_says_how_many_are_linked_and_what_a_choice_means(
+        self, label: str, children: int, said: str, made: Incident
+    ) -> None:
+        record = uuid.uuid4()
+        linked(made.app, record, label, 95)
+        sent = {"children": str(children), "preview": "1", "hours": "24"}
+        path = f"{limit_path(made.app, label)}?record={record}"
+        answer = staff("add_linklimit").post(path, sent)
+        assert f'95 linked now to <code class="n-id">{record}</code>.' in answer.text
+        assert said in answer.text
+
+    def test_without_a_record_it_says_which_has_most(self, made: Incident) -> None:
+        linked(made.app, uuid.uuid4(), "email", 95)
+        client = staff("add_linklimit")
+        answer = client.get(limit_path(made.app))
+        assert answer.context["linked"] == (RECORD, 41_200)
+        assert "the record of this app with most" in answer.text
+        assert client.get(limit_path(made.app, "sms")).context["linked"] is None
+        answer = client.get(f"{limit_path(made.app)}?record={uuid.uuid4()}")
+        assert answer.context["linked"].n == 0
+        assert "the record of this app with most" not in answer.text
+
     def test_it_makes_a_version(self, made: Incident) -> None:
         client = staff("add_linklimit", "view_hot")
         answer = client.post(
