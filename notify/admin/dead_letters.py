@@ -1,5 +1,6 @@
 """Writes that PostgreSQL refused, and messages that could not be decided: replayed or deleted."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from notify import replays
-from notify.admin import reasons
+from notify.admin import dropped_groups, reasons
 from notify.admin.filters import AppFilter, TimeFilter
 from notify.admin.listing import ReadOnlyAdmin, moment
 from notify.admin.masking import masked
@@ -35,6 +36,7 @@ _REFUSED: Final = "refused"
 _LIST: Final = "admin:notify_deadletter_changelist"
 _REPLAY: Final = "notify.replay_deadletter"
 _DELETE: Final = "notify.delete_deadletter"
+_CODE: Final = re.compile(r"[0-9A-Z]{5}")
 #: Letters that a confirmation shows.
 _SHOWN: Final = 20
 
@@ -54,11 +56,11 @@ class KindFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The letters with that reason."""
+        """The letters with that reason, or whose error begins with what a group is of."""
         reason = self.value() or ""
         if reason == _REFUSED:
             return queryset.exclude(_KINDS[MALFORMED] | _KINDS[MISROUTED])
-        return queryset.filter(_KINDS[reason]) if reason in _KINDS else queryset
+        return queryset.filter(error__startswith=reason) if reason else queryset
 
 
 @admin.register(DeadLetter)
@@ -83,7 +85,21 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "update. A malformed one that can be read by now is sent whole."
     )
     change_form_template = "admin/notify/dead_letter.html"
+    list_before_template = "admin/notify/dead_letter_groups.html"
     actions = ("replay_many", "delete_many")  # type: ignore[assignment] # the other lists have none
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """With groups above the letters, unless a search or another page was asked for."""
+        above: dict[str, Any] = {}
+        if not request.GET and request.method == "GET" and self.has_view_permission(request):
+            groups = dropped_groups.read(dropped_groups.DEAD_LETTERS)
+            above = {
+                "groups": [(each, _words(each.reason), "", "") for each in groups.shown],
+                "groups_all": groups.all,
+                "since": groups.since,
+                "rows_read": dropped_groups.ROWS_READ,
+            }
+        return super().changelist_view(request, above | (extra_context or {}))
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         """Who may send letters again."""
@@ -135,6 +151,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def masked_message(self, letter: DeadLetter) -> str:
         """Its keys, and the types of its values."""
         return format_html("<pre>{}</pre>", masked(bytes(letter.message)))
+
+
+def _words(reason: str) -> str:
+    return f"refused by PostgreSQL: {reason}" if _CODE.fullmatch(reason) else reason
 
 
 class LettersForm(forms.Form):

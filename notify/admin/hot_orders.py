@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from notify.admin.hot import page_of
 from notify.admin.hot_record import rule_of
@@ -19,7 +20,7 @@ from notify.admin.reasons import ReasonField
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
 from notify.domain.update import LABELS, MIRROR_LABELS
 from notify.findings import preview
-from notify.findings.link_limits import limits_of
+from notify.findings.link_limits import FullLinks, limits_of
 from notify.models import App, LinkLimit, SkipRule
 from notify.templatetags.figures import count
 
@@ -140,6 +141,18 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
         parents_max=preview.PARENTS_MAX,
         back=_back_path(request, app, record),
     )
+
+
+def limit_cell(request: HttpRequest, app: UUID, record: UUID, full: FullLinks) -> str:
+    """A list's cell: the limit that the record is at, as a link to where the reader may see or set it."""
+    text = f"{full.linked:,} linked by {full.label}, limit {full.limit:,}"
+    if request.user.has_perm("notify.add_linklimit"):
+        path = f"{reverse('admin:hot_limit', args=[app, full.label])}?record={record}"
+        return format_html('{}: <a href="{}">Set limit…</a>', text, path)
+    if request.user.has_perm("notify.view_app"):
+        path = reverse("admin:app_usage", args=[app])
+        return format_html('<a href="{}">{}</a>', path, text)
+    return text
 
 
 def _limit_form(request: HttpRequest, in_force: int, *, is_preview: bool) -> LimitForm:

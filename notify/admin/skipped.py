@@ -1,6 +1,6 @@
 """What the planner dropped: by record, with what can be done, and by record, reason and chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -14,19 +14,35 @@ from django.db.models import Max, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 
 from notify import replays
-from notify.admin import reasons
+from notify.admin import dropped_groups, reasons
 from notify.admin.filters import AppFilter, TimeFilter
+from notify.admin.hot_orders import limit_cell
 from notify.admin.listing import ReadOnlyAdmin, moment, names_of
 from notify.admin.pages import page, shown
+from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
 from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
+from notify.findings.link_limits import FullLinks, explaining, full_links
+from notify.findings.snapshot import run
 from notify.models import App, Replay, SkipCount, Skipped, SkipRule
 
 REASONS: Final = {
     SKIPPED: "skip rule",
     LINK_REFUSED: "link refused at the limit",
     MIRROR_STOPPED: "not mirrored over the limit",
+    ALIAS_TAKEN: "alias refused: another user has it",
+    ALIAS_LIMIT: "alias refused at the limit",
+}
+#: Why what was dropped for a reason cannot be replayed.
+NO_REPLAY: Final = {
+    LINK_REFUSED: "Cannot be replayed: the update was applied without the link. The next update that names "
+    "the link makes it, if there is room.",
+    MIRROR_STOPPED: "Cannot be replayed: only their number is kept. The devices' own updates were applied.",
+    ALIAS_TAKEN: "Cannot be replayed: the rest of the update was applied.",
+    ALIAS_LIMIT: "Cannot be replayed: the update was applied without the alias. The next update that names "
+    "the alias claims it again.",
 }
 #: Rows of `skipped`, rules and orders that the page reads, and records that it lists.
 _ROWS_MAX: Final = 5_000
@@ -36,6 +52,8 @@ _ORDERS_MAX: Final = 20
 _LIST: Final = "admin:notify_skipped_changelist"
 _MAY_RULE: Final = "notify.add_skiprule"
 _MAY_REPLAY: Final = "notify.replay_skipped"
+#: Reasons that a link limit gives.
+_BY_LIMIT: Final = (LINK_REFUSED, MIRROR_STOPPED, ALIAS_LIMIT)
 _Key = tuple[UUID, UUID]
 
 
@@ -56,24 +74,53 @@ class ReasonFilter(admin.SimpleListFilter):
 
 @admin.register(Skipped)
 class SkippedAdmin(ReadOnlyAdmin):
-    """The newest skipped updates."""
+    """What is dropped by app, record and reason, and the newest rows."""
 
-    list_display = ("when", "whose", "why", "updates", "offsets")
+    list_display = ("when", "whose", "updates", "offsets")
     list_display_links = None
     list_filter = (ReasonFilter, TimeFilter, AppFilter)
     note = "Updates that were accepted and not, or not fully, applied: the newest 1,000 that match."
     list_before_template = "admin/notify/skipped_records.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """With the records above the rows, unless a search or another page was asked for."""
+        """With groups and records above the rows, unless a search or another page was asked for."""
         records: dict[str, Any] = {}
         if not request.GET and self.has_view_permission(request):
+            groups = dropped_groups.read(dropped_groups.SKIPPED)
             records = {
+                "groups": _explained(request, groups.shown),
+                "groups_all": groups.all,
+                "since": groups.since,
+                "rows_read": dropped_groups.ROWS_READ,
                 "records": _records(),
                 "orders": _orders(Replay.objects.all()),
                 "records_max": _RECORDS_MAX,
             }
         return super().changelist_view(request, records | (extra_context or {}))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """With the reason, and what its reader may do about it."""
+
+        @admin.display(description="reason")
+        def why(row: Any) -> str:
+            rule = "" if row.rule is None else f" {row.rule}"
+            said = f"{REASONS.get(row.reason, row.reason)}{rule}"
+            cell = row.limits.cell(request, row.app, row.record, row.reason)
+            no_replay = NO_REPLAY.get(row.reason, "")
+            return format_html(
+                '<span class="n-cell">{}{}</span>',
+                said,
+                format_html_join("", "<br>{}", [(line,) for line in (cell, no_replay) if line]),
+            )
+
+        return ("when", "whose", why, "updates", "offsets")
+
+    def attach(self, rows: Sequence[Any]) -> None:
+        """Each row gets `limits`, too."""
+        super().attach(rows)
+        limits = _Limits((row.app, row.record, row.reason) for row in rows)
+        for row in rows:
+            row.limits = limits
 
     @admin.display(description="at")
     def when(self, row: Skipped) -> str:
@@ -90,11 +137,41 @@ class SkippedAdmin(ReadOnlyAdmin):
         """The first and the last of them."""
         return f"{row.partition}: {row.first}-{row.last}"
 
-    @admin.display(description="reason")
-    def why(self, row: Skipped) -> str:
-        """In words, with the rule's number."""
-        rule = "" if row.rule is None else f" {row.rule}"
-        return f"{REASONS.get(row.reason, row.reason)}{rule}"
+
+def _explained(
+    request: HttpRequest, groups: Sequence[dropped_groups.Group]
+) -> list[tuple[dropped_groups.Group, str, str, str]]:
+    """Each group with its reason in words, why it cannot be replayed, and the limit that it is at."""
+    limits = _Limits((each.app, each.record, each.reason) for each in groups)
+    return [
+        (
+            each,
+            REASONS.get(each.reason, each.reason),
+            NO_REPLAY.get(each.reason, ""),
+            limits.cell(request, each.app, each.record, each.reason),
+        )
+        for each in groups
+    ]
+
+
+class _Limits:
+    """The limits that explain rows of these apps, records and reasons; two queries, or none."""
+
+    def __init__(self, rows: Iterable[tuple[UUID | None, UUID | None, str]]) -> None:
+        keys = {
+            (app, record) for app, record, reason in rows if app and record and reason in _BY_LIMIT
+        }
+        self._full: Mapping[_Key, Sequence[FullLinks]] = {}
+        if keys:
+            wanted = {"apps": [key[0] for key in keys], "records": [key[1] for key in keys]}
+            self._full = full_links(run("linked", **wanted), timezone.now())
+
+    def cell(self, request: HttpRequest, app: UUID | None, record: UUID | None, reason: str) -> str:
+        """The limit with a way to it; empty if none explains it now."""
+        if app is None or record is None or reason not in _BY_LIMIT:
+            return ""
+        full = explaining(self._full.get((app, record), ()), reason)
+        return "" if full is None else limit_cell(request, app, record, full)
 
 
 def _records() -> list[dict[str, Any]]:

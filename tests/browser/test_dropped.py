@@ -10,15 +10,17 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from notify import app_keys, replays
-from notify.domain.decide import SKIPPED
+from notify.domain.decide import LINK_REFUSED, SKIPPED
 from notify.domain.update import Update, encode
 from notify.models import App, DeadLetter, Replay, SkipCount, Skipped, SkipRule, Stream, Topic
 from notify.producer import Acked, Unavailable
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened, staff
+from tests.sampled_incident import linked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 RECORD = uuid.UUID("0f3dd5ce-5a6a-4d6f-8f2e-1c1f5b5f8a10")
+PARENT = uuid.UUID("3a9f0c1e-8c55-4a7e-9f54-2a6d1d1b7c21")
 ERROR = '23514: new row for relation "record" violates check constraint "poison" '
 LIST = "/admin/notify/deadletter/"
 SUPPORT = (
@@ -80,6 +82,12 @@ def world(site: str, monkeypatch: pytest.MonkeyPatch) -> World:
     for n in range(3):
         where = {"stream": stream.pk, "app": app.id, "record": RECORD, "rule": rule.rule}
         Skipped.objects.create(**where, reason=SKIPPED, first=n * 10, last=n * 10 + 9, n=10)
+    linked(app, PARENT, "email", 100)
+    for ago_h in (0, 1, 2, 5, 6, 30):
+        Skipped.objects.create(
+            stream=stream.pk, app=app.id, record=PARENT, reason=LINK_REFUSED, first=1, last=9,
+            n=55_000 + ago_h * 9_000, at=timezone.now() - timedelta(hours=ago_h),
+        )  # fmt: skip
     producer = FakeProducer()
     monkeypatch.setattr(replays, "producer", lambda: producer)
     return World(app, letters, rule, producer)
@@ -192,7 +200,7 @@ def test_a_skipped_record_from_the_list_to_its_replay(page: Page, site: str, wor
     log_in(page, staff(*SUPPORT), site)
     page.goto("/admin/notify/skipped/")
     expect(page.get_by_text("Skipping loses updates")).to_be_visible()
-    page.get_by_role("link", name=str(RECORD)).click()
+    page.get_by_role("link", name=str(RECORD)).last.click()
     is_whole(page, h1="Skipped record")
     expect(page.get_by_text("4,812,345 updates")).to_be_visible()
     expect(page.get_by_role("button", name="Replay")).to_have_count(0)
@@ -223,6 +231,22 @@ def test_a_skipped_record_from_the_list_to_its_replay(page: Page, site: str, wor
         "the app is mended",
         "bring them back",
     ]
+
+
+def test_a_group_leads_to_its_rows_and_to_the_limit(phone: Page, site: str, world: World) -> None:
+    log_in(phone, staff(*SUPPORT, "notify.add_linklimit"), site)
+    phone.goto("/admin/notify/skipped/")
+    groups = phone.locator("#groups")
+    expect(groups.get_by_text("Cannot be replayed")).to_be_visible()
+    groups.get_by_role("link", name=str(PARENT)).click()
+    expect(phone.locator("#result_list tbody tr")).to_have_count(6)
+    expect(phone.locator("#groups")).to_have_count(0)
+    phone.get_by_role("link", name="Set limit…").first.click()
+    is_whole(phone, h1="Set a link limit")
+    expect(phone.get_by_text("100 linked now to")).to_be_visible()
+    phone.get_by_label("Most records linked to one").fill("95")
+    phone.get_by_role("button", name="Preview").click()
+    expect(phone.get_by_text("no more records are linked to it, and their updates")).to_be_visible()
 
 
 def choose(page: Page, action: str) -> None:

@@ -1,6 +1,7 @@
 """Skipped updates and dead letters in the admin: read only, bounded, searchable."""
 
 import json
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -14,12 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
-from notify.admin import listing
+from notify.admin import dropped_groups, listing
 from notify.admin.masking import masked
+from notify.domain.aliases import ALIAS_TAKEN
 from notify.domain.decide import LINK_REFUSED, MALFORMED, MISROUTED, SKIPPED
 from notify.domain.patch import ADD, REMOVE, SET, Patch
 from notify.domain.update import Update, encode
 from notify.models import App, DeadLetter, Skipped, Stream
+from tests.sampled_incident import linked
+from tests.staff import staff
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -96,8 +100,8 @@ class TestAll:
         django_assert_max_num_queries: DjangoAssertNumQueries,
     ) -> None:
         fill(model, apps, stream)
-        # Skipped updates have the records and the replays above them.
-        with django_assert_max_num_queries(12 if model is Skipped else 6) as captured:
+        # Skipped updates have groups with limits, the records and the replays above them.
+        with django_assert_max_num_queries(17 if model is Skipped else 8) as captured:
             assert len(rows(admin_client, LISTS[model])) == 30
         table = model._meta.db_table
         counted = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
@@ -216,6 +220,110 @@ def test_what_was_refused_of_many_records_is_listed_under_its_app(
     text = admin_client.get(LISTS[Skipped]).text
     assert f"{app.name}<br>records past the bound" in text
     assert "77,000" in text
+
+
+def groups(client: Client, model: type[Model]) -> list[Any]:
+    """Of the page as it opens."""
+    return [row[0] for row in client.get(LISTS[model]).context["groups"]]
+
+
+@pytest.mark.django_db
+class TestGroups:
+    @pytest.mark.parametrize("model", LISTS)
+    def test_a_group_opens_into_its_list(
+        self,
+        model: type[Model],
+        apps: list[App],
+        stream: Stream,
+        admin_client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(dropped_groups, "GROUPS_SHOWN", 30)
+        fill(model, apps, stream)
+        found = groups(admin_client, model)
+        assert sum(group.n for group in found) == 30
+        for group in found:
+            listed = rows(admin_client, f"{LISTS[model]}?{group.query}")
+            assert len(listed) == group.n if group.record else len(listed) >= group.n
+            assert {row.app for row in listed} == {group.app}
+        assert admin_client.get(LISTS[model], {"reason": "x"}).context.get("groups") is None
+
+    def test_counts_over_time(self, apps: list[App], stream: Stream, admin_client: Client) -> None:
+        now = timezone.now()
+        app, record = apps[0].id, RECORDS[0]
+        row = {"stream": stream.pk, "app": app, "record": record, "reason": LINK_REFUSED}
+        for ago, n in (
+            (timedelta(minutes=1), 5),
+            (timedelta(hours=2), 70),
+            (timedelta(hours=25), 900),
+            (timedelta(hours=-1), 1_000),
+        ):
+            Skipped.objects.create(**row, first=1, last=9, n=n, at=now - ago)
+        (group,) = groups(admin_client, Skipped)
+        assert (group.name, group.record, group.reason) == ("Closely", record, LINK_REFUSED)
+        assert (group.of_hour, group.of_day, group.n) == (1_005, 1_075, 1_975)
+        assert (group.first, group.last) == (now - timedelta(hours=25), now + timedelta(hours=1))
+        high = [n for n, bar in enumerate(group.chart) if bar.height]
+        assert high in ([21, 23], [22, 23])
+
+    def test_the_records_with_most_have_a_group_and_the_others_share_one(
+        self, apps: list[App], stream: Stream, admin_client: Client
+    ) -> None:
+        for n, record in enumerate(RECORDS):
+            for _ in range(1 + (n < 3)):
+                DeadLetter.objects.create(
+                    stream=stream.pk, offset=n, app=apps[0].id, record=record,
+                    error="23514: poison", message=b"",
+                )  # fmt: skip
+        DeadLetter.objects.create(stream=stream.pk, offset=99, error="malformed: v", message=b"")
+        others, *named, unreadable = groups(admin_client, DeadLetter)
+        assert (others.record, others.others, others.n) == (None, 27, 27)
+        assert {group.record for group in named} == set(RECORDS[:3])
+        assert (unreadable.app, unreadable.record, unreadable.others) == (None, None, 0)
+        text = admin_client.get(LISTS[DeadLetter]).text
+        assert "27 more records" in text
+        assert "refused by PostgreSQL: 23514" in text
+        assert len(rows(admin_client, f"{LISTS[DeadLetter]}?{others.query}")) == 33
+
+    def test_no_more_rows_are_read_than_the_bound_and_the_page_says_so(
+        self,
+        apps: list[App],
+        stream: Stream,
+        admin_client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        fill(Skipped, apps, stream)
+        assert "There are more" not in admin_client.get(LISTS[Skipped]).text
+        monkeypatch.setattr(dropped_groups, "ROWS_READ", 7)
+        monkeypatch.setattr(dropped_groups, "GROUPS_SHOWN", 3)
+        answer = admin_client.get(LISTS[Skipped])
+        assert answer.context["since"] == min(row.at for row in Skipped.objects.all()[:7])
+        assert "There are more skipped updates than this table reads" in answer.text
+        assert len(answer.context["groups"]) == 3
+        assert re.search("3 of [0-9] groups", answer.text)
+
+    def test_what_a_limit_dropped_says_which_and_why_it_cannot_be_replayed(
+        self, apps: list[App], stream: Stream, admin_client: Client
+    ) -> None:
+        app, parent = apps[0], RECORDS[0]
+        linked(app, parent, "email", 100)
+        row = {"stream": stream.pk, "app": app.id, "first": 1, "last": 9, "n": 9}
+        Skipped.objects.create(**row, record=parent, reason=LINK_REFUSED)
+        Skipped.objects.create(**row, record=RECORDS[1], reason=LINK_REFUSED)
+        Skipped.objects.create(**row, record=parent, reason=ALIAS_TAKEN)
+        path = f"/admin/hot/limit/{app.id}/email/?record={parent}"
+        text = admin_client.get(LISTS[Skipped]).text
+        assert text.count(f'100 linked by email, limit 100: <a href="{path}">Set limit…</a>') == 2
+        assert text.count("Cannot be replayed: the update was applied without the link.") == 4
+        assert text.count("Cannot be replayed: the rest of the update was applied.") == 2
+        viewer = staff("view_skipped", "view_app")
+        text = viewer.get(LISTS[Skipped]).text
+        usage = f"/admin/app/{app.id}/usage/"
+        assert text.count(f'<a href="{usage}">100 linked by email, limit 100</a>') == 2
+        assert path not in text
+        text = staff("view_skipped").get(LISTS[Skipped]).text
+        assert "100 linked by email, limit 100" in text
+        assert usage not in text
 
 
 @pytest.mark.django_db
