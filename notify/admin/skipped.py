@@ -37,12 +37,12 @@ REASONS: Final = {
 }
 #: Why what was dropped for a reason cannot be replayed.
 NO_REPLAY: Final = {
-    LINK_REFUSED: "Cannot be replayed: the update was applied without the link. The next update that names "
-    "the link makes it, if there is room.",
+    LINK_REFUSED: "Cannot be replayed: only the link was refused. The next update that names it makes it, "
+    "if there is room.",
     MIRROR_STOPPED: "Cannot be replayed: only their number is kept. The devices' own updates were applied.",
     ALIAS_TAKEN: "Cannot be replayed: the rest of the update was applied.",
-    ALIAS_LIMIT: "Cannot be replayed: the update was applied without the alias. The next update that names "
-    "the alias claims it again.",
+    ALIAS_LIMIT: "Cannot be replayed: only the alias was refused. The next update that names it claims it, "
+    "if there is room.",
 }
 #: Rows of `skipped`, rules and orders that the page reads, and records that it lists.
 _ROWS_MAX: Final = 5_000

@@ -314,7 +314,7 @@ class TestGroups:
         path = f"/admin/hot/limit/{app.id}/email/?record={parent}"
         text = admin_client.get(LISTS[Skipped]).text
         assert text.count(f'100 linked by email, limit 100: <a href="{path}">Set limit…</a>') == 2
-        assert text.count("Cannot be replayed: the update was applied without the link.") == 4
+        assert text.count("Cannot be replayed: only the link was refused.") == 4
         assert text.count("Cannot be replayed: the rest of the update was applied.") == 2
         viewer = staff("view_skipped", "view_app")
         text = viewer.get(LISTS[Skipped]).text
