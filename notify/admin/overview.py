@@ -145,10 +145,11 @@ def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
     if finding.kind == findings.APP_LIMITED:
         href = finding.path if may("notify.view_app") else ""
         return Alarm(finding.level, finding.text, href=href, action="Show its limits")
-    if finding.kind == findings.LINKS_REFUSED and may("notify.add_linklimit"):
-        return Alarm(finding.level, finding.text, finding.cure, finding.path, "Show its limit")
     if finding.kind in (findings.LINKS_REFUSED, findings.LEFT_OUT):
-        href = reverse("admin:app_usage", args=[finding.app]) if may("notify.view_app") else ""
+        usage = reverse("admin:app_usage", args=[finding.app])
+        if finding.path != usage and may("notify.add_linklimit"):
+            return Alarm(finding.level, finding.text, finding.cure, finding.path, "Set limit…")
+        href = usage if may("notify.view_app") else ""
         return Alarm(finding.level, finding.text, finding.cure, href, "Show its limits")
     if finding.kind == findings.DEAD_LETTERS:
         href = finding.path if may("notify.view_deadletter") else ""
