@@ -60,6 +60,8 @@ class KindFilter(admin.SimpleListFilter):
         reason = self.value() or ""
         if reason == _REFUSED:
             return queryset.exclude(_KINDS[MALFORMED] | _KINDS[MISROUTED])
+        if "\0" in reason:  # PostgreSQL takes no such text
+            return queryset.none()
         return queryset.filter(error__startswith=reason) if reason else queryset
 
 

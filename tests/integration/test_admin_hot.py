@@ -277,7 +277,9 @@ class TestLimit:
         self, label: str, children: int, said: str, made: Incident
     ) -> None:
         record = uuid.uuid4()
+        linked(made.app, record, "alias", 7)
         linked(made.app, record, label, 95)
+        linked(made.app, record, "sms", 8)
         sent = {"children": str(children), "preview": "1", "hours": "24"}
         path = f"{limit_path(made.app, label)}?record={record}"
         answer = staff("add_linklimit").post(path, sent)

@@ -200,6 +200,11 @@ def test_dead_letters_by_reason(
 
 
 @pytest.mark.django_db
+def test_no_letter_has_a_reason_that_no_error_can_begin_with(admin_client: Client) -> None:
+    assert rows(admin_client, LISTS[DeadLetter], reason="\0") == []
+
+
+@pytest.mark.django_db
 def test_an_unreadable_letter_has_no_app(stream: Stream, admin_client: Client) -> None:
     letter = DeadLetter.objects.create(
         stream=stream.pk, offset=1, error="malformed: v", message=b"\xff\0"
@@ -238,8 +243,9 @@ class TestGroups:
         admin_client: Client,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(dropped_groups, "GROUPS_SHOWN", 30)
-        fill(model, apps, stream)
+        monkeypatch.setattr(dropped_groups, "GROUPS_SHOWN", 60)
+        for each in LISTS:
+            fill(each, apps, stream)
         found = groups(admin_client, model)
         assert sum(group.n for group in found) == 30
         for group in found:
