@@ -1,9 +1,10 @@
 -- :groups
--- The newest rows of one table by app, reason and record, those with most of the last day first: the records
--- of an app and reason with most have a group each, all others one together. A group's counts: of the last
--- hour, of the last day, of all rows that were read; by slot of the day (0 is the oldest). Then how many groups
--- there are, how many rows were read, and the oldest of them. Reads the table's primary key backwards, `rows` at most; the other table
--- is not read. A dead letter's reason is what its error begins with: "malformed", or PostgreSQL's code.
+-- The newest rows of one table by app, reason and record, those with most of the last day first. The
+-- records of an app and reason with most have a group each, all others one together. A group's counts: of
+-- the last hour, of the last day, of all rows that were read, and by slot of the day (0 is the oldest). Then
+-- how many groups there are, how many rows were read, and the time of the oldest of them. Reads `rows` rows
+-- at most, backwards along the table's primary key; the other table is not read. A dead letter's reason is
+-- what its error begins with: "malformed", or PostgreSQL's code.
 WITH newest AS (
     (
         SELECT app, reason, record, n, at
