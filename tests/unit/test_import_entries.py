@@ -216,7 +216,7 @@ class TestRow:
         ("cells", "left_out"),
         [
             ({"external_user_id": "a/identity"}, "must not contain /identity"),
-            ({"external_user_id": "x" * 1025}, "string of 1 to 1024"),
+            ({"external_user_id": "x" * 1025}, "a name has at most 1,024"),
             ({"external_user_id": "\udcff"}, "lone surrogate"),
             ({"onesignal_id": "17"}, "onesignal_id must be the id of a player"),
         ],
