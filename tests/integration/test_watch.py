@@ -68,6 +68,10 @@ def alerts(run: Running, kind: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+#: Fewer in the ten seconds of a sample than make an app a hot one (NOTIFY_FIND_UPDATES_PER_S).
+LATE = 100
+
+
 def updates(run: Running, n: int) -> list[Update]:
     now_ms = time.time_ns() // 1_000_000
     return [Update(run.app.app_id, str(uuid.uuid4()), now_ms, "m") for _ in range(n)]
@@ -84,7 +88,7 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     run.wait("queues are seen and read", lambda: run.rows(queues) == [(8, 8, 0)])
 
     run.stack.kill("worker-1", signal.SIGSTOP)
-    run.produce(updates(run, 200))
+    run.produce(updates(run, LATE))
     waiting = "SELECT count(*) FROM queue_sample WHERE tasks > 0"
     run.wait("tasks wait in the queues", lambda: run.rows(waiting)[0][0] > 0)
     run.wait("it is told", lambda: bool(hook.events("no_workers")))
@@ -108,7 +112,7 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     assert "https://notify.example.com/admin/#workers" in text.get_content()
 
     run.stack.kill("worker-1", signal.SIGCONT)
-    run.wait_applied(200)
+    run.wait_applied(LATE)
     run.wait("it is over", lambda: bool(alerts(run, "no_workers")[0]["closed_at"]))
     run.wait("that is told", lambda: hook.events("no_workers")[-1][0] == "closed")
     assert hook.events("no_workers")[-1][1]["id"] == alert["id"]
