@@ -144,6 +144,60 @@ def test_the_proxy_holds_a_whole_batch_and_outwaits_web() -> None:
     assert waits_ms > settings.NOTIFY_ACK_TIMEOUT_MS + CONNECT_TIMEOUT_MS
 
 
+def test_the_proxy_fits_its_container_when_all_its_buffers_are_full() -> None:
+    size, buffers = (
+        int(re.findall(rf"tune.{name} (\d+)$", PROXY, re.MULTILINE)[0])
+        for name in ("bufsize", "buffers.limit")
+    )
+    limit = _services()["haproxy"]["deploy"]["resources"]["limits"]["memory"]
+    assert size * buffers < int(limit.removesuffix("m")) * 2**20
+    # One address cannot take them all.
+    one = int(re.findall(r"presetenv ADDRESS_CONNECTIONS (\d+)$", PROXY, re.MULTILINE)[0])
+    assert buffers >= 2 * one
+
+
+def test_web_is_reached_through_the_proxy_alone() -> None:
+    services = _services()
+    assert "ports" not in services["web"]
+    assert services["haproxy"]["environment"]["BIND_OPTIONS"] == (
+        "${PROXY_BIND_OPTIONS-ssl crt /etc/haproxy/tls/site.pem}"
+    )
+    assert "./tls:/etc/haproxy/tls:ro" in services["haproxy"]["volumes"]
+    binds = re.findall(r"^    bind .*$", PROXY, re.MULTILINE)
+    assert [line.endswith(' "${BIND_OPTIONS[*]}"') for line in binds] == [True, True, False]
+
+
+def test_the_proxy_finds_a_web_that_has_another_address() -> None:
+    server = re.findall(r"^    default-server (.*)$", PROXY, re.MULTILINE)[0]
+    # Both servers are processes of one container, so they may have one address.
+    assert "resolvers system resolve-opts allow-dup-ip " in server
+
+
+def test_every_service_has_a_bound_of_memory_and_processors() -> None:
+    for name, service in _services().items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"memory", "cpus"} <= limits.keys(), name
+
+
+def test_redis_refuses_before_its_container_is_out_of_memory() -> None:
+    redis = _services()["redis"]
+    held = int(re.findall(r"--maxmemory (\d+)mb ", redis["command"][-1])[0])
+    assert held < int(redis["deploy"]["resources"]["limits"]["memory"].removesuffix("m"))
+
+
+def test_every_process_takes_settings_and_files_of_its_own() -> None:
+    for name in ("setup", *PROCESSES[:4], "flower"):
+        files = _services()[name]["env_file"]
+        assert [each["path"] for each in files] == ["settings.env", f"{name}.env"]
+        assert not any(each["required"] for each in files)
+
+
+def test_kafkas_health_check_starts_no_java() -> None:
+    check = " ".join(_services()["kafka"]["healthcheck"]["test"])
+    assert "/dev/tcp/127.0.0.1/9092" in check
+    assert ".sh" not in check
+
+
 def test_the_proxy_sends_again_only_what_web_never_got() -> None:
     assert re.findall(r"retry-on (.*)$", PROXY, re.MULTILINE) == ["conn-failure"]
 
@@ -236,8 +290,9 @@ def test_the_image_installs_the_lock_and_does_not_run_as_root() -> None:
     assert "--require-hashes --no-deps -r /base.txt" in IMAGE
     assert "COPY requirements/base.txt /base.txt" in IMAGE
     stages = IMAGE.split("\nFROM ")
-    assert re.findall(r"^USER (\w+)$", stages[-1], re.MULTILINE) == ["notify"]
-    assert stages[-1].rindex("USER notify") > stages[-1].rindex("\nRUN ")
+    # A number: with a name Kubernetes refuses to start it under runAsNonRoot.
+    assert re.findall(r"^USER (.+)$", stages[-1], re.MULTILINE) == ["10001:10001"]
+    assert stages[-1].rindex("\nUSER ") > stages[-1].rindex("\nRUN ")
 
 
 def test_the_image_is_built_without_secrets() -> None:
