@@ -215,6 +215,9 @@ NOTIFY_GROUP = env.text("NOTIFY_GROUP", f"{NOTIFY_NAMESPACE}-bridge")
 #: Of a topic that `topic create` makes.
 NOTIFY_PARTITIONS = env.integer("NOTIFY_PARTITIONS", 8, least=1)
 NOTIFY_REPLICATION = env.integer("NOTIFY_REPLICATION", 1, least=1)
+#: 0 is one less than the replicas, so that one broker may be away.
+NOTIFY_MIN_INSYNC = env.integer("NOTIFY_MIN_INSYNC", 0)
+NOTIFY_RETENTION_HOURS = env.integer("NOTIFY_RETENTION_HOURS", 168, least=1)
 #: Lanes of a new stream: about 2-4 for each worker process.
 NOTIFY_LANES = env.integer("NOTIFY_LANES", 8, least=1)
 

@@ -119,14 +119,39 @@ class Topics:
         """Leave no thread and no connection behind."""
         self._admin.close()
 
-    def create(self, name: str, *, partitions: int, replication: int) -> Described:
+    def create(
+        self,
+        name: str,
+        *,
+        partitions: int,
+        replication: int,
+        min_insync: int = 0,
+        retention_hours: int | None = None,
+    ) -> Described:
         """Make the topic; returns once every partition has a leader.
 
-        Raises TopicExists, or TopicRefused with Kafka's reason.
+        `min_insync` 0 is one less than `replication`, and at least 1; without `retention_hours` the
+        broker's default holds. Raises TopicExists, or TopicRefused with the reason.
         """
         if partitions < 1 or replication < 1:
             raise TopicRefused(f"{name} needs at least 1 partition, on at least 1 broker")
-        asked = {name: {"num_partitions": partitions, "replication_factor": replication}}
+        if retention_hours is not None and retention_hours < 1:
+            raise TopicRefused(f"{name} must keep messages for at least 1 hour")
+        if not 0 <= min_insync <= replication:
+            raise TopicRefused(
+                f"{name} could take no update: it has {replication} replica(s) and would wait for "
+                f"{min_insync}. Lower NOTIFY_MIN_INSYNC, or raise NOTIFY_REPLICATION"
+            )
+        configs = {"min.insync.replicas": str(min_insync or max(1, replication - 1))}
+        if retention_hours is not None:
+            configs["retention.ms"] = str(retention_hours * 3_600_000)
+        asked = {
+            name: {
+                "num_partitions": partitions,
+                "replication_factor": replication,
+                "configs": configs,
+            }
+        }
         with self._away():
             try:
                 self._admin.create_topics(asked)

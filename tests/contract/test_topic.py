@@ -5,9 +5,12 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import TopicAlreadyExistsError
 
 from notify.topic import (
     Extent,
@@ -76,6 +79,57 @@ def test_a_topic_of_nothing_is_refused(
 ) -> None:
     with pytest.raises(TopicRefused, match="at least 1"):
         topics.create(namespace, partitions=partitions, replication=replication)
+
+
+def test_a_topic_has_a_retention_and_replicas_that_must_be_in_sync(
+    topics: Topics, kafka: list[str], namespace: str
+) -> None:
+    topics.create(namespace, partitions=1, replication=1, retention_hours=50)
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        asked = [ConfigResource(ConfigResourceType.TOPIC, namespace)]
+        found = admin.describe_configs(asked, config_filter="all")["topic"][namespace]
+    finally:
+        admin.close()
+    assert found["min.insync.replicas"]["value"] == "1"
+    assert found["retention.ms"]["value"] == "180000000"
+
+
+@pytest.mark.parametrize(
+    ("replication", "min_insync", "expected"), [(1, 0, "1"), (3, 0, "2"), (3, 1, "1"), (3, 3, "3")]
+)
+def test_by_default_one_replica_may_be_away(
+    topics: Topics,
+    monkeypatch: pytest.MonkeyPatch,
+    replication: int,
+    min_insync: int,
+    expected: str,
+) -> None:
+    asked = []
+
+    def create_topics(topics: dict[str, dict[str, Any]]) -> None:
+        asked.append(topics["t"]["configs"]["min.insync.replicas"])
+        raise TopicAlreadyExistsError
+
+    monkeypatch.setattr(topics._admin, "create_topics", create_topics)
+    with pytest.raises(TopicExists):
+        topics.create("t", partitions=1, replication=replication, min_insync=min_insync)
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize("min_insync", [-1, 2])
+def test_a_topic_that_could_take_no_update_is_refused(
+    topics: Topics, namespace: str, min_insync: int
+) -> None:
+    with pytest.raises(TopicRefused, match=r"Lower NOTIFY_MIN_INSYNC"):
+        topics.create(namespace, partitions=1, replication=1, min_insync=min_insync)
+    with pytest.raises(TopicMissing):
+        topics.describe(namespace)
+
+
+def test_a_topic_that_keeps_nothing_is_refused(topics: Topics, namespace: str) -> None:
+    with pytest.raises(TopicRefused, match=r"at least 1 hour"):
+        topics.create(namespace, partitions=1, replication=1, retention_hours=0)
 
 
 def test_a_topic_that_kafka_refuses_names_the_reason(topics: Topics, namespace: str) -> None:

@@ -29,7 +29,7 @@ from notify.keys import digest_of
 from notify.management import exit_codes
 from notify.management.table import duration, table
 from notify.models import App, AppKey, Hot, Lane, Plan, PlanLog, Stream, StreamSample, Topic
-from notify.topic import Topics
+from notify.topic import TopicRefused, Topics
 from tests.sampled_incident import sampled
 
 pytestmark = pytest.mark.django_db
@@ -212,6 +212,25 @@ class TestTopic:
         assert checked["problems"] == []
         text = run("topic", "check", capsys=capsys)
         assert "the topic that the streams stand for" in text
+
+    def test_create_passes_its_options_to_kafka(
+        self, topic: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked: dict[str, Any] = {}
+
+        def create(topics: Topics, name: str, **options: Any) -> None:
+            asked.update(options)
+            raise TopicRefused("enough")
+
+        monkeypatch.setattr(Topics, "create", create)
+        words = ("--min-insync", "2", "--retention-hours", "50", "--replication", "3")
+        run("topic", "create", *words, code=exit_codes.ATTENTION, capsys=capsys)
+        assert asked == {
+            "partitions": 2,
+            "replication": 3,
+            "min_insync": 2,
+            "retention_hours": 50,
+        }
 
     def test_create_where_it_exists(self, topic: str, capsys: pytest.CaptureFixture[str]) -> None:
         first = run_json("topic", "create", "--partitions", "3", capsys=capsys)

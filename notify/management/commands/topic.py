@@ -29,6 +29,13 @@ class Command(AnsweringCommand):
         create.add_argument("--partitions", type=int, default=settings.NOTIFY_PARTITIONS)
         create.add_argument("--replication", type=int, default=settings.NOTIFY_REPLICATION)
         create.add_argument(
+            "--min-insync",
+            type=int,
+            default=settings.NOTIFY_MIN_INSYNC,
+            help="replicas that must have an update before it is accepted; 0: one less than there are",
+        )
+        create.add_argument("--retention-hours", type=int, default=settings.NOTIFY_RETENTION_HOURS)
+        create.add_argument(
             "--if-missing", action="store_true", help="where the topic exists, only adopt it"
         )
         adopt = actions.add_parser(
@@ -72,7 +79,13 @@ def _create(topics: Topics, options: Mapping[str, Any]) -> None:
     else:
         if options["if_missing"]:
             return
-    topics.create(name, partitions=partitions, replication=replication)
+    topics.create(
+        name,
+        partitions=partitions,
+        replication=replication,
+        min_insync=options["min_insync"],
+        retention_hours=options["retention_hours"],
+    )
 
 
 def _adopted(adopted: Adopted) -> Answer:
