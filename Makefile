@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, from the hashed lock.
 .DEFAULT_GOAL := help
-.PHONY: help demo up restart down status test test-all check chart bench rehearse faults storm simulate conditions fuzz wheel docs lock again
+.PHONY: help demo up restart down status test test-all check chart containers bench rehearse faults storm simulate conditions fuzz wheel docs lock again
 MAKEFLAGS += --no-print-directory
 # Tests start hundreds of Pythons: what one of them has compiled, the next need not compile again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,11 +40,13 @@ status: $(DEMO) ## what of it runs, and how to cure what does not
 test: $(INSTALLED) ## the tests in parallel, beside the services; ARGS="-k name" for some
 	@$(DEVSTACK) run -- $(RUN) -m pytest -n auto $(ARGS)
 
-SUITES := default chart clients rehearsal fuzz faults storm simulation conditions benchmarks
+SUITES := default chart containers clients rehearsal fuzz faults storm simulation conditions benchmarks
 test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## every suite, before a release; SUITE="faults fuzz" for some
 
 suite-default:
 	@$(MAKE) test
+suite-containers: containers
+	@$(RUN) -m pytest tests/containers -p no:randomly -s
 suite-clients suite-rehearsal: suite-%: $(INSTALLED)
 	@$(DEVSTACK) run -- $(RUN) -m pytest tests/$*
 suite-chart suite-fuzz suite-faults suite-storm suite-conditions: suite-%:
@@ -61,6 +63,9 @@ check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment c
 
 chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; needs helm and kubernetes-validate
 	@$(RUN) -m devstack.chart
+
+containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman, and one update through it; DOWN=1, RESET=1, STANDINS=1
+	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins)
 
 bench: $(INSTALLED) ## measure drain, edge and spike, beside other ways; BENCH=edge for one, with ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \

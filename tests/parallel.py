@@ -32,6 +32,7 @@ TESTS: Final = Path(__file__).parent
 #: Collected only where an argument names their folder, or something in it.
 LONG: Final = (
     *(TESTS / "clients" / f"test_{name}.py" for name in ("answers", "compatibility", "recorded")),
+    TESTS / "containers",
     TESTS / "faults",
     TESTS / "rehearsal",
 )
