@@ -102,7 +102,7 @@ def find(environ: Mapping[str, str], scratch: Path) -> Engine:
         raise DevstackError(
             "there is no Docker with compose whose daemon answers. Start it, or install "
             f"{' and '.join(missing)} (Debian: apt install podman runc netavark aardvark-dns catatonit "
-            "iptables; pip install podman-compose)"
+            "iptables; podman-compose is on PyPI)"
         )
     config = scratch / "containers.conf"
     config.write_text(podman_config())
