@@ -275,6 +275,8 @@ def test_a_killed_bridge_is_followed_by_another_and_nothing_is_doubled(pipeline:
 
 def test_a_bridge_that_is_told_to_stop_leaves_nothing_in_flight(pipeline: Running) -> None:
     pipeline.wait_settled()
+    pipeline.produce([_update(pipeline, _fresh(), 1)])
+    pipeline.wait_drained()  # so workers run: nothing lands in time where they are still starting
     pipeline.produce([_update(pipeline, _fresh(), 1) for _ in range(100)])
     pipeline.stack.kill("bridge", signal.SIGTERM)
     assert pipeline.stack.child("bridge").wait(60) == 0
