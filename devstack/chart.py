@@ -1,4 +1,4 @@
-"""`make chart`: lints and renders the Helm chart with each of its examples, and validates every object.
+"""`make chart`: lint the Helm chart, render it with each of its examples, and validate every object.
 
 kubernetes-validate (PyPI) brings the schemas of the Kubernetes API with it and needs no network.
 """

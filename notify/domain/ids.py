@@ -56,7 +56,7 @@ def keyed_id(app: str, key: str) -> str:
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
-    """The id that stands for whatever the alias (label, name) of this kind names. See `is_alias`.
+    """The id of the alias (label, name) of this kind: it stands for what the alias names. See `is_alias`.
 
     The name of an address is taken in its one spelling, whoever sends it.
     """

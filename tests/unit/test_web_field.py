@@ -428,8 +428,8 @@ def test_f5_a_login_works_as_often_as_it_is_repeated(web: Web) -> None:
 def test_f5_an_installation_that_never_came_back_holds_up_no_login(
     web: Web, limit: int, *, has_token: bool
 ) -> None:
-    """A test suite installs the app anew for each of its runs, and logs in. The newest logins are kept, at
-    least half of the limit and never more than it."""
+    """As a test suite that installs the app for each run and logs in. The newest logins are kept: at least
+    half of the limit, and never more than the limit."""
     limited(web, MERGED, limit)
     tokens = [f"run {n}" for n in range(3 * limit + 3)]
     for n, token in enumerate(tokens, start=1):
