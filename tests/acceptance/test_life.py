@@ -440,7 +440,8 @@ def test_lives(
         running(tmp_path, namespace) as run,
         Topics(run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(",")) as topics,
     ):
-        Life.world = World(run, _start(run), (run.app, _low(run)), topics)
+        low = _low(run)  # before web starts, which reads the apps once a second
+        Life.world = World(run, _start(run), (run.app, low), topics)
         seed(SEED)(Life)
         run_state_machine_as_test(
             Life,
