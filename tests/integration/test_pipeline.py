@@ -125,7 +125,7 @@ def test_a_log_that_holds_other_messages_than_were_planned_halts_its_stream(
     """No real Kafka loses messages here: the digests in PostgreSQL are changed instead."""
     first, then = _fresh(), _fresh()
     pipeline.produce([_update(pipeline, first, 1)])
-    pipeline.wait_applied(1)
+    pipeline.wait_drained()
     partition = partition_of(pipeline.app.app_id, PARTITIONS)
     changed = "UPDATE stream SET token = 1, last_digest = last_digest + 1 WHERE partition = %s"
     pipeline.sql.execute(changed, [partition])  # another token: the bridge loads the stream again
