@@ -66,6 +66,9 @@ TABLES: Final[Mapping[str, Mapping[str, LiteralString]]] = {
     "policy_head": {WEB: WRITE, BRIDGE: READ},
     "skip_rule": {WEB: ADD, BRIDGE: READ, WATCH: READ},
     "link_limit": {WEB: ADD, BRIDGE: READ, WATCH: READ},
+    # Views of the versions that are in force now.
+    "skip_rule_in_force": {WEB: READ, WATCH: READ},
+    "link_limit_in_force": {WEB: READ, WATCH: READ},
     # Samples.
     "hot": {WEB: READ, BRIDGE: ALL, WATCH: READ},
     "app_sample": {WEB: READ, BRIDGE: ALL, WATCH: READ},

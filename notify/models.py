@@ -704,6 +704,11 @@ class SkipRule(PolicyVersion):
     def __str__(self) -> str:
         return f"skip {self.record}"
 
+    @classmethod
+    def now_of(cls, app: uuid.UUID, record: uuid.UUID) -> "SkipRule | None":
+        """The version that drops the record's updates now."""
+        return cls.objects.filter(in_force__app_id=app, in_force__record=record).first()
+
     def _before_insert(self) -> None:
         first = (
             SkipRule.objects.filter(app=self.app, record=self.record).order_by("version").first()
@@ -727,3 +732,33 @@ class LinkLimit(PolicyVersion):
 
     def __str__(self) -> str:
         return f"{self.label}: {self.children}"
+
+
+class SkipRuleInForce(models.Model):
+    """A row of the view of the skip rules that are in force now. Bounded only if `app_id` is asked for."""
+
+    version = models.OneToOneField(
+        SkipRule, models.DO_NOTHING, primary_key=True, db_column="version", related_name="in_force"
+    )
+    app_id = models.UUIDField()
+    record = models.UUIDField()
+
+    class Meta:
+        managed = False
+        db_table = "skip_rule_in_force"
+        default_permissions = ()
+
+
+class LinkLimitInForce(models.Model):
+    """A row of the view of the link limits that are in force now, `app_id` being None for all apps."""
+
+    version = models.OneToOneField(
+        LinkLimit, models.DO_NOTHING, primary_key=True, db_column="version", related_name="in_force"
+    )
+    app_id = models.UUIDField(null=True)
+    label = models.CharField(max_length=10)
+
+    class Meta:
+        managed = False
+        db_table = "link_limit_in_force"
+        default_permissions = ()

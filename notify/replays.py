@@ -139,23 +139,13 @@ def _by_app(keys: Iterable[ParentKey]) -> Iterator[tuple[str, list[str]]]:
     yield from apps.items()
 
 
-def rule_in_force(app: UUID, record: UUID) -> SkipRule | None:
-    """The rule that drops the record's updates now."""
-    rule = SkipRule.objects.filter(app_id=app, record=record).order_by("-version").first()
-    if rule is None or not rule.active:
-        return None
-    if rule.expires_at is not None and rule.expires_at <= timezone.now():
-        return None
-    return rule
-
-
 def order(app: UUID, record: UUID, *, author: str, reason: str) -> Replay:
     """Order what was skipped of the record to be sent again: all that no order covers yet.
 
     Raises NotOrdered while a rule drops its updates, while another order is under way, and where
     nothing is left to replay.
     """
-    if rule_in_force(app, record) is not None:
+    if SkipRule.now_of(app, record) is not None:
         raise NotOrdered(LIFT_FIRST)
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -208,7 +198,7 @@ def step(limit: int | None = None) -> Step:
 def _carry_on(limit: int) -> Step:
     error = ""
     for each in Replay.objects.filter(finished_at=None).order_by("id")[:ROWS_MAX]:
-        if rule_in_force(each.app, each.record) is not None:
+        if SkipRule.now_of(each.app, each.record) is not None:
             error = _say(each, LIFT_FIRST)
             continue
         try:

@@ -1,6 +1,6 @@
 """What an app may do, and what it does: limits and where they come from, usage, rules, keys, history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -19,8 +18,8 @@ from django.utils import timezone
 from notify import queries
 from notify.admin.charts import Spark, spark
 from notify.admin.pages import page, shown
-from notify.domain.policy import limit_default
 from notify.domain.update import LABELS
+from notify.findings.link_limits import limit_versions, policy_of
 from notify.models import Alert, App, AppKey, IdentityKey, LinkLimit, SkipRule
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "app_usage.sql")
@@ -116,13 +115,13 @@ def show(request: HttpRequest, app: UUID) -> HttpResponse:
         ],
         as_of=now,
         app=customer,
-        limits=limits_now(app, now) if may("notify.view_linklimit") else None,
+        limits=limits_now(app) if may("notify.view_linklimit") else None,
         rates=[("Requests", _requests(customer)), ("Updates", _updates())],
         usage=usage(app, now),
         day=day(app, now),
         hot_hours=min(24, settings.NOTIFY_HOT_HOURS),
         most_linked=_rows("most_linked", app=app, most=MOST),
-        rules=_rows("rules", app=app, now=now, most=MOST) if may("notify.view_skiprule") else None,
+        rules=_rows("rules", app=app, most=MOST) if may("notify.view_skiprule") else None,
         keys=_newest(AppKey, app) if may("notify.view_appkey") else None,
         public_keys=_newest(IdentityKey, app) if may("notify.view_identitykey") else None,
         history=history(
@@ -134,26 +133,24 @@ def show(request: HttpRequest, app: UUID) -> HttpResponse:
     )
 
 
-def limits_now(app: UUID, now: datetime) -> list[LimitNow]:
-    """The limit of each label that is in force at `now`, and where it comes from."""
-    newest = (
-        LinkLimit.objects.filter(Q(app_id=app) | Q(app_id=None))
-        .order_by("app_id", "label", "-version")
-        .distinct("app_id", "label")
-    )
-    alive = {
-        (each.app_id, each.label): each
-        for each in newest
-        if each.children is not None and (each.expires_at is None or each.expires_at > now)
-    }
-    return [_limit(label, alive.get((app, label)), alive.get((None, label))) for label in LABELS]
+def limits_now(app: UUID) -> list[LimitNow]:
+    """The limit of each label that is in force now, and where it comes from."""
+    found = limit_versions([app])
+    policy = policy_of(found)
+    return [
+        LimitNow(label, policy.limit(str(app), label), *_source(found, app, label))
+        for label in LABELS
+    ]
 
 
-def _limit(label: str, own: LinkLimit | None, of_all: LinkLimit | None) -> LimitNow:
-    for version, source in ((own, "this app's own"), (of_all, "for all apps")):
-        if version is not None and version.children is not None:
-            return LimitNow(label, version.children, source, version)
-    return LimitNow(label, limit_default(label), "built in", None)
+def _source(
+    found: Mapping[tuple[UUID | None, str], LinkLimit], app: UUID, label: str
+) -> tuple[str, LinkLimit | None]:
+    if (app, label) in found:
+        return "this app's own", found[app, label]
+    if (None, label) in found:
+        return "for all apps", found[None, label]
+    return "built in", None
 
 
 def _requests(app: App) -> Rate:

@@ -132,7 +132,7 @@ def _culprits(seen: Snapshot) -> list[dict[str, Any]]:
 
 
 def _rows(seen: Snapshot, asked: tuple[UUID, UUID] | None) -> list[Row]:
-    limits = limits_of({each.app for each in seen.hot}, seen.at)
+    limits = limits_of({each.app for each in seen.hot})
     lanes = _Lanes()
     whole = max(1, seen.messages)
     return [

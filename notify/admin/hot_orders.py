@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from notify.admin.hot import page_of
-from notify.admin.hot_record import rule_of
 from notify.admin.pages import page, shown
 from notify.admin.reasons import ReasonField
 from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
@@ -91,7 +90,7 @@ def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
             SCOPE_ALL: (minute.direct, minute.mirrored),
             SCOPE_MIRRORED: (0, minute.mirrored),
         },
-        rule=rule_of(app, record, timezone.now()),
+        rule=SkipRule.now_of(app, record),
         back=_back_path(request, app, record),
     )
 
@@ -106,7 +105,7 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
     if label not in LABELS:
         raise Http404(f"there are no links by {label}")
     is_preview = "preview" in request.POST
-    in_force = limits_of([app], timezone.now()).limit(str(app), label)
+    in_force = limits_of([app]).limit(str(app), label)
     form = _limit_form(request, in_force, is_preview=is_preview)
     if not is_preview and form.is_valid():
         version = LinkLimit(

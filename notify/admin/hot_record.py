@@ -33,7 +33,7 @@ class Chosen:
 
 def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
     """As of now. A fixed number of indexed queries."""
-    rule = rule_of(app, record, now)
+    rule = SkipRule.now_of(app, record)
     linked = run("linked", apps=[app], records=[record])
     return Chosen(
         app=app,
@@ -45,15 +45,6 @@ def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
         chart=history.of_record(app, record, now),
         label=label_to_limit({row[2]: row[3] for row in linked}),
     )
-
-
-def rule_of(app: UUID, record: UUID, now: datetime) -> SkipRule | None:
-    """The rule that skips the record now."""
-    newest = SkipRule.objects.filter(app_id=app, record=record).order_by("-version").first()
-    if newest is None or not newest.active:
-        return None
-    is_over = newest.expires_at is not None and newest.expires_at <= now
-    return None if is_over else newest
 
 
 def label_to_limit(linked: Mapping[str, int]) -> str:

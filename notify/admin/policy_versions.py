@@ -1,21 +1,21 @@
 """What the pages of skip rules and link limits share: versions are added, and stay."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final
+from functools import cached_property
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 
-from notify.admin.listing import ListAdmin
+from notify.admin.listing import ROWS_MAX, CappedPaginator, ListAdmin
 from notify.admin.unfolded import ChangeList, Textarea
 
 IN_FORCE = "in force"
@@ -62,20 +62,27 @@ class StateFilter(admin.SimpleListFilter):
         """The versions in that state."""
         if self.value() == "all":
             return queryset
+        if self.value() not in ("lifted", "expired"):
+            return queryset.filter(in_force__isnull=False)
         versions = queryset.model.objects.order_by(*self.key, "-version").distinct(*self.key)
-        newest = queryset.filter(version__in=versions.values("version"))
-        if self.value() == "lifted":
-            return newest.filter(self.lifted)
-        expired = Q(expires_at__lte=Now())
-        if self.value() == "expired":
-            return newest.filter(expired).exclude(self.lifted)
-        return newest.exclude(expired).exclude(self.lifted)
+        ended = queryset.filter(version__in=versions.values("version"), in_force=None)
+        return ended.filter(self.lifted) if self.value() == "lifted" else ended.exclude(self.lifted)
+
+
+class VersionPaginator(CappedPaginator):
+    """Counts from the newest version on. From the oldest on, most versions are replaced by newer ones."""
+
+    @cached_property
+    def count(self) -> int:
+        """At most ROWS_MAX."""
+        return cast(QuerySet[Any], self.object_list)[:ROWS_MAX].count()
 
 
 class PolicyVersionAdmin(ListAdmin):
     """Versions of one kind of rule. `key`: the fields that say which rule it is a version of."""
 
-    list_select_related = ("app",)
+    list_select_related = ("app", "in_force")
+    paginator = VersionPaginator
     key: tuple[str, ...] = ()
     #: The fields of a version that a change starts from.
     kept: tuple[str, ...] = ()
@@ -139,13 +146,11 @@ class PolicyVersionAdmin(ListAdmin):
     @admin.display(description="state")
     def state(self, version: Any) -> str:
         """In force, expired, lifted, or replaced by a newer version."""
+        if hasattr(version, "in_force"):
+            return IN_FORCE
         if version.version != version.newest:
             return REPLACED
-        if self.is_lifted(version):
-            return LIFTED
-        if version.expires_at is not None and version.expires_at <= timezone.now():
-            return EXPIRED
-        return IN_FORCE
+        return LIFTED if self.is_lifted(version) else EXPIRED
 
     @admin.display(description="state")
     def state_until(self, version: Any) -> str:

@@ -162,9 +162,9 @@ def _label(label: str) -> str:
     return f"has the alias {label.split(':', 2)[2]}"
 
 
-def children_of(app: UUID, record: UUID, now: datetime) -> list[Children]:
+def children_of(app: UUID, record: UUID) -> list[Children]:
     """Records that are linked to it, most first, with the limits in force."""
-    limits = limits_of({app}, now)
+    limits = limits_of({app})
     return [
         Children(label, n, limits.limit(str(app), label))
         for label, n in rows("children", app=app, record=record)

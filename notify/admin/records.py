@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from notify.admin import record_seen
 from notify.admin.app_field import AppField
-from notify.admin.hot_record import rule_of
 from notify.admin.pages import page, shown
 from notify.admin.record_find import Found, find, rows
 from notify.admin.unfolded import TextInput
@@ -22,7 +21,7 @@ from notify.domain import ids
 from notify.domain.errors import Malformed
 from notify.domain.policy import SCOPE_ALL
 from notify.domain.update import MIRROR_LABELS, VALUE_CHARS_MAX
-from notify.models import App
+from notify.models import App, SkipRule
 
 _FIND: Final = "Find a record"
 
@@ -109,8 +108,8 @@ def show(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
             name=name,
             record=record,
         )
-    rule = rule_of(app, record, now)
-    children = record_seen.children_of(app, record, now)
+    rule = SkipRule.now_of(app, record)
+    children = record_seen.children_of(app, record)
     most = {"app": app, "record": record, "most": record_seen.MOST}
     may_see_rules = may("notify.view_skiprule")
     return shown(

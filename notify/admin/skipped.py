@@ -164,7 +164,7 @@ class _Limits:
         self._full: Mapping[_Key, Sequence[FullLinks]] = {}
         if keys:
             wanted = {"apps": [key[0] for key in keys], "records": [key[1] for key in keys]}
-            self._full = full_links(run("linked", **wanted), timezone.now())
+            self._full = full_links(run("linked", **wanted))
 
     def cell(self, request: HttpRequest, app: UUID | None, record: UUID | None, reason: str) -> str:
         """The limit with a way to it; empty if none explains it now."""
@@ -201,16 +201,8 @@ def _records() -> list[dict[str, Any]]:
 
 
 def _rules_in_force() -> dict[_Key, SkipRule]:
-    versions = SkipRule.objects.order_by("app_id", "record", "-version").distinct(
-        "app_id", "record"
-    )
-    rules = SkipRule.objects.filter(version__in=versions.values("version"), active=True)
-    now = timezone.now()
-    return {
-        (rule.app_id, rule.record): rule
-        for rule in rules.order_by("-version")[:_RULES_MAX]
-        if rule.expires_at is None or rule.expires_at > now
-    }
+    rules = SkipRule.objects.filter(in_force__isnull=False).order_by("-version")
+    return {(rule.app_id, rule.record): rule for rule in rules[:_RULES_MAX]}
 
 
 def _hits(keys: list[_Key]) -> dict[_Key, int]:
@@ -266,7 +258,7 @@ def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
     for name, form in forms_.items():
         form.auto_id = f"id_{name}_%s"
     orders = Replay.objects.filter(app=app, record=record)
-    rule = replays.rule_in_force(app, record)
+    rule = SkipRule.now_of(app, record)
     totals = orders.aggregate(sent=Sum("sent"), lost=Sum("lost"))
     return shown(
         request,
@@ -291,7 +283,7 @@ def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
 
 
 def _extend(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
-    rule = replays.rule_in_force(app.id, record)
+    rule = SkipRule.now_of(app.id, record)
     if rule is None:
         messages.error(request, "No rule skips it now: make one under Skip rules.")
         return
@@ -305,7 +297,7 @@ def _extend(request: HttpRequest, app: App, record: UUID, given: dict[str, Any])
 
 
 def _lift(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
-    rule = replays.rule_in_force(app.id, record)
+    rule = SkipRule.now_of(app.id, record)
     if rule is None:
         messages.error(request, "No rule skips it now.")
         return

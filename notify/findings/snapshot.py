@@ -253,7 +253,7 @@ def _hot(window: _Window, app: UUID | None, top: int) -> list[HotRecord]:
     linked: dict[tuple[UUID, UUID], dict[str, int]] = {}
     for whose, record, label, n in run("linked", **keys):
         linked.setdefault((whose, record), {})[label] = n
-    skipped = {(row[0], row[1]): row[2] for row in run("skipped", now=window.now, **keys)}
+    skipped = {(row[0], row[1]): row[2] for row in run("skipped", **keys)}
     return [
         HotRecord(
             app=whose,
@@ -278,7 +278,7 @@ def _refused_links(window: _Window, app: UUID | None, top: int) -> list[RefusedL
     full: dict[Key, list[FullLinks]] = {}
     if keys:
         linked = run("linked", apps=[key[0] for key in keys], records=[key[1] for key in keys])
-        full = full_links(linked, window.now)
+        full = full_links(linked)
     return [
         replace(each, full=explaining(full.get((each.app, each.record), ()), each.reason))
         if each.record is not None

@@ -70,7 +70,7 @@ def limit(app: App | None, children: int | None, **fields: Any) -> LinkLimit:
 
 
 def email_limit(app: App) -> tuple[int, str]:
-    (found,) = [x for x in app_usage.limits_now(app.id, timezone.now()) if x.label == "email"]
+    (found,) = [x for x in app_usage.limits_now(app.id) if x.label == "email"]
     return found.children, found.source
 
 

@@ -214,7 +214,7 @@ def owned_by_another(*, creates_roles: bool) -> Iterator[None]:
             cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, owner))
             for (table,) in rows(
                 "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-                "AND relkind IN ('r', 'p')"
+                "AND relkind IN ('r', 'p', 'v')"
             ):
                 cursor.execute(
                     sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(table), owner)

@@ -45,13 +45,12 @@ ORDER BY counted.n DESC
 LIMIT %(most)s
 
 -- :rules
--- The newest version of each rule of the app that is in force, with what it dropped so far.
+-- The rules of the app that are in force, with what each dropped so far.
 SELECT
-    newest.version, newest.record, newest.scope, newest.expires_at, newest.author, newest.reason,
-    coalesce((SELECT sum(hits) FROM skip_count WHERE skip_count.rule = newest.rule), 0)::bigint
-FROM (
-    SELECT DISTINCT ON (record) * FROM skip_rule WHERE app_id = %(app)s ORDER BY record, version DESC
-) AS newest
-WHERE newest.active AND (newest.expires_at IS NULL OR newest.expires_at > %(now)s)
-ORDER BY newest.version DESC
+    rule.version, rule.record, rule.scope, rule.expires_at, skip_rule.author, skip_rule.reason,
+    coalesce((SELECT sum(hits) FROM skip_count WHERE skip_count.rule = rule.rule), 0)::bigint
+FROM skip_rule_in_force AS rule
+JOIN skip_rule USING (version)
+WHERE rule.app_id = %(app)s
+ORDER BY rule.version DESC
 LIMIT %(most)s

@@ -124,15 +124,9 @@ WHERE counted.n > 0
 
 -- :skipped
 -- Those of these records that a rule skips now, and how much of them.
-SELECT newest.app, newest.record, newest.scope
-FROM (
-    SELECT DISTINCT ON (rule.app_id, rule.record)
-        rule.app_id AS app, rule.record, rule.scope, rule.active, rule.expires_at
-    FROM unnest(%(apps)s::uuid[], %(records)s::uuid[]) AS wanted (app, id)
-    JOIN skip_rule AS rule ON rule.app_id = wanted.app AND rule.record = wanted.id
-    ORDER BY rule.app_id, rule.record, rule.version DESC
-) AS newest
-WHERE newest.active AND (newest.expires_at IS NULL OR newest.expires_at > %(now)s)
+SELECT rule.app_id, rule.record, rule.scope
+FROM unnest(%(apps)s::uuid[], %(records)s::uuid[]) AS wanted (app, id)
+JOIN skip_rule_in_force AS rule ON rule.app_id = wanted.app AND rule.record = wanted.id
 
 -- :apps
 -- The apps with most updates, each with its rate when web accepted them, and what it sent in the hour

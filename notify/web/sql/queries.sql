@@ -19,12 +19,7 @@ LEFT JOIN (
 -- Records that a rule skips now, and those of which something was refused lately; each also by the ids
 -- of the aliases that lead to it.
 WITH dropped AS (
-    SELECT app, record, 'skip_rule' AS reason
-    FROM (
-        SELECT DISTINCT ON (app_id, record) app_id AS app, record, expires_at, active
-        FROM skip_rule ORDER BY app_id, record, version DESC
-    ) AS newest
-    WHERE active AND (expires_at IS NULL OR expires_at > now())
+    SELECT app_id AS app, record, 'skip_rule' AS reason FROM skip_rule_in_force
     UNION
     SELECT app, record, reason FROM skipped
     WHERE at > now() - %(minutes)s * interval '1 minute' AND reason <> 'skip_rule'
