@@ -11,7 +11,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
+from redis.retry import Retry
 
 #: How answers begin that say that this is not, or no more, the Redis to write to; where redis-py has a
 #: class for one it leaves the word out.
@@ -40,3 +42,16 @@ class SSLConnection(_LeavesReplicas, redis.SSLConnection):
 def connection_class(url: str) -> type[redis.Connection]:
     """For a client of this URL."""
     return SSLConnection if urlsplit(url).scheme == "rediss" else Connection
+
+
+def options(url: str, *, timeout_s: float) -> dict[str, Any]:
+    """The options of a client of this URL that a request waits for: it fails within `timeout_s`.
+
+    redis-py's own retries sleep for seconds, so there are none.
+    """
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "connection_class": connection_class(url),
+    }

@@ -10,8 +10,6 @@ from typing import Final, Protocol
 
 import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from notify import redis_client
 
@@ -71,9 +69,6 @@ def of_settings() -> RedisDeletions:
     client = redis.Redis.from_url(
         settings.REDIS_URL,
         decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        connection_class=redis_client.connection_class(settings.REDIS_URL),
+        **redis_client.options(settings.REDIS_URL, timeout_s=timeout_s),
     )
     return RedisDeletions(client, f"{settings.NOTIFY_NAMESPACE}.deletions")

@@ -24,8 +24,6 @@ from limits import RateLimitItemPerSecond
 from limits.errors import StorageError
 from limits.storage import RedisStorage, Storage
 from limits.strategies import FixedWindowRateLimiter
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from notify import logs, metrics, redis_client
 from notify.web.answers import Refused
@@ -276,11 +274,7 @@ def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
         settings.REDIS_URL,
         key_prefix=f"{settings.NOTIFY_NAMESPACE}.limits",
         wrap_exceptions=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        # Any option of the client is passed on. Its own retries sleep for seconds.
-        retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
-        connection_class=redis_client.connection_class(settings.REDIS_URL),  # type: ignore[arg-type]
+        **redis_client.options(settings.REDIS_URL, timeout_s=timeout_s),
     )
     return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s, refused=refused)
 
