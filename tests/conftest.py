@@ -22,6 +22,8 @@ from tests.browser.executable import MISSING, arguments, executable
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.running import Running
+
 #: Seeds of a run begin below this.
 SEEDS_FROM_MAX = 10**9
 
@@ -109,6 +111,17 @@ def kafka() -> list[str]:
 def namespace() -> str:
     """A prefix for topic, group and Redis keys that no other test has."""
     return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture(scope="module")
+def stack(
+    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[tuple[Running, str]]":
+    """One web, one bridge, one worker, and web's URL."""
+    from tests.running import running
+
+    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
+        yield run, run.start()
 
 
 @pytest.fixture(scope="session")

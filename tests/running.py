@@ -37,6 +37,14 @@ class Running:
             bootstrap_servers=stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","), linger_ms=5
         )
 
+    def start(self, *, env: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Start one web, one bridge and one worker; returns web's URL when all of them are ready."""
+        url = product.start_web(self.stack, env=env)
+        product.start_bridge(self.stack, env=env)
+        product.start_worker(self.stack, "worker", env=env)
+        product.wait_ready(self.stack, url)
+        return url
+
     def close(self) -> None:
         """Drop the test's own connections."""
         self._producer.close()

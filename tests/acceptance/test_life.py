@@ -441,7 +441,7 @@ def test_lives(
         Topics(run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(",")) as topics,
     ):
         low = _low(run)  # before web starts, which reads the apps once a second
-        Life.world = World(run, _start(run), (run.app, low), topics)
+        Life.world = World(run, run.start(), (run.app, low), topics)
         seed(SEED)(Life)
         run_state_machine_as_test(
             Life,
@@ -457,14 +457,6 @@ def test_lives(
         )
     print(f"{Life.world.lives} lives; {report}")
     assert report.equal, str(report)
-
-
-def _start(run: Running) -> str:
-    url = product.start_web(run.stack)
-    product.start_bridge(run.stack)
-    product.start_worker(run.stack, "worker-1")
-    product.wait_ready(run.stack, url)
-    return url
 
 
 def _low(run: Running) -> product.DemoApp:

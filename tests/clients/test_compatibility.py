@@ -4,31 +4,16 @@ NOTIFY_COMPATIBILITY=write puts what came of it into docs/compatibility.md.
 """
 
 import os
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from devstack import apache_kafka, product
+from devstack import apache_kafka
 from tests.clients import report
 from tests.clients.drivers import COMMANDS, VERSION, Driver
 from tests.clients.life import CHECKS, Life
 from tests.clients.operations import OPERATIONS
-from tests.running import Running, running
-
-
-@pytest.fixture(scope="module")
-def stack(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
-    """One web, one bridge, one worker, and web's URL."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker-1")
-        product.wait_ready(run.stack, url)
-        yield run, url
+from tests.running import Running
 
 
 @pytest.mark.slow

@@ -9,17 +9,15 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 
-from devstack import product
 from notify.web.openapi import requests
 from tests.fuzz.operations import IN_PATH, operations
-from tests.running import Running, running
+from tests.running import Running
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
 
@@ -37,26 +35,20 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def web(
-    postgres: str, redis_url: str, kafka: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Running, str]]:
+def web(stack: tuple[Running, str]) -> tuple[Running, str]:
     """The whole product; what the examples of the document ask for has been applied."""
-    with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        url = product.start_web(run.stack)
-        product.start_bridge(run.stack)
-        product.start_worker(run.stack, "worker")
-        product.wait_ready(run.stack, url)
-        for operation in operations():
-            if operation.schema is not None:
-                ask(
-                    run,
-                    url + operation.path(run.app.app_id),
-                    operation.method,
-                    operation.json(run.app.app_id),
-                    operation.headers,
-                )
-        run.wait_applied(2)
-        yield run, url
+    run, url = stack
+    for operation in operations():
+        if operation.schema is not None:
+            ask(
+                run,
+                url + operation.path(run.app.app_id),
+                operation.method,
+                operation.json(run.app.app_id),
+                operation.headers,
+            )
+    run.wait_applied(2)
+    return stack
 
 
 def ask(run: Running, url: str, method: str, body: Any, own: dict[str, str]) -> None:

@@ -31,11 +31,7 @@ def stack(
 ) -> Iterator[tuple[Running, str]]:
     """Web, a bridge and a worker, and web's URL."""
     with running(tmp_path_factory.mktemp("stack"), f"t{uuid.uuid4().hex[:10]}") as run:
-        env = {"NOTIFY_LOG_LEVEL": "DEBUG"}
-        web = product.start_web(run.stack, env=env)
-        product.start_bridge(run.stack, env=env)
-        product.start_worker(run.stack, "worker", env=env)
-        product.wait_ready(run.stack, web)
+        web = run.start(env={"NOTIFY_LOG_LEVEL": "DEBUG"})
         run.wait_settled()
         yield run, web
 
