@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from devstack import ROOT
 from devstack.process import Launch
 from devstack.services import DevstackError, Service, free_port, kafka_service
 
@@ -35,16 +36,7 @@ POM: Final = f"""\
   </dependencies>
 </project>
 """
-LOGGING: Final = """\
-rootLogger.level = WARN
-rootLogger.appenderRef.console.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d %p %c{1} %m%n
-logger.server.name = kafka.server
-logger.server.level = INFO
-"""
+LOGGING: Final = ROOT / "docker" / "standins" / "log4j2.properties"
 
 
 class Door(NamedTuple):
@@ -150,7 +142,7 @@ def cluster(
             brokers=brokers,
             doors=doors if number == 1 else {},
         )
-        java = _java(home, environ)
+        java = _java(environ)
         storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
         users = [word for user in scram for word in ("--add-scram", user)]
         _format([*java, *storage, "--initial-controllers", voters, *users], environ)
@@ -178,7 +170,7 @@ def _configured(
     brokers: int,
     doors: Mapping[str, Door],
 ) -> Path:
-    """Writes the broker's configuration and its logging."""
+    """Writes the broker's configuration."""
     client, control = ports
     addresses = ",".join(voter.split("@")[1].rpartition(":")[0] for voter in controllers.split(","))
     own = {"CLIENT": Door(client, client), "CONTROL": Door(control, control), **doors}
@@ -214,19 +206,18 @@ def _configured(
         }
     config = home / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
-    (home / "log4j2.properties").write_text(LOGGING)
     return config
 
 
 def _launch(config: Path, environ: Mapping[str, str]) -> Launch:
     """How the broker of this configuration is started, and started again."""
     home = config.parent
-    argv = [*_java(home, environ), "-Xmx512m", "kafka.Kafka", str(config)]
+    argv = [*_java(environ), "-Xmx512m", "kafka.Kafka", str(config)]
     return Launch(argv, environ, home.parent / "logs" / f"{home.name}.log")
 
 
-def _java(home: Path, environ: Mapping[str, str]) -> list[str]:
-    logging = f"-Dlog4j2.configurationFile={home / 'log4j2.properties'}"
+def _java(environ: Mapping[str, str]) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={LOGGING}"
     return ["java", "-XX:+UseSerialGC", logging, "-cp", f"{jars(environ)}/*"]
 
 

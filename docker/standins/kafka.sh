@@ -6,19 +6,11 @@ settings=/tmp/server.properties
 env | sed -n 's/^KAFKA_//p' | grep -v '^HEAP_OPTS=' | while IFS='=' read -r name value; do
     printf '%s=%s\n' "$(echo "$name" | tr 'A-Z_' 'a-z.')" "$value"
 done >"$settings"
-cat >/tmp/log4j2.properties <<'END'
-rootLogger.level = WARN
-rootLogger.appenderRef.console.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d %p %c{1} %m%n
-END
 run() {
-    java ${KAFKA_HEAP_OPTS:-} -XX:+UseSerialGC -Dlog4j2.configurationFile=/tmp/log4j2.properties \
+    java ${KAFKA_HEAP_OPTS:-} -XX:+UseSerialGC -Dlog4j2.configurationFile=/opt/kafka/log4j2.properties \
         -cp '/opt/kafka/libs/*' "$@"
 }
 [ -e "$KAFKA_LOG_DIRS/meta.properties" ] ||
     run kafka.tools.StorageTool format -t 4L6g3nShT-eMCtK--X86sw -c "$settings"
-exec java ${KAFKA_HEAP_OPTS:-} -XX:+UseSerialGC -Dlog4j2.configurationFile=/tmp/log4j2.properties \
+exec java ${KAFKA_HEAP_OPTS:-} -XX:+UseSerialGC -Dlog4j2.configurationFile=/opt/kafka/log4j2.properties \
     -cp '/opt/kafka/libs/*' kafka.Kafka "$settings"
