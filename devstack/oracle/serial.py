@@ -19,6 +19,7 @@ LINK_LABELS: Final = ("email", "sms", "user")
 LABELS: Final = (*LINK_LABELS, "alias", "merged")
 MIRROR_LABELS: Final = ("email", "sms")
 ADDRESSES: Final = ("email", "sms")
+COUNTERS: Final = (*wire.COUNTERS, "mirrored_updates")
 MIRRORED_PROPERTIES: Final = ("language", "timezone", "timezone_id", "country", "last_active")
 
 Message = Mapping[str, Any]
@@ -488,13 +489,12 @@ def _spelled(kind: str | None, token: str) -> str:
 
 
 def _new_row(at: int) -> Row:
-    counters = ("session_count", "session_time_s", "purchase_count", "spent_micros")
     return {
         "kind": None,
         "identifier": None,
         "tags": {},
         "properties": {},
-        **dict.fromkeys((*counters, "mirrored_updates"), 0),
+        **dict.fromkeys(COUNTERS, 0),
         "created_at": at,
         "updated_at": at,
         "deleted": False,

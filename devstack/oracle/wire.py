@@ -8,7 +8,7 @@ from typing import Any, Final
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _YEAR_2200_MS: Final = 7_258_118_400_000
-_COUNTERS: Final = ("session_count", "session_time_s", "purchase_count", "spent_micros")
+COUNTERS: Final = ("session_count", "session_time_s", "purchase_count", "spent_micros")
 _REQUIRED: Final = frozenset(("v", "op", "message_id", "app", "record", "at"))
 
 
@@ -117,7 +117,7 @@ def _is_patch(patch: object) -> bool:
         and all(_is_named(key) and _is_value(it) for key, it in patch.get("?", {}).items())
         and all(_may_set(key) for key in patch.get("-", []))
         and all(
-            key in _COUNTERS and _is_int(it, most=2**40 if key == "spent_micros" else 2**31 - 1)
+            key in COUNTERS and _is_int(it, most=2**40 if key == "spent_micros" else 2**31 - 1)
             for key, it in patch.get("+", {}).items()
         )
         and _is_text(patch.get("=", {}).get("identifier", ""), most=1024)

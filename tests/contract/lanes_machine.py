@@ -44,8 +44,8 @@ _ops = st.fixed_dictionaries(
         "kind": st.sampled_from([(DEFAULT, "push"), (DEFAULT, "email")]),
         PUSH_IDENTIFIER: st.sampled_from([(SET, "t"), (REMOVE, None)]),
         "deleted": st.sampled_from([(SET, True), (SET, False)]),
+        **dict.fromkeys(COUNTERS, st.just((ADD, 1))),
         "session_count": st.sampled_from([(ADD, 1), (ADD, 5), (ADD, BIGINT_MAX + 1)]),
-        "mirrored_updates": st.just((ADD, 1)),
     },
 )
 _writes = st.builds(
@@ -287,19 +287,22 @@ def _visible(state: State) -> State:
 
 def _records(sql: psycopg.Connection[Any]) -> dict[tuple[str, str], State]:
     found: dict[tuple[str, str], State] = {}
-    columns = (
-        "app::text, id::text, kind, identifier, tags, properties, session_count, mirrored_updates, deleted, "
-        "(extract(epoch FROM created_at) * 1000)::bigint, (extract(epoch FROM updated_at) * 1000)::bigint"
+    columns = ", ".join(
+        (
+            "app::text, id::text, kind, identifier, tags, properties, deleted",
+            "(extract(epoch FROM created_at) * 1000)::bigint",
+            "(extract(epoch FROM updated_at) * 1000)::bigint",
+            *COUNTERS,
+        )
     )
     for row in sql.execute(f"SELECT {columns} FROM record"):
         state: dict[str, Any] = dict(
             zip(("kind", "identifier"), row[2:4], strict=True),
-            session_count=row[6],
-            mirrored_updates=row[7],
-            deleted=row[8],
-            created_at=row[9],
-            updated_at=row[10],
+            deleted=row[6],
+            created_at=row[7],
+            updated_at=row[8],
         )
+        state |= zip(COUNTERS, row[9:], strict=True)
         state |= {f"tags.{name}": value for name, value in row[4].items()}
         state |= {f"properties.{name}": value for name, value in row[5].items()}
         found[row[0], row[1]] = _visible(

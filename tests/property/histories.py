@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from notify.domain import ids
+from notify.domain.patch import CLIENT_COUNTERS
+from notify.domain.update import LABELS, LINK_LABELS
 
 PARTITIONS = 2
 LANES = 3
 #: One in each partition.
 APPS = [str(uuid.UUID(int=n)) for n in (1, 4)]
 RECORDS = [str(uuid.UUID(int=0xB0 + n)) for n in range(4)]
-LABELS = ["email", "sms", "user"]
-LIMITED = [*LABELS, "alias", "merged"]
 
 _VALUES = ["", "x", "Ω 'é\\", 0, 1, 1.0, -2.5, True, False, 2**53, 1e23, 1e-300]
 _KEYS = ["tags.a", "tags.b", "tags.c.d", "properties.language", "properties.model"]
@@ -49,7 +49,6 @@ HOMES = [
         ids.named_user(app, ids.alias_id(app, kind, "token", name), 0),
     )
 ]
-_COUNTERS = ["session_count", "session_time_s", "purchase_count", "spent_micros"]
 
 Fields = dict[str, Any]
 
@@ -134,7 +133,7 @@ def _edit_skip(rng: random.Random) -> EditSkip:
 
 def _edit_limit(rng: random.Random) -> EditLimit:
     app, children = rng.choice([None, *APPS]), rng.choice([None, 0, 1, 2, 3])
-    return EditLimit(app, rng.choice(LIMITED), children, _lives(rng))
+    return EditLimit(app, rng.choice(LABELS), children, _lives(rng))
 
 
 def _lives(rng: random.Random) -> int | None:
@@ -170,7 +169,7 @@ def _fields(rng: random.Random) -> Fields:
         records = (*RECORDS, *RECORDS, *ALIASES, *rng.sample(HOMES, 4))
         parents = [None, *(each for each in records if each != record)]
         fields["links"] = {
-            label: rng.choice(parents) for label in rng.sample(LABELS, rng.randint(1, 3))
+            label: rng.choice(parents) for label in rng.sample(LINK_LABELS, rng.randint(1, 3))
         }
     if fields["op"] == "update" and rng.random() < 0.35:
         fields["kind"] = kind = rng.choice(["user", "user", "user", "push", "email"])
@@ -228,6 +227,6 @@ def _patch(rng: random.Random) -> Fields:
         patch.setdefault("-", []).append("identifier")
     elif rng.random() < 0.1:
         patch.setdefault("=", {})["identifier"] = rng.choice(["", "a@b.example"])
-    for counter in rng.sample(_COUNTERS, rng.randint(0, 2)):
+    for counter in rng.sample(CLIENT_COUNTERS, rng.randint(0, 2)):
         patch.setdefault("+", {})[counter] = rng.randint(-3, 3)
     return patch

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devstack.oracle import wire
-from notify.domain.update import Unreadable, read
-from tests.property.histories import ALIASES, APPS, LABELS, RECORDS, Fields
+from notify.domain.update import LINK_LABELS, Unreadable, read
+from tests.property.histories import ALIASES, APPS, RECORDS, Fields
 
 
 def _message(**fields: Any) -> Fields:
@@ -73,7 +73,7 @@ ODD: dict[str, list[Any]] = {
     "owner": VALUES,
     "links": [
         *VALUES,
-        *({label: parent} for label in (*LABELS, "phone") for parent in (*VALUES, *RECORDS)),
+        *({label: parent} for label in (*LINK_LABELS, "phone") for parent in (*VALUES, *RECORDS)),
     ],
     "patch": PATCHES,
     "extra": VALUES,

@@ -10,11 +10,13 @@ from typing import Any, Final
 import pytest
 import yaml
 from django.conf import settings
+from django.urls import URLPattern
 
 from devstack import ROOT, apache_kafka
 from notify.database_roles import PROCESSES
 from notify.producer import CONNECT_TIMEOUT_MS
 from notify.required_secrets import USED
+from notify.web.urls import urlpatterns
 
 DOCKER: Final = ROOT / "docker"
 COMPOSE: Final = (DOCKER / "compose.yaml").read_text()
@@ -165,6 +167,14 @@ def test_web_is_reached_through_the_proxy_alone() -> None:
     assert "./tls:/etc/haproxy/tls:ro" in services["haproxy"]["volumes"]
     binds = re.findall(r"^    bind .*$", PROXY, re.MULTILINE)
     assert [line.endswith(' "${BIND_OPTIONS[*]}"') for line in binds] == [True, True, False]
+
+
+def test_the_proxy_lets_every_route_through() -> None:
+    let_through = re.findall(r"acl is_\w+ path,url_dec -m reg (\S+)$", PROXY, re.MULTILINE)
+    let_through += [r"/(openapi\.json|metrics)$"]  # metrics: past the proxy, to scrapers inside
+    paths = [f"/{each.pattern}" for each in urlpatterns if isinstance(each, URLPattern)]
+    assert "/players" in paths
+    assert [path for path in paths if not any(re.match(each, path) for each in let_through)] == []
 
 
 def test_the_proxy_finds_a_web_that_has_another_address() -> None:
