@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -494,9 +495,30 @@ def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) ->
         yield _trouble(stuck, State.STUCK, State.STUCK.value, more)
 
 
+class WorkerState(StrEnum):
+    """What a worker does, in the words of the Overview."""
+
+    STOPPED = "stopped"
+    UNHEARD = "not heard of"
+    STUCK = "stuck"
+    WORKS = "works"
+    WAITS = "waits"
+
+
+def worker_state(worker: WorkerNow, after_s: float) -> WorkerState:
+    """What it does, for the Overview, findings and metrics; STUCK has tasks and ended none for so long."""
+    if worker.offline:
+        return WorkerState.STOPPED
+    if worker.seen_ago_s > after_s:
+        return WorkerState.UNHEARD
+    if worker.active and worker.idle_ago_s > after_s:
+        return WorkerState.STUCK
+    return WorkerState.WORKS if worker.active else WorkerState.WAITS
+
+
 def is_stalled(worker: WorkerNow, after_s: float) -> bool:
     """Whether a worker that has not said that it stops was not heard of, or ended no task, for so long."""
-    return worker.seen_ago_s > after_s or bool(worker.active and worker.idle_ago_s > after_s)
+    return worker_state(worker, after_s) in (WorkerState.UNHEARD, WorkerState.STUCK)
 
 
 def _no_workers(silent: Sequence[WorkerNow], snapshot: Snapshot) -> Finding:
