@@ -10,7 +10,6 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -248,7 +247,4 @@ def _floor(at: datetime, seconds: int) -> datetime:
 
 
 def _rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(_QUERIES[name], parameters)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
+    return queries.rows(_QUERIES[name], parameters)

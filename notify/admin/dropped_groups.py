@@ -9,7 +9,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db import connection
 from django.utils import timezone
 
 from notify import queries
@@ -68,7 +67,7 @@ class Groups:
 def read(table: str) -> Groups:
     """The groups of SKIPPED or DEAD_LETTERS. Two queries; no more than ROWS_READ rows are read."""
     now = timezone.now()
-    wanted: dict[str, str | int | float | datetime] = {
+    wanted = {
         "table": table,
         "rows": ROWS_READ,
         "each": RECORDS_EACH,
@@ -77,9 +76,7 @@ def read(table: str) -> Groups:
         "hour": now - _SLOT,
         "slot_s": _SLOT.total_seconds(),
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_QUERIES["groups"], wanted)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    rows = queries.rows(_QUERIES["groups"], wanted)
     names = names_of(row[0] for row in rows)
     is_cut = bool(rows) and rows[0][11] == ROWS_READ
     return Groups(

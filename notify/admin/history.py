@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from notify import queries
 from notify.admin.charts import Spark, spark
 
@@ -58,7 +56,4 @@ def _floor(at: datetime, seconds: int) -> datetime:
 
 
 def _rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(_QUERIES[name], parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return queries.rows(_QUERIES[name], parameters)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import connection
-
 from notify import queries
 from notify.domain import ids
 from notify.domain.aliases import resolve
@@ -111,7 +109,4 @@ def _load(app: str, keys: Iterable[ParentKey]) -> Links:
 
 def rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement of sql/record.sql."""
-    with connection.cursor() as cursor:
-        cursor.execute(_QUERIES[name], parameters)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
+    return queries.rows(_QUERIES[name], parameters)

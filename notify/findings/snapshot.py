@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 
 from notify import queries
 from notify.findings.link_limits import FullLinks, Key, explaining, full_links
@@ -293,7 +292,4 @@ def _share(part: float, whole: float) -> float:
 
 def run(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement of sql/queries.sql."""
-    with connection.cursor() as cursor:
-        cursor.execute(_QUERIES[name], parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    return queries.rows(_QUERIES[name], parameters)
