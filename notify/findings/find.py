@@ -1,4 +1,4 @@
-"""What is wrong now, in plain sentences, worst first. Pure: a snapshot in, findings out."""
+"""Finds what is wrong now and says it in sentences, the worst first. Pure: a snapshot in, findings out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ WARN: Final = "warn"
 
 HOT_RECORD: Final = "hot_record"
 HOT_APP: Final = "hot_app"
-#: Of the watcher's own session. It is told without PostgreSQL (notify/watch/outages.py), so no snapshot
-#: shows it.
+#: The watcher's own session with PostgreSQL fails. notify/watch/outages.py reports it without PostgreSQL,
+#: so no snapshot shows it.
 POSTGRES_AWAY: Final = "postgres_away"
 REDIS_AWAY: Final = "redis_away"
 NO_WORKERS: Final = "no_workers"
@@ -50,8 +50,8 @@ LANE_UNREAD: Final = "lane_unread"
 LAG: Final = "lag"
 DEAD_LETTERS: Final = "dead_letters"
 UNWATCHED: Final = "unwatched"
-#: The worst first: what names a culprit before what only shows that something is wrong. A partition's
-#: trouble is a finding of the kind that its state is called.
+#: The worst first. Findings that name a cause come before those that show only an effect. A partition in
+#: trouble is a finding whose kind is the name of the state.
 KINDS: Final = (
     "halted", KAFKA_AWAY, WEB_REFUSES, "stalled", "unheard", "unread", REDIS_AWAY, NO_WORKERS,
     HOT_RECORD, HOT_APP, "stuck", LANE_UNREAD, LAG, "unknown", WORKER_STALLED, APP_LIMITED,
@@ -59,53 +59,54 @@ KINDS: Final = (
 )  # fmt: skip
 
 OVERVIEW: Final = "/admin/"
-#: Workers say something about so often: what one of them shows may be so much older than what another
-#: does, so that one is named alone only after the others had their time.
+#: How often a worker sends an event. Two workers that fail together may last have been seen this far
+#: apart, so one is named alone only when it is silent for this long after the others would be.
 HEARTBEAT_S: Final = 2.0
-#: Stalled workers that a text names.
+#: How many stalled workers a text names.
 WORKERS_NAMED: Final = 3
 _BY: Final = {
-    "email": "devices linked to it by set email",
-    "sms": "devices linked to it by set SMS number",
-    "user": "subscriptions of this user",
-    "alias": "aliases of this user",
-    "merged": "anonymous users that logged in as it",
+    "email": "devices are linked to it by email address",
+    "sms": "devices are linked to it by SMS number",
+    "user": "subscriptions belong to this user",
+    "alias": "aliases belong to this user",
+    "merged": "anonymous users logged in as this user",
 }
-#: Web writes once a second what it answered 503; what is older has ended, or comes now and then.
+#: Web records its 503 answers once a second. If the newest is older than this, they have stopped.
 _UNAVAILABLE_FRESH_S: Final = 5.0
 _LIMITS: Final = {
-    "app_requests": "its limit of requests",
-    "app_updates": "its limit of updates",
+    "app_requests": "the app's limit of requests",
+    "app_updates": "the app's limit of updates",
     "record_updates": "the limit of updates of one record",
 }
 
 
-#: What to do now, in a sentence or two with the command; culprits have buttons of their own.
+#: What to do now, in a sentence or two with the command. Kinds with a button on their page need no entry.
 CURES: Final[Mapping[str, str]] = {
     **{state.value: about.cure for state, about in ABOUT.items() if about.cure},
-    POSTGRES_AWAY: "Start PostgreSQL, or mend the way to it (DATABASE_URL). Nothing is lost: web goes on "
-    "accepting, updates wait in Kafka, and everything goes on by itself.",
-    KAFKA_AWAY: "Do the brokers run, do partitions have leaders (`kafka-topics.sh --describe`), and does the "
-    "network reach them (KAFKA_BOOTSTRAP_SERVERS)? Nothing that was accepted is lost; web and bridges go on "
-    "by themselves when Kafka answers.",
-    WEB_REFUSES: "overloaded: Kafka is slow, or there are too few web processes. postgres_away: web's reads "
-    "find no PostgreSQL. bug: web's log has it (`view_failed`).",
-    REDIS_AWAY: "Start Redis, or mend the way to it (REDIS_URL). Nothing is lost: batches are sent again by "
-    "themselves.",
-    NO_WORKERS: "Start workers (`celery -A notify worker`). One that hangs: kill it (SIGKILL loses "
-    "nothing) and start it; where it waits in PostgreSQL, `pg_stat_activity` shows for which lock.",
-    WORKER_STALLED: "Start it again. One that hangs: kill it (SIGKILL loses nothing); the others go on.",
-    LANE_UNREAD: "Start a worker without `-Q`, which reads all lanes, or one with `-Q` for the lane.",
-    LAG: "`manage.py status` names the lanes and records that hold it. Workers are busy: start more. They "
-    "are idle: look for a lock or a slow PostgreSQL.",
-    LINKS_REFUSED: "Ask the customer why so many are linked to one record. Set limit… raises the limit. What "
-    "was refused cannot be replayed: the next update that names the link makes it.",
+    POSTGRES_AWAY: "Start PostgreSQL, or repair the connection to it (DATABASE_URL). Nothing is lost: web "
+    "still accepts updates, they wait in Kafka, and processing continues by itself.",
+    KAFKA_AWAY: "Check that the brokers run, that partitions have leaders (`kafka-topics.sh --describe`) and "
+    "that web and bridges can reach them (KAFKA_BOOTSTRAP_SERVERS). No accepted update is lost. Web and "
+    "bridges continue by themselves when Kafka answers.",
+    WEB_REFUSES: "`overloaded`: Kafka is slow, or there are too few web processes. `postgres_away`: web "
+    "cannot read from PostgreSQL. `bug`: web's log has the error (`view_failed`).",
+    REDIS_AWAY: "Start Redis, or repair the connection to it (REDIS_URL). Nothing is lost: the bridges send "
+    "the batches again.",
+    NO_WORKERS: "Start workers (`celery -A notify worker`). If one hangs, kill it (SIGKILL loses nothing) "
+    "and start it again. If it waits for PostgreSQL, `pg_stat_activity` shows for which lock.",
+    WORKER_STALLED: "Restart this worker. If it hangs, kill it (SIGKILL loses nothing). The other workers "
+    "continue.",
+    LANE_UNREAD: "Start a worker without `-Q`, which reads all lanes, or one with `-Q` for this lane.",
+    LAG: "`manage.py status` names the lanes and records that wait longest. If workers are busy, start more. "
+    "If they are idle, look for a lock or a slow PostgreSQL.",
+    LINKS_REFUSED: "Ask the customer why so many are linked to one record. Set limit… raises the limit. "
+    "Refused links cannot be replayed: the next update that contains the link creates it.",
     LEFT_OUT: "Tell the customer: `warnings` in the answers say which values and why. The rest of each "
-    "request was taken.",
-    DEAD_LETTERS: "Read their errors; mend the cause, then replay them.",
+    "request was accepted.",
+    DEAD_LETTERS: "Read their errors, fix the cause, then replay them.",
     UNWATCHED: "Start `manage.py watch`.",
 }
-#: Where on the Overview a finding of that kind is explained.
+#: The panel of the Overview that shows the details of a kind.
 PANELS: Final[Mapping[str, str]] = {
     **dict.fromkeys((state.value for state in TROUBLE), "partitions"),
     LAG: "partitions",
@@ -119,7 +120,7 @@ PANELS: Final[Mapping[str, str]] = {
 
 
 class Finding(NamedTuple):
-    """Something wrong. `key` is the same for as long as it lasts; `path` shows and cures it."""
+    """A problem. `key` identifies it for as long as it lasts; `path` is the page that shows and fixes it."""
 
     kind: str
     level: str
@@ -129,20 +130,20 @@ class Finding(NamedTuple):
     app: UUID | None = None
     record: UUID | None = None
     share: float = 0.0
-    #: False: another finding or alert has its cause, or it heals itself. Pages show it, and an alert that
-    #: is open stays open, but none is opened.
+    #: False if another finding names the cause, or if the problem ends by itself. Pages show it and an
+    #: open alert stays open, but it opens no alert.
     opens: bool = True
 
     @property
     def cure(self) -> str:
-        """What to do now; empty where its page has the buttons."""
+        """What to do now; empty if the page at `path` has the buttons for it."""
         return cure_of(self.kind, self.text)
 
 
 def cure_of(kind: str, text: str) -> str:
-    """What to do about a finding, or a partition in that state, of which `text` is said.
+    """What to do about a finding of this kind and text, or about a partition in the state `kind`.
 
-    Nothing more where a halt ends by itself: its reason says what must be deployed.
+    Empty for a halt that ends with an upgrade: its reason already says which release to deploy.
     """
     is_upgrade = kind == State.HALTED and needed_version(text.partition(": ")[2]) is not None
     return "" if is_upgrade else CURES.get(kind, "")
@@ -150,7 +151,7 @@ def cure_of(kind: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds(StateBounds):
-    """From when on something is a finding; see notify/settings.py for each."""
+    """The thresholds from which something is a finding; notify/settings.py explains each."""
 
     hot_share: float
     hot_per_s: float
@@ -165,7 +166,7 @@ class Bounds(StateBounds):
 
     @classmethod
     def of_settings(cls) -> "Bounds":
-        """As NOTIFY_FIND_... say."""
+        """The thresholds of the settings NOTIFY_FIND_..."""
         of_states = StateBounds.of_settings()
         return cls(
             stalled_s=of_states.stalled_s,
@@ -185,8 +186,7 @@ class Bounds(StateBounds):
 
 
 def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
-    """All that is wrong, the worst first, and one finding for a cause: what follows from it is not told
-    again."""
+    """All findings, the worst first. Each cause is one finding; its consequences are not reported again."""
     limits = bounds or Bounds.of_settings()
     in_state: dict[State, list[StreamNow]] = {}
     for stream in snapshot.streams:
@@ -230,7 +230,7 @@ def _records(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 
 
 def _is_skipped(hot: HotRecord) -> bool:
-    """Whether a rule ends most of it: what is counted is of before, or of what it leaves."""
+    """Whether a skip rule already drops most of its updates: the window still counts those before it."""
     return hot.skipped == "all" or (hot.skipped == "mirrored" and hot.mirrored >= hot.direct)
 
 
@@ -244,8 +244,8 @@ def _why(hot: HotRecord, snapshot: Snapshot) -> str:
         label, n = max(hot.linked.items(), key=lambda item: item[1])
         said += f": {n:,} {_BY.get(label, f'records linked to it by {label}')}"
     return (
-        f"{said}; {percent(own)} of all are its own updates, {percent(hot.share - own)} are mirrored to "
-        "it."
+        f"{said}. Its own updates are {percent(own)} of all, updates mirrored to it are "
+        f"{percent(hot.share - own)}."
     )
 
 
@@ -264,7 +264,7 @@ def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 f"{HOT_APP}:{hot.app}",
                 f"{percent(hot.share)} of updates in the last {snapshot.seconds:.0f} s come from "
                 f"{snapshot.name(hot.app)}, over many records: {rate:,.0f} a second, "
-                f"{hot.usual_per_s:,.0f} before. Its limit of requests a second can be set.",
+                f"{hot.usual_per_s:,.0f} in the hour before. You can limit its requests a second.",
                 f"/admin/notify/app/{hot.app}/change/",
                 hot.app,
                 share=hot.share,
@@ -272,16 +272,16 @@ def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 
 
 def _sure_per_s(hot: HotRecord | HotApp) -> float:
-    """Its rate when web accepted the updates, without what the sketch may have counted too much.
+    """The rate at which web accepted the updates, less what the approximate counter may count too much.
 
-    A bridge that was away for a minute decides what 30 updates a second left there at 265 a second; those
-    are 30 all the same. Shares need no such care: all of a partition are decided as fast.
+    Example: a bridge was down for a minute, and 30 updates a second arrived. It now decides them at 265
+    a second, but the rate is 30. Shares need no such correction: all apps of a partition catch up alike.
     """
     return hot.per_s * (1 - hot.error / hot.updates) if hot.updates else 0.0
 
 
 def _one_row_explains(hot: HotApp, snapshot: Snapshot) -> bool:
-    """Whether half of the app's updates are of one record: then that one is named."""
+    """Whether one record has at least half of the app's updates: then the record is the finding."""
     return any(each.app == hot.app and each.updates * 2 >= hot.updates for each in snapshot.hot)
 
 
@@ -293,16 +293,15 @@ def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 APP_LIMITED,
                 WARN,
                 f"{APP_LIMITED}:{each.app}",
-                f"{rate:,.0f} requests a second of {snapshot.name(each.app)} are refused with 429, "
-                f"past {_LIMITS.get(each.limit, each.limit)} a second.",
+                f"{rate:,.0f} requests a second of {snapshot.name(each.app)} are refused with 429: they "
+                f"exceed {_LIMITS.get(each.limit, each.limit)} a second.",
                 f"/admin/app/{each.app}/usage/",
                 each.app,
             )
 
 
 def _links_refused(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
-    """Shown for every limit. A limit that somebody chose for the app opens no alert: it does what it was
-    set for."""
+    """Findings for every link limit. One that was set for the app itself opens no alert: it is intended."""
     for each in snapshot.refused_links:
         rate = each.n / snapshot.seconds
         if rate < bounds.links_refused_per_s:
@@ -322,17 +321,17 @@ def _links_refused(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
 
 def _at_limit(refused: RefusedLinks) -> str:
     if refused.record is None:
-        return ", of more records than are listed"
-    said = f", most of record {refused.record}"
+        return ", for more records than the list holds"
+    said = f", most of them to record {refused.record}"
     full = refused.full
     if full is None:
-        return f"{said}, which is below its limit by now"
-    whose = "the app's own" if full.is_own else "that of all apps"
+        return f"{said}, which is below its limit now"
+    whose = "set for this app" if full.is_own else "the limit of all apps"
     return f"{said}: {full.linked:,} are linked to it by {full.label}, the limit is {full.limit:,} ({whose})"
 
 
 def _limit_path(refused: RefusedLinks) -> str:
-    """Set limit… of the label; without one, the app's limits."""
+    """The page Set limit… for the label; without a label, the page of the app's limits."""
     if refused.full is None:
         return f"/admin/app/{refused.app}/usage/"
     return f"/admin/hot/limit/{refused.app}/{refused.full.label}/?record={refused.record}"
@@ -347,14 +346,14 @@ def _left_out(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
                 WARN,
                 f"{LEFT_OUT}:{each.app}",
                 f"{rate:,.0f} values a second are left out of requests of {snapshot.name(each.app)}, most of "
-                f"the kind {each.what}: they are over a limit or cannot be stored.",
+                f"the kind {each.what}: they exceed a limit or cannot be stored.",
                 f"/admin/app/{each.app}/usage/",
                 each.app,
             )
 
 
 def _halted(streams: Sequence[StreamNow]) -> Iterator[Finding]:
-    """One finding for a reason."""
+    """One finding for each reason, with all partitions that are halted for it."""
     by_reason: dict[str | None, list[StreamNow]] = {}
     for stream in streams:
         by_reason.setdefault(stream.halted, []).append(stream)
@@ -365,9 +364,10 @@ def _halted(streams: Sequence[StreamNow]) -> Iterator[Finding]:
 def _kafka_away(
     snapshot: Snapshot, bounds: Bounds, unheard: Sequence[StreamNow]
 ) -> Iterator[Finding]:
-    """Kafka takes no updates of web, or answers no bridge: one cause, whoever notices it first.
+    """Kafka does not ack web's updates, or answers no bridge: one finding, whoever notices first.
 
-    Web notices after NOTIFY_ACK_TIMEOUT_MS if requests come, bridges after NOTIFY_FIND_LAG_S if none do.
+    Web notices within NOTIFY_ACK_TIMEOUT_MS if there are requests. Bridges notice after
+    NOTIFY_FIND_LAG_S even without requests.
     """
     refused = _lasting(snapshot, bounds)
     is_web_refused = "kafka_away" in refused
@@ -375,7 +375,7 @@ def _kafka_away(
         return
     said = []
     if is_web_refused:
-        # A full buffer is of updates that Kafka does not ack.
+        # `overloaded` is a consequence: the producer's buffer is full of updates that Kafka does not ack.
         of = [refused[reason] for reason in ("kafka_away", "overloaded") if reason in refused]
         said.append(f"{_answered_503(of)}, because Kafka does not ack their updates.")
     silent_s = min((each.unheard_s or 0.0 for each in snapshot.streams), default=0.0)
@@ -384,12 +384,12 @@ def _kafka_away(
     elif silent_s > bounds.stalled_s:
         said.append(f"It has not answered any bridge for {silent_s:.0f} s either.")
     else:
-        said.append("It answers bridges: look at the way from web to Kafka.")
+        said.append("It answers the bridges: check the network between web and Kafka.")
     yield Finding(KAFKA_AWAY, BAD, KAFKA_AWAY, " ".join(said), _on_page(KAFKA_AWAY))
 
 
 def _web_refuses(snapshot: Snapshot, bounds: Bounds, *, is_kafka_away: bool) -> Iterator[Finding]:
-    """Clients get 503 for another reason than Kafka."""
+    """Web answers 503 for a reason that the finding about Kafka does not already name."""
     refused = _lasting(snapshot, bounds)
     of_kafka = {"kafka_away", "overloaded"} if is_kafka_away else set()
     of = [each for reason, each in refused.items() if reason not in of_kafka]
@@ -399,7 +399,7 @@ def _web_refuses(snapshot: Snapshot, bounds: Bounds, *, is_kafka_away: bool) -> 
 
 
 def _lasting(snapshot: Snapshot, bounds: Bounds) -> dict[str, Unavailable]:
-    """By reason, what web has answered 503 often and long enough, and still does."""
+    """The 503 answers that are frequent, have lasted and still continue, by their reason."""
     return {
         each.reason: each
         for each in snapshot.unavailable
@@ -421,9 +421,9 @@ def _rate(per_s: float) -> str:
 def _of_bridges(
     in_state: Mapping[State, Sequence[StreamNow]], all_: int, *, is_kafka_away: bool
 ) -> Iterator[Finding]:
-    """One finding for a bridge, or for all of them: what stops one concerns all its partitions.
+    """One finding for each bridge, or one for all: what stops a bridge stops all its partitions.
 
-    While Kafka is away it is told alone: a bridge that starts then ticks nothing.
+    While Kafka is away only that is reported: a bridge that starts without Kafka cannot be active.
     """
     for state in (State.STALLED, State.UNHEARD, State.UNREAD, State.UNKNOWN, State.STARTING):
         streams = in_state.get(state, [])
@@ -443,7 +443,7 @@ def _of_bridges(
 def _trouble(
     streams: Sequence[StreamNow], state: State, key: str, more: str = "", *, opens: bool = True
 ) -> Finding:
-    """`starting` is shown and told to nobody: it ends by itself, or is `stalled`."""
+    """The finding for partitions in this state. `starting` opens no alert: it ends, or becomes `stalled`."""
     is_start = state is State.STARTING
     text = f"{are(streams, state)}{more}"
     return Finding(
@@ -457,11 +457,11 @@ def _trouble(
 
 
 def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) -> Iterator[Finding]:
-    """Why decided updates are not applied: Redis, all workers, some lanes; the first that explains it."""
+    """Why decided updates are not applied: Redis, all workers, or some lanes; the first that explains it."""
     is_watched = snapshot.watched_ago_s is not None and snapshot.watched_ago_s <= bounds.stalled_s
     away_s = snapshot.redis_away_s if is_watched else None
     if away_s is not None and away_s > bounds.stalled_s:
-        text = f"Redis has not answered for {away_s:.0f} s: no task reaches a worker, and nothing is applied."
+        text = f"Redis has not answered for {away_s:.0f} s: no task reaches a worker, no update is applied."
         yield Finding(REDIS_AWAY, BAD, REDIS_AWAY, text)
         return
     workers = [each for each in snapshot.workers if not each.offline] if is_watched else []
@@ -489,8 +489,8 @@ def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) ->
         more = ""
         if held:
             more = (
-                f" It is {_lanes(held)}: sent up to {max(each.attempt for each in held)} times, the oldest "
-                f"update waits for {max(each.oldest_s for each in held):.0f} s."
+                f" They wait in {_lanes(held)}: their batch was sent {max(each.attempt for each in held)} "
+                f"times, and the oldest update is {max(each.oldest_s for each in held):.0f} s old."
             )
         yield _trouble(stuck, State.STUCK, State.STUCK.value, more)
 
@@ -517,19 +517,19 @@ def worker_state(worker: WorkerNow, after_s: float) -> WorkerState:
 
 
 def is_stalled(worker: WorkerNow, after_s: float) -> bool:
-    """Whether a worker that has not said that it stops was not heard of, or ended no task, for so long."""
+    """Whether a worker that did not announce its stop sent no event, or finished no task, for `after_s`."""
     return worker_state(worker, after_s) in (WorkerState.UNHEARD, WorkerState.STUCK)
 
 
 def _no_workers(silent: Sequence[WorkerNow], snapshot: Snapshot) -> Finding:
-    who = _stalled_workers(silent) if silent else "None was heard of."
+    who = _stalled_workers(silent) if silent else "No worker runs."
     writes = sum(each.writes for each in snapshot.lanes)
     text = f"No worker applies updates: {waiting(writes, 'write')}. {who}"
     return Finding(NO_WORKERS, BAD, NO_WORKERS, text, _on_page(NO_WORKERS))
 
 
 def _stalled_workers(workers: Sequence[WorkerNow]) -> str:
-    """The first few by name, and since when."""
+    """The first few by name, with what they last did and when."""
     said = [_stalled_worker(each) for each in workers[:WORKERS_NAMED]]
     more = len(workers) - len(said)
     return "; ".join(said) + (f"; and {more} more." if more else ".")
@@ -537,9 +537,9 @@ def _stalled_workers(workers: Sequence[WorkerNow]) -> str:
 
 def _stalled_worker(worker: WorkerNow) -> str:
     if worker.active and worker.idle_ago_s > worker.seen_ago_s + HEARTBEAT_S:
-        what = f"has ended none of {worker.active} tasks for {worker.idle_ago_s:.0f} s"
+        what = f"has finished no task for {worker.idle_ago_s:.0f} s ({worker.active} running)"
     else:
-        what = f"was last heard of {worker.seen_ago_s:.0f} s ago"
+        what = f"has been silent for {worker.seen_ago_s:.0f} s"
     return f"Worker {worker.name} {what}"
 
 
@@ -554,9 +554,9 @@ def _lag(
     *,
     is_explained: bool,
 ) -> Iterator[Finding]:
-    """Of partitions that move: what stands still has a finding that says why.
+    """Lag of partitions that make progress; the others have a finding that says why they do not.
 
-    What is applied faster than it comes is a catch-up: it is shown, and no alert is opened for it.
+    If updates are applied faster than new ones arrive, the lag shrinks: the finding opens no alert.
     """
     late = [
         each
@@ -578,9 +578,9 @@ def _lag(
     if is_rising:
         said += _cause(snapshot, bounds)
     elif fewer is None:
-        said += " Whether they become fewer is seen in ten seconds."
+        said += " Whether the number falls is known in ten seconds."
     else:
-        said += f" It catches up: {fewer:,} fewer than ten seconds before."
+        said += f" The backlog shrinks: {fewer:,} fewer than ten seconds ago."
     level = BAD if is_rising else WARN
     yield Finding(LAG, level, LAG, said, _on_page(LAG), opens=is_rising and not is_explained)
 
@@ -600,24 +600,24 @@ def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
             UNWATCHED,
             WARN,
             UNWATCHED,
-            f"Nobody has looked at workers and queues or sent alerts{since_}: `manage.py watch` does not "
-            "run.",
+            f"`manage.py watch` is not running: workers and queues have not been checked and no alerts have "
+            f"been sent{since_}.",
             _on_page(UNWATCHED),
         )
 
 
 def _cause(snapshot: Snapshot, bounds: Bounds) -> str:
-    """Why it is late, as far as the samples tell."""
+    """The likely cause of the lag, as far as the samples show it."""
     behind = sorted(lane.writes for lane in snapshot.lanes)
     if snapshot.hot and snapshot.hot[0].share >= bounds.hot_share:
         hot = snapshot.hot[0]
-        return f" One record of {snapshot.name(hot.app)} takes {percent(hot.share)} of them."
+        return f" One record of {snapshot.name(hot.app)} gets {percent(hot.share)} of all updates."
     if behind and behind[-1] > 4 * max(1, behind[len(behind) // 2]):
         worst = max(snapshot.lanes, key=lambda lane: lane.writes)
-        return f" Most of it waits in lane {worst.lane:02d}: look for its record or a lock."
-    return " They do not become fewer, and all lanes wait alike: more comes than the workers apply."
+        return f" Most of them wait in lane {worst.lane:02d}: look for one busy record or a lock."
+    return " The number does not fall, and all lanes wait alike: more updates arrive than workers apply."
 
 
 def percent(share: float) -> str:
-    """A share as people read it."""
+    """A share as a percentage: 0.832 becomes "83 %"."""
     return f"{share * 100:.0f} %"

@@ -1,7 +1,7 @@
-"""The state of a partition: one word, decided here alone, from what is recorded of it.
+"""The state of a partition in one word, such as `ok` or `stalled`, derived from its recorded times.
 
-The Overview, `manage.py status`, `/healthz/pipeline` and findings all take the word, what it means and
-its cure from here; docs/operations.md has the same table.
+The Overview, `manage.py status`, `/healthz/pipeline` and findings all use the words, meanings and cures
+of this module, so that they never disagree. docs/operations.md has the same table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from django.conf import settings
 
 
 class State(StrEnum):
-    """How a partition stands. See `state_of` for which one holds."""
+    """The states of a partition. `state_of` chooses one."""
 
     HALTED = "halted"
     STARTING = "starting"
@@ -36,53 +36,53 @@ class About(NamedTuple):
 
 ABOUT: Final = {
     State.HALTED: About(
-        "the bridge stopped it, so that nothing is applied wrongly; an operator must look",
-        "Do what the reason says. When the cause is gone: `manage.py stream resume`.",
+        "the bridge stopped it, because going on could apply updates wrongly; an operator must act",
+        "Do what the reason says. When the cause is fixed, run `manage.py stream resume`.",
         "A stream is halted",
     ),
     State.STARTING: About(
-        "no bridge has ticked it yet: the topic is new, or bridges were just started",
-        "Wait for NOTIFY_START_GRACE_S (30 s); then it is stalled.",
+        "no bridge is active on it yet: the topic is new, or the bridges have just started",
+        "Wait NOTIFY_START_GRACE_S (30 s). If no bridge is active by then, the state becomes stalled.",
         "A stream is stalled",
     ),
     State.STALLED: About(
-        "no bridge ticks it",
-        "Does a bridge run (`manage.py bridge`)? One that hangs: kill it (SIGKILL loses nothing) and start "
-        "it. One that runs: its log says why it does not tick (`load_failed`, `postgres_away`).",
+        "no bridge is active on it",
+        "Check that a bridge runs (`manage.py bridge`). If it hangs, kill it (SIGKILL loses nothing) and "
+        "start it again. If it runs, its log says what stops it (`load_failed`, `postgres_away`).",
         "A stream is stalled",
     ),
     State.UNHEARD: About(
-        "Kafka does not answer its bridge, so nobody knows what waits",
-        "Do the brokers run, does the network reach them, and may the bridge's user describe and read the "
-        "topic? The bridge goes on by itself when Kafka answers.",
+        "Kafka does not answer its bridge, so the number of waiting messages is unknown",
+        "Check that the brokers run, that the bridge can reach them, and that its Kafka user may describe "
+        "and read the topic. The bridge continues by itself when Kafka answers.",
         "Kafka answers no bridge",
     ),
     State.UNREAD: About(
-        "messages wait in Kafka and its bridge gets none of them",
-        "The bridge connects to Kafka anew by itself. If this stays for a minute, restart the bridge, and "
-        "look at the partition's leader (`kafka-topics.sh --describe`).",
+        "messages wait in Kafka, but its bridge receives none of them",
+        "The bridge reconnects to Kafka by itself. If this lasts longer than a minute, restart the bridge "
+        "and check the partition's leader (`kafka-topics.sh --describe`).",
         "A partition is not read",
     ),
     State.STUCK: About(
-        "updates are decided and workers do not apply them",
-        "Do workers run (`celery -A notify worker`), and what do their logs say (`batch_unavailable`)? "
-        "`manage.py status` names the lane and the record that hold it.",
+        "updates are decided, but workers do not apply them",
+        "Check that workers run (`celery -A notify worker`), and read their logs (`batch_unavailable`). "
+        "`manage.py status` names the lane and the record that block it.",
         "A stream is stuck",
     ),
     State.UNKNOWN: About(
-        "its bridge ticks and writes no samples, so lag and what waits are not known",
+        "its bridge is active but writes no samples, so its lag is unknown",
         "The bridge's log says why (`housekeeping_failed`).",
         "A stream is stalled",
     ),
-    State.DRAINING: About("it moves; its number of lanes is being changed"),
-    State.OK: About("it moves"),
+    State.DRAINING: About("it makes progress; its number of lanes is being changed"),
+    State.OK: About("it makes progress"),
 }
 TROUBLE: Final = frozenset(State) - {State.OK, State.DRAINING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateBounds:
-    """From when on a partition is in trouble; see notify/settings.py for each."""
+    """The thresholds from which a partition is in trouble; notify/settings.py explains each."""
 
     stalled_s: float
     lag_s: float
@@ -90,7 +90,7 @@ class StateBounds:
 
     @classmethod
     def of_settings(cls) -> "StateBounds":
-        """As NOTIFY_STALLED_AFTER_MS, NOTIFY_FIND_LAG_S and NOTIFY_START_GRACE_S say."""
+        """The thresholds of NOTIFY_STALLED_AFTER_MS, NOTIFY_FIND_LAG_S and NOTIFY_START_GRACE_S."""
         return cls(
             stalled_s=settings.NOTIFY_STALLED_AFTER_MS / 1000,
             lag_s=settings.NOTIFY_FIND_LAG_S,
@@ -100,11 +100,11 @@ class StateBounds:
 
 @dataclass(frozen=True, slots=True)
 class StreamNow:
-    """A stream of the active topic, as `streams` of sql/queries.sql reads it.
+    """A stream of the active topic, as the statement `streams` of sql/queries.sql reads it.
 
-    `ago_s` is the age of its newest sample within the hour, None if it has none, and `bridge` who wrote
-    it. The last nine fields are that sample's and None if it is older than NOTIFY_STALLED_AFTER_MS:
-    what was is not what is. All others are as of now.
+    `ago_s` is the age of its newest sample, None without one in the last hour; `bridge` wrote that
+    sample. The last nine fields come from the sample. They are None if it is older than
+    NOTIFY_STALLED_AFTER_MS, because old numbers must not be shown as current. All other fields are current.
     """
 
     stream: int
@@ -114,24 +114,24 @@ class StreamNow:
     halted: str | None
     is_draining: bool
     ticked_ago_s: float | None
-    #: For how long a start is under way: since the topic was created, or since the first bridge started
-    #: after the last tick. None if there was no start since.
+    #: How long ago the current start began: when the topic was created, or when the first bridge
+    #: started after the last tick. None if nothing started since the last tick.
     starting_s: float | None
-    #: For how long decided updates have waited at this frontier, as of the last tick: a bridge that is
-    #: frozen sees no worker land anything.
+    #: How long decided updates had waited at this frontier when the bridge last ticked. A frozen bridge
+    #: does not notice what workers apply, so the time after its last tick does not count.
     waiting_s: float
     ago_s: float | None
     bridge: str | None
     log_end: int | None
     lag_s: float | None
-    #: For how long fetches brought nothing although the log goes on.
+    #: How long fetches have returned nothing although the partition has more messages.
     unread_s: float | None
-    #: For how long Kafka has not told the bridge where the log ends.
+    #: How long Kafka has not answered the bridge's question for the partition's end offset.
     unheard_s: float | None
     held_bytes: int | None
     held_writes: int | None
     paused: bool | None
-    #: Messages that waited ten to thirty seconds before the sample.
+    #: `lag_messages` ten to thirty seconds before the sample.
     lag_messages_before: int | None = None
 
     @property
@@ -141,7 +141,11 @@ class StreamNow:
 
 
 def state_of(stream: StreamNow, bounds: StateBounds) -> State:
-    """The state, the worst first: what is not ticked tells nothing of workers, and so on."""
+    """The partition's state. The worst one wins, since it makes the later ones impossible to judge.
+
+    For example, a partition without an active bridge is `stalled`: whether workers apply its updates is
+    then unknown, so it cannot be `stuck`.
+    """
     if stream.halted is not None:
         return State.HALTED
     if stream.ticked_ago_s is None or stream.ticked_ago_s > bounds.stalled_s:
@@ -160,7 +164,7 @@ def state_of(stream: StreamNow, bounds: StateBounds) -> State:
 
 
 def since(streams: Sequence[StreamNow], state: State) -> str:
-    """What is so of these partitions, with its numbers: for how long at least, of whom, where."""
+    """Why these partitions are in this state: for how long at least, which bridge, at which offset."""
     first = streams[0]
     names = sorted({each.bridge for each in streams if each.bridge})
     bridge = f"bridge {', '.join(names)}" if names else "the bridge"
@@ -168,38 +172,38 @@ def since(streams: Sequence[StreamNow], state: State) -> str:
         return str(first.halted)
     if state is State.STARTING:
         began_s = max(each.starting_s or 0.0 for each in streams)
-        return f"no bridge ticks yet; the start began {began_s:.0f} s ago"
+        return f"no bridge is active yet; the start began {began_s:.0f} s ago"
     if state is State.STALLED:
         ticked = [each.ticked_ago_s for each in streams if each.ticked_ago_s is not None]
         if not ticked:
-            return "no bridge has ever ticked"
-        last = f"; the last to do so was {bridge}" if names else ""
-        return f"no bridge has ticked for {min(ticked):.0f} s{last}"
+            return "no bridge has ever been active"
+        last = f"; the last one was {bridge}" if names else ""
+        return f"no bridge has been active for {min(ticked):.0f} s{last}"
     if state is State.UNHEARD:
         unheard_s = min(each.unheard_s or 0.0 for each in streams)
-        return f"Kafka has not answered {bridge} for {unheard_s:.0f} s, so what waits is not known"
+        return f"Kafka has not answered {bridge} for {unheard_s:.0f} s, so the lag is unknown"
     if state is State.UNREAD:
         unread_s = min(each.unread_s or 0.0 for each in streams)
         what = waiting(sum(each.lag_messages or 0 for each in streams), "message")
-        return f"Kafka has sent {bridge} nothing for {unread_s:.0f} s although {what}"
+        return f"Kafka has sent no messages to {bridge} for {unread_s:.0f} s, although {what}"
     if state is State.STUCK:
         longest = max(streams, key=lambda each: each.waiting_s)
         return (
-            f"decided updates have waited at offset {longest.frontier} of partition {longest.partition} "
-            f"for {longest.waiting_s:.0f} s"
+            f"decided updates at offset {longest.frontier} of partition {longest.partition} have not been "
+            f"applied for {longest.waiting_s:.0f} s"
         )
     return ABOUT[state].meaning
 
 
 def are(streams: Sequence[StreamNow], state: State) -> str:
-    """The partitions' state as a sentence: "Partitions 0-3 are stalled: ..."."""
+    """The partitions' state as a sentence, such as "Partitions 0-3 are stalled: ..."."""
     numbers = ranges([each.partition for each in streams])
     subject = f"Partition {numbers} is" if len(streams) == 1 else f"Partitions {numbers} are"
     return f"{subject} {state}: {since(streams, state)}."
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Numbers as people write them: 0-3, 7."""
+    """Numbers with runs shortened: [0, 1, 2, 3, 7] becomes "0-3, 7"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -210,5 +214,5 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def waiting(n: int, what: str) -> str:
-    """So many wait: "1 message waits"."""
+    """A count as a clause, such as "1 message waits" or "72 writes wait"."""
     return f"1 {what} waits" if n == 1 else f"{n:,} {what}s wait"

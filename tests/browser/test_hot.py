@@ -43,7 +43,7 @@ def test_support_skips_the_culprit(
         log_in(page, support(), site)
         page.goto("/admin/")
         is_whole(page, h1="Overview")
-        expect(page.get_by_text("41,200 devices linked to it by set email")).to_be_visible()
+        expect(page.get_by_text("41,200 devices are linked to it by email address")).to_be_visible()
         page.get_by_role("link", name="Show and cure it").click()
         is_whole(page, h1="Hot records")
         row = page.get_by_role("row").filter(has_text=str(RECORD))

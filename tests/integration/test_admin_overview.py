@@ -91,7 +91,10 @@ def test_the_culprit_is_named_with_a_way_to_its_cure() -> None:
     made = incident()
     answer = staff("view_hot").get(INDEX)
     (alarm,) = answer.context["alarms"]
-    assert f"record {RECORD} of Closely: 41,200 devices linked to it by set email" in alarm.text
+    assert (
+        f"record {RECORD} of Closely: 41,200 devices are linked to it by email address"
+        in alarm.text
+    )
     assert alarm.href == f"/admin/notify/hot/?app={made.app.id}&record={RECORD}"
     assert "All is well" not in answer.text
 
@@ -119,7 +122,10 @@ def test_an_app_that_runs_into_its_limits_is_named_with_a_way_to_them() -> None:
         (["view_hot"], ""),
     ):
         refused, left_out = staff(*may).get(INDEX).context["alarms"]
-        assert f"links a second of Closely are refused, most of record {record}" in refused.text
+        assert (
+            f"links a second of Closely are refused, most of them to record {record}"
+            in refused.text
+        )
         assert "are left out of requests of Closely" in left_out.text
         assert refused.href == href
         assert left_out.href == (usage if "view_app" in may else "")
@@ -194,7 +200,7 @@ def test_what_is_old_is_not_shown_as_now() -> None:
     Stream.objects.update(ticked_at=now() - timedelta(seconds=40))
     answer = staff("view_hot").get(INDEX)
     (alarm,) = answer.context["alarms"]
-    assert alarm.text.startswith("Partitions 0-1 are stalled: no bridge has ticked for 4")
+    assert alarm.text.startswith("Partitions 0-1 are stalled: no bridge has been active for 4")
     assert "host:7" in alarm.text
     assert "manage.py bridge" in alarm.cure
     shown = answer.context["now"]
@@ -235,7 +241,7 @@ def test_many_of_a_kind_do_not_hide_the_rest() -> None:
     Watcher.objects.all().delete()
     alarms = staff("view_hot").get(INDEX).context["alarms"]
     assert [alarm.more for alarm in alarms] == [0, 0, 5, 0]
-    assert alarms[-1].text.startswith("Nobody has looked")
+    assert alarms[-1].text.startswith("`manage.py watch` is not running")
 
 
 def test_lanes_behind_lanes_without_workers_and_flower(settings: Settings) -> None:

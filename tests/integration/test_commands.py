@@ -369,7 +369,7 @@ class TestStatus:
         assert "Lag 0 messages, time lag 0.0 s" in text
         settings.NOTIFY_STALLED_AFTER_MS = 0
         text = run("status", code=exit_codes.ATTENTION, capsys=capsys)
-        assert "Partitions 0-1 are stalled: no bridge has ticked for 0 s" in text
+        assert "Partitions 0-1 are stalled: no bridge has been active for 0 s" in text
         assert "`manage.py bridge`" in text
 
     def test_lag_and_the_lane_that_holds_it(

@@ -88,7 +88,10 @@ def test_the_culprit_of_the_incident_is_found_in_the_tables(app: App) -> None:
     Watcher.objects.create(name="w", at=Now())
     found = find(snapshot.read())
     assert found[0].text.startswith("86 % of updates in the last ")
-    assert f"record {RECORD} of Closely: 41,200 devices linked to it by set email" in found[0].text
+    assert (
+        f"record {RECORD} of Closely: 41,200 devices are linked to it by email address"
+        in found[0].text
+    )
     rule = SkipRule(app=app, record=RECORD, reason="why", author="ada")
     rule.save()
     assert find(snapshot.read()) == []

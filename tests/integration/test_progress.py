@@ -135,7 +135,7 @@ def test_children_that_are_stopped_are_seen(scene: Scene) -> None:
         assert "a task has not ended" in reason
         assert scene.worker.get("/healthz/live")[0] == 200
         assert scene.bridge.get("/healthz/progress")[0] == 200
-        assert "is stuck: decided updates have waited" in str(
+        assert "is stuck: decided updates at offset" in str(
             scene.seen(lambda: scene.web.get("/healthz/pipeline"))
         )
     finally:
@@ -181,7 +181,7 @@ def test_a_bridge_that_is_stopped_is_seen(scene: Scene) -> None:
     scene.run.stack.kill("bridge", signal.SIGSTOP)
     try:
         reasons = scene.seen(lambda: scene.web.get("/healthz/pipeline"))
-        assert "is stalled: no bridge has ticked" in reasons[0]
+        assert "is stalled: no bridge has been active" in reasons[0]
         assert scene.bridge.get("/healthz/live")[0] == 0
         assert scene.web.get("/healthz/live")[0] == 200
     finally:

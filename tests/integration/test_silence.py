@@ -131,7 +131,7 @@ def test_a_frozen_bridge_is_one_alert_and_its_catch_up_none(
                 sent += 1
             run.wait("it is told", lambda: bool(run.rows(open_)))
             ((text, path),) = run.rows(open_)
-            assert text.startswith("Partitions 0-3 are stalled: no bridge has ticked for ")
+            assert text.startswith("Partitions 0-3 are stalled: no bridge has been active for ")
             assert started[0][0] in text
             assert path == "/admin/#partitions"
             web = product.start_web(run.stack)

@@ -243,7 +243,11 @@ def one_record(
     page = f"/admin/notify/hot/?app={app}&record={incident.email_id}"
     if (
         staff.reads(
-            page, within_s=WAIT_S, app=name, record=measured.record, why="linked to it by set email"
+            page,
+            within_s=WAIT_S,
+            app=name,
+            record=measured.record,
+            why="linked to it by email address",
         )
         is not None
     ):

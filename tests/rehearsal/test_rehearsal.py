@@ -28,7 +28,7 @@ def test_one_record(chromium: Browser, tmp_path: Path, cure: str) -> None:
         alert = measured.alert
         assert (alert["event"], alert["kind"]) == ("opened", "hot_record")
         assert (alert["app"], alert["record"]) == (app, measured.record)
-        assert "linked to it by set email" in alert["text"]
+        assert "linked to it by email address" in alert["text"]
         assert alert["url"] == (
             f"{stage.web_url}/admin/notify/hot/?app={app}&record={measured.record}"
         )

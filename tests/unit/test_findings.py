@@ -24,8 +24,8 @@ from notify.findings.snapshot import (
 from tests.streams_now import STREAM
 
 LATE = (
-    "Updates are applied 31 s late in partition 0: 60 messages wait. They do not become fewer, and all lanes "
-    "wait alike: more comes than the workers apply."
+    "Updates are applied 31 s late in partition 0: 60 messages wait. The number does not fall, and all lanes "
+    "wait alike: more updates arrive than workers apply."
 )
 APP, OTHER, RECORD = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=9)
 BOUNDS = Bounds(
@@ -57,8 +57,8 @@ def test_nothing_is_wrong_with_a_calm_system() -> None:
 def test_the_culprit_is_named_with_its_app_and_why() -> None:
     (found,) = find(replace(CALM, hot=[HOT]), BOUNDS)
     assert found.text == (
-        f"86 % of updates in the last 20 s belong to record {RECORD} of Closely: 41,200 devices "
-        "linked to it by set email; 3 % of all are its own updates, 83 % are mirrored to it."
+        f"86 % of updates in the last 20 s belong to record {RECORD} of Closely: 41,200 devices are "
+        "linked to it by email address. Its own updates are 3 % of all, updates mirrored to it are 83 %."
     )
     assert (found.level, found.app, found.record) == ("bad", APP, RECORD)
     assert found.path == f"/admin/notify/hot/?app={APP}&record={RECORD}"
@@ -129,17 +129,20 @@ def test_a_catch_up_accuses_nobody() -> None:
         (
             replace(STREAM, ticked_ago_s=None),
             "stalled",
-            "Partition 0 is stalled: no bridge has ever ticked.",
+            "Partition 0 is stalled: no bridge has ever been active.",
         ),
         (
             replace(STREAM, ticked_ago_s=11),
             "stalled",
-            "Partition 0 is stalled: no bridge has ticked for 11 s; the last to do so was bridge host:7.",
+            "Partition 0 is stalled: no bridge has been active for 11 s; the last one was bridge host:7.",
         ),
         (
             replace(STREAM, waiting_s=11, planned=120),
             "stuck",
-            "Partition 0 is stuck: decided updates have waited at offset 100 of partition 0 for 11 s.",
+            (
+                "Partition 0 is stuck: decided updates at offset 100 of partition 0 have not been "
+                "applied for 11 s."
+            ),
         ),
         (
             replace(STREAM, lag_s=None, ago_s=12),
@@ -166,7 +169,8 @@ def test_a_start_is_shown_and_opens_no_alert() -> None:
     (found,) = find(replace(CALM, streams=new), BOUNDS)
     assert (found.kind, found.level, found.opens) == ("starting", "warn", False)
     assert (
-        found.text == "Partitions 0-7 are starting: no bridge ticks yet; the start began 4 s ago."
+        found.text
+        == "Partitions 0-7 are starting: no bridge is active yet; the start began 4 s ago."
     )
     (found,) = find(replace(CALM, streams=[replace(new[0], starting_s=31.0)]), BOUNDS)
     assert (found.kind, found.opens) == ("stalled", True)
@@ -183,7 +187,7 @@ def test_a_frozen_bridge_is_one_finding_that_names_it() -> None:
     ]  # fmt: skip
     (found,) = find(replace(CALM, streams=frozen, lanes=[]), BOUNDS)
     assert (found.kind, found.key) == ("stalled", "stalled")
-    assert found.text.startswith("Partitions 0-3 are stalled: no bridge has ticked for 20 s;")
+    assert found.text.startswith("Partitions 0-3 are stalled: no bridge has been active for 20 s;")
     assert "host:7" in found.text
     other = replace(STREAM, partition=9, bridge="host:8")
     (found,) = find(replace(CALM, streams=[*frozen, other], lanes=[]), BOUNDS)
@@ -201,12 +205,12 @@ def test_dead_workers_are_one_finding_that_names_them() -> None:
     (found,) = find(replace(CALM, streams=stuck, lanes=lanes, workers=dead), BOUNDS)
     assert (found.kind, found.level) == ("no_workers", "bad")
     assert found.text == (
-        "No worker applies updates: 72 writes wait. Worker w0 was last heard of 40 s ago; Worker w1 was "
-        "last heard of 41 s ago; Worker w2 was last heard of 42 s ago; and 2 more."
+        "No worker applies updates: 72 writes wait. Worker w0 has been silent for 40 s; Worker w1 has "
+        "been silent for 41 s; Worker w2 has been silent for 42 s; and 2 more."
     )
     assert "celery" in found.cure
     (found,) = find(replace(CALM, streams=stuck, lanes=lanes, workers=[]), BOUNDS)
-    assert found.text == "No worker applies updates: 72 writes wait. None was heard of."
+    assert found.text == "No worker applies updates: 72 writes wait. No worker runs."
 
 
 def test_what_follows_from_redis_being_away_is_not_told() -> None:
@@ -242,7 +246,7 @@ def test_a_catch_up_is_shown_and_opens_no_alert() -> None:
     late = replace(STREAM, lag_s=60, frontier=40, lag_messages_before=2_060)
     (found,) = find(replace(CALM, streams=[late]), BOUNDS)
     assert (found.kind, found.level, found.opens) == ("lag", "warn", False)
-    assert found.text.endswith("It catches up: 2,000 fewer than ten seconds before.")
+    assert found.text.endswith("The backlog shrinks: 2,000 fewer than ten seconds ago.")
     (found,) = find(replace(CALM, streams=[replace(late, lag_messages_before=None)]), BOUNDS)
     assert (found.level, found.opens) == ("warn", False)
     (found,) = find(replace(CALM, streams=[replace(late, lag_messages_before=60)]), BOUNDS)
@@ -255,12 +259,12 @@ def test_lag_names_its_likely_cause() -> None:
     skewed = [*alike[:3], replace(LANE, lane=3, writes=9_000)]
     culprit, lag = find(replace(CALM, streams=late, hot=[HOT]), BOUNDS)
     assert (culprit.kind, culprit.opens) == ("hot_record", True)
-    assert "One record of Closely takes 86 %" in lag.text
+    assert "One record of Closely gets 86 % of all updates." in lag.text
     assert not lag.opens  # the record is told: it is one cause
     (lane,) = find(replace(CALM, streams=late, lanes=skewed), BOUNDS)
-    assert "Most of it waits in lane 03" in lane.text
+    assert "Most of them wait in lane 03" in lane.text
     (all_,) = find(replace(CALM, streams=late, lanes=alike), BOUNDS)
-    assert "more comes than the workers apply" in all_.text
+    assert "more updates arrive than workers apply" in all_.text
 
 
 def test_lanes_that_no_worker_reads_are_one_finding() -> None:
@@ -279,7 +283,7 @@ def test_the_lanes_that_hold_a_stuck_partition_are_named() -> None:
     (found,) = find(replace(CALM, lanes=[held, LANE], streams=stuck), BOUNDS)
     assert found.kind == "stuck"
     assert found.text.endswith(
-        "for 20 s. It is lane 03: sent up to 4 times, the oldest update waits for 21 s."
+        "for 20 s. They wait in lane 03: their batch was sent 4 times, and the oldest update is 21 s old."
     )
     unread = replace(LANE, lane=5, writes=5, workers=0)
     both = kinds(replace(CALM, lanes=[held, unread], streams=stuck))
@@ -301,8 +305,11 @@ def test_a_lane_that_is_only_busy(lane: LaneNow) -> None:
 @pytest.mark.parametrize(
     ("worker", "said"),
     [
-        (replace(WORKER, seen_ago_s=13), "Worker w1@host was last heard of 13 s ago"),
-        (replace(WORKER, idle_ago_s=13), "Worker w1@host has ended none of 1 tasks for 13 s"),
+        (replace(WORKER, seen_ago_s=13), "Worker w1@host has been silent for 13 s"),
+        (
+            replace(WORKER, idle_ago_s=13),
+            "Worker w1@host has finished no task for 13 s (1 running)",
+        ),
     ],
 )
 def test_a_stalled_worker_is_named_though_others_work(worker: WorkerNow, said: str) -> None:
@@ -370,7 +377,8 @@ def test_an_app_that_is_refused_at_its_limit_is_named() -> None:
     limited = [LimitedApp(APP, "app_requests", 84_000), LimitedApp(OTHER, "record_updates", 99)]
     (found,) = find(replace(CALM, limited=limited), BOUNDS)
     assert found.text == (
-        "4,200 requests a second of Closely are refused with 429, past its limit of requests a second."
+        "4,200 requests a second of Closely are refused with 429: they exceed the app's limit of "
+        "requests a second."
     )
     assert (found.kind, found.level, found.app) == ("app_limited", "warn", APP)
     assert found.path == f"/admin/app/{APP}/usage/"
@@ -383,8 +391,9 @@ LINKS = RefusedLinks(APP, "link_limit", 1_100, RECORD, AT_LIMIT)
 def test_an_app_whose_links_are_refused_is_named_with_record_label_and_limit() -> None:
     (found,) = find(replace(CALM, refused_links=[LINKS]), BOUNDS)
     assert found.text == (
-        f"55 links a second of Closely are refused, most of record {RECORD}: 100 are linked to it by email, "
-        "the limit is 100 (that of all apps)."
+        f"55 links a second of Closely are refused, most of them to record {RECORD}: 100 are linked "
+        "to it by email, "
+        "the limit is 100 (the limit of all apps)."
     )
     assert (found.kind, found.level, found.app, found.record) == (
         "links_refused",
@@ -400,15 +409,21 @@ def test_an_app_whose_links_are_refused_is_named_with_record_label_and_limit() -
 def test_a_limit_that_somebody_chose_for_the_app_is_shown_and_opens_no_alert() -> None:
     full = replace(AT_LIMIT, is_own=True)
     (found,) = find(replace(CALM, refused_links=[replace(LINKS, full=full)]), BOUNDS)
-    assert found.text.endswith("the limit is 100 (the app's own).")
+    assert found.text.endswith("the limit is 100 (set for this app).")
     assert not found.opens
 
 
 @pytest.mark.parametrize(
     ("refused", "text"),
     [
-        (replace(LINKS, full=None), f"most of record {RECORD}, which is below its limit by now."),
-        (replace(LINKS, record=None, full=None), "are refused, of more records than are listed."),
+        (
+            replace(LINKS, full=None),
+            f"most of them to record {RECORD}, which is below its limit now.",
+        ),
+        (
+            replace(LINKS, record=None, full=None),
+            "are refused, for more records than the list holds.",
+        ),
     ],
     ids=["raised since", "unlisted"],
 )
@@ -432,7 +447,7 @@ def test_an_app_whose_values_are_left_out_is_named() -> None:
     left_out = [LeftOutOfApp(APP, "tag", 82_000), LeftOutOfApp(OTHER, "name", 99)]
     (found,) = find(replace(CALM, left_out=left_out), BOUNDS)
     assert found.text == (
-        "4,100 values a second are left out of requests of Closely, most of the kind tag: they are over a "
+        "4,100 values a second are left out of requests of Closely, most of the kind tag: they exceed a "
         "limit or cannot be stored."
     )
     assert (found.kind, found.level, found.app) == ("left_out", "warn", APP)
@@ -448,7 +463,8 @@ def test_a_partition_that_is_not_read_is_named_and_no_cause_is_invented_for_its_
     (found,) = find(replace(CALM, streams=[stream]), BOUNDS)
     assert (found.kind, found.level) == ("unread", "bad")
     assert found.text == (
-        "Partition 0 is unread: Kafka has sent bridge host:7 nothing for 12 s although 66,000 messages wait."
+        "Partition 0 is unread: Kafka has sent no messages to bridge host:7 for 12 s, although "
+        "66,000 messages wait."
     )
 
 
@@ -468,8 +484,8 @@ def test_a_bridge_that_kafka_does_not_answer_is_one_finding_with_its_partitions(
     (found,) = find(_silent("host:7", "host:7"), BOUNDS)
     assert (found.kind, found.level, found.key) == ("unheard", "bad", "unheard:host:7")
     assert found.text == (
-        "Partitions 0-3 are unheard: Kafka has not answered bridge host:7 for 40 s, so what waits is not "
-        "known."
+        "Partitions 0-3 are unheard: Kafka has not answered bridge host:7 for 40 s, so the lag is "
+        "unknown."
     )
 
 
@@ -497,7 +513,7 @@ def test_a_bridge_that_is_gone_is_not_said_to_be_silent_too() -> None:
     assert kinds(replace(CALM, streams=[replace(gone, ticked_ago_s=None)])) == ["stalled"]
 
 
-UNHEARD = "Kafka has not answered bridge host:7 for 31 s, so what waits is not known"
+UNHEARD = "Kafka has not answered bridge host:7 for 31 s, so the lag is unknown"
 NO_ACKS = Unavailable("kafka_away", n=400, lasting_s=20, ago_s=0.5)
 FULL = Unavailable("overloaded", n=300, lasting_s=15, ago_s=0.5)
 
@@ -505,7 +521,7 @@ FULL = Unavailable("overloaded", n=300, lasting_s=15, ago_s=0.5)
 @pytest.mark.parametrize(
     ("unheard_s", "said"),
     [
-        (0.5, "It answers bridges: look at the way from web to Kafka."),
+        (0.5, "It answers the bridges: check the network between web and Kafka."),
         (12.0, "It has not answered any bridge for 12 s either."),
         (
             31.0,

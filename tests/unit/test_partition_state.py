@@ -76,10 +76,12 @@ def test_what_is_so_is_said_of_all_of_them_together() -> None:
         replace(OLD, partition=n, ticked_ago_s=12.0 + n, bridge=f"h:{n % 2}") for n in range(3)
     ]
     assert are(stalled, State.STALLED) == (
-        "Partitions 0-2 are stalled: no bridge has ticked for 12 s; the last to do so was bridge h:0, h:1."
+        "Partitions 0-2 are stalled: no bridge has been active for 12 s; the last one was bridge h:0, h:1."
     )
     gone = [replace(OLD, ticked_ago_s=4_000, bridge=None)]
-    assert are(gone, State.STALLED) == "Partition 0 is stalled: no bridge has ticked for 4000 s."
+    assert (
+        are(gone, State.STALLED) == "Partition 0 is stalled: no bridge has been active for 4000 s."
+    )
 
 
 def test_ranges() -> None:

@@ -164,7 +164,7 @@ def test_the_letter_says_what_where_and_when() -> None:
     assert "Over:  2026-11-23 03:02:00 UTC" in said
     assert "What to do" not in said
     stalled = due()._replace(kind="stalled")
-    assert "What to do: Does a bridge run" in letter(stalled, OPENED, admin_url="")
+    assert "What to do: Check that a bridge runs" in letter(stalled, OPENED, admin_url="")
     assert "What to do" not in letter(stalled, CLOSED, admin_url="")
     assert (
         "celery"

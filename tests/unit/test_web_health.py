@@ -70,9 +70,9 @@ def test_the_pipeline_names_what_is_wrong(web: Web) -> None:
     assert answer.status == 503
     assert answer.body["errors"] == [
         "partition 1 is halted: the log starts after frontier",
-        "partition 2 is stalled: no bridge has ever ticked",
-        "partition 3 is stalled: no bridge has ticked for 11 s; the last to do so was bridge host:7",
-        "partition 4 is starting: no bridge ticks yet; the start began 3 s ago",
+        "partition 2 is stalled: no bridge has ever been active",
+        "partition 3 is stalled: no bridge has been active for 11 s; the last one was bridge host:7",
+        "partition 4 is starting: no bridge is active yet; the start began 3 s ago",
     ]
     web.reads.rows = []
     assert "topic create" in web.call("GET", "/healthz/pipeline").body["errors"][0]
@@ -84,7 +84,7 @@ def test_the_first_look_sees_a_partition_that_is_stuck() -> None:
     """N5: it is judged by what is recorded, so a process that never looked before says the same."""
     waits = stream(planned=120, waiting_s=49)
     assert problems([waits], STATE_BOUNDS) == [
-        "partition 0 is stuck: decided updates have waited at offset 100 of partition 0 for 49 s"
+        "partition 0 is stuck: decided updates at offset 100 of partition 0 have not been applied for 49 s"
     ]
     assert problems([replace(waits, waiting_s=9)], STATE_BOUNDS) == []
 
@@ -97,12 +97,15 @@ def test_partitions_are_judged_apart() -> None:
 def test_a_partition_that_is_not_read_is_not_well() -> None:
     assert problems([stream(unread_s=10)], STATE_BOUNDS) == []
     assert problems([stream(unread_s=11, log_end=101)], STATE_BOUNDS) == [
-        "partition 0 is unread: Kafka has sent bridge host:7 nothing for 11 s although 1 message waits"
+        (
+            "partition 0 is unread: Kafka has sent no messages to bridge host:7 for 11 s, although 1 "
+            "message waits"
+        )
     ]
 
 
 def test_a_partition_whose_bridge_hears_nothing_from_kafka_is_not_well() -> None:
     assert problems([stream(unheard_s=29)], STATE_BOUNDS) == []
     assert problems([stream(unheard_s=31)], STATE_BOUNDS) == [
-        "partition 0 is unheard: Kafka has not answered bridge host:7 for 31 s, so what waits is not known"
+        "partition 0 is unheard: Kafka has not answered bridge host:7 for 31 s, so the lag is unknown"
     ]
