@@ -39,7 +39,9 @@ def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResp
     is another user."""
     app, who = changes.caller(call, app_id)
     if alias == ONESIGNAL_ID:
-        raise Malformed("onesignal_id is the user's id and no alias: delete the user instead")
+        raise Malformed(
+            "onesignal_id is the user's id, not an alias: to remove it, delete the user"
+        )
     subject = subjects.user(app.id, label, name)
     made = subject.update(call, at=call.services.now_ms(), aliases={alias: None})
     warnings = changes.send_all(call, app, who, [made])
@@ -93,7 +95,7 @@ def give_owner(call: Call, app_id: str, subscription: str) -> HttpResponse:
 def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpResponse:
     names = _names(call, app)
     if ONESIGNAL_ID in names:
-        raise Malformed("onesignal_id is the user's id: it cannot be given")
+        raise Malformed("onesignal_id is the user's id: it cannot be set as an alias")
     made = subject.update(call, at=call.services.now_ms(), aliases=names)
     warnings = changes.send_all(call, app, who, [made])
     return ok({"identity": {**subject.identity, **names}, **warnings})

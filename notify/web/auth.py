@@ -39,13 +39,13 @@ def authenticate(
         raise Refused(400, "app_id is missing: it must be the app's id as a string")
     app = known.apps.get(app_id.lower())
     if app is None:
-        raise Refused(403, "app_id is not the id of an app here")
+        raise Refused(403, "app_id is not the id of an app of this server")
     if not app.enabled:
         raise Refused(403, "this app is disabled")
     secret = _secret(meta.get("HTTP_AUTHORIZATION", ""))
     if secret:
         if not keys.matches_any(secret, app.digests):
-            raise Refused(403, "the key is not a key of this app")
+            raise Refused(403, "the key in Authorization is not a key of this app")
         return app, True
     if key is KeyNeeded.ALWAYS or (key is KeyNeeded.BY_APP and app.requires_key):
         raise key_needed("this call")
@@ -55,7 +55,7 @@ def authenticate(
 def key_needed(what: str) -> Refused:
     """The refusal of a call that carries no key and needs one."""
     return Refused(
-        401, f"{what} needs a key of the app: send Authorization: Key ...", headers=_CHALLENGE
+        401, f"{what} needs the app's key: send Authorization: Key ...", headers=_CHALLENGE
     )
 
 

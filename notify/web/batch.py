@@ -62,7 +62,9 @@ def accept(call: Call, app_id: str) -> HttpResponse:
             accepted += 1
             results.append({"id": found[0].record})
     if not made:
-        raise Refused(400, "no item is valid: see results", details={"results": results})
+        raise Refused(
+            400, "no item is valid: results says why, item by item", details={"results": results}
+        )
     updates = [update for update, _ in made]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, made)
@@ -73,7 +75,7 @@ def accept(call: Call, app_id: str) -> HttpResponse:
 def _items(body: Mapping[str, Any]) -> list[Any]:
     for key in body:
         if key != "updates":
-            raise Malformed(f"{key!r:.50} is not a field of a batch; it has updates only")
+            raise Malformed(f"{key!r:.50} is not a field of a batch: its only field is updates")
     items = body.get("updates")
     if not isinstance(items, list) or not items:
         raise Malformed("updates must be a list of at least one object")
@@ -92,7 +94,7 @@ def _updates(item: object, app: str, *, at: int, message_id: str | None) -> list
     allowed = SUBJECT | CHANGES if op == UPDATE else SUBJECT
     for key in item:
         if key not in allowed:
-            raise Malformed(f"{key!r:.50} is not a field of an item that is a {op}")
+            raise Malformed(f"{key!r:.50} is not a field of an item whose op is {op}")
     kind, identifier = _described(item, op)
     record = _record(item, app, kind, identifier)
     if op != UPDATE:
@@ -115,7 +117,7 @@ def _message_id(item: Mapping[str, Any], otherwise: str | None) -> Any:
     if given is None:
         return otherwise
     if not given:
-        raise Malformed("message_id must not be empty: leave it out, and one is made")
+        raise Malformed("message_id must not be empty: leave it out, and the server chooses one")
     return given
 
 
@@ -125,7 +127,7 @@ def _described(item: Mapping[str, Any], op: str) -> tuple[str | None, str | None
         raise Malformed(f"kind must be one of {', '.join(KINDS)}")
     identifier = device.stored_identifier(item, kind)
     if op == UPDATE and identifier and nobody.is_nobody(identifier):
-        raise Malformed(f'identifier: "{identifier:.50}" is the text of a missing value')
+        raise Malformed(f'identifier: "{identifier:.50}" stands for a missing value')
     return kind, identifier
 
 
@@ -133,7 +135,7 @@ def _record(item: Mapping[str, Any], app: str, kind: str | None, identifier: str
     if "record" in item:
         return device.player_id(item["record"], "record")
     if kind is None or not identifier:
-        raise Malformed("an item names its record by record, or by kind and identifier")
+        raise Malformed("an item must name its record: by record, or by kind and identifier")
     return ids.record_id(app, kind, identifier)
 
 

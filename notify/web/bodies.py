@@ -19,7 +19,7 @@ GZIP_MEMBERS_MAX: Final = 100
 #: What is read of a body that nobody looks at, and in which pieces.
 DISCARDED_BYTES_MAX: Final = 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
-_CUT: Final = "the body ended before its announced length"
+_CUT: Final = "the body is shorter than its Content-Length"
 
 
 def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _read(request: HttpRequest, bytes_max: int) -> bytes:
     if encoding == "gzip":
         return _inflated(_as_sent(request, bytes_max), bytes_max)
     if encoding not in ("identity", ""):
-        raise Refused(400, "Content-Encoding must be gzip, or absent: send the body as it is")
+        raise Refused(400, "Content-Encoding must be gzip or absent: send the body uncompressed")
     return _as_sent(request, bytes_max)
 
 
@@ -66,18 +66,19 @@ def _inflated(packed: bytes, bytes_max: int) -> bytes:
     while packed:
         if len(parts) == GZIP_MEMBERS_MAX:
             raise Refused(
-                400, f"the body's gzip has more than {GZIP_MEMBERS_MAX} members: pack it once"
+                400,
+                f"the body's gzip has more than {GZIP_MEMBERS_MAX} members: compress it in one piece",
             )
         member = zlib.decompressobj(wbits=_GZIP)
         try:
             part = member.decompress(packed, room)
         except zlib.error:
-            raise Refused(400, "the body is not gzip, as its Content-Encoding says") from None
+            raise Refused(400, "Content-Encoding says gzip, but the body is not gzip") from None
         room -= len(part)
         if room <= 0:
-            raise _too_large(bytes_max, " when it is inflated")
+            raise _too_large(bytes_max, " when it is decompressed")
         if not member.eof:
-            raise Refused(400, "the body's gzip ends too early")
+            raise Refused(400, "the gzip body is cut off: send all of it")
         parts.append(part)
         packed = member.unused_data
     return b"".join(parts)
@@ -143,7 +144,7 @@ def _check_shape(fields: dict[str, Any]) -> None:
     for _ in range(DEPTH_MAX):
         members += sum(map(len, level))
         if members > most:
-            raise Refused(400, f"the body has more than {most} members in its objects and lists")
+            raise Refused(400, f"the body has more than {most} values in its objects and lists")
         inner = [each for outer in level for each in _values(outer)]
         level = [each for each in inner if isinstance(each, (dict, list))]
         if not level:

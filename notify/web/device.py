@@ -22,9 +22,9 @@ EMAIL: Final = "email"
 SMS: Final = "sms"
 #: Why an identifier is not taken, by kind: its field and the text.
 NO_ADDRESS: Final = {
-    PUSH: '{}: "{:.50}" is no push token but the text of a missing value',
-    EMAIL: '{}: "{:.50}" is no e-mail address',
-    SMS: '{}: "{:.50}" is no telephone number',
+    PUSH: '{}: "{:.50}" is not a push token: it stands for a missing value',
+    EMAIL: '{}: "{:.50}" is not an email address',
+    SMS: '{}: "{:.50}" is not a telephone number',
 }
 #: Properties that name somebody.
 EXTERNAL_USER_ID: Final = "external_user_id"
@@ -119,7 +119,7 @@ def _is_no_name(key: str, value: object, names: Collection[str], left: LeftOut) 
         return False
     if not nobody.is_nobody(value, names if key == EXTERNAL_USER_ID else nobody.NAMES):
         return False
-    left.add(left_out.NAME, f'{key}: "{value:.50}" is nobody\'s')
+    left.add(left_out.NAME, f'{key}: "{value:.50}" stands for a missing value')
     return True
 
 
@@ -141,7 +141,10 @@ def links_in(
         left.add(left_out.LINK, error)
         return {}
     if parent == record:
-        left.add(left_out.LINK, "parent_player_id is the player's own id")
+        left.add(
+            left_out.LINK,
+            "parent_player_id is the player's own id: give the id of an email player",
+        )
         return {}
     return {EMAIL: parent}
 

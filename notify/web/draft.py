@@ -63,11 +63,11 @@ class Draft:
             else:
                 self._tags[name] = value
         for n, words in (
-            (over, f"a request sets at most {TAGS_MAX} tags"),
-            (removals_over, f"a request removes at most {TAG_REMOVALS_MAX:,} tags"),
+            (over, f"a request may set at most {TAGS_MAX} tags"),
+            (removals_over, f"a request may remove at most {TAG_REMOVALS_MAX:,} tags"),
         ):
             if n and self._left_out is not None:
-                self._left_out.add(left_out.TAG, f"{n} tags, since {words}", n=n)
+                self._left_out.add(left_out.TAG, f"{n} tags, because {words}", n=n)
 
     def put_properties(self, properties: object) -> None:
         """An object of properties; null is as if it were absent."""
@@ -201,5 +201,8 @@ def encoded(update: Update) -> bytes:
     """The message value. Raises Refused 413 for one that the bridge would not read."""
     value = updates.encode(update)
     if len(value) > updates.UPDATE_BYTES_MAX:
-        raise Refused(413, f"the update has more than {updates.UPDATE_BYTES_MAX} bytes as stored")
+        raise Refused(
+            413,
+            f"the update is stored in more than {updates.UPDATE_BYTES_MAX} bytes: send it in parts",
+        )
     return value

@@ -93,7 +93,7 @@ class Call:
         if not is_visible or not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
             raise Refused(
                 400,
-                f"Idempotency-Key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters",
+                f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible ASCII characters",
             )
         return f"{key}:{place}" if place else key
 
@@ -134,7 +134,9 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
             logs.get().error(
                 "view_failed", route=route, trace_id=trace.id, exc_info=error, method=method
             )
-            response = answers.refusal(_busy("something failed here; it is logged"), trace.id)
+            response = answers.refusal(
+                _busy("the server has a bug, which is logged with this request_id"), trace.id
+            )
         trace.answered(response.status_code)
         seconds = time.perf_counter() - started
         metrics.WEB_REQUESTS.labels(route, str(response.status_code)).inc()

@@ -47,7 +47,9 @@ _ADDRESSES: Final = ("email", "sms")
 _ADDRESS: Final = ""
 _ONESIGNAL_ID: Final = "onesignal_id"
 #: In the answer to a call on a user that is not there, or not to be seen.
-NO_SUCH_USER: Final = "there is no user with this id or alias, or nothing of it was applied yet"
+NO_SUCH_USER: Final = (
+    "there is no user with this id or alias, or none of its updates has been applied yet"
+)
 #: Properties of the players API that name somebody, and as what.
 _NAMING: Final = {"external_user_id": "external_id", "email": "email", "sms_number": "sms"}
 #: Our own checks follow: with PyJWT's, a test could not say what time it is.
@@ -208,7 +210,9 @@ class Identity:
         if self.has_key:
             return update
         if update.kind == PUSH and ids.is_named(update.record):
-            raise Refused(403, "this id is made of an address or a name: it cannot be a device's")
+            raise Refused(
+                403, "this id is derived from an address or a name: it cannot be the id of a device"
+            )
         if self.is_open:
             return _open_to_all(update)
         self._must_allow(update)
@@ -329,7 +333,7 @@ def _claims(app: KnownApp, token: str, limits: Limits, now_s: float) -> Claims:
     if ends_s <= now_s:
         raise _expired()
     if ends_s > now_s + limits.lifetime_s + 2 * limits.leeway_s:
-        raise _bad(f"exp is more than {limits.lifetime_s} s ahead")
+        raise _bad(f"exp is more than {limits.lifetime_s} s in the future")
     if "nbf" in says and _time(says, "nbf") > now_s + limits.leeway_s:
         raise _bad("nbf is in the future: it is not valid yet")
     names = frozenset(_names(says))
@@ -349,9 +353,9 @@ def _signed(app: KnownApp, token: str) -> tuple[str, Mapping[str, Any]]:
         except jwt.InvalidAlgorithmError:
             raise _bad(f"its alg is not {_ALGORITHM}") from None
         except (jwt.InvalidTokenError, UnicodeError, RecursionError):
-            raise _bad("it is no JWT that can be read") from None
+            raise _bad("it is not a readable JWT") from None
         return pem, says
-    raise _bad("no key of this app signed it")
+    raise _bad("it is not signed with a key of this app")
 
 
 def _time(says: Mapping[str, Any], claim: str) -> float:
@@ -379,10 +383,10 @@ def _names(says: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _address(subscription: object) -> Iterator[tuple[str, str]]:
     """Push subscriptions may be listed; they name nobody."""
     if not isinstance(subscription, Mapping):
-        raise _bad("each of subscriptions must be an object with type and token")
+        raise _bad("each item of subscriptions must be an object with type and token")
     type_, token = subscription.get("type"), subscription.get("token")
     if not isinstance(type_, str) or not _is_text(token):
-        raise _bad("each of subscriptions must have a type and a token, both strings")
+        raise _bad("each item of subscriptions must have a type and a token, both strings")
     if type_.lower() in _ADDRESSES:
         yield type_.lower(), ids.normalised(type_.lower(), token)
 

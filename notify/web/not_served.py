@@ -46,5 +46,5 @@ def reason(method: str, path: str) -> str:
     call = f"{method} {_API.sub('', path)}"
     for pattern, name in _PATTERNS:
         if pattern.fullmatch(call):
-            return f'{method} {path:.100} ("{name}") is not served here: see {WHERE}'
-    return f"there is no {method} {path:.100}"
+            return f'this server does not have {method} {path:.100} ("{name}"): see {WHERE}'
+    return f"this server does not have {method} {path:.100}"

@@ -53,7 +53,7 @@ def create(call: Call) -> HttpResponse:
     else:
         identifier = device.identifier_in(body, kind)
     if not identifier and kind != PUSH:
-        raise Malformed("identifier is missing: email and SMS players are made for one")
+        raise Malformed("identifier is missing: an email or SMS player needs its address or number")
     record = answered = _assigned_id(call, app.id, kind, identifier)
     if identifier:
         answered = call.services.addresses.record_of(app.id, kind, identifier)

@@ -43,7 +43,7 @@ def counted(purchases: object, left: LeftOut) -> tuple[int, int]:
         raise Malformed("purchases must not be empty")
     over = len(purchases) - PURCHASES_MAX
     if over > 0:
-        why = f"{over} purchases, since a request has at most {PURCHASES_MAX}"
+        why = f"{over} purchases, because a request may have at most {PURCHASES_MAX}"
         left.add(left_out.PURCHASE, why, n=over)
     taken = purchases[:PURCHASES_MAX]
     spent = unread = 0
@@ -54,7 +54,7 @@ def counted(purchases: object, left: LeftOut) -> tuple[int, int]:
         else:
             unread += 1
     if unread:
-        why = f"the amounts of {unread} purchases: an amount is a decimal number such as 12.99"
+        why = f"the amounts of {unread} purchases: an amount must be a decimal number such as 12.99"
         left.add(left_out.PURCHASE, why, n=unread)
     return len(taken), spent
 

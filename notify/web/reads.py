@@ -197,7 +197,9 @@ class PostgresReads:
             raise TopicUnusable("no topic is active: run `manage.py topic create`")
         name, partitions = active[0]
         if name != topic:
-            raise TopicUnusable(f"the active topic is {name}, NOTIFY_TOPIC says {topic}")
+            raise TopicUnusable(
+                f"the active topic is {name}, but NOTIFY_TOPIC is {topic}: set it to the active topic"
+            )
         apps = {
             id_: KnownApp(
                 id_,
@@ -245,7 +247,7 @@ class PostgresReads:
         try:
             session = self._free.get(block=self._wait_s > 0, timeout=self._wait_s or None)
         except queue.Empty:
-            raise ReadsAway("too many reads wait for PostgreSQL") from None
+            raise ReadsAway("too many reads are waiting for PostgreSQL") from None
         try:
             return session.rows(_QUERIES[name], parameters)
         except psycopg.Error as error:

@@ -35,8 +35,8 @@ EXTERNAL_ID: Final = "external_id"
 
 #: Why a name is not taken.
 NOBODYS: Final = (
-    'the name "{:.50}" is nobody\'s: every device that sends it would be one user. If it is a user of this '
-    "app, delete it from the app's names that are nobody's, in the admin"
+    "the name \"{:.50}\" is on the app's list of names that are nobody's: all devices that send it would "
+    "become one user. If it is a real user of this app, delete it from that list in the admin"
 )
 
 
@@ -172,7 +172,9 @@ def identity_in(call: Call, body: Mapping[str, Any], app: KnownApp) -> dict[str,
     if len(found) > ALIASES_MAX:
         over = len(found) - ALIASES_MAX
         left.add(
-            left_out.NAME, f"{over} aliases, since a request gives at most {ALIASES_MAX}", n=over
+            left_out.NAME,
+            f"{over} aliases, because a request may set at most {ALIASES_MAX}",
+            n=over,
         )
         found = dict(list(found.items())[:ALIASES_MAX])
     for label, name in list(found.items()):
@@ -203,10 +205,10 @@ def _check_usable(label: str, name: object, app: KnownApp) -> None:
 def check_name(label: object, name: object) -> None:
     """Raises Malformed unless they may be an alias, Unusable for a name that is only too long."""
     if not isinstance(label, str) or not 0 < len(label) <= KEY_CHARS_MAX:
-        raise Malformed(f"an alias's label has 1 to {KEY_CHARS_MAX} characters")
+        raise Malformed(f"an alias's label must have 1 to {KEY_CHARS_MAX} characters")
     if isinstance(name, str) and len(name) > VALUE_CHARS_MAX:
         raise Unusable(
-            f"{label:.50} has {len(name):,} characters: a name has at most {VALUE_CHARS_MAX:,}"
+            f"{label:.50} has {len(name):,} characters: a name may have at most {VALUE_CHARS_MAX:,}"
         )
     if not isinstance(name, str) or not name:
         raise Malformed(f"{label:.50} must be a string of 1 to {VALUE_CHARS_MAX} characters")

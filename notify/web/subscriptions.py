@@ -70,7 +70,7 @@ def new(
     if kind is None and "id" in known:
         return _moved(call, who, known, draft, owner=owner, at=at, place=place)
     if kind is None:
-        raise Malformed(f"a subscription's type is missing: one of {', '.join(TYPES)}")
+        raise Malformed(f"a subscription's type is missing: give one of {', '.join(TYPES)}")
     if kind != PUSH and fields.get("token"):
         _check_token(fields["token"])
         _check_address(kind, known)
@@ -190,7 +190,7 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
     now = subjects.token_of(kind, token)
     described, draft = _described(fields, call.left_out)
     if described not in (None, kind):
-        raise Malformed(f"type: a subscription that is {name} stays one")
+        raise Malformed(f"type: this subscription is {name}, and its type cannot be changed")
     at = call.services.now_ms()
     steps: list[tuple[Draft | None, Mapping[str, str | None]]] = [(draft, {TOKEN: now})]
     if fields.get("token"):

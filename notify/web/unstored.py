@@ -21,8 +21,8 @@ _ACCEPTED: Final = {"success": True}
 NO_MESSAGES: Final[dict[str, list[object]]] = {"in_app_messages": []}
 NO_FEATURES: Final[dict[str, list[object]]] = {"features": []}
 _ONLY_SDKS: Final = (
-    "this server does not store this: it only answers SDKs, so that they do not send it again. "
-    "Keep it in a system of your own"
+    "this server does not store this. It accepts it from SDKs only, so that they do not send it again. "
+    "Store it in a system of your own"
 )
 
 

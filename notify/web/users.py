@@ -107,7 +107,7 @@ def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
     body = call.body()
     app, who = changes.caller(call, app_id)
     if "tags" not in body:
-        raise Malformed("tags is missing: this call changes the tags of a user, and nothing else")
+        raise Malformed("tags is missing: this call changes only the tags of a user")
     subject = subjects.somebody(call, app, EXTERNAL_ID, external_id)
     draft = Draft(call.left_out)
     draft.put_tags(body["tags"])
@@ -207,7 +207,7 @@ def _add(draft: Draft, deltas: object, left: LeftOut) -> None:
     if deltas.get("amount_spent") is not None:
         amount = purchases.micros(deltas["amount_spent"])
         if amount is None:
-            left.add(left_out.PURCHASE, "amount_spent is no amount of money such as 12.99")
+            left.add(left_out.PURCHASE, "amount_spent must be an amount of money such as 12.99")
         spent = amount or spent
     if spent:
         draft.add("spent_micros", spent)
@@ -221,7 +221,7 @@ def _subscriptions(body: Mapping[str, Any], left: LeftOut) -> Sequence[Mapping[s
         raise Malformed("subscriptions must be a list of objects")
     over = len(found) - SUBSCRIPTIONS_MAX
     if over > 0:
-        why = f"{over} subscriptions, since a request has at most {SUBSCRIPTIONS_MAX}"
+        why = f"{over} subscriptions, because a request may have at most {SUBSCRIPTIONS_MAX}"
         left.add(left_out.SUBSCRIPTION, why, n=over)
     return found[:SUBSCRIPTIONS_MAX]
 

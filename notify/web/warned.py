@@ -21,11 +21,11 @@ WARNED_MAX: Final = 10_000
 WARNINGS_MAX: Final = 10
 
 _WORDS: Final[Mapping[str, str]] = {
-    SKIPPED: "updates of {} are skipped: a rule was set for it in the admin",
-    LINK_REFUSED: "links to {} are refused: it has as many as its limit allows",
+    SKIPPED: "updates of {} are skipped: staff set a skip rule for it",
+    LINK_REFUSED: "new links to {} are refused: it has reached its link limit",
     MIRROR_STOPPED: "updates are not mirrored to {}: it has more links than its limit allows",
-    ALIAS_TAKEN: "an alias was not given to {}: another user has it",
-    ALIAS_LIMIT: "an alias was not given to {}: it has as many as its limit allows",
+    ALIAS_TAKEN: "an alias was not added to {}: it belongs to another user",
+    ALIAS_LIMIT: "an alias was not added to {}: it has reached its limit of aliases",
 }
 
 

@@ -104,7 +104,7 @@ def test_the_client_reads_our_errors(web: Web, url: str) -> None:
     with client(url, "not a key") as api:
         with pytest.raises(ForbiddenException) as refused:
             api.update_subscription(APP, PLAYER, subscription(token="t"))
-        assert refused.value.error_messages == ["the key is not a key of this app"]
+        assert refused.value.error_messages == ["the key in Authorization is not a key of this app"]
         with pytest.raises(ForbiddenException):
             api.delete_subscription(APP, PLAYER)
     with client(url, web.secret) as api, pytest.raises(NotFoundException):

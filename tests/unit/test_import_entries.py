@@ -216,7 +216,7 @@ class TestRow:
         ("cells", "left_out"),
         [
             ({"external_user_id": "a/identity"}, "must not contain /identity"),
-            ({"external_user_id": "x" * 1025}, "a name has at most 1,024"),
+            ({"external_user_id": "x" * 1025}, "a name may have at most 1,024"),
             ({"external_user_id": "\udcff"}, "lone surrogate"),
             ({"onesignal_id": "17"}, "onesignal_id must be the id of a player"),
         ],
@@ -237,7 +237,7 @@ class TestRow:
         assert found.user is None
         assert "external_user_id" not in found.subscriptions[0].properties
         (reason,) = found.left_out
-        assert f'external_id: the name "{external}" is nobody\'s' in reason
+        assert f'external_id: the name "{external}" is on the app\'s list' in reason
 
     def test_a_name_that_an_app_takes_for_somebodys(self) -> None:
         found = entry.of_row(row(external_user_id="0"), {"guest"})

@@ -136,8 +136,8 @@ def test_bytes_that_are_no_text_cost_nothing_else(tmp_path: Path) -> None:
         ("id,identifier\n", "no column device_type"),
         ("subscribed,last_active,player_id,tags\n", "csv_export"),
         (f"{HEADER.strip()},id\n", "twice"),
-        (gzip.compress(HEADER.encode(), mtime=0)[:-9], "ends too early"),
-        (gzip.compress(b"", mtime=0)[:12], "ends too early"),
+        (gzip.compress(HEADER.encode(), mtime=0)[:-9], "is cut off"),
+        (gzip.compress(b"", mtime=0)[:12], "is cut off"),
     ],
 )
 def test_what_is_no_export_is_said_at_once(
@@ -151,7 +151,7 @@ def test_an_export_that_is_cut_gives_what_it_has(tmp_path: Path) -> None:
     body = HEADER.encode() + b"".join(b"%064d,,1\n" % n for n in range(20_000))
     path = written(tmp_path, gzip.compress(body)[:-2000])
     found: list[Line] = []
-    with open_export(path) as export, pytest.raises(NotAnExport, match="ends too early"):
+    with open_export(path) as export, pytest.raises(NotAnExport, match="is cut off"):
         found.extend(export.lines())
     assert [line.number for line in found] == list(range(2, len(found) + 2))
     assert 0 < len(found) < 20_000

@@ -421,7 +421,11 @@ class TestRefused:
         )
         world.run()
         assert world.listed() == [
-            ["2", "refused", f"the update has more than {UPDATE_BYTES_MAX} bytes as stored"]
+            [
+                "2",
+                "refused",
+                f"the update is stored in more than {UPDATE_BYTES_MAX} bytes: send it in parts",
+            ]
         ]
         assert world.web.sent() == []
 

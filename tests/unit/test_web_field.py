@@ -99,7 +99,7 @@ def test_f2_a_new_tag_beside_a_hundred_removals(web: Web) -> None:
 def test_f2_a_request_sets_so_many_tags_and_the_others_are_left_out(web: Web) -> None:
     tags = {f"t{n}": "x" for n in range(TAGS_MAX + 2)} | {"old": ""}
     (said,) = warnings(put(web, tags=tags))
-    assert said == "left out: 2 tags, since a request sets at most 100 tags"
+    assert said == "left out: 2 tags, because a request may set at most 100 tags"
     first, second = web.sent()
     assert list(first.patch.ops) == [f"tags.t{n}" for n in range(TAGS_MAX)]
     assert second.patch.ops == {"tags.old": (REMOVE, None)}
@@ -107,7 +107,7 @@ def test_f2_a_request_sets_so_many_tags_and_the_others_are_left_out(web: Web) ->
 
 def test_f2_a_request_removes_so_many_tags(web: Web) -> None:
     (said,) = warnings(put(web, tags={f"o{n}": "" for n in range(TAG_REMOVALS_MAX + 1)}))
-    assert said == "left out: 1 tags, since a request removes at most 1,000 tags"
+    assert said == "left out: 1 tags, because a request may remove at most 1,000 tags"
     assert len(web.sent()) == TAG_REMOVALS_MAX / TAGS_MAX
     assert sum(len(update.patch.ops) for update in web.sent()) == TAG_REMOVALS_MAX
 
@@ -195,7 +195,10 @@ def test_f2_the_others_of_a_users_removals_are_the_users_too(web: Web) -> None:
         ({"identifier": "x" * 1025}, "identifier has 1025"),
         ({"parent_player_id": "null"}, "parent_player_id must be the id of a player"),
         ({"parent_player_id": 5}, "parent_player_id must be"),
-        ({"parent_player_id": PLAYER}, "parent_player_id is the player's own id"),
+        (
+            {"parent_player_id": PLAYER},
+            "parent_player_id is the player's own id: give the id of an email player",
+        ),
     ],
 )
 @pytest.mark.parametrize("call", [put, session])
@@ -259,7 +262,7 @@ def test_f3_a_user_keeps_its_first_subscriptions(web: Web) -> None:
     """A 400 to create_user would hold all that its device sends, until the next start and longer."""
     each = [{"type": "AndroidPush", "token": f"t{n}"} for n in range(SUBSCRIPTIONS_MAX + 2)]
     answer = web.call("POST", f"{BASE}/users", {"subscriptions": each})
-    assert warnings(answer) == ["left out: 2 subscriptions, since a request has at most 20"]
+    assert warnings(answer) == ["left out: 2 subscriptions, because a request may have at most 20"]
     assert [made["token"] for made in answer.body["subscriptions"]] == [
         f"t{n}" for n in range(SUBSCRIPTIONS_MAX)
     ]
@@ -270,7 +273,7 @@ def test_f3_purchases_past_the_limit_are_left_out(web: Web) -> None:
     each = [{"sku": "s", "iso": "EUR", "amount": "1"}] * (PURCHASES_MAX + 1)
     fields = {"app_id": APP, "purchases": each}
     answer = web.call("POST", f"/players/{PLAYER}/on_purchase", fields)
-    assert warnings(answer) == ["left out: 1 purchases, since a request has at most 100"]
+    assert warnings(answer) == ["left out: 1 purchases, because a request may have at most 100"]
     assert web.one().patch.ops["purchase_count"] == (ADD, PURCHASES_MAX)
 
 
@@ -351,7 +354,7 @@ def test_f12_so_is_what_a_user_spent(web: Web) -> None:
     assert warnings(web.call("PATCH", path, {"deltas": {"amount_spent": "12,99 €"}})) == []
     assert web.one().patch.ops == {"spent_micros": (ADD, 12_990_000)}
     assert (
-        "amount_spent is no"
+        "amount_spent must be"
         in warnings(web.call("PATCH", path, {"deltas": {"amount_spent": "free"}}))[0]
     )
 
@@ -697,7 +700,7 @@ def test_f9_devices_that_log_in_as_nobody_are_not_one_user(web: Web, name: str) 
         for token in ("t1", "t2")
     ]
     for answer in made:
-        assert "is nobody's" in warnings(answer)[0]
+        assert "names that are nobody's" in warnings(answer)[0]
         assert list(answer.body["identity"]) == ["onesignal_id"]
     users = [answer.body["identity"]["onesignal_id"] for answer in made]
     assert users[0] != users[1]
@@ -728,7 +731,7 @@ def test_f9_no_call_makes_a_user_of_that_name(web: Web) -> None:
     ):
         answer = web.call(method, path, body, key=web.secret)
         assert answer.status == 400
-        assert "is nobody's" in answer.body["errors"][0]
+        assert "names that are nobody's" in answer.body["errors"][0]
     assert web.sent() == []
     assert web.call("DELETE", f"{by}/identity/external_id", key=web.secret).status == 200
     assert web.call("DELETE", by, key=web.secret).status == 200
@@ -844,7 +847,7 @@ def test_f10_a_batch_refuses_an_item_for_no_address_but_may_delete_it(web: Web) 
     items = [null, {"op": "delete", **null}, {"op": "detach", **null}]
     answer = web.call("POST", f"{BASE}/batch", {"updates": items}, key=web.secret)
     assert (answer.body["accepted"], answer.body["rejected"]) == (2, 1)
-    assert "is the text of a missing value" in answer.body["results"][0]["errors"][0]
+    assert "stands for a missing value" in answer.body["results"][0]["errors"][0]
 
 
 def test_f10_an_sms_player_of_no_device_is_made_all_the_same(web: Web) -> None:
@@ -858,7 +861,7 @@ def test_f3_a_name_that_is_too_long_holds_no_device(web: Web) -> None:
     names = {"external_id": "x" * (VALUE_CHARS_MAX + 1), "crm": "7"}
     answer = create_user(web, identity=names)
     assert warnings(answer) == [
-        "left out: external_id has 1,025 characters: a name has at most 1,024"
+        "left out: external_id has 1,025 characters: a name may have at most 1,024"
     ]
     assert web.one().aliases == {"crm": "7"}
 
@@ -867,7 +870,7 @@ def test_f3_a_name_that_is_too_long_holds_no_device(web: Web) -> None:
 UNUSABLE = [
     ("x" * (VALUE_CHARS_MAX + 1), "1,025 characters"),
     ("x" * 20_000, "20,000 characters"),
-    ("null", "is nobody's"),
+    ("null", "names that are nobody's"),
     ("", "1 to 1024 characters"),
     (7, "must be a string"),
     (True, "must be a string"),
@@ -879,8 +882,8 @@ UNUSABLE = [
     ("a/subscriptions", "must not contain /identity"),
 ]
 NO_NAMES = [({"external_id": name}, said) for name, said in UNUSABLE] + [
-    ({"": "x"}, "label has 1 to 128"),
-    ({"l" * (KEY_CHARS_MAX + 1): "x"}, "label has 1 to 128"),
+    ({"": "x"}, "label must have 1 to 128"),
+    ({"l" * (KEY_CHARS_MAX + 1): "x"}, "label must have 1 to 128"),
     ({"a\0b": "x"}, "NUL"),
     ({"onesignal_id": "x"}, "onesignal_id must be a UUID"),
 ]
@@ -991,7 +994,7 @@ def test_a_login_that_is_not_read_leaves_the_user_as_it_is(
 def test_f3_aliases_past_the_limit_are_left_out(web: Web) -> None:
     names = {f"label{n}": "x" for n in range(ALIASES_MAX + 2)}
     answer = create_user(web, identity=names)
-    assert warnings(answer) == ["left out: 2 aliases, since a request gives at most 20"]
+    assert warnings(answer) == ["left out: 2 aliases, because a request may set at most 20"]
     assert list(web.one().aliases) == list(names)[:ALIASES_MAX]
 
 
@@ -1048,10 +1051,10 @@ def test_what_is_not_served_is_called_by_its_name(
     answer = web.call(method, f"{prefix}{path}", {}, key=web.secret)
     assert answer.status == 404
     (said,) = answer.body["errors"]
-    assert f'("{name}") is not served here' in said
+    assert f'("{name}"): see docs/compatibility.md' in said
     assert "docs/compatibility.md, Calls that are not served" in said
     assert web.call(method, f"{prefix}/nothing").body["errors"] == [
-        f"there is no {method} {prefix}/nothing"
+        f"this server does not have {method} {prefix}/nothing"
     ]
 
 

@@ -111,7 +111,7 @@ def test_a_subscription_that_there_is_already_keeps_its_id(web: Web) -> None:
         ({"identity": []}, "identity must be an object"),
         ({"identity": {"external_id": 7}}, "external_id must be a string"),
         ({"identity": {"external_id": ""}}, "external_id must be a string of 1"),
-        ({"identity": {"x" * 129: "a"}}, "label has 1 to 128"),
+        ({"identity": {"x" * 129: "a"}}, "label must have 1 to 128"),
         ({"identity": {"onesignal_id": "x"}}, "onesignal_id must be a UUID"),
         ({"identity": {"external_id": "\ud800"}}, "lone surrogate"),
         ({"properties": "x"}, "properties must be an object"),
@@ -347,12 +347,12 @@ def test_an_answer_warns_of_what_is_dropped(web: Web, monkeypatch: pytest.Monkey
     known = web.services.apps.known()
     dropping = {(APP, E1): ("alias_taken",), (APP, ANN): ("skip_rule", "link_limit")}
     monkeypatch.setattr(web.services.apps, "_known", replace(known, dropping=dropping))
-    taken = "an alias was not given to"
+    taken = "an alias was not added to"
     assert made(web, identity={"external_id": "e1"}).body["warnings"][0].startswith(taken)
     answer = web.call("PUT", f"/players/{SUB}", {"app_id": APP, "parent_player_id": ANN})
     assert [words.split(":")[0] for words in answer.body["warnings"]] == [
         f"updates of {ANN} are skipped",
-        f"links to {ANN} are refused",
+        f"new links to {ANN} are refused",
     ]
     for path in (f"/players/{SUB}", f"/players/{record_id(APP, 'push', 't')}"):
         assert "warnings" not in web.call("PUT", path, {"app_id": APP}).body

@@ -27,7 +27,7 @@ _CHUNK_CHARS: Final = 64 * 1024
 #: What may stand between users.
 _BETWEEN: Final = " \t\r\n,[]"
 _TRUNCATED: Final = (
-    "the file ends too early: download it again and import it with --from-line 1; what was imported is "
+    "the file is cut off: download it again and import it with --from-line 1; what was imported is "
     "not counted twice"
 )
 _DASHBOARD: Final = (

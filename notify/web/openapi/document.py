@@ -30,7 +30,7 @@ from notify.web.openapi.schemas import COMPONENTS, Schema, ref
 
 Patterns = Sequence[URLPattern | URLResolver]
 
-#: Pages, which are for people.
+#: Paths below this prefix are pages for people and not part of the API.
 _PAGES: Final = "admin/"
 _CONVERTED: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _KEY: Final = "appKey"
@@ -38,7 +38,8 @@ _TOKEN: Final = "identityToken"  # noqa: S105 - a name
 
 
 class Route(NamedTuple):
-    """One path: below which prefixes it is reached, its name, its methods, and `{name}`s in it."""
+    """One path with its name and methods. `prefixes` are those that it is served under; `path` has its
+    parameters as `{name}`."""
 
     path: str
     name: str
@@ -47,7 +48,7 @@ class Route(NamedTuple):
 
 
 def show(call: Call) -> HttpResponse:
-    """GET /openapi.json: 200. There is nothing secret in it."""
+    """GET /openapi.json: the document. It is public and contains nothing secret."""
     return ok(_served())
 
 
@@ -63,9 +64,9 @@ def document(patterns: Patterns) -> Schema:
         "info": {
             "title": "Notify",
             "version": "1",
-            "description": "Updates of devices, from SDKs and servers. An update is in Kafka when "
-            "it is answered; it is applied later. Every answer but that of /metrics is a JSON "
-            "object; keys of an object that are not described may be added.",
+            "description": "Accepts updates of devices and users from SDKs and servers. When the "
+            "server answers, the update is stored in Kafka; it is applied a moment later. Every "
+            "answer except that of /metrics is a JSON object. Later versions may add keys to it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -78,13 +79,13 @@ def document(patterns: Patterns) -> Schema:
                     "type": "apiKey",
                     "in": "header",
                     "name": "Authorization",
-                    "description": "Key and the app's key, with a space between; or Basic and it.",
+                    "description": "`Key`, a space and the app's key; `Basic` instead of `Key` works too.",
                 },
                 _TOKEN: {
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "From SDKs of an app that verifies identities.",
+                    "description": "A JWT of the app's server, if the app verifies identities.",
                 },
             },
         },
@@ -92,7 +93,7 @@ def document(patterns: Patterns) -> Schema:
 
 
 def routes(patterns: Patterns) -> list[Route]:
-    """Every route but pages, in the order of urls, each path once."""
+    """Every route except the admin's pages, in the order of urls, each path once."""
     found: dict[str, Route] = {}
     for prefix, pattern in _leaves(patterns, ""):
         path = "/" + _CONVERTED.sub(r"{\1}", str(pattern.pattern))
@@ -154,7 +155,7 @@ def _operation(route: Route, method: str, operation: Operation) -> Schema:
 
 
 def _parameter(name: str) -> Schema:
-    """A parameter of a path that has no line in `PARAMETERS` is any text."""
+    """The parameter of this name. One without a line in `PARAMETERS` is a path parameter of any text."""
     known = PARAMETERS.get(name)
     if known is None:
         return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

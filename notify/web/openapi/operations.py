@@ -1,7 +1,7 @@
-"""What each route does with each method, by the route's name in notify.web.urls.
+"""Describes each method of each route for /openapi.json, by the route's name in notify.web.urls.
 
-A route that is added there needs a line here: a test is red until it has one. A line for a route
-that is not in urls is not in the document.
+A new route there needs an entry here, or a test fails. An entry without a route does not appear in the
+document.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from notify.web.endpoint import IDEMPOTENCY_KEY_CHARS_MAX
 from notify.web.openapi.schemas import Schema, any_case, opened, ref, some_text, text
 
 JSON: Final = "application/json"
-#: Errors of every route for apps, and of those with a body.
+#: Error statuses of every route for apps; BODY_ERRORS is for those with a body.
 ERRORS: Final = (400, 401, 403, 404, 429, 503)
 BODY_ERRORS: Final = (*ERRORS, 413)
-#: Errors of what is for operators.
+#: Error statuses of the routes for operators.
 PROBE_ERRORS: Final = (403, 503)
 
 _OBJECT: Final[Schema] = {"type": "object"}
@@ -26,8 +26,8 @@ _OBJECT: Final[Schema] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of a route. `answers` are the successes by status, `errors` the statuses of the
-    others. `body` names a component; `key` says when a request must carry the app's key."""
+    """One method of a route. `answers` has the schemas of successes by status, `errors` the statuses of
+    errors. `body` names a component; `key` says when a request must carry the app's key."""
 
     summary: str
     answers: Mapping[int, Schema | None]
@@ -41,7 +41,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter: those in paths by the name that urls gives them, others by our own."""
+    """A parameter of a request. One in the path has the name that it has in urls."""
 
     name: str
     place: str
@@ -59,10 +59,16 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "label",
         "path",
         some_text(KEY_CHARS_MAX),
-        "What the alias is called: external_id, onesignal_id or a name of yours.",
+        "The label of the alias: external_id, onesignal_id or a label of your own.",
         required=True,
     ),
-    "name": Parameter("name", "path", some_text(), "The alias.", required=True),
+    "name": Parameter(
+        "name",
+        "path",
+        some_text(),
+        "The alias itself, such as the user's id in your system.",
+        required=True,
+    ),
     "external_id": Parameter(
         "external_id", "path", some_text(), "The user's external id.", required=True
     ),
@@ -70,7 +76,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "alias", "path", some_text(KEY_CHARS_MAX), "The label of the alias.", required=True
     ),
     "type_": Parameter(
-        "type_", "path", any_case(subscriptions.TYPES), "A subscription's type.", required=True
+        "type_", "path", any_case(subscriptions.TYPES), "The subscription's type.", required=True
     ),
     "token": Parameter("token", "path", some_text(), "The subscription's token.", required=True),
     "app_id_in_query": Parameter("app_id", "query", ref("AppId"), required=True),
@@ -78,13 +84,13 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "Idempotency-Key",
         "header",
         {"type": "string", "pattern": f"^[!-~]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"},
-        "The ids of the request's updates follow from it: the same for a request sent again.",
+        "Use the same key when you send a request again: its updates are then counted once.",
     ),
     "sdk_version": Parameter(
         "SDK-Version",
         "header",
         {"type": "string", "pattern": "^onesignal/(android|ios|web)/[0-9]{6}$"},
-        "SDKs send it with every request. Without it the answer is 404: nothing of this is stored.",
+        "Every SDK sends it. A request without it gets 404, because what it sends is not stored.",
         required=True,
     ),
     "if_none_match": Parameter("If-None-Match", "header", text(), "The ETag of the last answer."),
@@ -149,7 +155,7 @@ _PARAMS: Final = opened(
     },
     required=["outcomes", "jwt_required"],
 )
-#: Every error answer. A batch of which no item is good has its results here too.
+#: Every error answer. For a batch without a valid item it includes the results.
 ERROR: Final = opened(
     {
         "errors": {
@@ -158,22 +164,25 @@ ERROR: Final = opened(
             "items": {"anyOf": [{"type": "string"}, {"type": "object"}]},
             "description": "What is wrong, and what to do next.",
         },
-        "request_id": {"type": "string", "description": "It is in our logs too."},
+        "request_id": {
+            "type": "string",
+            "description": "The request's id. The server's logs contain it too.",
+        },
         "results": {"type": "array", "items": _RESULT},
     },
     required=["errors", "request_id"],
 )
 ERROR_MEANINGS: Final[Mapping[int, str]] = {
-    400: "The request cannot be accepted as it is: do not send it again.",
-    401: "A key is needed.",
+    400: "The request is invalid: correct it before you send it again.",
+    401: "The request needs the app's key or a token.",
     403: "The app is unknown or disabled, the key is not its key, or the request is not over TLS.",
-    404: "There is no such thing, or no such route.",
-    409: "The alias belongs to somebody else.",
-    413: "The body, or the update as stored, is too large.",
+    404: "The user, subscription or route does not exist.",
+    409: "The alias belongs to another user.",
+    413: "The body, or the update as it is stored, is too large.",
     429: "Too many requests: send it again after Retry-After seconds.",
     503: "Nothing is wrong with the request: send it again after Retry-After seconds.",
 }
-#: Those that say when to send the request again.
+#: Statuses whose answer has Retry-After.
 LATER: Final = (429, 503)
 
 
@@ -191,7 +200,7 @@ def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
 def _params(platform: str) -> Mapping[str, Operation]:
     return {
         "GET": Operation(
-            f"What an SDK on {platform} asks for before anything else.",
+            f"The settings that an SDK on {platform} asks for at its start.",
             {200: _PARAMS, 304: None},
             key=KeyNeeded.NEVER,
             errors=ERRORS,
@@ -229,26 +238,26 @@ def _probe(summary: str, answer: Schema = _STATUS, media_type: str = JSON) -> Op
 _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "players": {"POST": _players("Register a push, email or SMS player.", "NewPlayer", _CREATED)},
     "player": {
-        "PUT": _players("Say what changed.", "Player"),
+        "PUT": _players("Change the player.", "Player"),
         "GET": Operation(
-            "The player, as far as its updates have been applied; with a key all of it.",
+            "The player with all updates that have been applied. All fields need a key.",
             {200: _PLAYER},
             errors=ERRORS,
             parameters=("app_id_in_query",),
             tag="players",
         ),
         "DELETE": Operation(
-            "Delete the player: the subscription with this id.",
+            "Delete the player, which is the subscription with the same id.",
             {200: _SUCCESS},
             errors=ERRORS,
             parameters=("app_id_in_query", "idempotency_key"),
             tag="players",
         ),
     },
-    "on_session": {"POST": _players("A session began; and what changed.", "Player")},
-    "on_focus": {"POST": _players("Seconds in the foreground.", "Focus")},
-    "on_purchase": {"POST": _players("Purchases and money.", "Purchases")},
-    "email_logout": {"POST": _players("Unlink the device's email player.", "EmailLogout")},
+    "on_session": {"POST": _players("Report the start of a session, and what changed.", "Player")},
+    "on_focus": {"POST": _players("Report how long the app was in the foreground.", "Focus")},
+    "on_purchase": {"POST": _players("Report purchases.", "Purchases")},
+    "email_logout": {"POST": _players("Unlink the device from its email player.", "EmailLogout")},
     "android_params": _params("Android"),
     "ios_params": _params("iOS"),
 }
@@ -256,8 +265,8 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
     "user": {
         "GET": _read(
-            "The user, as far as updates have been applied. Without a key or a token only by the "
-            "onesignal_id that a device was answered.",
+            "The user with all updates that have been applied. Without a key or a token it is found only "
+            "by the onesignal_id that a device received.",
             _USER,
         ),
         "PATCH": _change("Change the user.", "UserChange", {202: _OBJECT}),
@@ -270,12 +279,12 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     },
     "user_identity": {
         "GET": _read("The user's aliases.", _IDENTITY, KeyNeeded.BY_USER),
-        "PATCH": _change("Give the user aliases.", "IdentityChange", {200: _IDENTITY}),
+        "PATCH": _change("Add aliases to the user.", "IdentityChange", {200: _IDENTITY}),
     },
-    "user_alias": {"DELETE": _change("Take an alias away.", None, {200: _IDENTITY})},
+    "user_alias": {"DELETE": _change("Remove an alias of the user.", None, {200: _IDENTITY})},
     "user_subscriptions": {
         "POST": _change(
-            "Give the user a subscription.",
+            "Add a subscription to the user.",
             "NewSubscription",
             dict.fromkeys((200, 202), opened({"subscription": _SUBSCRIPTION, **_WARNINGS})),
         )
@@ -285,15 +294,17 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
         "DELETE": _change("Delete a subscription.", None, {202: _OBJECT}),
     },
     "subscription_owner": {
-        "PATCH": _change("Give the subscription to a user.", "Owner", {200: _IDENTITY})
+        "PATCH": _change("Move the subscription to another user.", "Owner", {200: _IDENTITY})
     },
     "subscription_identity": {
         "GET": _read(
-            "The aliases of the subscription's user. In an open app without a key its onesignal_id "
-            "alone, and not by the id of an email or SMS subscription.",
+            "The aliases of the subscription's user. In an open app a request without a key gets only "
+            "the onesignal_id, and nothing for an email or SMS subscription.",
             _IDENTITY,
         ),
-        "PATCH": _change("Give its user aliases.", "IdentityChange", {200: _IDENTITY}),
+        "PATCH": _change(
+            "Add aliases to the subscription's user.", "IdentityChange", {200: _IDENTITY}
+        ),
     },
     "subscription_by_token": {
         "PATCH": _change(
@@ -304,7 +315,7 @@ _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
 
 
 def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) -> Operation:
-    """What SDKs are answered and nobody stores."""
+    """A call that SDKs make: it succeeds, and nothing is stored."""
     return Operation(
         summary,
         {200: answer},
@@ -317,44 +328,51 @@ def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) 
 
 _LIST: Final[Schema] = {"type": "array", "maxItems": 0}
 _NO_MESSAGES: Final = opened({"in_app_messages": _LIST}, required=["in_app_messages"])
-_START: Final = "The token that starts an activity of this type. The body is not looked at."
-_UPDATE: Final = "The token of one activity. The body is not looked at."
+_START: Final = "Report the token that starts live activities of this type. The body is ignored."
+_UPDATE: Final = "Report the token of one live activity. The body is ignored."
 _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
-    "custom_events": {"POST": _unstored("Events of the app's own. The body is not looked at.")},
-    "sdk_custom_events": {"POST": _unstored("The same, from earlier iOS SDKs.")},
-    "outcome": {"POST": _unstored("What a notification led to.", "Report")},
-    "outcome_sources": {"POST": _unstored("The same, from SDKs of version 4.x.", "Report")},
-    "notification_opened": {"PUT": _unstored("A notification was opened.", "Report")},
-    "notification_received": {"PUT": _unstored("A notification arrived.", "Report")},
-    "in_app_impression": {"POST": _unstored("An in-app message was shown.", "Report")},
-    "in_app_page": {"POST": _unstored("A page of it was shown.", "Report")},
-    "in_app_click": {"POST": _unstored("It was clicked.", "Report")},
+    "custom_events": {"POST": _unstored("Report events of the app. The body is ignored.")},
+    "sdk_custom_events": {"POST": _unstored("Report events of the app, as earlier iOS SDKs do.")},
+    "outcome": {"POST": _unstored("Report an outcome of a notification.", "Report")},
+    "outcome_sources": {
+        "POST": _unstored("Report an outcome, as SDKs of version 4.x do.", "Report")
+    },
+    "notification_opened": {"PUT": _unstored("Report that a notification was opened.", "Report")},
+    "notification_received": {"PUT": _unstored("Report that a notification arrived.", "Report")},
+    "in_app_impression": {"POST": _unstored("Report that an in-app message was shown.", "Report")},
+    "in_app_page": {
+        "POST": _unstored("Report that a page of an in-app message was shown.", "Report")
+    },
+    "in_app_click": {"POST": _unstored("Report that an in-app message was clicked.", "Report")},
     "in_app_messages": {
-        "GET": _unstored("The in-app messages of a device: none.", answer=_NO_MESSAGES)
+        "GET": _unstored("The in-app messages of a device: always none.", answer=_NO_MESSAGES)
     },
     "user_in_app_messages": {
-        "GET": _unstored("The same, where identities are verified.", answer=_NO_MESSAGES)
+        "GET": _unstored("The in-app messages of a user: always none.", answer=_NO_MESSAGES)
     },
     "live_activity_token": {
-        "POST": _unstored("The token of a live activity. The body is not looked at.")
+        "POST": _unstored("Report the token of a live activity. The body is ignored.")
     },
-    "live_activity_token_of": {"DELETE": _unstored("The live activity ended.")},
+    "live_activity_token_of": {"DELETE": _unstored("Report that the live activity ended.")},
     "activity_start_token": {
         "PUT": _unstored(_START),
-        "DELETE": _unstored("It may not be started."),
+        "DELETE": _unstored("Report that live activities of this type may no longer be started."),
     },
-    "activity_update_token": {"PUT": _unstored(_UPDATE), "DELETE": _unstored("It ended.")},
+    "activity_update_token": {
+        "PUT": _unstored(_UPDATE),
+        "DELETE": _unstored("Report that the live activity ended."),
+    },
     "sdk_features": {
         "GET": _unstored(
-            "Features that the SDK should turn on: none.",
+            "The features that the SDK should turn on: always none.",
             answer=opened({"features": _LIST}, required=["features"]),
         )
     },
-    "usage": {"POST": _unstored("What the app uses of the SDK.", "Report")},
+    "usage": {"POST": _unstored("Report which features of the SDK the app uses.", "Report")},
     "page_config": {
         "GET": Operation(
-            "What the web SDK asks for first. With a callback in the query (a JavaScript name) the "
-            "answer is a script that calls it, with status 200 and success false for an error.",
+            "The settings that the web SDK asks for at its start. With `callback` in the query (a JavaScript "
+            "name) the answer is a script that calls it; an error then has status 200 and success false.",
             {
                 200: opened(
                     {
@@ -374,7 +392,7 @@ _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
 _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "batch": {
         "POST": Operation(
-            "Many updates of one app.",
+            "Send many updates of one app.",
             {202: _BATCH},
             "Batch",
             key=KeyNeeded.ALWAYS,
@@ -383,9 +401,9 @@ _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
             tag="batch",
         )
     },
-    "live": {"GET": _probe("Does the process answer at all.")},
-    "ready": {"GET": _probe("Can this process accept updates.")},
-    "pipeline": {"GET": _probe("Do accepted updates become rows.")},
+    "live": {"GET": _probe("Whether the process answers at all.")},
+    "ready": {"GET": _probe("Whether this process can accept updates.")},
+    "pipeline": {"GET": _probe("Whether accepted updates are applied.")},
     "metrics": {"GET": _probe("Metrics, for Prometheus.", {"type": "string"}, "text/plain")},
     "openapi": {"GET": _probe("This document.", opened({"openapi": {"type": "string"}}))},
 }

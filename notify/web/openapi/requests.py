@@ -1,7 +1,7 @@
-"""The bodies of requests, as component schemas: every field that a view reads, and no other.
+"""The schemas of request bodies in /openapi.json, with exactly the fields that the views read.
 
-The names of fields are the parsers' own tables where those are tables; a test compares the rest
-with the keys that the views ask a body for.
+Field names come from the parsers' own tables where there are any; a test compares the others with the
+keys that the views read.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ from notify.web.openapi.schemas import (
 _BLANK: Final[Schema] = {"type": "string", "maxLength": VALUE_CHARS_MAX, "pattern": r"^\s*$"}
 _EMPTY: Final[Schema] = {"type": "string", "enum": [""]}
 _OPTIONAL_ID: Final[Schema] = {"anyOf": [ref("Id"), {"type": "null"}, _EMPTY]}
-#: Device types of what is no device; they need their address or number.
+#: Device types of email and SMS players, which need their address or number.
 _ADDRESSED: Final = sorted(device.ADDRESSED)
 _DEVICE: Final[Mapping[str, Schema]] = {
     **{key: ref("Value") for key in device.PROPERTY_KEYS},
@@ -46,11 +46,13 @@ _DEVICE: Final[Mapping[str, Schema]] = {
         integer(-INTEGER_MAX, INTEGER_MAX),
         "11 is an email player, 14 an SMS player, any other number a device.",
     ),
-    "identifier": or_null(text(), "Push token, address or number; null and empty remove it."),
+    "identifier": or_null(
+        text(), "Push token, email address or phone number; null and empty remove it."
+    ),
     "tags": or_null(ref("Tags")),
     "parent_player_id": {
         **_OPTIONAL_ID,
-        "description": "The email player that a device is linked to; null and empty unlink.",
+        "description": "The email player to link the device to; null and empty unlink it.",
     },
 }
 _APP: Final[Mapping[str, Schema]] = {"app_id": ref("AppId")}
@@ -59,12 +61,12 @@ _NEW: Final[Mapping[str, Schema]] = {
     **_DEVICE,
     "device_player_id": {
         **_OPTIONAL_ID,
-        "description": "The device of an SMS player, which is linked to it.",
+        "description": "The device to link to this new SMS player.",
     },
 }
 
-#: The purchases of players and users: what is written in an entry is never refused, because an SDK
-#: would report all of them again; an amount that is none counts as nothing.
+#: The purchases of players and users. No entry is ever refused, because the SDK would report all of them
+#: again. An unreadable amount counts as nothing.
 _PURCHASES: Final[Schema] = {
     "type": "array",
     "minItems": 1,
@@ -74,11 +76,11 @@ _PURCHASES: Final[Schema] = {
         "properties": {
             "sku": {"description": "not stored"},
             "iso": {
-                "description": "not stored: amounts are of the app's currency. Some currencies have "
-                "three decimals, which tells how to read an amount"
+                "description": "not stored: amounts are in the app's currency. It is used to read an "
+                "amount, since some currencies have three decimals"
             },
             "amount": {
-                "description": 'a decimal number as a string, "4.99", or a price as shops print it: '
+                "description": 'a decimal number as a string, "4.99", or a price as shops print it, '
                 '"4,99 EUR"'
             },
         },
@@ -88,7 +90,7 @@ _PURCHASES: Final[Schema] = {
 _SUBSCRIPTION: Final[Mapping[str, Schema]] = {
     **{key: ref("Value") for key in subscriptions.PROPERTY_KEYS},
     "type": or_null(any_case(subscriptions.TYPES)),
-    "token": or_null(text(), "Push token, address or number. Empty removes it."),
+    "token": or_null(text(), "Push token, email address or phone number. Empty removes it."),
 }
 
 #: A field of a batch's item by its name in the parser's tables.
@@ -103,12 +105,12 @@ _ITEM: Final[Mapping[str, Schema]] = {
     "links": or_null(ref("Links")),
 }
 _BY_NAME: Final[Mapping[str, Schema]] = {"kind": one_of(KINDS), "identifier": some_text()}
-#: What an item that updates must not have for an identifier.
+#: Identifiers that stand for a missing value, such as "null": an update must not have one.
 _MISSING: Final[Schema] = {"not": {"enum": sorted(nobody.NAMES)}}
 
 
 def _items() -> list[Schema]:
-    """An item that updates, named by its id or by what it is; and the same that deletes, detaches."""
+    """The schemas of an item: an update, or a delete or detach, each named by id or by identifier."""
     found: list[Schema] = []
     for ops, keys in (
         ((UPDATE,), batch.SUBJECT | batch.CHANGES),
@@ -138,10 +140,12 @@ _USER_PROPERTIES: Final[Mapping[str, Schema]] = {
 _DELTAS: Final[Mapping[str, Schema]] = {
     **dict.fromkeys(
         ("session_count", "session_time"),
-        or_null(integer(0, COUNTER_MAX), "What to add; times in seconds."),
+        or_null(integer(0, COUNTER_MAX), "The number to add; times are in seconds."),
     ),
     "purchases": or_null(_PURCHASES),
-    "amount_spent": {"description": "a decimal number, or one as a string; else it is nothing"},
+    "amount_spent": {
+        "description": "a decimal number, or one as a string; anything else counts as 0"
+    },
 }
 _ADDRESSED_TYPES: Final = {"Email": "email", "SMS": "sms"}
 _NEW_SUBSCRIPTION: Final[Schema] = {
@@ -161,13 +165,13 @@ _NEW_SUBSCRIPTION: Final[Schema] = {
             *(([name], kind) for name, kind in _ADDRESSED_TYPES.items()),
         )
     ],
-    "description": "`id` is that of one there is already.",
+    "description": "`id` is the id of an existing subscription.",
 }
 _REFRESH: Final[Mapping[str, Schema]] = {"refresh_device_metadata": {"description": "not stored"}}
 
 
 def bodies() -> dict[str, Schema]:
-    """The components of request bodies, with the bounds that the settings say."""
+    """The component schemas of request bodies, with the limits of the settings."""
     return {
         "Player": opened({**_APP, **_DEVICE}, required=["app_id"]),
         "NewPlayer": {
@@ -224,7 +228,9 @@ def bodies() -> dict[str, Schema]:
             {
                 **_APP,
                 "purchases": _PURCHASES,
-                "existing": {"description": "true: made before, so they change no counter"},
+                "existing": {
+                    "description": "true for purchases that were made before: they change no counter"
+                },
             },
             required=["app_id", "purchases"],
         ),
@@ -243,7 +249,7 @@ def bodies() -> dict[str, Schema]:
         ),
         "BatchItem": {
             "anyOf": _items(),
-            "description": "An item that is refused fails alone: see `results` in the answer.",
+            "description": "An invalid item does not affect the others: see `results` in the answer.",
         },
         "SubscriptionChange": opened(
             {"subscription": opened(_SUBSCRIPTION)}, required=["subscription"]
@@ -281,7 +287,7 @@ PLAYER: Final = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b01"
 PARENT: Final = "5b2d7c84-1d2e-4f3a-9b6c-7a8d9e0f1a2b"
 _SHOP: Final = [{"sku": "pro", "iso": "EUR", "amount": "4.99"}]
 
-#: One body of each kind that is accepted.
+#: One valid body of each kind.
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "Player": {
         "app_id": APP,

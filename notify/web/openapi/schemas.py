@@ -69,7 +69,7 @@ def one_of(names: Iterable[str]) -> Schema:
     return {"type": "string", "enum": list(names)}
 
 
-def or_null(schema: Schema, meaning: str = "null is as if it were absent.") -> Schema:
+def or_null(schema: Schema, meaning: str = "null counts as absent.") -> Schema:
     """The same, or null."""
     return {"anyOf": [schema, {"type": "null"}], "description": meaning}
 
@@ -128,7 +128,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
     "StoredId": {
         "type": "string",
         "pattern": f"^{_UUID.format(h='[0-9a-f]')}$",
-        "description": "The same in the spelling of our answers: lower case.",
+        "description": "A UUID in lower case, as answers contain it.",
     },
     "Value": {
         "anyOf": [
@@ -138,19 +138,19 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
             {"type": "number", "minimum": -INTEGER_MAX, "maximum": INTEGER_MAX},
             {"type": "null"},
         ],
-        "description": 'What a tag or property may be. null and "" remove it. '
-        "Larger numbers are taken where they are written with a fraction or an exponent.",
+        "description": 'The value of a tag or property. null and "" remove it. '
+        "Larger numbers must be written with a fraction or an exponent.",
     },
     "Tags": _named(
         ref("Value"),
         _NAME,
-        description="What changes, by tag. The others stay as they are. "
-        "Tags that are only removed do not count against the limit.",
+        description="The tags to change. Other tags stay as they are. "
+        "Removed tags do not count against the limit.",
     ),
     "FreeProperties": _named(
         ref("Value"),
         {**_NAME, "pattern": rf"^(?!{_ALIAS_PREFIX})[^\u0000]*$"},
-        description="What changes, by property. The others stay as they are.",
+        description="The properties to change. Other properties stay as they are.",
     ),
     "Counters": {
         **closed(
@@ -160,25 +160,25 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
                 for most in [SPENT_MICROS_MAX if name == "spent_micros" else COUNTER_MAX]
             }
         ),
-        "description": "What to add to each. Money is in millionths of the app's currency.",
+        "description": "The number to add to each counter. Money is in millionths of the app's currency.",
     },
     "Links": {
         **closed({label: {"anyOf": [ref("StoredId"), {"type": "null"}]} for label in LINK_LABELS}),
-        "description": "The parent record by label; null unlinks.",
+        "description": "The parent record by the label of the link; null unlinks.",
     },
     "Identity": _named(
         {"anyOf": [text(least=1), {"type": "null"}]},
         _NAME,
         properties={_USER_ID: {"anyOf": [ref("Id"), {"type": "null"}]}},
         maxProperties=ALIASES_MAX,
-        description="The user's aliases by their labels. onesignal_id is no alias but the user's id.",
+        description="The user's aliases by their labels. onesignal_id is not an alias but the user's id.",
     ),
     "NewAliases": _named(
         {"anyOf": [text(least=1), {"type": "null"}]},
         {**_NAME, "pattern": rf"^(?!{_USER_ID}$)[^\u0000]*$"},
         maxProperties=ALIASES_MAX - 1,
-        description="Aliases to give, by their labels; with the one in the path "
-        f"{ALIASES_MAX} at most.",
+        description="The aliases to add, by their labels: at most "
+        f"{ALIASES_MAX}, including the one in the path.",
     ),
     "OneAlias": _named(
         text(least=1),
@@ -186,7 +186,7 @@ COMPONENTS: Final[Mapping[str, Schema]] = {
         properties={_USER_ID: ref("Id")},
         minProperties=1,
         maxProperties=1,
-        description="One alias of a user, or its onesignal_id. A name that is nobody's is refused, by the "
-        "app's own list if it has one.",
+        description="One alias of a user, or its onesignal_id. A name that stands for a missing value, such "
+        'as "null", is refused; an app can have its own list of these names.',
     ),
 }
