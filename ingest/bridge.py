@@ -1,8 +1,8 @@
-"""The bridge: reads partitions, decides, and keeps one batch in flight a lane.
+"""The bridge: reads partitions, decides updates, and keeps one batch in flight for each lane.
 
-Everything it knows of a stream is memory that may be dropped at any moment; forgetting it and a Load
-(rule 8) are the only recovery from any surprise. It is handed its log, ledger, dispatcher and clock,
-so the simulation runs it as it is.
+All that it knows about a stream is memory that may be dropped at any moment. Whatever unexpected happens,
+it recovers in one way: it forgets the stream and loads it again from PostgreSQL and Kafka (rule 8). Its
+dependencies (log, ledger, dispatcher, clock) are passed in, so the simulation runs this very code.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,32 +45,33 @@ from notify.domain.stream import (
 )
 from notify.domain.update import Unreadable, Update
 
-#: Milliseconds between a failed Load and the next, the first and the most.
+#: Milliseconds from a failed Load to the next one: the first wait, and the longest.
 LOAD_RETRY_MS: Final = 100
 LOAD_RETRY_MAX_MS: Final = 5_000
-#: A halted or unknown stream is looked at again after this.
+#: A halted or unknown stream is checked again after this.
 HALTED_RETRY_MS: Final = 2_000
-#: A stream with nothing to do ticks this often, to say that it is alive.
+#: A stream with nothing to do ticks this often, to show that its bridge is alive.
 IDLE_TICK_MS: Final = 1_000
 COMMIT_EVERY_MS: Final = 2_000
 SAMPLE_EVERY_MS: Final = 1_000
 TIDY_EVERY_MS: Final = 600_000
-#: A batch is not sent again while so many tasks wait in its queue: nobody is reading it.
+#: A batch is not sent again while this many tasks wait in its queue: no worker reads the queue.
 QUEUED_MAX: Final = 100
-#: A log end older than this says nothing of whether Kafka answers now.
+#: A log end that is older than this does not show that Kafka answers now.
 LOG_END_FRESH_MS: Final = 3_000
-#: How often the wait for an unread partition doubles: each new connection costs the group a rebalance.
+#: How often the wait before another new connection for an unread partition doubles, since each one costs
+#: the group a rebalance.
 UNREAD_DOUBLINGS_MAX: Final = 5
-#: So often may another bridge take a stream before this one asks the group whose it is: a bridge that
-#: hears late of a rebalance costs one or two.
+#: How often another bridge may take a stream before this one joins the group again to learn who has it.
+#: One or two times are normal, when a bridge hears late of a rebalance.
 TAKEN_MAX: Final = 10
-#: A Redis that failed is not asked again before this: each failure may take as long as a timeout, and
-#: a bridge that spends one on every lane neither polls nor ticks.
+#: After a failure Redis is not asked again before this. Each failure may take a whole timeout, and a bridge
+#: that waits for one on every lane neither polls nor ticks.
 REDIS_AGAIN_MS: Final = 1_000
 
 
 class _Ticked(NamedTuple):
-    """What a tick will have done to one stream, once it has committed."""
+    """What a tick does to one stream, in effect once it has committed."""
 
     held: Held
     memory: Memory
@@ -79,14 +80,14 @@ class _Ticked(NamedTuple):
 
 
 class _NotTicked(NamedTuple):
-    """Why a tick left a stream as it is, which must be loaded again or halted."""
+    """Why a tick did not change a stream, which must then be loaded again or halted."""
 
     reason: str
     halts: bool = False
 
 
 class Bridge:
-    """One member of the consumer group. `step` does a round and raises only configuration errors."""
+    """One member of the consumer group. Call `step` again and again; it raises only configuration errors."""
 
     def __init__(
         self, log: Log, ledger: Ledger, dispatcher: Dispatcher, clock: Clock, limits: Limits
@@ -99,11 +100,11 @@ class Bridge:
         self._held: dict[int, Held] = {}
         self._draining = False
         self._next_commit = self._next_sample = self._next_tidy = self._next_redis = 0
-        #: Partitions for which the log was opened again: how often, and where they stood.
+        #: Partitions for which the log was opened again: how often, and their position then.
         self._deaf: dict[int, tuple[int, int]] = {}
 
     def step(self, poll_ms: int) -> None:
-        """Poll, load what must be loaded, tick, dispatch, send again what has not landed."""
+        """Does one round: polls, loads streams, ticks, sends batches, and sends late ones again."""
         self.poll(poll_ms)
         self.check_reading()
         self.check_group()
@@ -115,19 +116,19 @@ class Bridge:
 
     @property
     def in_flight(self) -> int:
-        """How many batches are out, which the next tick may find landed."""
+        """How many batches were sent and are not known to be applied."""
         return sum(len(held.memory.flights) for held in self._held.values() if held.memory)
 
     @property
     def behind(self) -> bool:
-        """Whether a whole chunk waits that could be planned at once: the next step should not wait."""
+        """Whether a whole chunk could be planned right away, so that the next step should not wait."""
         return any(
             len(memory.fetched) >= self._limits.chunk_messages and memory.room(self._limits)
             for _, memory in self._live()
         )
 
     def drain(self) -> None:
-        """From now on plan and send nothing new: `in_flight` is 0 when all has landed."""
+        """Stops planning and sending new batches. When `in_flight` is 0, all batches are applied."""
         self._draining = True
 
     def _live(self) -> Iterator[tuple[Held, Memory]]:
@@ -137,7 +138,7 @@ class Bridge:
                 yield held, memory
 
     def poll(self, timeout_ms: int) -> None:
-        """Take what the group and the log bring."""
+        """Handles assignments, revocations and messages from Kafka."""
         try:
             polled = self._log.poll(timeout_ms)
         except LogAway as error:
@@ -202,9 +203,10 @@ class Bridge:
             held.paused = pause
 
     def check_reading(self) -> None:
-        """Open the log again if a partition brings nothing for long although its log goes on.
+        """Connects to Kafka again if a partition has brought no messages for long although it has more.
 
-        Fetches raise no error then: whatever the client or a connection has lost, a new one has not.
+        Fetches raise no error in this case. A new connection helps, whatever the old one or the client
+        has lost.
         """
         now = self._clock.now_ms()
         deaf = []
@@ -228,10 +230,10 @@ class Bridge:
             self._reopen()
 
     def check_group(self) -> None:
-        """Open the log again if another bridge goes on taking a stream that the group gave to this one.
+        """Joins the group again if another bridge keeps taking a stream that the group gave to this one.
 
-        One of the two is a member no more and has not heard of it. They would load the stream from each
-        other for ever; a new member is told what it has.
+        One of the two is no longer a member and does not know it, so they would take the stream from each
+        other for ever. After joining again, both learn what they have.
         """
         taken = [held for held in self._held.values() if held.taken >= TAKEN_MAX]
         for held in taken:
@@ -247,7 +249,7 @@ class Bridge:
         self._log.reopen()
 
     def _is_deaf(self, held: Held, end: LogEnd | None, now: int) -> bool:
-        """Whether a new connection is due. Not while Kafka answers nobody: the end is old then."""
+        """Whether a new connection is due. Not while Kafka does not answer: the log's end is old then."""
         times, stood_at = self._deaf.get(held.partition, (0, 0))
         if held.stood_at > stood_at:
             self._deaf.pop(held.partition, None)
@@ -259,10 +261,10 @@ class Bridge:
         return end.age_ms < LOG_END_FRESH_MS
 
     def load(self) -> None:
-        """Load the partitions whose time has come (rule 4).
+        """Loads the partitions whose Load is due (rule 4).
 
-        Positions are read before Kafka is asked: log ends only rise, so an end below `planned`
-        means that messages are gone.
+        Positions are read before Kafka is asked. Log ends only rise, so an end below `planned` means that
+        messages were lost.
         """
         now = self._clock.now_ms()
         due = [
@@ -287,9 +289,9 @@ class Bridge:
                     self._load_failed(held, error)
 
     def _peek(self, held: Held) -> tuple[StreamRow, int] | None:
-        """The stream and its stored partition count, if it may be loaded.
+        """The stream and the stored number of partitions; None if it may not be loaded now.
 
-        A halt that waited for this release ends here.
+        Ends a halt that waited for this release.
         """
         held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
         peeked = self._ledger.peek(held.partition)
@@ -355,7 +357,7 @@ class Bridge:
         logs.get().warning("surprise", partition=held.partition, reason=reason)
 
     def tick(self) -> None:
-        """One transaction for all live streams, if one of them has a reason (rule 5)."""
+        """Does one transaction for all live streams, if at least one of them needs it (rule 5)."""
         now = self._clock.now_ms()
         for held, memory in list(self._live()):
             reason = memory.waits_for_upgrade()
@@ -429,7 +431,7 @@ class Bridge:
         return _Ticked(held, memory, ticked, planned)
 
     def _has_too_many_dead(self, tick: Tick, stream: int, frontier: int, chunk: Chunk) -> bool:
-        """Whether so much cannot be decided that it is a bad deploy, not poison (rule 9)."""
+        """Whether so many messages are invalid that the cause is a bad deploy, not single ones (rule 9)."""
         most = self._limits.dead_letters_max
         return bool(chunk.dead) and tick.dead_letters(stream, frontier) + len(chunk.dead) > most
 
@@ -493,19 +495,19 @@ class Bridge:
         metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
 
     def _end(self, held: Held) -> LogEnd | None:
-        """The log end, if it is known: the partition may have left a moment ago."""
+        """The log end if it is known; the group may have taken the partition a moment ago."""
         try:
             return self._log.end(held.partition)
         except LogAway:
             return None
 
     def _log_end(self, held: Held, memory: Memory) -> int | None:
-        """The log end as of now: what was read since it was asked for counts too."""
+        """The log end as of now; messages that were read after Kafka was asked count too."""
         end = self._end(held)
         return None if end is None else max(end.offset, memory.position)
 
     def dispatch(self) -> None:
-        """Send each lane's next batches, those of all live streams in one task (rule 6)."""
+        """Sends the next batch of each lane, one task for the same lane of all live streams (rule 6)."""
         if self._draining:
             return
         waiting: dict[int, list[tuple[Memory, Part]]] = {}
@@ -526,7 +528,7 @@ class Bridge:
                 self._send(number, task, attempt=1)
 
     def resend(self) -> None:
-        """Send again, each alone and with the same content, what has not landed in time."""
+        """Sends batches that were not applied in time again, each in its own task and unchanged."""
         now = self._clock.now_ms()
         for _, memory in self._live():
             for number, flight in memory.flights.items():
@@ -573,7 +575,7 @@ class Bridge:
         logs.get().warning("redis_away", lane=lane, error=str(error))
 
     def housekeep(self) -> None:
-        """What nothing depends on: Kafka's committed offsets, samples, old rows."""
+        """Commits offsets to Kafka, writes samples and deletes old rows. Nothing depends on these."""
         now = self._clock.now_ms()
         try:
             if now >= self._next_commit:
@@ -594,7 +596,7 @@ class Bridge:
         return samples.take(live, ends, self._clock.now_ms())
 
     def commit_offsets(self) -> None:
-        """Tell Kafka the frontiers, for its own lag tools (rule 12); nothing acts on them."""
+        """Commits the frontiers to Kafka for its lag tools (rule 12). The bridge never reads them."""
         frontiers = {held.partition: memory.stream.frontier for held, memory in self._live()}
         try:
             if frontiers:

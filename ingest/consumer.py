@@ -1,14 +1,13 @@
-"""`Log` on kafka-python: the only user of its consumer.
+"""The bridge's `Log` on kafka-python's consumer. No other module uses that consumer.
 
-kafka-python 3.0.12, as measured: `poll` with 5 ms or less never gets its positions after a join;
-the rebalance listener runs on the IO thread, so it only queues; with `auto_offset_reset='none'` the
-first poll after an assignment raises, until the partition is sought.
+What we measured with kafka-python 3.0.12: `poll` with 5 ms or less never gets its positions after a join.
+The rebalance listener runs on the IO thread, so ours only queues events. With `auto_offset_reset='none'`
+the first poll after an assignment raises until `seek` is called for the partition.
 
-A partition that is paused while kafka-python holds some messages of a fetch of it, and has handed out
-others, is never read again after `resume` (tests/contract/test_consumer.py shows it). So no fetch is
-ever left half handed out: each poll takes all that was fetched, and the size of a fetch
-(NOTIFY_FETCH_BYTES) bounds a poll, not a number of messages. That also serves partitions alike: no
-poll brings more than one fetch of each.
+If a partition is paused while kafka-python has returned only some messages of a fetch, it is never read
+again after `resume` (tests/contract/test_consumer.py shows this). So each poll takes all messages that were
+fetched, and a poll is limited by the size of a fetch (NOTIFY_FETCH_BYTES) instead of a number of messages.
+This also treats partitions equally: no poll returns more than one fetch of each.
 """
 
 import math
@@ -38,29 +37,29 @@ from notify import kafka_client
 from notify.domain.stream import LogFacts
 
 POLL_MIN_MS: Final = 10
-#: A poll takes whatever was fetched: see above.
+#: A poll takes all messages that were fetched; see above.
 _ALL: Final = sys.maxsize
 FACTS_TIMEOUT_MS: Final = 5_000
-#: A fetch has room for so many partitions with a backlog. Tansu 0.6.0 observes only the whole.
+#: A fetch has room for this many partitions with a backlog. Tansu 0.6.0 applies only the total limit.
 PARTITIONS_A_FETCH: Final = 4
-#: How long leaving the group may take when the log is opened again: its connection may be dead.
+#: How long leaving the group may take before a reconnect, since the old connection may be dead.
 CLOSE_TIMEOUT_MS: Final = 1_000
-#: How long Kafka may take for any answer but that to a join; then the connection is closed.
+#: How long Kafka may take to answer, except to a join; after that the connection is closed.
 REQUEST_TIMEOUT_MS: Final = 10_000
-#: The longest wait between two tries to connect: kafka-python's 30 s would outlast Kafka's absence.
+#: The longest wait between two tries to connect. kafka-python's 30 s would delay the recovery.
 RECONNECT_MAX_MS: Final = 1_000
-#: A leader that did not know the topic's partitions yet gives them to nobody, and asks again only when
-#: what it knows is so old. Kafka's own five minutes are five minutes without a bridge.
+#: How old the group leader's metadata may get. A leader that does not know the topic's partitions yet
+#: assigns them to nobody until it refreshes; with Kafka's default that takes five minutes.
 METADATA_MAX_AGE_MS: Final = 5_000
 
 Partitions = Collection[TopicPartition]
 
 
 class TopicFacts(TopicConnection):
-    """Asks for facts of the topic."""
+    """Asks Kafka for facts about partitions of the topic."""
 
     def __call__(self, partitions: Collection[int]) -> dict[int, LogFacts]:
-        """Of these partitions. Raises LogAway, also where the topic is gone."""
+        """The facts of these partitions. Raises LogAway, also if the topic does not exist."""
         with self._asking() as topics:
             found = topics.describe(self._topic)
             extents = topics.extents(self._topic, partitions)
@@ -71,25 +70,25 @@ class TopicFacts(TopicConnection):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python has no types
-    """Queues what the group says; deque.append is atomic, and nothing else happens here."""
+    """Queues assignments and revocations of the group. It does nothing else; deque.append is atomic."""
 
     def __init__(self) -> None:
         self.events: deque[tuple[bool, list[int]]] = deque()
 
     def on_partitions_revoked(self, revoked: Partitions) -> None:
-        """The group takes these partitions; lost ones come here too."""
+        """Called when the group takes these partitions, or when they are lost."""
         self.events.append((False, [partition.partition for partition in revoked]))
 
     def on_partitions_assigned(self, assigned: Partitions) -> None:
-        """The group gives these partitions."""
+        """Called when the group gives these partitions."""
         self.events.append((True, [partition.partition for partition in assigned]))
 
 
 class KafkaLog:
-    """One member of the group, reading one topic; making one raises LogAway too.
+    """One member of the consumer group, which reads one topic. The constructor raises LogAway too.
 
-    `facts` asks about the topic's partitions, `ends` where their logs end. `fetch_bytes` bounds what one
-    poll brings from one broker; a larger message comes alone.
+    `facts` asks Kafka about the topic's partitions, `ends` for the ends of their logs. `fetch_bytes`
+    limits what one poll returns from one broker; a larger message comes alone.
     """
 
     def __init__(
@@ -141,8 +140,8 @@ class KafkaLog:
             _let_polls_wait(consumer)
             self._listener = _Listener()
             consumer.subscribe([self._topic], listener=self._listener)
-            # Known before the group is joined: a leader without it gives the partitions to nobody, and
-            # joins a second time when it learns of them.
+            # Load the metadata before joining the group: a leader without it assigns the partitions to
+            # nobody and joins again when it has it.
             consumer.partitions_for_topic(self._topic)
         self._opened = consumer
 
@@ -153,7 +152,6 @@ class KafkaLog:
         return self._opened
 
     def poll(self, timeout_ms: int) -> Polled:
-        """Log.poll."""
         if self._opened is None:
             self._open()
         polled = Polled()
@@ -182,7 +180,7 @@ class KafkaLog:
         return polled
 
     def reopen(self) -> None:
-        """Log.reopen. The next poll opens it."""
+        """Drops the connections; the next poll opens new ones."""
         consumer, self._opened = self._opened, None
         if consumer is not None:
             with suppress(LogAway), _away():
@@ -205,7 +203,8 @@ class KafkaLog:
         ]
 
     def _rests(self, partition: int) -> bool:
-        """Pause a partition at a position of no meaning, until its Load; False if it left meanwhile."""
+        """Pauses a new partition until its Load; its position is meaningless until then. False if the
+        group has taken it meanwhile."""
         try:
             self.pause(partition)
             self.seek(partition, 0)
@@ -214,16 +213,13 @@ class KafkaLog:
         return True
 
     def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
-        """Log.facts."""
         return self._ask(partitions)
 
     def seek(self, partition: int, offset: int) -> None:
-        """Log.seek."""
         with _away():
             self._consumer.seek(self._at(partition), offset)
 
     def position(self, partition: int) -> int:
-        """Log.position."""
         with _away():
             position = self._consumer.position(self._at(partition), timeout_ms=FACTS_TIMEOUT_MS)
         if position is None:
@@ -231,21 +227,17 @@ class KafkaLog:
         return int(position)
 
     def end(self, partition: int) -> LogEnd | None:
-        """Log.end."""
         return self._ends.end(partition)
 
     def pause(self, partition: int) -> None:
-        """Log.pause."""
         with _away():
             self._consumer.pause(self._at(partition))
 
     def resume(self, partition: int) -> None:
-        """Log.resume."""
         with _away():
             self._consumer.resume(self._at(partition))
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Log.commit."""
         with _away():
             self._consumer.commit_async(
                 {
@@ -255,7 +247,7 @@ class KafkaLog:
             )
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once."""
+        """Leaves the group, so that other bridges take over at once."""
         self._ends.close()
         if self._opened is not None:
             with _away():
@@ -266,22 +258,22 @@ class KafkaLog:
 
 
 def _let_polls_wait(consumer: KafkaConsumer) -> None:
-    """A poll waits for its fetch until its own time is over, also while a heartbeat is due.
+    """Lets a poll wait for its fetch as long as it was told to, even if a heartbeat is due.
 
-    kafka-python ends the wait when the next heartbeat is due, though its IO thread sends those. While
-    Kafka is silent one is due always: a poll then spins, and each turn leaves callbacks on the fetch
-    that hangs. Measured with a broker under SIGSTOP: 2,400 turns/s on a whole core, 15 MB/s, up to the
-    request timeout (30 s then).
+    kafka-python ends the wait when the next heartbeat is due, although its IO thread sends heartbeats.
+    While Kafka does not answer, one is always due: the poll then spins, and each turn adds callbacks to
+    the fetch that hangs. Measured with a broker under SIGSTOP: 2,400 turns/s on a whole core and 15 MB/s,
+    until the request timeout (30 s then).
     """
     consumer._coordinator.time_to_next_poll = lambda: math.inf  # noqa: SLF001
 
 
 def _go_on_joining(consumer: KafkaConsumer) -> None:
-    """A join that outlasts its poll goes on in the next one, also where new metadata began it.
+    """Lets a join that takes longer than its poll continue in the next one, also if new metadata caused it.
 
-    kafka-python forgets such a join: when the leader assigns, it notes the metadata as dealt with, and
-    the next poll finds no reason to wait for the answer. The member then reads on without heartbeats,
-    while the group gives its partitions to another.
+    kafka-python forgets such a join. When the leader assigns partitions, it marks the metadata as handled,
+    so the next poll sees no reason to wait for the answer. The member then reads on without heartbeats
+    while the group gives its partitions to another member.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     if coordinator.rejoining:
@@ -290,7 +282,7 @@ def _go_on_joining(consumer: KafkaConsumer) -> None:
 
 @contextmanager
 def _away() -> Iterator[None]:
-    """kafka-python's errors, and its surprises about partitions that just left, as LogAway."""
+    """Raises LogAway for errors of kafka-python, also for those about a partition that was just taken."""
     try:
         yield
     except (kafka_client.KafkaRefuses, ImproperlyConfigured) as error:

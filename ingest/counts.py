@@ -1,4 +1,4 @@
-"""What one stream's ticks counted since the last sample, in bounded memory. Lost with the memory."""
+"""Counts what the ticks of one stream decided since the last sample, in memory of bounded size."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from ingest.hot import BUCKET_MS, HotApps, HotRecords
 from ingest.planner import Planned
 from ingest.ports import AppRow, HotRow
 
-#: Ranks that metrics show the shares of.
+#: The number of hottest records whose shares are exported as metrics.
 RANKS: Final = 10
-#: Of the time between two updates no more counts as time in which updates came: a clock that was wrong
-#: once does not make all rates small.
+#: The longest time between two updates that counts as time in which updates arrived, so that one wrong
+#: clock does not make all rates small.
 ACCEPTED_GAP_MS: Final = 1_000
 
 
 class Counts:
-    """The hot records and apps of a stream, and how much was decided and dropped."""
+    """The hot records and apps of a stream, and how many updates were decided and dropped."""
 
     def __init__(self, stream: int, *, records: int, apps: int) -> None:
         self._records = HotRecords(stream, size=records)
@@ -27,18 +27,18 @@ class Counts:
         #: PostgreSQL's clock at the last tick, in milliseconds.
         self.now = 0
         self._tally: Counter[str] = Counter()
-        #: Writes of the bucket.
+        #: The number of writes in the present bucket.
         self.total = 0
         #: The latest time at which web accepted an update that was decided.
         self._accepted_until = 0
 
     @property
     def bucket(self) -> int:
-        """The start of the ten seconds that the last tick was in."""
+        """The start of the ten-second bucket of the last tick."""
         return self.now - self.now % BUCKET_MS
 
     def note(self, planned: Planned | None, now: int) -> None:
-        """Count what a tick decided; `now` as of the tick."""
+        """Counts what a tick at `now` decided."""
         if now - now % BUCKET_MS != self.bucket:
             self.total = 0
         self.now = now
@@ -58,7 +58,7 @@ class Counts:
         self._tally["dead"] += len(planned.chunk.dead)
 
     def _accepted_ms(self, accepted: Sequence[int]) -> int:
-        """By how much the time in which updates came has grown.
+        """How much arrival time these updates add: the time during which web accepted them.
 
         Updates of 12:00:00.0, 12:00:00.4 and 12:00:00.9 are 0.9 s of arrivals, whether they are decided
         at once or in a millisecond of a catch-up.
@@ -71,16 +71,16 @@ class Counts:
         return grown
 
     def take_tally(self) -> Counter[str]:
-        """What was counted since the last time: messages, accepted_ms, writes, mirrored, skipped, dead."""
+        """Returns and resets the counts: messages, accepted_ms, writes, mirrored, skipped, dead."""
         taken, self._tally = self._tally, Counter()
         return taken
 
     def take_rows(self) -> tuple[list[HotRow], list[AppRow]]:
-        """The rows to add to the tables."""
+        """Returns and resets the counts of records and apps, as rows to add to the tables."""
         records, self._record_rows = self._record_rows + self._records.flush(), []
         apps, self._app_rows = self._app_rows + self._apps.flush(), []
         return records, apps
 
     def largest(self) -> list[int]:
-        """Updates of the hottest records of the bucket, the most first."""
+        """The numbers of updates of the bucket's hottest records, the largest first."""
         return nlargest(RANKS, self._records.totals()) if self.total else []

@@ -1,4 +1,4 @@
-"""`Dispatcher` on Celery: the only sender of tasks, by name, each straight to its lane's queue."""
+"""The bridge's `Dispatcher` on Celery: it alone sends tasks, by name, to the queue of their lane."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,19 +12,18 @@ from notify.celery import APPLY, ISOLATE
 from notify.domain import rows
 from notify.domain.lanes import queue_of
 
-#: A Redis that is full (OOM) or read-only answers with errors of redis-py, which kombu lets through.
+#: A Redis that is full (OOM) or read-only causes errors of redis-py, which kombu does not translate.
 _AWAY: Final = (OperationalError, RedisError, OSError)
 
 
 class CeleryDispatcher:
-    """Sends on the app's own connection pool; Redis may lose, repeat and reorder what it sends."""
+    """Sends tasks through the app's connection pool. Redis may lose, repeat and reorder them."""
 
     def __init__(self, app: Celery, *, dead_letters_max: int) -> None:
         self._app = app
         self._dead_letters_max: Final = dead_letters_max
 
     def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
-        """Dispatcher.send."""
         body: dict[str, Any] = {
             "v": rows.WIRE_VERSION,
             "lane": lane,
@@ -69,12 +68,11 @@ class CeleryDispatcher:
             raise DispatcherAway(str(error)) from error
 
     def queued(self, lane: int) -> int:
-        """Dispatcher.queued."""
         try:
-            # On a new connection: a Redis that was the primary before a failover tells its old depth and no
-            # error, and a batch is not sent again while too many tasks seem to wait.
+            # Uses a new connection. On an old one, a Redis that was the primary before a failover would
+            # return its old depth without an error, and a batch is not sent again while many tasks wait.
             with self._app.connection_for_write() as connection:
-                # Not passive: kombu 5.7 then looks for the queue without its namespace, and finds none.
+                # Not passive: then kombu 5.7 would look for the queue without its namespace and find none.
                 declared = connection.default_channel.queue_declare(queue_of(lane))
                 return int(declared.message_count)
         except _AWAY as error:
@@ -82,7 +80,7 @@ class CeleryDispatcher:
 
 
 def describe(lane: int, parts: Sequence[Part], *, attempt: int) -> str:
-    """What Flower and logs show of a task: where it belongs and how much it is, never a body."""
+    """A description of a task for Flower and logs: its lane, offsets and number of rows, but no content."""
     ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
     count = sum(part.batch.rows for part in parts)
     again = "" if attempt == 1 else f" send {attempt}"

@@ -1,4 +1,4 @@
-"""What the bridge remembers of one partition. All of it may be dropped, and a Load makes it anew."""
+"""What the bridge remembers about one partition. It may be dropped at any time; a Load builds it again."""
 
 from bisect import bisect_right
 from collections import deque
@@ -21,7 +21,7 @@ from notify.domain.stream import StreamRow, upgrade_reason
 from notify.domain.update import READS, Newer, Update, read
 from notify.domain.window import Lane, Window
 
-#: A stream may have so many dead letters at or after its frontier, or 1 % of the window if that is more.
+#: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
 DEAD_LETTERS_MIN: Final = 20
 
 
@@ -46,7 +46,7 @@ class Limits:
 
     @property
     def dead_letters_max(self) -> int:
-        """How many dead letters a stream may have at or after its frontier; with more it halts."""
+        """How many dead letters a stream may have at or after its frontier before it halts."""
         return max(DEAD_LETTERS_MIN, self.window_offsets // 100)
 
 
@@ -54,13 +54,13 @@ class Phase(StrEnum):
     """What a partition waits for."""
 
     LOAD = "load"  # a Load, at `retry_at`
-    LOADING = "loading"  # the log, to be read again up to `planned`
+    LOADING = "loading"  # until the log is read again up to `planned`
     LIVE = "live"  # nothing: it is ticked
 
 
 @dataclass(slots=True)
 class Flight:
-    """A batch that was sent and is not known to have landed; at `due` it is sent again."""
+    """A batch that was sent and is not known to be applied. It is sent again at `due`."""
 
     part: Part
     attempt: int
@@ -69,9 +69,9 @@ class Flight:
 
 @dataclass(slots=True)
 class Memory:
-    """What a Load found and what came since. `position` is the offset after all that was fetched.
+    """What a Load found and what was fetched since. `position` is the offset after the last fetched message.
 
-    `expected` are the planned messages that must come first.
+    `expected` are the planned messages that must be found again first.
     """
 
     stream: StreamRow
@@ -91,7 +91,7 @@ class Memory:
 
     @classmethod
     def of(cls, loaded: Loaded, *, partitions: int, limits: Limits, log_start: int = 0) -> "Memory":
-        """The memory right after a Load, which reads from `position`. Raises PlanUnreadable."""
+        """The memory after a Load, for reading from `position` on. Raises PlanUnreadable."""
         stream = loaded.stream
         expected = Expected(
             (Digests(row.first, row.next, row.digests) for row in loaded.plan),
@@ -121,9 +121,9 @@ class Memory:
         )
 
     def take(self, messages: Iterable[Fetched]) -> None:
-        """Take what a poll brought: below `planned` it is decided already and goes to the lanes.
+        """Adds messages from a poll. Those below `planned` are already decided and go to the lanes.
 
-        Raises ReplayDisagrees if a message does not fit its recorded decision, NeedsUpgrade if a later
+        Raises ReplayDisagrees if a message does not fit its recorded decision, and NeedsUpgrade if a later
         release decided it.
         """
         again: list[tuple[int, bytes, list[Write]]] = []
@@ -150,8 +150,8 @@ class Memory:
             raise
 
     def waits_for_upgrade(self) -> str | None:
-        """Why the stream must halt in front of a message of a later release; None while updates before
-        it are not applied, and without such a message."""
+        """Why the stream must halt in front of a message of a later release. None without such a message,
+        and until all updates before it are applied."""
         if not self.fetched or not self.stream.drained:
             return None
         first = self.fetched[0]
@@ -160,11 +160,11 @@ class Memory:
         return upgrade_reason(first.offset, first.content.v, reads=self.reads)
 
     def room(self, limits: Limits) -> bool:
-        """Whether a chunk of at least one message could be planned now."""
+        """Whether the window has room for a chunk of at least one message."""
         return bool(self.fetched) and self._fits(self.fetched[0], 0, 0, limits)
 
     def next_chunk(self, limits: Limits) -> tuple[list[Message], int]:
-        """The messages of the next chunk, and the offset where it ends: `planned` if there is none."""
+        """The messages of the next chunk and the offset where it ends; `planned` if there is no chunk."""
         messages: list[Message] = []
         size = 0
         for message in self.fetched:
@@ -177,10 +177,10 @@ class Memory:
         return messages, messages[-1].offset + 1 if messages else self.stream.planned
 
     def _fits(self, message: Message, count: int, size: int, limits: Limits) -> bool:
-        """Whether the chunk, `count` messages and `size` bytes so far, may hold `message` too.
+        """Whether `message` fits into the chunk, which has `count` messages and `size` bytes so far.
 
-        The first message of an empty window always fits, so that no message that can be read stops the
-        stream. One of a later release never fits: nothing is decided of it.
+        The first message of an empty window always fits, so that no readable message stops the stream. A
+        message of a later release never fits, because this release cannot decide it.
         """
         if isinstance(message.content, Newer):
             return False
@@ -197,7 +197,7 @@ class Memory:
         )
 
     def last_message(self, planned: Planned | None) -> Last | None:
-        """The last planned message after a tick that plans this chunk; None if it is not known."""
+        """The last planned message after a tick that plans this chunk; None if it is unknown."""
         if planned is not None and planned.last is not None:
             return planned.last
         last = self.stream.last_message
@@ -207,7 +207,7 @@ class Memory:
         return last._replace(planned=end)
 
     def commit(self, stream: StreamRow, planned: Planned | None) -> None:
-        """The tick has committed: `stream` is what stands in the database now."""
+        """Takes over the result of a committed tick: `stream` is the row in the database now."""
         self.stream = stream
         if planned is not None:
             for _ in planned.written:
@@ -221,7 +221,7 @@ class Memory:
             del self.flights[number]
 
     def age_ms(self, now: int) -> int:
-        """How long ago web accepted the oldest update that is not applied; 0 if there is none."""
+        """How long ago web accepted the oldest update that is not applied, in ms; 0 if all are applied."""
         if self.ages:
             return max(0, now - self.ages[0][1])
         contents = (message.content for message in self.fetched)
@@ -230,12 +230,12 @@ class Memory:
         )
 
     def at_of(self, offset: int) -> int | None:
-        """About when web accepted the update at `offset`: of one a little before it in the log."""
+        """About when web accepted the update at `offset`: the time of one shortly before it in the log."""
         found = bisect_right(self.ages, offset, key=itemgetter(0))
         return self.ages[max(0, found - 1)][1] if self.ages else None
 
     def _note_age(self, message: Message) -> None:
-        """Remember one update in a hundred offsets or so: the lag's age is a measure, not a promise."""
+        """Remembers the time of about one update in a hundred offsets, which is exact enough for the lag."""
         if isinstance(message.content, Update) and (
             not self.ages or message.offset >= self.ages[-1][0] + 50
         ):
@@ -252,22 +252,22 @@ class Held:
     failures: int = 0
     paused: bool = True
     memory: Memory | None = None
-    #: Where the position stood at the last look, and since when fetches bring nothing there although
-    #: the log goes on.
+    #: The position at the last check, and since when fetches have returned nothing there although the log
+    #: has more messages.
     stood_at: int = -1
     unread_since: int | None = None
-    #: When Kafka last said where the log ends; at first when the group gave the partition.
+    #: When Kafka last told the end of the log; at first, when the group gave the partition.
     heard_at: int | None = None
-    #: How often another bridge took the stream since the group gave the partition to this one.
+    #: How often another bridge has taken the stream since the group gave the partition to this one.
     taken: int = 0
 
     def live(self) -> Memory | None:
-        """The memory, if the stream may be ticked."""
+        """The memory, if the stream may be ticked; else None."""
         return self.memory if self.phase is Phase.LIVE else None
 
     def look(self, end: LogEnd | None, now: int) -> None:
-        """Note whether Kafka answers, and whether the partition is read: its position moves, or stands
-        at the log's end."""
+        """Notes whether Kafka answers, and whether the partition is read, which means that its position
+        moves or is at the log's end."""
         if end is not None:
             self.heard_at = now - end.age_ms
         elif self.heard_at is None:
@@ -281,20 +281,20 @@ class Held:
         self.stood_at = -1 if position is None else position
 
     def unread_ms(self, now: int) -> int:
-        """For how long nothing was read although the log goes on; 0 if it is read."""
+        """How long nothing has been read although the log has more messages; 0 while it is read."""
         return 0 if self.unread_since is None else now - self.unread_since
 
     def unheard_ms(self, now: int) -> int:
-        """For how long Kafka has not said where the log ends: what waits there since is not known."""
+        """How long Kafka has not told the end of the log, so that the lag is unknown."""
         return 0 if self.heard_at is None else now - self.heard_at
 
     def forget(self, retry_at: int) -> None:
-        """Rule 8: drop all memory; a Load follows at `retry_at`."""
+        """Drops all memory of the stream (rule 8). It is loaded again at `retry_at`."""
         self.phase, self.memory, self.retry_at = Phase.LOAD, None, retry_at
 
 
 def pack(parts: Sequence[Part], *, rows: int) -> list[list[Part]]:
-    """The parts of one lane as tasks of at most `rows` rows; an isolated part goes alone."""
+    """Groups the parts of one lane into tasks of at most `rows` rows. An isolated part gets its own task."""
     tasks: list[list[Part]] = []
     room = 0
     for part in parts:

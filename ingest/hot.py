@@ -1,7 +1,10 @@
-"""Heavy hitters in bounded memory: the space-saving sketch (Metwally, Agrawal, El Abbadi 2005).
+"""Counts the records with most updates in bounded memory, with the space-saving sketch.
 
-A record that has no counter takes over the least of k; what that had counted becomes its error. A
-record with more than total/k updates is never missed, and no total is below the truth.
+The sketch (Metwally, Agrawal, El Abbadi 2005) has k counters. A record without a counter takes over the
+smallest one, whose count becomes the record's error. A record with more than total/k updates always has a
+counter, and no count is too low. Example with k = 2, where A has 5 updates and B has 2:
+
+    an update of C arrives      C takes over B's counter: C = 3 with an error of 2, so between 1 and 3
 """
 
 from collections.abc import Mapping
@@ -18,7 +21,7 @@ Key = tuple[str, str]  # app, record
 
 @dataclass(slots=True)
 class Count:
-    """Updates of one record, high by `error` at most."""
+    """The updates of one record; at most `error` of them are not its own."""
 
     direct: int = 0
     mirrored: int = 0
@@ -26,22 +29,23 @@ class Count:
 
     @property
     def total(self) -> int:
-        """All that was counted, the error included."""
+        """The whole count, including the error."""
         return self.direct + self.mirrored + self.error
 
 
 @dataclass(slots=True)
 class SpaceSaving:
-    """At most `size` records, those with most updates among them."""
+    """Counters of at most `size` records, among them those with most updates."""
 
     size: int
     counts: dict[Key, Count] = field(default_factory=dict)
 
     def merge(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int]) -> None:
-        """Count the updates of a chunk.
+        """Adds the updates of a chunk.
 
-        A chunk is merged as a sketch of its own (Agarwal et al. 2012, "Mergeable summaries"): a
-        newcomer may have had as many updates as the least of a full sketch, and the largest stay.
+        The chunk is merged like a sketch (Agarwal et al. 2012, "Mergeable summaries"): if the sketch is
+        full, a record that is new in it may have had as many updates as the smallest counter; the largest
+        counters are kept.
         """
         full = len(self.counts) >= self.size
         floor = min((count.total for count in self.counts.values()), default=0) if full else 0
@@ -57,7 +61,7 @@ class SpaceSaving:
 
 
 class HotRecords:
-    """The hot records of one stream, in ten-second buckets; `flush` gives what is new."""
+    """The hot records of one stream in ten-second buckets; `flush` returns what is new."""
 
     def __init__(self, stream: int, *, size: int) -> None:
         self._stream = stream
@@ -67,21 +71,21 @@ class HotRecords:
         self._given: dict[Key, Count] = {}
 
     def add(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int], now: int) -> list[HotRow]:
-        """Count a chunk's updates by record; the rows of the bucket that ended, if one did."""
+        """Adds a chunk's updates by record. Returns the rows of the bucket that ended, if one did."""
         ended = self._turn(now)
         self._sketch.merge(direct, mirrored)
-        # Who was pushed out and comes back starts from nothing, with an error of its own.
+        # A record that lost its counter and returns starts again at 0, with a new error.
         self._given = {
             key: given for key, given in self._given.items() if key in self._sketch.counts
         }
         return ended
 
     def totals(self) -> list[int]:
-        """Updates of each record in the bucket, errors left out."""
+        """The updates of each record in the bucket, without the errors."""
         return [count.direct + count.mirrored for count in self._sketch.counts.values()]
 
     def flush(self) -> list[HotRow]:
-        """The rows to add to the table: what was counted since the last flush."""
+        """The rows to add to the table, with what was counted since the last flush."""
         rows = []
         for (app, record), count in self._sketch.counts.items():
             given = self._given.get((app, record), Count())
@@ -106,7 +110,7 @@ class HotRecords:
 
 
 class HotApps:
-    """The apps with most updates of one stream, counted as the records are."""
+    """The apps with most updates of one stream, counted like the records."""
 
     def __init__(self, stream: int, *, size: int) -> None:
         self._counted = HotRecords(stream, size=size)
@@ -114,7 +118,7 @@ class HotApps:
     def add(
         self, updates: Mapping[str, int], mirrored: Mapping[str, int], now: int
     ) -> list[AppRow]:
-        """Count a chunk's updates by app; the rows of the bucket that ended, if one did."""
+        """Adds a chunk's updates by app. Returns the rows of the bucket that ended, if one did."""
         return _of_apps(
             self._counted.add(
                 {(app, ""): n for app, n in updates.items()},
@@ -124,7 +128,7 @@ class HotApps:
         )
 
     def flush(self) -> list[AppRow]:
-        """The rows to add to the table: what was counted since the last flush."""
+        """The rows to add to the table, with what was counted since the last flush."""
         return _of_apps(self._counted.flush())
 
 

@@ -1,4 +1,4 @@
-"""`Ledger` on PostgreSQL: Load and tick. The SQL reads, locks and writes; the checks are the domain's."""
+"""The bridge's `Ledger` on PostgreSQL: the transactions of Load and tick. The checks are in the domain."""
 
 import os
 import socket
@@ -22,9 +22,10 @@ from notify.domain.stream import LaneRow, PlanRow, StreamRow
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 LOCK_TIMEOUT_MS: Final = 5_000
-#: Rows of a table that one tidying deletes at most: the bridge waits for it.
+#: The most rows of a table that are deleted at a time, because the bridge waits for it.
 TIDIED_MOST: Final = 20_000
-#: A lost session forgets the policy: after a restore the same version may be another edit.
+#: The policy of a new session, before it is read. It is not kept across sessions: after PostgreSQL is
+#: restored, the same version number may be another edit.
 _UNREAD: Final = Policy(version=-1)
 
 Connection = psycopg.Connection[Any]
@@ -32,7 +33,7 @@ Row = tuple[Any, ...]
 
 
 class PostgresLedger:
-    """One session for ticks and Loads, opened when needed and dropped after every failure."""
+    """One PostgreSQL session for ticks and Loads. It is opened when needed and closed after each failure."""
 
     def __init__(self, ticks: Ticks | None = None) -> None:
         self._connection: Connection | None = None
@@ -40,7 +41,6 @@ class PostgresLedger:
         self._ticks = ticks
 
     def peek(self, partition: int) -> tuple[StreamRow, int] | None:
-        """Ledger.peek. Each Load begins here, and so each surprise ends here."""
         if self._ticks is not None:
             self._ticks.forget(partition)
         with self._transaction() as connection:
@@ -48,7 +48,6 @@ class PostgresLedger:
         return None if row is None else (_stream(row), row[12])
 
     def halt(self, stream: StreamRow, reason: str) -> None:
-        """Ledger.halt."""
         with self._transaction() as connection:
             _run(
                 connection,
@@ -60,12 +59,10 @@ class PostgresLedger:
             )
 
     def resume(self, stream: StreamRow) -> None:
-        """Ledger.resume."""
         with self._transaction() as connection:
             _run(connection, "resume", stream=stream.id, reason=stream.halted)
 
     def load(self, stream: int, token: int) -> Loaded | None:
-        """Ledger.load."""
         with self._transaction() as connection:
             row = _one(connection, "lock_streams", streams=[stream])
             if row is None or row[8] is not None:
@@ -84,7 +81,6 @@ class PostgresLedger:
 
     @contextmanager
     def tick(self, streams: Sequence[int]) -> Iterator["PostgresTick"]:
-        """Ledger.tick."""
         with self._transaction() as connection:
             tick = PostgresTick(connection, streams, self._policy)
             yield tick
@@ -94,7 +90,6 @@ class PostgresLedger:
                 self._ticks.committed(partition, plan.first, plan.next)
 
     def write_samples(self, samples: Samples) -> None:
-        """Ledger.write_samples."""
         if not samples.streams:
             return
         with self._transaction() as connection:
@@ -109,12 +104,11 @@ class PostgresLedger:
                     _run(connection, name, bridge=_who(), **_by_column(rows))
 
     def note_start(self) -> None:
-        """Write down that this bridge was started. Raises LedgerAway."""
+        """Records that this bridge was started. Raises LedgerAway."""
         with self._transaction() as connection:
             _run(connection, "write_start", bridge=_who())
 
     def tidy(self) -> None:
-        """Ledger.tidy."""
         with self._transaction() as connection:
             _run(connection, "tidy_plan_log", days=settings.NOTIFY_PLAN_LOG_DAYS)
             for name in ("tidy_skipped", "tidy_dead_letters"):
@@ -133,7 +127,7 @@ class PostgresLedger:
             _run(connection, "tidy_seen", hours=settings.NOTIFY_SEEN_HOURS)
 
     def close(self) -> None:
-        """Drop the session; the next transaction opens another."""
+        """Closes the session; the next transaction opens another one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -154,7 +148,7 @@ class PostgresLedger:
 
 
 def _what(error: psycopg.Error) -> str:
-    """What went wrong; in names only where PostgreSQL's own text may quote the data."""
+    """The error as text for logs; only its name if PostgreSQL's text may quote the data."""
     if error.sqlstate is None:
         return f"{type(error).__name__} {str(error).partition(chr(10))[0]}"
     named = (error.sqlstate, type(error).__name__, error.diag.constraint_name)
@@ -162,7 +156,7 @@ def _what(error: psycopg.Error) -> str:
 
 
 class PostgresTick:
-    """`Tick` within an open transaction."""
+    """The bridge's `Tick`, within an open transaction."""
 
     def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
         self._connection = connection
@@ -171,12 +165,12 @@ class PostgresTick:
         self.streams: Mapping[int, StreamRow] = {row[0]: _stream(row) for row in rows}
         self.lanes: Mapping[int, Mapping[int, LaneRow]] = _lanes(connection, streams)
         self.known_policy = known
-        #: Partitions with what was planned of them.
+        #: The planned chunks, by partition.
         self.written: list[tuple[int, PlanRow]] = []
         self._active: Policy | None = None
 
     def policy(self) -> Policy:
-        """Tick.policy. The rules are read only when their version is new."""
+        """The policy in force now. The rules are read only if their version is new."""
         if self._active is None:
             row = _one(self._connection, "policy_version")
             version = 0 if row is None else row[0]
@@ -195,7 +189,6 @@ class PostgresTick:
         )
 
     def links(self, children: Collection[ParentKey], parents: Collection[ParentKey]) -> Links:
-        """Tick.links."""
         found = Links()
         asked = set(parents)
         for app, child, label, parent, gen in self._keyed("links", children, "children"):
@@ -217,7 +210,6 @@ class PostgresTick:
         return found
 
     def seen(self, keys: Collection[SeenKey]) -> set[SeenKey]:
-        """Tick.seen."""
         hours = settings.NOTIFY_SEEN_HOURS
         if not hours:
             return set()
@@ -225,7 +217,6 @@ class PostgresTick:
         return {SeenKey(*row) for row in rows}
 
     def dead_letters(self, stream: int, frontier: int) -> int:
-        """Tick.dead_letters."""
         row = _one(self._connection, "dead_letters", stream=stream, frontier=frontier)
         return 0 if row is None else int(row[0])
 
@@ -245,7 +236,6 @@ class PostgresTick:
         chunk: Chunk | None,
         last_message: Last | None = None,
     ) -> None:
-        """Tick.write."""
         offset, digest, of_planned = last_message or (None, None, None)
         with self._connection.pipeline():
             run = self._run
@@ -354,7 +344,7 @@ class PostgresTick:
 
 
 def _stream(row: Row) -> StreamRow:
-    """A row that begins with the columns of a stream, the last three those of its last message."""
+    """The stream from a row that begins with its columns; the last three are those of its last message."""
     offset, digest, of_planned = row[9:12]
     last = None if offset is None else Last(offset, digest, of_planned)
     return replace(StreamRow(*row[:9]), last_message=last)
@@ -372,12 +362,12 @@ def _all(connection: Connection, name: str, **parameters: object) -> list[Row]:
 
 
 def _who() -> str:
-    """This bridge, as operators find it: host and process id."""
+    """The name of this bridge for operators: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _by_column(rows: Sequence[NamedTuple]) -> dict[str, list[object]]:
-    """The columns of rows of one kind, by field."""
+    """Turns rows of one kind into columns, by field."""
     return {
         name: list(column)
         for name, column in zip(type(rows[0])._fields, zip(*rows, strict=True), strict=True)

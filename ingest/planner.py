@@ -1,4 +1,4 @@
-"""Plans a chunk: decides its messages in order and gathers what the tick writes. Pure."""
+"""Plans a chunk: decides its messages in order and collects what the tick writes. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from notify.domain.repeats import SeenKey, key_of
 from notify.domain.stream import PlanRow
 from notify.domain.update import UPDATE_BYTES_MAX, Unreadable, Update
 
-#: Bytes of a message that a dead letter keeps: what a worker's letter can have at most.
+#: How many bytes of a message a dead letter keeps: the most that a worker's dead letter can have.
 DEAD_LETTER_BYTES_MAX: Final = UPDATE_BYTES_MAX
 
 
 class Message(NamedTuple):
-    """A fetched message, its bytes, and what they parse to."""
+    """A fetched message: its bytes and the parsed content."""
 
     offset: int
     body: bytes
@@ -30,8 +30,8 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A chunk, its writes by offset, for the window, and what is counted: the updates and mirrored
-    writes of each record, and the updates of each app, dropped ones too."""
+    """A planned chunk, its writes by offset for the window, and counts: the updates and mirrored writes of
+    each record, and the updates of each app, including dropped ones."""
 
     chunk: Chunk
     written: Sequence[tuple[int, bytes, list[Write]]]
@@ -54,11 +54,11 @@ def plan_chunk(
     seen: set[SeenKey],
     is_routed: Callable[[str], bool],
 ) -> Planned:
-    """Decide offsets first..end-1, of which `messages` are those that exist, none of a later release.
+    """Decides the offsets first..end-1. `messages` are those that exist, none of a later release.
 
-    `links` must hold what `links.gather` finds for them, and `seen` which of `repeats.keys_of` were
-    seen before; both are changed in place. `policy` must be the one in force now. `is_routed` says
-    whether an app's updates belong into this partition.
+    `links` must contain what `links.gather` finds for them, and `seen` those of `repeats.keys_of` that were
+    seen before; both are changed in place. `policy` must be the one in force now. `is_routed` tells
+    whether an app's updates belong to this partition.
     """
     decisions: dict[int, Decision] = {}
     dropped: dict[tuple[str | None, str | None, str, int | None], SkippedRow] = {}
@@ -87,7 +87,7 @@ def plan_chunk(
                 assert isinstance(content, Update)  # or it would be malformed
                 _count(dropped, (content.app, record, reason, rule), offset)
         targets = writes(content, decision)
-        # The own record is the first. An update that does not write to it is not mirrored either.
+        # The own record comes first. An update that does not write to it is not mirrored either.
         for place, write in enumerate(targets):
             (mirrored if place else direct)[write[:2]] += 1
         written.append((offset, body, targets))

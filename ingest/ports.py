@@ -1,6 +1,7 @@
-"""What the bridge is handed: log, ledger, dispatcher and clock.
+"""The interfaces that the bridge depends on: log (Kafka), ledger (PostgreSQL), dispatcher (Redis), clock.
 
-Each has a real form (consumer.py, ledger.py, dispatch.py) and a simulated one (tests/simulation).
+Each is implemented for production (consumer.py, ledger.py, dispatch.py) and for the simulation
+(tests/simulation).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +26,7 @@ class LedgerAway(Exception):
 
 
 class DispatcherAway(Exception):
-    """Redis cannot be reached: the task may or may not have been queued."""
+    """Redis cannot be reached. The task may have been queued or not."""
 
 
 class Fetched(NamedTuple):
@@ -37,7 +38,7 @@ class Fetched(NamedTuple):
 
 @dataclass(slots=True)
 class Polled:
-    """What one poll brought. Revocations come before assignments, messages after both."""
+    """The result of one poll. Handle revocations first, then assignments, then messages."""
 
     revoked: list[int] = field(default_factory=list)
     assigned: list[int] = field(default_factory=list)
@@ -46,54 +47,54 @@ class Polled:
 
 
 class LogEnd(NamedTuple):
-    """The log end of a partition as the brokers said it `age_ms` ago."""
+    """The end of a partition's log, as the brokers told it `age_ms` ago."""
 
     offset: int
     age_ms: int
 
 
 class Log(Protocol):
-    """The consumer of the topic, one member of the group. Every method raises LogAway."""
+    """A consumer of the topic, which is one member of the group. Every method raises LogAway."""
 
     def poll(self, timeout_ms: int) -> Polled:
-        """Events and messages; returns at once when there are any."""
+        """Returns events and messages, as soon as there are any."""
         ...
 
     def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
-        """Of each partition, asked of the brokers now, not remembered."""
+        """Facts about each partition, which the brokers are asked for now."""
         ...
 
     def seek(self, partition: int, offset: int) -> None:
-        """Messages of the partition come from `offset` on, from the next poll."""
+        """Lets the next polls return the partition's messages from `offset` on."""
         ...
 
     def position(self, partition: int) -> int:
-        """The offset after all that polls have brought, holes included."""
+        """The offset after all messages that polls have returned, including holes in the log."""
         ...
 
     def end(self, partition: int) -> LogEnd | None:
-        """The log end, asked of the brokers apart from all fetches; None before any answer."""
+        """The log's end, which the brokers are asked for independently of fetches; None before an answer."""
         ...
 
     def reopen(self) -> None:
-        """Drop all connections and join the group anew. Every partition has left, without an event."""
+        """Drops all connections and joins the group again. All partitions are gone, without an event."""
         ...
 
     def pause(self, partition: int) -> None:
-        """Polls bring no messages of it."""
+        """Lets polls return no messages of the partition."""
         ...
 
     def resume(self, partition: int) -> None:
-        """Polls bring its messages again."""
+        """Lets polls return the partition's messages again."""
         ...
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Tell Kafka the frontiers, for lag tools: nothing acts on them."""
+        """Commits the frontiers to Kafka for lag tools. The bridge never reads them."""
         ...
 
 
 class DeadMessage(NamedTuple):
-    """A message that is dead-lettered by the tick: malformed or misrouted."""
+    """A message that the tick makes a dead letter, because it is malformed or misrouted."""
 
     offset: int
     app: str | None
@@ -103,7 +104,8 @@ class DeadMessage(NamedTuple):
 
 
 class SkippedRow(NamedTuple):
-    """What a chunk dropped of one record for one reason. App and record are None if unreadable."""
+    """The updates of one record that a chunk dropped for one reason. App and record are None if the
+    message is unreadable."""
 
     app: str | None
     record: str | None
@@ -116,19 +118,19 @@ class SkippedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A planned stretch of the log and all that its decisions changed."""
+    """A planned range of the log, with all that its decisions change."""
 
     plan: PlanRow
     policy_version: int
     links: Links
     skipped: Sequence[SkippedRow]
     dead: Sequence[DeadMessage]
-    #: To be remembered: the client's message ids of what was counted.
+    #: The message ids of clients' updates that were counted, to remember them.
     seen: Sequence[SeenKey] = ()
 
 
 class HotRow(NamedTuple):
-    """One record's updates in a ten-second bucket (its start, in milliseconds)."""
+    """One record's updates in a ten-second bucket, which is named by its start in milliseconds."""
 
     bucket: int
     stream: int
@@ -140,7 +142,7 @@ class HotRow(NamedTuple):
 
 
 class AppRow(NamedTuple):
-    """One app's updates in a ten-second bucket, whatever became of them, and its mirrored writes."""
+    """One app's updates in a ten-second bucket, including dropped ones, and its mirrored writes."""
 
     bucket: int
     stream: int
@@ -151,7 +153,7 @@ class AppRow(NamedTuple):
 
 
 class StreamSample(NamedTuple):
-    """How a stream stands, and what was counted since the sample before; see models.StreamSample."""
+    """The state of a stream, and what was counted since its last sample; see models.StreamSample."""
 
     bucket: int
     stream: int
@@ -173,7 +175,7 @@ class StreamSample(NamedTuple):
 
 
 class LaneSample(NamedTuple):
-    """How a lane of a stream stands; see models.LaneSample."""
+    """The state of a lane of a stream; see models.LaneSample."""
 
     stream: int
     lane: int
@@ -184,7 +186,7 @@ class LaneSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What the bridge tells pages and alerts, about once a second."""
+    """What the bridge writes for pages and alerts, about once a second."""
 
     records: Sequence[HotRow] = ()
     apps: Sequence[AppRow] = ()
@@ -194,7 +196,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a Load found: the stream with its new token, and all that rebuilds its memory."""
+    """The result of a Load: the stream with its new token, and what its memory is built from."""
 
     stream: StreamRow
     lanes: Mapping[int, LaneRow]
@@ -202,7 +204,7 @@ class Loaded:
 
 
 class Tick(Protocol):
-    """An open tick: the streams it was asked for are locked. Every method raises LedgerAway."""
+    """An open transaction of a tick, which has locked its streams. Every method raises LedgerAway."""
 
     @property
     def now(self) -> int:
@@ -211,12 +213,12 @@ class Tick(Protocol):
 
     @property
     def streams(self) -> Mapping[int, StreamRow]:
-        """Those that exist, by id."""
+        """The streams of the tick that exist, by id."""
         ...
 
     @property
     def lanes(self) -> Mapping[int, Mapping[int, LaneRow]]:
-        """By stream and lane number."""
+        """The lanes, by stream and lane number."""
         ...
 
     def policy(self) -> Policy:
@@ -224,11 +226,11 @@ class Tick(Protocol):
         ...
 
     def links(self, children: Collection[ParentKey], parents: Collection[ParentKey]) -> Links:
-        """The links of `children`; generations and counts of their parents and of `parents`."""
+        """The links of `children`, and the generations and counts of their parents and of `parents`."""
         ...
 
     def seen(self, keys: Collection[SeenKey]) -> set[SeenKey]:
-        """Those of `keys` that were counted less than NOTIFY_SEEN_HOURS ago."""
+        """The keys that were counted less than NOTIFY_SEEN_HOURS ago."""
         ...
 
     def dead_letters(self, stream: int, frontier: int) -> int:
@@ -244,7 +246,7 @@ class Tick(Protocol):
         chunk: Chunk | None,
         last_message: Last | None = None,
     ) -> None:
-        """Record the stream's progress, and the chunk that moved `planned` if there is one."""
+        """Records the stream's progress, and the planned chunk if there is one."""
         ...
 
 
@@ -252,37 +254,38 @@ class Ledger(Protocol):
     """The bridge's transactions. Every method raises LedgerAway."""
 
     def peek(self, partition: int) -> tuple[StreamRow, int] | None:
-        """The active topic's stream and its stored partition count; None if there is no stream."""
+        """The partition's stream of the active topic, and the stored number of partitions; None if there is
+        no stream."""
         ...
 
     def halt(self, stream: StreamRow, reason: str) -> None:
-        """Halt the stream if its positions are still those of `stream`."""
+        """Halts the stream, if its positions are still those of `stream`."""
         ...
 
     def resume(self, stream: StreamRow) -> None:
-        """End the halt of `stream`, if it is still the halt with its reason."""
+        """Ends the halt of `stream`, if it is still halted for the same reason."""
         ...
 
     def load(self, stream: int, token: int) -> Loaded | None:
-        """Own the stream by a fresh token; None if it is halted or gone. Drained, it gets the lanes
-        that were wanted."""
+        """Takes the stream over by writing a new token. None if it is halted or gone. If it is drained, its
+        number of lanes is changed to the wanted one."""
         ...
 
     def tick(self, streams: Sequence[int]) -> AbstractContextManager[Tick]:
-        """One transaction, committed when the block ends well, rolled back when it raises."""
+        """Opens a transaction, which is committed when the block ends and rolled back when it raises."""
         ...
 
     def write_samples(self, samples: Samples) -> None:
-        """Add counts, replace what stands: best effort, outside ticks."""
+        """Writes samples: adds counts and replaces states. Best effort, outside of ticks."""
         ...
 
     def tidy(self) -> None:
-        """Delete what is past its time (plan_log, hot, seen), and make room for what comes."""
+        """Deletes rows past their retention (plan_log, hot, seen) and creates partitions of tables."""
         ...
 
 
 class Part(NamedTuple):
-    """One stream's part of a lane's task."""
+    """One stream's part of a task for a lane."""
 
     partition: int
     token: int
@@ -293,21 +296,21 @@ class Dispatcher(Protocol):
     """The sender of tasks. Every method raises DispatcherAway."""
 
     def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
-        """Queue one task with merged parts, or with one isolated part."""
+        """Queues one task with merged parts, or with one isolated part."""
         ...
 
     def queued(self, lane: int) -> int:
-        """Tasks that wait in the lane's queue."""
+        """How many tasks wait in the lane's queue."""
         ...
 
 
 class Clock(Protocol):
-    """Time and chance, handed in so that the simulation can hold both."""
+    """The source of time and randomness, passed in so that the simulation can control both."""
 
     def now_ms(self) -> int:
-        """Milliseconds; only differences count."""
+        """The time in milliseconds; only differences have a meaning."""
         ...
 
     def token(self) -> int:
-        """A fresh random token, never 0, of 63 bits."""
+        """A new random token of 63 bits, never 0."""
         ...

@@ -1,4 +1,4 @@
-"""What the bridge tells pages and alerts of the streams it holds, and metrics of their lanes."""
+"""Takes samples of the bridge's streams for pages and alerts, and sets the metrics of their lanes."""
 
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
@@ -13,8 +13,8 @@ from notify.domain.window import Lane
 def take(
     live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None], now_ms: int
 ) -> Samples:
-    """How all of them stand; what was counted starts from nothing then. `ends` by partition; `now_ms`
-    by the bridge's clock."""
+    """Samples of all streams; resets their counts. `ends` are log ends by partition, `now_ms` is the
+    bridge's clock."""
     records: list[HotRow] = []
     apps: list[AppRow] = []
     streams: list[StreamSample] = []

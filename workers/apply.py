@@ -1,8 +1,20 @@
-"""What a worker does with a task: apply it, refuse it, or find out which write of it is bad.
+"""What a worker does with a task: it applies the task, refuses it, or finds out which write of it is bad.
 
-The decisions are here; the statements are behind `Lanes` (workers/lanes.py for PostgreSQL, tests/fakes.py
-in memory). Every statement carries the guards of rule 7, so whatever a worker does late, twice or
-after a nap does nothing.
+The decisions are here. The statements are behind `Lanes` (workers/lanes.py for PostgreSQL, tests/fakes.py
+in memory). Each statement has the guards of rule 7, so a task that comes late or twice changes nothing.
+
+How one bad write is isolated. A lane has applied all offsets up to 9; the write at offset 12 breaks a
+constraint:
+
+    batch of offsets 10..14, merged      PostgreSQL refuses it: nothing is applied, lane.isolate = 14
+    the bridge loads the stream again and sends the offsets 10..14 unmerged
+    10, 11 in a savepoint each           applied
+    12 in a savepoint                    refused again: rolled back, and stored as a dead letter
+    13, 14 in a savepoint each           applied; the lane has applied all up to 14 and merges again
+
+If the worker dies instead of getting an error (out of memory, say), it cannot isolate the batch. So from
+the third send on each try is counted before it is made. After three tries without a result the lane gets
+one offset at a time, and an offset whose worker dies three times becomes a dead letter.
 """
 
 import json
@@ -15,9 +27,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from notify.domain.stream import dead_letters_reason
 from notify.domain.window import ONE_AT_A_TIME
 
-#: From this send on, a batch counts as one that may have killed the workers before.
+#: From this send on, the tries of a batch are counted, because it may have killed workers before.
 TRY_FROM_ATTEMPT: Final = 3
-#: So many counted tries without an outcome: the batch is isolated, or, one offset long, dead-lettered.
+#: After this many counted tries without an outcome a batch is isolated; one of a single offset becomes a
+#: dead letter.
 TRIES_MAX: Final = 3
 
 NO_ROWS: Final = "[]"
@@ -25,7 +38,7 @@ NO_ROWS: Final = "[]"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The part of a task that one stream's lane applies: offsets in (prev, last]."""
+    """The part of a task for one stream's lane: the offsets prev+1..last."""
 
     stream: int
     partition: int
@@ -35,7 +48,7 @@ class Segment:
 
 
 class Original(NamedTuple):
-    """One write of an isolated batch: its row (domain/rows.py) and the message it comes from."""
+    """One write of an isolated batch: its row (domain/rows.py) and its message."""
 
     offset: int
     row: dict[str, Any]
@@ -43,7 +56,7 @@ class Original(NamedTuple):
 
 
 class Outcome(StrEnum):
-    """What became of a segment."""
+    """The result of a segment."""
 
     APPLIED = "applied"
     REFUSED = "refused"
@@ -53,11 +66,11 @@ class Outcome(StrEnum):
 
 
 class BadData(Exception):
-    """PostgreSQL refused the data itself (SQLSTATE class 22, 23 or 54)."""
+    """PostgreSQL refuses the data (SQLSTATE class 22, 23 or 54)."""
 
 
 class Unavailable(Exception):
-    """PostgreSQL is away, or busy: nothing is known of the payload; the bridge sends it again."""
+    """PostgreSQL is unavailable or busy. This says nothing about the data; the bridge sends it again."""
 
 
 class _Refused(Exception):
@@ -69,44 +82,44 @@ class _TooManyDeadLetters(Exception):
 
 
 class Lanes(Protocol):
-    """The guarded statements. Each raises BadData or Unavailable, and then has done nothing."""
+    """The guarded statements. If one raises BadData or Unavailable, it has changed nothing."""
 
     def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-        """Apply the segments that are next in their lanes; the streams of those."""
+        """Applies the segments that are next in their lanes, and returns their streams."""
         ...
 
     def count_try(self, lane: int, segment: Segment) -> int | None:
-        """Count a try before it is made; the tries so far, None where it would be refused."""
+        """Counts a try before it is made. Returns the tries so far; None if it would be refused."""
         ...
 
     def survived(self, lane: int, segment: Segment) -> None:
-        """Start counting tries again."""
+        """Resets the count of tries, because the worker survived."""
         ...
 
     def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
-        """Ask the bridge for unmerged batches up to the segment's end."""
+        """Lets the bridge send unmerged batches up to the segment's end."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """A transaction, or within one a savepoint."""
+        """A transaction; a savepoint if one is open already."""
         ...
 
     def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
-        """List a write; the stream's dead letters at or after its frontier."""
+        """Stores a dead letter. Returns how many the stream has at or after its frontier."""
         ...
 
     def halt(self, segment: Segment, reason: str) -> None:
-        """Stop the stream until an operator has looked at it."""
+        """Halts the stream until an operator resumes it."""
         ...
 
 
 def apply_merged(
     lanes: Lanes, lane: int, segments: Sequence[Segment], *, rows: str, attempt: int
 ) -> dict[int, Outcome]:
-    """Apply a task's segments together; the outcome by stream. Raises Unavailable.
+    """Applies a task's segments together and returns the outcome by stream. Raises Unavailable.
 
-    One that fails for its data is found by applying each alone, and isolated. Any other failure,
-    ours included, is survived: it says nothing of the payload.
+    If PostgreSQL refuses the data, each segment is applied alone, and the bad one is isolated. Any other
+    error, also one of our own, does not count as a try: it says nothing about the data.
     """
     try:
         outcomes, left = _count_tries(lanes, lane, segments, attempt)
@@ -140,10 +153,10 @@ def apply_isolated(
     attempt: int,
     dead_letters_max: int,
 ) -> Outcome:
-    """Apply an isolated batch: its bad writes become dead letters, the lane moves on. Raises Unavailable.
+    """Applies an isolated batch: bad writes become dead letters, all others are applied. Raises Unavailable.
 
-    With more than `dead_letters_max` of them at or after the frontier the stream halts instead, and
-    nothing of the batch is applied: so many are a bad deploy, not poison.
+    If the stream then has more than `dead_letters_max` dead letters at or after its frontier, nothing of
+    the batch is applied and the stream halts: the cause of so many is a bad deploy, not a bad write.
     """
     killer = None
     if attempt >= TRY_FROM_ATTEMPT:
@@ -223,7 +236,7 @@ def _apply_alone(lanes: Lanes, lane: int, segment: Segment, rows: str) -> Outcom
 def _count_tries(
     lanes: Lanes, lane: int, segments: Sequence[Segment], attempt: int
 ) -> tuple[dict[int, Outcome], list[Segment]]:
-    """The outcomes that are clear before the batch is touched, and the segments to apply."""
+    """Counts a try for each segment. Returns the outcomes of those not to apply, and those to apply."""
     if attempt < TRY_FROM_ATTEMPT:
         return {}, list(segments)
     outcomes: dict[int, Outcome] = {}

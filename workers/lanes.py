@@ -1,4 +1,4 @@
-"""`Lanes` on PostgreSQL: one session a process, opened when first needed and after every loss."""
+"""The worker's `Lanes` on PostgreSQL, with one session for each process, opened again after a failure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from notify import queries
 from workers.apply import BadData, Original, Segment, Unavailable
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
-#: SQLSTATE classes that say "this data": data exception, integrity violation, limit exceeded.
+#: SQLSTATE classes that blame the data: data exception, integrity violation, limit exceeded.
 _DATA_ERRORS: Final = ("22", "23", "54")
 
 
 class PostgresLanes:
-    """The guarded statements on one connection, which is made by `connect` and never shared."""
+    """The guarded statements on one connection, which `connect` opens and which is never shared."""
 
     def __init__(
         self,
@@ -29,7 +29,6 @@ class PostgresLanes:
         self._connection: psycopg.Connection[Any] | None = None
 
     def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-        """Lanes.apply."""
         parameters = {
             "lane": lane,
             "streams": [segment.stream for segment in segments],
@@ -41,27 +40,22 @@ class PostgresLanes:
         return {stream for (stream,) in self._execute("apply", parameters)}
 
     def count_try(self, lane: int, segment: Segment) -> int | None:
-        """Lanes.count_try."""
         for (tries,) in self._execute("try", _guards(lane, segment)):
             return int(tries)
         return None
 
     def survived(self, lane: int, segment: Segment) -> None:
-        """Lanes.survived."""
         self._execute("survived", _guards(lane, segment))
 
     def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
-        """Lanes.isolate."""
         self._execute("isolate", {**_guards(lane, segment), "tries": tries})
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Lanes.transaction."""
         with self._errors(), self._open().transaction():
             yield
 
     def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
-        """Lanes.dead_letter."""
         parameters = {
             "stream": segment.stream,
             "offset": original.offset,
@@ -74,12 +68,11 @@ class PostgresLanes:
         return int(count)
 
     def halt(self, segment: Segment, reason: str) -> None:
-        """Lanes.halt."""
         parameters = {"stream": segment.stream, "token": segment.token, "reason": reason}
         self._execute("halt", parameters)
 
     def close(self) -> None:
-        """Drop the session; the next statement opens another."""
+        """Closes the session; the next statement opens another one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -116,7 +109,7 @@ def _guards(lane: int, segment: Segment) -> dict[str, int]:
 
 
 def _kind(error: psycopg.Error) -> str:
-    """What went wrong, in names only: PostgreSQL's own text may quote the data."""
+    """The names of what went wrong, without PostgreSQL's text, which may quote the data."""
     diag = error.diag
     named = (error.sqlstate, type(error).__name__, diag.constraint_name, diag.column_name)
     return " ".join(filter(None, named))

@@ -1,7 +1,8 @@
-"""The Celery tasks: they read a task's wire, call workers.apply and log the outcome.
+"""The Celery tasks: they decode a task, call workers.apply and log the outcome.
 
-Workers and bridges of two releases run side by side during an upgrade. `**kwargs` lets a worker take
-tasks to which a newer bridge has added an argument. What would be lost by that is a field of a row.
+During an upgrade workers and bridges of two releases run side by side. `**kwargs` lets a worker accept a
+task to which a newer bridge has added an argument. An unknown field of a row is refused instead, because
+ignoring it would lose data.
 """
 
 import json
@@ -35,7 +36,7 @@ class UnknownWire(Exception):
 
 @cache
 def _lanes() -> PostgresLanes:
-    """One session a process; prefork children each make their own."""
+    """The session of this process; each prefork child opens its own."""
     return PostgresLanes(
         lambda: postgres.connect(
             name="notify-worker", lock_timeout_ms=settings.NOTIFY_LOCK_TIMEOUT_MS
@@ -54,7 +55,7 @@ def apply(
     fields: list[str] | None = None,
     **kwargs: Any,
 ) -> None:
-    """Apply one lane's merged batches. A bridge of the release before does not send `fields`."""
+    """Applies merged batches of one lane. A bridge of the release before does not send `fields`."""
     _check(lane, v, wire.fields(json.loads(rows)) if fields is None else fields)
     parts = [Segment(*each) for each in segments]
     with _Report(lane, parts, attempt) as report:
@@ -72,7 +73,7 @@ def isolate(
     dead_letters_max: int,
     **kwargs: Any,
 ) -> None:
-    """Apply one stream's unmerged batch, listing what PostgreSQL refuses."""
+    """Applies an unmerged batch of one stream; writes that PostgreSQL refuses become dead letters."""
     _check(lane, v, wire.fields(row for _, row, _ in originals))
     (segment,) = parts = [Segment(*each) for each in segments]
     with _Report(lane, parts, attempt) as report:
@@ -88,7 +89,7 @@ def isolate(
 
 
 def _check(lane: int, version: object, fields: Iterable[str]) -> None:
-    """Raises UnknownWire for a task of which this worker would do something else, or less."""
+    """Raises UnknownWire for a task that this worker would apply wrongly or only in part."""
     unknown = set(fields) - wire.FIELDS
     if type(version) is not int or version not in wire.WIRE_VERSIONS:
         taken = f"{wire.WIRE_VERSIONS[0]} to {wire.WIRE_VERSIONS[-1]}"
@@ -102,8 +103,8 @@ def _check(lane: int, version: object, fields: Iterable[str]) -> None:
 
 
 class _Report:
-    """Logs and counts what became of a task. PostgreSQL being away is an outcome, not a failure of
-    the task: the bridge sends the batch again, and the next task finds out for itself."""
+    """Logs and counts the outcome of a task. That PostgreSQL is unavailable is an outcome and not a failure
+    of the task: the bridge sends the batch again."""
 
     def __init__(self, lane: int, segments: list[Segment], attempt: int) -> None:
         self._lane = lane

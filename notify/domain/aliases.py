@@ -1,17 +1,20 @@
-"""Names: which record an update is one of, and who gets an alias.
+"""Aliases: to which record an update belongs, and which user gets an alias.
 
-An alias is a record id of its own kind (`ids.is_alias`) and a child like any other, linked to what it
-names; so names are resolved, given and taken in log order, by the links as of the update's offset.
+An alias is a name for a user, such as its external id, or the token of a subscription. It has an id of
+its own (`ids.is_alias`) and is linked to what it names, like any child to its parent. So aliases are
+resolved, given and taken in the order of the log, by the links as of the update's offset.
 
-* An alias that nobody was given stands for a user of its own (`ids.named_user`), and a token for the
-  subscription with that token's id: what is sent under a name that was never seen is not lost.
-* An address stands for its own record until that one takes another address, or another record takes
-  this one. Who comes by the address then is a newcomer, with a record of its own (`holder`).
-* A user's alias is its own until it gives it up or is deleted. A token belongs to the subscription
-  that said so last; for a push token, the subscription that had it before leaves its user: two
+* An alias that no user has yet stands for a new user (`ids.named_user`), and a new token for the
+  subscription with that token's id. So updates under an unknown name are not lost.
+* An email address or number stands for the record whose id is made from it, until that record takes
+  another address, or another record takes this one. Whoever registers the address after that gets a
+  record of its own (`holder`).
+* A user keeps an alias until it gives the alias up or is deleted. A token belongs to the subscription
+  that claimed it last. The subscription that had a push token before also leaves its user, because two
   subscriptions of one device would get every message twice.
-* An anonymous user that asks for another user's alias logs in: it is merged, and its updates are
-  that user's until its last subscription moves to another user, or newer logins take its place (`logins`).
+* An anonymous user that asks for the alias of another user logs in as that user: it is merged, and its
+  updates go to that user until its last subscription moves to another user, or newer logins take its
+  place (`logins`).
 """
 
 from typing import Final
@@ -23,14 +26,14 @@ from notify.domain.patch import PUSH
 from notify.domain.policy import Policy
 from notify.domain.update import ALIAS, MERGED, TOKEN, USER, Names, Update, names_in
 
-#: Why an alias was not given.
+#: Reasons why a user does not get an alias.
 ALIAS_TAKEN: Final = "alias_taken"
 ALIAS_LIMIT: Final = "alias_limit"
 
 
 def resolve(links: Links, app: str, record: str, *, token: str | None = None) -> str:
-    """The record that is meant by the id `record`. `token` is what an alias that is a token's
-    stands for by itself."""
+    """The record that the id `record` stands for: itself, the record that it is an alias of, or the user
+    that it is logged in as. `token`: the record of a token that no subscription has claimed."""
     if ids.is_alias(record):
         owner = links.parent(app, record, ALIAS)
         if owner is None and token is not None:
@@ -40,7 +43,7 @@ def resolve(links: Links, app: str, record: str, *, token: str | None = None) ->
 
 
 def target(links: Links, update: Update) -> str:
-    """The record that the update is one of, before it gets aliases itself."""
+    """The record that the update belongs to, before the update's own aliases are given to it."""
     if update.owner:
         record = update.record
         owner = links.parent(update.app, record, USER)
@@ -57,12 +60,12 @@ def target(links: Links, update: Update) -> str:
 
 
 def holder(links: Links, app: str, kind: str, address: str) -> str:
-    """The record that has the address: the one that took it last, or the one whose id is made of it, or
-    where that one has given it up a newcomer's.
+    """The record that has the address: the one that claimed it last; else the one whose id is made from it;
+    else, if that one has given the address up, a new record.
 
-        POST players old@ -> E      E has old@: its id is made of it
-        PUT players/E new@          E has new@, and gives up old@
-        POST players old@           a newcomer: its id is made of old@'s alias
+        POST players old@ -> E      E has old@, because its id is made from old@
+        PUT players/E new@          E has new@ and gives up old@
+        POST players old@ -> F      a new record, whose id is made from the alias of old@
     """
     alias = ids.alias_id(app, kind, TOKEN, address)
     owner = links.parent(app, alias, ALIAS)
@@ -75,15 +78,15 @@ def holder(links: Links, app: str, kind: str, address: str) -> str:
 
 
 def _is_by_address(update: Update, kind: str, address: str, home: str) -> bool:
-    """Whether the update means whoever has the address. A change of address, which does not say its kind,
-    means the record with the id that it says."""
+    """Whether the update is meant for whoever has the address. A change of address (it has no kind) is
+    meant for the record whose id it names."""
     if kind not in ids.ADDRESSES or update.kind is None:
         return False
     return update.record in (home, ids.alias_id(update.app, kind, TOKEN, address))
 
 
 def owned(links: Links, update: Update, record: str) -> list[Change]:
-    """The change that gives what the update names to its owner `record`, if it has none."""
+    """The change that links the update's record to its user `record`, if it has no user yet."""
     app, child = update.app, update.record
     if links.parent(app, child, USER) is not None or child == record:
         return []
@@ -91,8 +94,8 @@ def owned(links: Links, update: Update, record: str) -> list[Change]:
 
 
 def resolve_parent(links: Links, app: str, record: str, label: str) -> str | None:
-    """The parent of the record by this label; of a subscription whose anonymous user logged in, the user
-    that this one is since."""
+    """The parent of the record by this label. If it is an anonymous user that has logged in, then the user
+    that it is logged in as."""
     parent = links.parent(app, record, label)
     if parent is None or label != USER:
         return parent
@@ -100,13 +103,13 @@ def resolve_parent(links: Links, app: str, record: str, label: str) -> str | Non
 
 
 def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
-    """The change that ends a login, where `subscription` moves to another user and is the last one of an
-    anonymous user that had logged in.
+    """The change that ends the login of an anonymous user, when its last subscription moves away.
 
-    A shared tablet makes an anonymous user at each logout, and logs it in:
+    Example: a shared tablet creates an anonymous user at each logout and then logs in again as till-7.
 
-        tablet -> u2 -> till-7      logout: tablet -> u3      u2 has nothing, and is till-7 no more
-        tablet -> u3 -> till-7      login: one user is merged into till-7, as before
+        tablet -> u2 -> till-7      u2 is logged in as till-7
+        tablet -> u3                logout: u2 has no subscription left, so its login ends
+        tablet -> u3 -> till-7      login: again one anonymous user is merged into till-7, not two
     """
     before = links.parent(app, subscription, USER)
     if before is None or links.count(app, before, USER) > 1:
@@ -117,10 +120,15 @@ def logged_out(links: Links, app: str, subscription: str) -> list[Change]:
 def claim(
     trial: Trial, update: Update, names: Names, record: str, policy: Policy
 ) -> tuple[str, dict[str, str]]:
-    """Put into `trial` what becomes of the update's `names`, `record` being its target.
+    """Gives the aliases in `names` to `record`, the update's target, as changes of `trial`.
 
-    Returns the target, which is another one if `record` is merged, and why by label for those
-    aliases that it does not get.
+    Returns the target, which is another user if `record` logs in as that user, and the reason for each
+    alias that it does not get, by label. Example, where ann has the external id "ann", bob has "bob", and
+    u9 is anonymous:
+
+        u9 asks for "ann"       u9 is merged: returns (ann, {})
+        bob asks for "ann"      refused: returns (bob, {"external_id": "alias_taken"})
+        bob asks for "robert"   "bob" is free again: returns (bob, {})
     """
     app, kind = update.app, names.kind
     wanted = {
@@ -145,7 +153,7 @@ def claim(
 def _merged(
     trial: Trial, app: str, record: str, wanted: dict[str, str | None], policy: Policy
 ) -> str:
-    """The user that `record` is from now on: its own, or the one whose alias it asks for."""
+    """The user that `record` is from now on: itself, or the user whose alias it asks for."""
     if trial.count(app, record, ALIAS) or trial.count(app, record, MERGED):
         return record
     for alias in wanted.values():
@@ -162,7 +170,7 @@ def _merged(
 def _take(
     trial: Trial, app: str, record: str, label: str, alias: str, policy: Policy
 ) -> str | None:
-    """Give the user `record` the alias; or why not."""
+    """Gives the alias to the user `record`. Returns the reason if it cannot, else None."""
     owner = trial.parent(app, alias, ALIAS)
     if owner == record:
         return None
@@ -177,12 +185,12 @@ def _take(
 
 
 def _take_token(trial: Trial, update: Update, names: Names, record: str, alias: str) -> None:
-    """Give the subscription `record` the token, whoever had it: the one that claimed it, or the one whose
-    id follows from it and that claimed no other.
+    """Gives the token to the subscription `record` and takes it from the one that had it: the one that
+    claimed it, or the one whose id is made from it and that has claimed no other token.
 
-        POST users, AndroidPush t  -> S = record_id(t)     S is u1's, and needs no claim for its token
-        the app is installed again
-        POST users, AndroidPush    -> R, a random id       R is u2's
+        POST users, AndroidPush t  -> S = record_id(t)     S belongs to u1 and has t without a claim
+        (the app is installed again)
+        POST users, AndroidPush    -> R, a random id       R belongs to u2
         PATCH R, token t                                   R has t; S leaves u1
     """
     app, name = update.app, names.aliases[TOKEN]
@@ -208,7 +216,8 @@ def _take_token(trial: Trial, update: Update, names: Names, record: str, alias: 
 
 
 def _give_up(trial: Trial, app: str, record: str) -> None:
-    """Note that the record has no address, not even the one that its id is made of: it bears itself."""
+    """Notes that the record has no address, not even the one that its id is made from. The mark for this
+    is a link from the record to itself."""
     bearing = linking.bearing(trial, app, record, TOKEN)
     trial.put([Linked(app, record, bearing, record, trial.generation(app, record))])
 
@@ -224,7 +233,8 @@ def _give(trial: Trial, app: str, record: str, label: str, alias: str) -> None:
 
 
 def _release(trial: Trial, app: str, record: str, label: str) -> None:
-    """Take from `record` its alias by `label`, if it has one. A user's next use is another user's."""
+    """Takes its alias by `label` from `record`, if it has one. Whoever uses the alias next is another user,
+    since its generation goes up by one."""
     alias = _borne(trial, app, record, label)
     if alias is None:
         return

@@ -1,8 +1,19 @@
-"""What an update does: `decide` once, in log order; `writes` as often as needed.
+"""Decides what an update does (`decide`), and turns the decision into writes to records (`writes`).
 
-`decide` reads links and policy and is called only by a tick. `writes` reads the update and its
-recorded decision, and is the only way to writes, live and in a Load: whoever builds a lane's
-content builds the same.
+`decide` reads links and policy. It is called once for each update, in the order of the log and only by
+a tick, which records the decision. `writes` needs only the update and its recorded decision, so a bridge
+that reads the log again (a Load) gets the same writes.
+
+Example: devices A and B are linked to the email record E, and the link limit is 3. Device P sends
+
+    {"record": P, "links": {"email": E}, "tags": {"level": "7"}}
+
+    it is linked    changes: P -> E, E has one child more    decision: mirrors=(E,)
+                    writes: P gets the tag; E gets it too, and mirrored_updates + 1
+    limit 2         no link is made                          decision: reasons=(link_limit, E)
+                    writes: P gets the tag
+    skip rule on P  it is linked                             decision: own=False, reasons=(skip_rule, P)
+                    writes: none
 """
 
 from collections.abc import Sequence
@@ -41,7 +52,7 @@ from notify.domain.update import (
     names_in,
 )
 
-#: Why an update, or a part of it, was not applied.
+#: Reasons why an update, or a part of it, is not applied.
 SKIPPED: Final = "skip_rule"
 LINK_REFUSED: Final = "link_limit"
 MIRROR_STOPPED: Final = "mirror_limit"
@@ -55,7 +66,7 @@ MIRRORED_PROPERTIES: Final = frozenset(
 
 
 class Reason(NamedTuple):
-    """Why a write to `record`, or a link to it, was dropped; `rule` is the skip rule's id or None."""
+    """Why a write to `record`, or a link to it, is dropped. `rule` is the id of the skip rule, if any."""
 
     reason: str
     record: str
@@ -63,12 +74,12 @@ class Reason(NamedTuple):
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """The targets of one update: its own record or not, and the parents it is mirrored to.
+    """What one update does: whether it writes to its own record, and to which parents it is mirrored.
 
-    `prior` names the parents that it left, by label. `target` is its own record where that is not
-    the one that the message names; `refused` are the labels of aliases that it did not get.
-    `repeated`: it was counted before, and adds to no counter. The default decision (own record
-    only, no reason) is what most updates get; it is not recorded.
+    `prior`: the parents that the record leaves, by label. `target`: its own record, if that is not the one
+    that the message names. `refused`: the labels of aliases that it does not get. `repeated`: an update
+    with its message id was counted before, so it adds to no counter. Most updates get the default
+    decision, which is to write to their own record only; it is not recorded.
     """
 
     own: bool = True
@@ -99,11 +110,11 @@ def decide(
     routed: bool = True,
     repeated: bool = False,
 ) -> tuple[Decision, Sequence[Change]]:
-    """The decision on `message`, and the link changes that it makes.
+    """Returns the decision on `message`, and the changes of links that it makes.
 
-    `links` must hold what `links.gather` finds for it, as of the offset before; it is not changed.
-    `policy` must be the one in force now (`Policy.at`). `routed` says that the message stands in
-    the partition of its app, `repeated` that an update with its message id was counted before.
+    `links` must contain what `links.gather` finds for the message, as of the offset before; it is not
+    changed. `policy` must be the one in force now (`Policy.at`). `routed`: the message is in the partition
+    of its app. `repeated`: an update with its message id was counted before.
     """
     if isinstance(message, Unreadable):
         return Decision(own=False, reasons=(Reason(MALFORMED, ""),)), ()
@@ -185,10 +196,10 @@ def _decide_update(
 def _linked(
     message: Update, record: str, links: Links, policy: Policy, reasons: list[Reason]
 ) -> list[Change]:
-    """The changes of the update's own links; the reasons for those it does not get are appended.
+    """The changes of the update's own links. Appends to `reasons` why a link is refused.
 
-    A record that asks for another parent leaves the one that it has, also where it is refused: a device
-    must not stay with the person who had it before.
+    A record that asks for another parent leaves its present one even if the new link is refused: a device
+    must not stay linked to the person who used it before.
     """
     app = message.app
     changes: list[Change] = []
@@ -233,10 +244,10 @@ def _prior(
 
 
 def writes(message: Update | Unreadable, decision: Decision) -> list[Write]:
-    """The writes of `message` as decided, its own record first.
+    """The writes of `message` as decided, with the one to its own record first.
 
-    Raises ReplayDisagrees if the decision has targets and the message cannot be read: the version
-    that planned it could read it.
+    Raises ReplayDisagrees if the decision has targets but this release cannot read the message: the
+    release that decided it could.
     """
     if isinstance(message, Unreadable):
         if decision.own or decision.mirrors:

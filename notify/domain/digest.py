@@ -1,8 +1,8 @@
-"""Proof that what is read again is what was planned.
+"""Digests of messages, to check that a bridge reads the same messages again that were planned.
 
-Kafka may lose messages that it had acknowledged, and new ones then take their offsets. Decisions that
-were recorded for the old ones must not be applied to the new ones. So a tick records a digest of every
-message that it plans, and the stream's row has the digest of the last planned message.
+Kafka may lose messages that it had acknowledged, and new messages then get their offsets. Decisions that
+were recorded for the old messages must not be applied to the new ones. So a tick records a digest of each
+message that it plans, and the stream's row has the digest of the last one.
 """
 
 import struct
@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 from notify.domain.errors import PlanUnreadable
 
-#: How digests are written: for every offset of the chunk, or beside their offsets where it has holes.
+#: The two encodings: a digest for each offset, or pairs of offset and digest for a chunk with holes.
 _DENSE: Final = 0
 _SPARSE: Final = 1
 
 
 class Last(NamedTuple):
-    """The last planned message: its offset and digest, as of this `planned`."""
+    """The offset and digest of the last planned message, as of this `planned`."""
 
     offset: int
     digest: int
@@ -26,8 +26,8 @@ class Last(NamedTuple):
 
 
 class Digests(NamedTuple):
-    """The digests of the messages at offsets first..next-1, as `encode` writes them; None if a bridge
-    planned them that knew no digests."""
+    """The encoded digests of the messages at offsets first..next-1; None if a bridge of an earlier release
+    planned them."""
 
     first: int
     next: int
@@ -35,12 +35,12 @@ class Digests(NamedTuple):
 
 
 def of_message(body: bytes) -> int:
-    """32 bits: another message has the same digest in one of 2**32 cases."""
+    """The digest of a message, of 32 bits: another message has the same one with a chance of 1 in 2**32."""
     return zlib.crc32(body)
 
 
 def encode(first: int, end: int, digests: Mapping[int, int]) -> bytes:
-    """The digests by offset, of the messages at offsets first..end-1."""
+    """The digests of the messages at offsets first..end-1, given by offset, as bytes."""
     count = len(digests)
     if count == end - first:
         return struct.pack(f"<B{count}I", _DENSE, *digests.values())
@@ -49,7 +49,7 @@ def encode(first: int, end: int, digests: Mapping[int, int]) -> bytes:
 
 
 def decode(first: int, encoded: bytes) -> dict[int, int]:
-    """The digests by offset. Raises PlanUnreadable for another format, and for bytes that are none."""
+    """The digests by offset. Raises PlanUnreadable for an unknown format and for invalid bytes."""
     numbers = (len(encoded) - 1) // 4
     try:
         form, *found = struct.unpack(f"<B{numbers}I", encoded)
@@ -64,7 +64,7 @@ def decode(first: int, encoded: bytes) -> dict[int, int]:
 
 
 class Expected:
-    """The planned messages that a Load must find: those from the frontier on, else the last one.
+    """The planned messages that a Load must find in the log: those from the frontier on, else the last one.
 
     Example: messages 5, 6 and 7 are planned and applied, so the frontier is 8. Kafka loses 6 and 7, and
     new messages become 6, 7 and 8. A Load that read from 8 on would never apply the new 6 and 7. It
@@ -104,7 +104,7 @@ class Expected:
                 self._digests[last.offset] = last.digest
 
     def meet(self, offset: int, body: bytes) -> None:
-        """Compare a message below `planned` with what was planned; offsets rise."""
+        """Compares a message below `planned` with the planned one. Call it with rising offsets."""
         expected = self._digests.pop(offset, None)
         if expected is None:
             is_other = any(offset in known for known in self._known)
@@ -114,8 +114,8 @@ class Expected:
             self._other = offset
 
     def replaced(self) -> int | None:
-        """Once all below `planned` was met: the first offset at which not what was planned is; None if
-        all of it was there."""
+        """The first offset whose message is not the planned one; None if all of them were found. Call it
+        after all messages below `planned` were compared."""
         missing = min(self._digests, default=None)
         found = [offset for offset in (self._other, missing) if offset is not None]
         return min(found, default=None)

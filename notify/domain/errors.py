@@ -1,8 +1,8 @@
-"""What can be wrong with an update; an error's text says what to do next."""
+"""Errors of the domain. The text of an error says what to do next."""
 
 
 class Malformed(ValueError):
-    """The update cannot be accepted: the text names the field and what it must be."""
+    """The update is invalid. The text names the field and what it must be."""
 
 
 class NewerVersion(Malformed):
@@ -14,11 +14,11 @@ class NewerVersion(Malformed):
 
 
 class NeedsUpgrade(RuntimeError):
-    """A stream cannot go on with this release: the text is the reason for its halt."""
+    """A stream must halt until bridges are upgraded. The text is the reason of the halt."""
 
 
 class PlanUnreadable(RuntimeError):
-    """A recorded plan cannot be read by this version: deploy the version that wrote it, or a newer one."""
+    """This release cannot read a recorded plan: deploy the release that wrote it, or a newer one."""
 
 
 class ReplayDisagrees(RuntimeError):

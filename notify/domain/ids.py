@@ -1,7 +1,8 @@
-"""The ids that the server assigns to records.
+"""The ids that the server gives to records.
 
-An id follows from what identifies the record, so the same email is the same record, a retry gets
-the same answer, and no database is asked. The app's id is the namespace: apps share no ids.
+An id is derived from what identifies the record, such as its email address, within the namespace of its
+app. So the same address always gets the same record, a retry gets the same answer, no database is
+needed, and two apps never share an id.
 """
 
 import uuid
@@ -11,11 +12,12 @@ from typing import Final
 
 from notify.domain.errors import Malformed
 
-#: Kinds whose token is an address: a person can give it up, and another can take it.
+#: Kinds whose token is an address, which one person can give up and another person can take.
 ADDRESSES: Final = ("email", "sms")
-#: Who names an address may act by so many ids that are made of it: one for each time that it changed hands.
+#: How many ids made from one address a caller who knows the address may use: one for each of its owners,
+#: in turn.
 ADDRESS_HANDS: Final = 10
-#: Kinds of tokens that are not a record's kind; no kind contains a colon.
+#: Kinds of tokens that are not kinds of records. No kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
 _NO_VERSION: Final = ~(0xF << 76)
 _VERSION_8: Final = 8 << 76
@@ -24,7 +26,7 @@ _NOT_IN_NUMBERS: Final = str.maketrans("", "", " \t\u00a0-().")
 
 
 def normalised(kind: str, token: str) -> str:
-    """`token` in the one spelling that ids are made from.
+    """`token` in the normalised spelling from which ids are made.
 
     Emails are trimmed and lower-cased. Telephone numbers lose spaces, hyphens, dots and brackets
     and start with one `+`. Tokens that are UUIDs are lower-cased; other push tokens are only
@@ -51,14 +53,14 @@ def record_id(app: str, kind: str, token: str) -> str:
 
 
 def keyed_id(app: str, key: str) -> str:
-    """The id for a request without any token, from its Idempotency-Key: a retry gets it again."""
+    """The id for a request without a token, made from its Idempotency-Key, so that a retry gets it again."""
     return _as_if_random(_hashed(app, f"{_IDEMPOTENCY_KEY}:{key}"))
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
-    """The id of the alias (label, name) of this kind: it stands for what the alias names. See `is_alias`.
+    """The id of the alias (label, name) of this kind, which stands for what the alias names.
 
-    The name of an address is taken in its one spelling, whoever sends it.
+    An address is normalised first.
     """
     if kind in ADDRESSES:
         name = normalised(kind, name)
@@ -67,40 +69,40 @@ def alias_id(app: str, kind: str, label: str, name: str) -> str:
 
 
 def is_alias(record: str) -> bool:
-    """Whether this id is an alias's: they have UUID version 8, which no other id of ours has."""
+    """Whether this id is the id of an alias. Only these have UUID version 8."""
     return record[14:15] == "8"
 
 
 def follows_from_a_name(record: str) -> bool:
-    """Whether who knows an alias, an address or a number can work this id out."""
+    """Whether somebody who knows an alias, an address or a number can compute this id."""
     return record[14:15] in ("5", "8")
 
 
 def is_named(record: str) -> bool:
-    """Whether this id is made of an address, a number, or the alias of a user: it has UUID version 5.
-    Which of them, the id does not say."""
+    """Whether this id is made from an address, a number or a user's alias: it then has UUID version 5. The
+    id does not tell which of them."""
     return record[14:15] == "5"
 
 
 def named_user(app: str, record: str, generation: int) -> str:
-    """The id of the user that an alias names that was given to nobody, or that owns a subscription
-    without an owner: a new one each time that the generation of `record` goes up.
+    """The id of the user that an unused alias stands for, or that owns a subscription without a user. It
+    is another user each time that the generation of `record` goes up.
 
-    Only who knows `record` can work it out, so it looks random if `record` does.
+    It can be computed only from `record`, so it is as hard to guess as `record` is.
     """
     made = _hashed(app, f"user:{record}:{generation}")
     return str(made) if follows_from_a_name(record) else _as_if_random(made)
 
 
 def logins_id(app: str, user: str, generation: int) -> str:
-    """The id of what counts the logins of the user in this generation of it. It reads as an alias's, so no
-    update can be one of it."""
+    """The id under which the logins of the user in this generation are counted. It has the form of an
+    alias's id, so that no update can have it as its record."""
     made = _hashed(app, f"logins:{user}:{generation}")
     return str(uuid.UUID(int=made.int & _NO_VERSION | _VERSION_8))
 
 
 def of_address(app: str, kind: str, address: str) -> Iterator[str]:
-    """The ids that records are made with by whom registers the address, first hand to last."""
+    """The ids of the records of the address's successive owners, the first owner first."""
     yield record_id(app, kind, address)
     alias = alias_id(app, kind, "token", address)
     for generation in range(ADDRESS_HANDS - 1):
@@ -108,7 +110,7 @@ def of_address(app: str, kind: str, address: str) -> Iterator[str]:
 
 
 def random_id() -> str:
-    """An id for a request that carries nothing that identifies the record."""
+    """A random id, for a request with nothing that identifies the record."""
     return str(uuid.uuid4())
 
 
@@ -117,7 +119,7 @@ def _as_if_random(made: uuid.UUID) -> str:
 
 
 def _hashed(app: str, words: str) -> uuid.UUID:
-    """UUIDv5 of the words in the app's namespace. Raises Malformed for half a character."""
+    """The UUIDv5 of the words in the app's namespace. Raises Malformed for a lone surrogate."""
     try:
         return uuid.uuid5(_namespace(app), words)
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
-"""Where an update goes: the partition of its app, the lane of its record.
+"""Where an update goes: the partition of its app, and the lane of its record.
 
-Both are stable for ever and on every machine: they are CRC-32 of UUID bytes, not Python's salted
-`hash`. The lane's input is longer than the partition's, so the two do not correlate.
+Both are CRC-32 hashes of UUID bytes, so they are the same on every machine and in every process, unlike
+Python's salted `hash`. The hash of the lane has more input than that of the partition, so the two do not
+correlate.
 """
 
 import re
@@ -9,24 +10,24 @@ from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
-#: Workers listen on the queues of this many lanes, whatever the streams use now.
+#: The number of lanes on whose queues workers listen, however many the streams use now.
 LANES_MAX: Final = 64
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def is_uuid(text: object) -> bool:
-    """Whether `text` is a UUID in its one spelling: lower case, with hyphens."""
+    """Whether `text` is a UUID in lower case and with hyphens."""
     return isinstance(text, str) and _UUID.fullmatch(text) is not None
 
 
 def partition_of(app: str, partitions: int) -> int:
-    """The partition that holds all updates of `app` (a UUID), of `partitions` in the topic."""
+    """The partition, of `partitions` in the topic, with all updates of `app` (a UUID)."""
     return crc32(_app_bytes(app)) % partitions
 
 
 def lane_of(app: str, record: str, lanes: int) -> int:
-    """The lane, of `lanes` in the stream, that applies every write to (app, record)."""
+    """The lane, of `lanes` in the stream, that applies all writes to this record."""
     return crc32(_app_bytes(app) + bytes.fromhex(record.replace("-", ""))) % lanes
 
 

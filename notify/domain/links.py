@@ -1,7 +1,8 @@
 """The links between records, and from aliases to records, as of one offset of the log.
 
-A link counts only while the generation it was made in is the parent's: raising the generation
-detaches every child at once, whether there are three or 4.8 million.
+Each parent has a number, its generation, and each link stores the generation in which it was made. A
+link counts only while the two are the same. So raising the parent's generation by one detaches all its
+children at once, whether there are three or 4.8 million.
 """
 
 from collections import ChainMap
@@ -24,7 +25,7 @@ from notify.domain.update import (
 
 
 class Linked(NamedTuple):
-    """The child's link by this label is now to `parent`, made in `generation`; None: there is none."""
+    """A change: the child's link by this label is now to `parent`, made in `generation`; None: no link."""
 
     app: str
     child: str
@@ -34,7 +35,7 @@ class Linked(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The parent has this many children more by this label, in this generation."""
+    """A change: the parent has `by` more children by this label, in this generation."""
 
     app: str
     parent: str
@@ -44,7 +45,7 @@ class Counted(NamedTuple):
 
 
 class Detached(NamedTuple):
-    """The parent has this generation from now on; it has no children in it."""
+    """A change: the parent has this new generation, in which it has no children."""
 
     app: str
     parent: str
@@ -65,10 +66,10 @@ _BEARING: Final = "is:"
 
 @dataclass(slots=True)
 class Links:
-    """Links, generations and counts of the records that a chunk names.
+    """Links, generations and counts of the records that a chunk of updates names.
 
-    What is absent has no link, generation 0 and no children. `put` changes it in place and keeps
-    what changed in the `new_*` sets, for the tick to write.
+    A record that is absent has no link, generation 0 and no children. `put` changes this object in place
+    and notes in the `new_*` sets what the tick has to write.
     """
 
     parents: MutableMapping[ChildKey, tuple[str, int]] = field(default_factory=dict)
@@ -79,22 +80,22 @@ class Links:
     new_counts: set[CountKey] = field(default_factory=set)
 
     def parent(self, app: str, child: str, label: str) -> str | None:
-        """The parent that the child's link counts for now."""
+        """The child's parent by this label; None if it has no link, or one of an earlier generation."""
         link = self.parents.get((app, child, label))
         if link is None or link[1] != self.generation(app, link[0]):
             return None
         return link[0]
 
     def generation(self, app: str, parent: str) -> int:
-        """The generation that links to `parent` must have to count."""
+        """The present generation of `parent`; only links with this generation count."""
         return self.generations.get((app, parent), 0)
 
     def count(self, app: str, parent: str, label: str) -> int:
-        """How many children of `parent` count by `label`."""
+        """How many children `parent` has by `label`, in its present generation."""
         return self.counts.get((app, parent, label, self.generation(app, parent)), 0)
 
     def put(self, changes: Iterable[Change]) -> None:
-        """Apply what `decide` returned, in order."""
+        """Applies the changes that `decide` returned, in order."""
         for change in changes:
             if isinstance(change, Linked):
                 key = (change.app, change.child, change.label)
@@ -113,7 +114,7 @@ class Links:
 
 
 class Trial(Links):
-    """What `links` become by changes that are only being thought of; `links` stay as they are."""
+    """A copy of `links` to try changes on: `changes` collects them, and `links` itself stays unchanged."""
 
     def __init__(self, links: Links) -> None:
         super().__init__(
@@ -122,7 +123,7 @@ class Trial(Links):
         self.changes: list[Change] = []
 
     def put(self, changes: Iterable[Change]) -> None:
-        """Apply, and remember in `changes`."""
+        """Applies the changes to this copy and appends them to `changes`."""
         for change in changes:
             self.changes.append(change)
             if isinstance(change, Linked) and change.parent is None:
@@ -133,9 +134,12 @@ class Trial(Links):
 
 
 class Named(NamedTuple):
-    """The (app, record) pairs whose own links must be known, those whose generation and counts must,
-    those whose owner's must (it is updated, or a subscription leaves it), and those that lead to a user
-    that another may log in as."""
+    """What to load before a chunk can be decided, as sets of (app, record).
+
+    `children`: records whose own links are needed. `parents`: those whose generation and counts are
+    needed. `owned`: those whose user is needed too, because it is updated or loses a subscription.
+    `logins`: those that lead to a user as which another user may log in.
+    """
 
     children: set[ParentKey]
     parents: set[ParentKey]
@@ -144,7 +148,7 @@ class Named(NamedTuple):
 
 
 def named(updates: Iterable[Update | Unreadable]) -> Named:
-    """What must be known to decide `updates`, as far as they name it: `gather` finds the rest."""
+    """What to load to decide `updates`, as far as the updates name it. `gather` finds the rest."""
     children: set[ParentKey] = set()
     parents: set[ParentKey] = set()
     owned: set[ParentKey] = set()
@@ -172,7 +176,7 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
 
 
 def _named_by(app: str, names: Names) -> Iterable[str]:
-    """The aliases of an update, and the subscription that a token stands for by itself."""
+    """The ids of an update's aliases, and of the subscription whose id is made from its token."""
     for label, name in names.aliases.items():
         if name is not None:
             yield ids.alias_id(app, names.kind, label, name)
@@ -181,10 +185,11 @@ def _named_by(app: str, names: Names) -> Iterable[str]:
 
 
 def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named) -> Links:
-    """All that must be known to decide updates that name these.
+    """Loads all links that are needed to decide the updates that name `names`.
 
-    `load` returns the links of its first, and the generations and counts of their parents and of
-    its second argument. It is called again for what aliases lead to: once where there is no alias.
+    `load(children, parents)` returns the links of `children`, and the generations and counts of their
+    parents and of `parents`. It is called again for the records that aliases lead to; without aliases
+    it is called once.
     """
     found = load(names.children, names.parents)
     seen = set(names.children)
@@ -198,7 +203,7 @@ def gather(load: Callable[[set[ParentKey], set[ParentKey]], Links], names: Named
 
 
 def _led_to(found: Links, seen: set[ParentKey], names: Named) -> set[ParentKey]:
-    """What `seen` leads to and is not among it."""
+    """The records that those in `seen` lead to and that are not in it yet."""
     followed = (*_FOLLOWED, USER) if names.owned else _FOLLOWED
     to = {
         (app, parent)
@@ -214,7 +219,8 @@ def _led_to(found: Links, seen: set[ParentKey], names: Named) -> set[ParentKey]:
 
 
 def _logged_in_as(found: Links, names: Set[ParentKey]) -> Iterator[ParentKey]:
-    """The users that these lead to: each may get an alias in this chunk, that another then asks for."""
+    """The users that these lead to. Each may get an alias in this chunk for which another user asks later
+    in the chunk, to log in."""
     for app, record in names:
         user = record
         if ids.is_alias(record):
@@ -227,13 +233,13 @@ def _logged_in_as(found: Links, names: Set[ParentKey]) -> Iterator[ParentKey]:
 
 
 def bearing(links: Links, app: str, record: str, label: str) -> str:
-    """The label of the record's link to its alias by `label`: a deleted record bears none, so its
-    generation is part of it."""
+    """The label of the record's link to its own alias by `label`. It contains the record's generation, so
+    that a deleted record, whose generation went up, has no aliases."""
     return f"{_BEARING}{links.generation(app, record)}:{label}"
 
 
 def leave(links: Links, app: str, child: str, label: str) -> list[Change]:
-    """The changes that take `child` from its parent by `label`, if it has a link at all."""
+    """The changes that remove the link of `child` by `label`, if it has one."""
     if (app, child, label) not in links.parents:
         return []
     changes: list[Change] = [Linked(app, child, label, None, 0)]
@@ -254,10 +260,10 @@ def join(links: Links, app: str, child: str, label: str, parent: str) -> list[Ch
 
 
 def detach(links: Links, app: str, parent: str) -> list[Change]:
-    """The changes that take every child from `parent`: one, however many they are."""
+    """The change that detaches all children from `parent`: always one, whatever their number."""
     return [Detached(app, parent, links.generation(app, parent) + 1)]
 
 
 def leave_all(links: Links, app: str, child: str) -> list[Change]:
-    """The changes that take `child` from all its parents."""
+    """The changes that remove all links of `child`."""
     return [change for label in LINK_LABELS for change in leave(links, app, child, label)]

@@ -1,14 +1,15 @@
-"""Which anonymous users are logged in as a user: the newest logins, as many as the limit of `merged` allows.
+"""Which anonymous users are logged in as a user: the newest ones, as many as the limit `merged` allows.
 
-An installation that was removed never says so, and a test suite logs in anew with each run. So a login is
-never refused for those before it: the oldest end.
+A removed installation never logs out, and a test suite logs in again with each run. So a new login is
+never refused because of earlier ones; the oldest logins end instead.
 
-Logins of a user are counted in generations of a record of their own (`ids.logins_id`), each up to half the
-limit. Those of the present generation and of the one before count. With a limit of 4:
+The logins of a user are counted in generations of a separate record (`ids.logins_id`). Each generation
+has up to half of the limit, and the logins of the present generation and of the one before are valid.
+With a limit of 4:
 
-    u1 u2 -> ann      generation 0 has its two
-    u3 u4 -> ann      generation 1; all four are ann
-    u5 -> ann         generation 2; the logins of u1 and u2 end, however many they were, by this one change
+    u1 u2 -> ann      generation 0 has its two logins
+    u3 u4 -> ann      generation 1; all four are logged in as ann
+    u5 -> ann         generation 2; this one change ends all logins of generation 0 (u1 and u2)
 """
 
 from typing import Final
@@ -18,14 +19,14 @@ from notify.domain import links as linking
 from notify.domain.links import Change, Detached, Links, Trial
 from notify.domain.update import MERGED
 
-#: The label of the link from an anonymous user to the generation of logins that it is in.
+#: The label of the link from an anonymous user to its generation of logins.
 LOGIN: Final = "login"
 
 
 def user_of(links: Links, app: str, record: str) -> str | None:
-    """The user that the anonymous user `record` is logged in as; None where it is not, or not any more.
+    """The user that the anonymous user `record` is logged in as; None if it is not logged in.
 
-    A login that an earlier release made has no generation, and does not end by others.
+    A login made by an earlier release has no generation, and newer logins do not end it.
     """
     user = links.parent(app, record, MERGED)
     login = links.parents.get((app, record, LOGIN))
@@ -36,12 +37,12 @@ def user_of(links: Links, app: str, record: str) -> str | None:
 
 
 def begin(trial: Trial, app: str, record: str, user: str, limit: int) -> None:
-    """Log `record` in as `user`, which has at most `limit` logins, one or more, from then on."""
+    """Logs `record` in as `user`. From then on the user has at most `limit` logins (1 or more)."""
     trial.put(linking.join(trial, app, record, MERGED, user))
     logins = ids.logins_id(app, user, trial.generation(app, user))
     trial.put(linking.leave(trial, app, record, LOGIN))
     if trial.count(app, logins, LOGIN) >= max(1, limit // 2):
-        # A limit of one has no half: the generation before must not count either.
+        # A limit of one cannot be halved: the generation before must not count either.
         by = 1 if limit > 1 else 2
         trial.put([Detached(app, logins, trial.generation(app, logins) + by)])
     trial.put(linking.join(trial, app, record, LOGIN, logins))

@@ -1,7 +1,7 @@
-"""Names and addresses that are nobody's: what apps send when a variable of theirs has no value.
+"""Names and addresses that stand for a missing value, such as "null": they are nobody's.
 
-An app that logs its users in with the text of a missing value sends "null" from every device. All of
-them would become one user, and one hot record.
+Some apps log in with the text of an unset variable, so that all their devices send "null" as the user's
+name. All of them would become one user, and one hot record.
 """
 
 import re
@@ -10,15 +10,15 @@ from typing import Final
 
 from notify.domain import ids
 
-#: The names that are nobody's where an app has no list of its own; in lower case.
+#: The names that are nobody's for apps without a list of their own, in lower case.
 NAMES: Final = frozenset((
     "null", "(null)", "<null>", "nil", "<nil>", "none", "undefined", "(undefined)", "nan", "na", "n/a",
     "unknown", "not set", "unset", "empty", "true", "false", "all", "-1", "0", "1", "[object object]",
     "{}", "[]", "00000000-0000-0000-0000-000000000000",
 ))  # fmt: skip
-#: Characters of an app's own list.
+#: The longest list that an app may have, in characters.
 NAMES_CHARS_MAX: Final = 4_000
-#: Digits of the shortest telephone number.
+#: The fewest digits that a telephone number may have.
 DIGITS_MIN: Final = 3
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
@@ -26,20 +26,19 @@ _NUMBER: Final = re.compile(rf"\+(?!0*$)\d{{{DIGITS_MIN},}}")
 
 
 def names_in(text: str | None) -> frozenset[str]:
-    """The list in a text of one name a line, in lower case; the built-in one for None."""
+    """The names in a text with one name a line, in lower case; the built-in list for None."""
     if text is None:
         return NAMES
     return frozenset(line.strip().lower() for line in text.splitlines() if line.strip())
 
 
 def is_nobody(name: str, names: Collection[str] = NAMES) -> bool:
-    """Whether the name is one of these, whatever its case, or blank."""
+    """Whether the name is blank or one of `names`, in upper or lower case."""
     return name.strip().lower() in names or not name.strip()
 
 
 def is_address(kind: str, text: str) -> bool:
-    """Whether the text can be an e-mail address (`kind` email) or a telephone number (sms); of a push
-    token, whether it can be one."""
+    """Whether the text can be an email address, a telephone number or a push token, according to `kind`."""
     if kind == "email":
         return _EMAIL.fullmatch(text.strip()) is not None
     if kind == "sms":

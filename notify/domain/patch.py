@@ -1,22 +1,25 @@
-"""Patches of a record, and the two laws they keep.
+"""Patches: changes of a record that can be merged without reading the record.
 
 A record's state is a flat mapping of keys to values: ``tags.NAME``, ``properties.NAME``, the columns
 (``kind``, ``identifier``, ``deleted``, ``created_at``, ``updated_at``) and the counters. A patch is
-``(reset, {key: op})``; an op is one of
+``(reset, {key: op})``. An op is one of
 
-* ``(SET, value)``: the key has this value afterwards;
-* ``(REMOVE, None)``: the key is absent afterwards;
-* ``(DEFAULT, value)``: the key has this value afterwards if it was absent;
-* ``(ADD, n)``: the counter is higher by n; an absent counter is 0.
+* ``(SET, value)``: sets the key to this value;
+* ``(REMOVE, None)``: removes the key;
+* ``(DEFAULT, value)``: sets the key to this value if it is absent;
+* ``(ADD, n)``: adds n to the counter; an absent counter is 0.
 
-``kind`` only takes DEFAULT: the first kind that a record gets is the one that it keeps. The op of
-`PUSH_IDENTIFIER` acts on ``identifier``, and only if the record's kind is ``push``. Its patch also has
-that kind as DEFAULT, so it is known when the op acts. It is how a push token that is sent to an email
-record leaves the address alone, although nobody who merges patches can see the record.
+For example, ``{"tags.level": (SET, "3"), "session_count": (ADD, 1)}`` followed by
+``{"tags.level": (REMOVE, None), "session_count": (ADD, 2)}`` is the one patch
+``{"tags.level": (REMOVE, None), "session_count": (ADD, 3)}``.
 
-Laws, held by property tests: `apply` is total, and
-``apply(apply(s, a), b) == apply(s, compose(a, b))``. So waiting updates of a record may be merged
-anywhere without a look at the record.
+``kind`` only takes DEFAULT, so a record keeps the first kind that it gets. The op of `PUSH_IDENTIFIER`
+changes ``identifier``, but only if the record's kind is ``push``. A patch with it also has that kind as
+DEFAULT, so the kind is known when the op is applied. This way a push token that is sent to an email
+record does not overwrite its address, although merging does not see the record.
+
+Property tests check two laws: `apply` accepts every state and patch, and
+``apply(apply(s, a), b) == apply(s, compose(a, b))``.
 """
 
 from collections.abc import Mapping
@@ -34,30 +37,30 @@ Op = tuple[str, Value | None]
 
 TAGS: Final = "tags."
 PROPERTIES: Final = "properties."
-#: Where a record keeps the aliases that name it, by label; only decide and writes put them there.
+#: The prefix of keys with a record's aliases, by label. Only `decide` adds them to patches.
 ALIASES: Final = f"{PROPERTIES}alias:"
 
-#: Counters a client may add to. Money is in micros of the app's currency.
+#: The counters that clients may add to. Money is in millionths of the app's currency.
 CLIENT_COUNTERS: Final = (
     "session_count",
     "session_time_s",
     "purchase_count",
     "spent_micros",
 )
-#: The number of updates mirrored to a record by its children; only the planner adds to it.
+#: The number of updates mirrored to a record from its children. Only the planner adds to it.
 MIRRORED_UPDATES: Final = "mirrored_updates"
 COUNTERS: Final = (*CLIENT_COUNTERS, MIRRORED_UPDATES)
 IDENTIFIER: Final = "identifier"
-#: Only decide and rows put it into patches; no message has it.
+#: Only `decide` and `rows` use this key; messages do not have it.
 PUSH_IDENTIFIER: Final = "identifier:push"
-#: The kind of devices, whose identifier is a push token.
+#: The kind of a device; its identifier is a push token.
 PUSH: Final = "push"
 
 _COUNTER_SET: Final = frozenset(COUNTERS)
 
 
 class Patch(NamedTuple):
-    """A total change of a record's state. Treat `ops` as frozen: a patch is shared, never edited."""
+    """A change of a record's state. Never modify `ops`: patches are shared."""
 
     reset: bool
     ops: Mapping[str, Op]
@@ -67,7 +70,7 @@ EMPTY: Final = Patch(False, {})
 
 
 def apply(state: State, patch: Patch) -> dict[str, Value]:
-    """The state after `patch`. Total: it holds for every state and every patch."""
+    """The state after `patch` is applied to `state`. Works for every state and patch."""
     after: dict[str, Value] = {} if patch.reset else dict(state)
     for key, op in patch.ops.items():
         if key != PUSH_IDENTIFIER:
@@ -89,7 +92,7 @@ def _apply_op(state: dict[str, Value], key: str, op: Op) -> None:
 
 
 def compose(first: Patch, then: Patch) -> Patch:
-    """The one patch that does what `first` and then `then` do."""
+    """One patch with the effect of `first` followed by `then`."""
     if then.reset:
         return then
     if not first.ops:
@@ -99,7 +102,7 @@ def compose(first: Patch, then: Patch) -> Patch:
         before = ops.get(key)
         ops[key] = op if before is None else _compose_op(before, op)
     if IDENTIFIER in then.ops and PUSH_IDENTIFIER not in then.ops:
-        # An identifier for a record of any kind takes the place of an earlier push token.
+        # An identifier for records of any kind replaces an earlier one that is for push records only.
         ops.pop(PUSH_IDENTIFIER, None)
     return Patch(first.reset, ops)
 
@@ -114,7 +117,7 @@ def _compose_op(before: Op, then: Op) -> Op:
 
 
 def is_counter(key: str) -> bool:
-    """Whether `key` takes ADD, and only ADD."""
+    """Whether `key` is a counter, which takes only ADD."""
     return key in _COUNTER_SET
 
 

@@ -1,7 +1,7 @@
-"""The recorded decisions of a chunk, as bytes.
+"""Encodes the decisions of a chunk for the `plan` table, and decodes them.
 
-The default decision ("own record only") is omitted, so a chunk without links costs a few bytes.
-The first byte is the format's version: a reader that does not know it must not guess.
+The default decision ("own record only") is left out, so a chunk without links takes a few bytes. The
+first byte is the version of the format: a reader that does not know it raises an error.
 """
 
 import json
@@ -11,15 +11,15 @@ from typing import Any, Final
 from notify.domain.decide import OWN_ONLY, Decision, Reason
 from notify.domain.errors import PlanUnreadable
 
-#: The second has what few decisions have (`_rare`) and is written only for a chunk that needs it, so
-#: that a bridge of the version before reads most of what is written during an upgrade.
+#: The second format has fields that few decisions need (`_rare`). It is written only for chunks that need
+#: it, so that during an upgrade a bridge of the earlier version can read most chunks.
 FORMATS: Final = (1, 2)
-#: Fields of every entry.
+#: The number of fields that every entry has.
 _ALWAYS: Final = 5
 
 
 def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
-    """The decisions of a chunk that starts at offset `first`, by offset, the default ones left out."""
+    """The decisions of a chunk that starts at offset `first`, without the default ones, as bytes."""
     ids: dict[str, int] = {}
 
     def index(name: str) -> int:
@@ -42,7 +42,7 @@ def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
 
 
 def _rare(decision: Decision, index: Callable[[str], int]) -> list[Any]:
-    """What few decisions have; nothing where this one has none of it."""
+    """The fields of an entry that few decisions need; empty if this one needs none of them."""
     target = None if decision.target is None else index(decision.target)
     if target is None and not decision.refused and not decision.repeated:
         return []
@@ -50,9 +50,9 @@ def _rare(decision: Decision, index: Callable[[str], int]) -> list[Any]:
 
 
 def decode(first: int, encoded: bytes) -> dict[int, Decision]:
-    """The decisions by offset; an offset of the chunk that is absent has the default one.
+    """The decisions by offset; an absent offset has the default decision.
 
-    Raises PlanUnreadable for another format, and for bytes that are none.
+    Raises PlanUnreadable for an unknown format and for invalid bytes.
     """
     if not encoded or encoded[0] not in FORMATS:
         raise PlanUnreadable(

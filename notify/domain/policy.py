@@ -1,7 +1,7 @@
-"""What support staff decided: which records to skip, and how many children a parent may have.
+"""The policy that support staff set: which records to skip, and how many children a parent may have.
 
-A policy is a version of append-only history. `at` gives what is in force at a moment; the tick
-records version and moment, so that anyone can replay a decision.
+A policy is one version of an append-only history. `at` returns the rules in force at a moment. A tick
+records version and moment, so that its decisions can be reproduced later.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from typing import Final
 
 from notify.domain.update import MERGED
 
-#: Children of one parent by one label, where neither app nor default says otherwise.
+#: How many children a parent may have by one label, if no limit is set for the app or for all apps.
 LINK_LIMIT_DEFAULT: Final = 100
-#: Logins of one user at a time: each new installation, and each login after a logout. The oldest end.
+#: How many logins a user may have at a time. Each installation and each login after a logout is one; more
+#: logins end the oldest ones.
 MERGED_LIMIT_DEFAULT: Final = 1_000
 
 SCOPE_ALL: Final = "all"
@@ -21,7 +22,7 @@ SCOPE_MIRRORED: Final = "mirrored"
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A rule to drop writes to one record; `expires_at` is in milliseconds, None is never."""
+    """A rule that drops the writes to one record. `expires_at` is in milliseconds; None: never."""
 
     rule: int
     scope: str = SCOPE_ALL
@@ -30,7 +31,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most children that count for one parent and label."""
+    """How many children a parent may have by a label."""
 
     children: int
     expires_at: int | None = None
@@ -38,14 +39,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One version. Skips by (app, record); limits by (app, label), the app None for all apps."""
+    """One version: skips by (app, record), and limits by (app, label), where app None means all apps."""
 
     version: int = 0
     skips: Mapping[tuple[str, str], Skip] = field(default_factory=dict)
     limits: Mapping[tuple[str | None, str], Limit] = field(default_factory=dict)
 
     def at(self, now: int) -> "Policy":
-        """The rules that have not expired at `now` (milliseconds)."""
+        """The policy without the rules that have expired at `now` (in milliseconds)."""
         return Policy(
             self.version,
             {key: skip for key, skip in self.skips.items() if _alive(skip.expires_at, now)},
@@ -53,13 +54,13 @@ class Policy:
         )
 
     def limit(self, app: str, label: str) -> int:
-        """How many children by `label` may count for one parent of `app`."""
+        """How many children a parent of `app` may have by `label`."""
         limit = self.limits.get((app, label)) or self.limits.get((None, label))
         return limit_default(label) if limit is None else limit.children
 
 
 def limit_default(label: str) -> int:
-    """The limit of a label where neither app nor default says otherwise."""
+    """The built-in limit of a label, which holds if none is set for the app or for all apps."""
     return MERGED_LIMIT_DEFAULT if label == MERGED else LINK_LIMIT_DEFAULT
 
 

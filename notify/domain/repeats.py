@@ -1,8 +1,8 @@
-"""Updates that a client sent twice: counters must not count the second.
+"""Recognises updates that a client sent twice, so that counters count them once.
 
-A client that got no answer sends its update again, under the same message id of its own. Values are
-set to the same again, which is harmless; counters are the exception. So the ids of updates that add
-to counters are remembered for some time, in the tick that decides them.
+A client that gets no answer sends its update again with the same message id. Setting values again is
+harmless, but adding to a counter again is not. So the tick that decides an update that adds to counters
+remembers its message id for some time.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class SeenKey(NamedTuple):
 
 
 def key_of(message: Update | Unreadable) -> SeenKey | None:
-    """What to remember of the message; None where its repetition would do no harm."""
+    """The key to remember the message by; None if repeating it does no harm."""
     if isinstance(message, Unreadable) or not message.once:
         return None
     if all(op != ADD for op, _ in message.patch.ops.values()):
@@ -32,5 +32,5 @@ def key_of(message: Update | Unreadable) -> SeenKey | None:
 
 
 def keys_of(messages: Iterable[Update | Unreadable]) -> set[SeenKey]:
-    """What a chunk of messages must know whether it was seen before."""
+    """The keys of a chunk of messages, for which the tick must know whether they were seen before."""
     return {key for message in messages if (key := key_of(message)) is not None}

@@ -1,12 +1,12 @@
-"""Send again what was not applied: a dead letter's write, or an update that a skip rule dropped.
+"""Builds the updates of a replay: they apply a dead letter, or an update that a skip rule dropped.
 
-What was one write becomes one new update (`only`) of that write's record: it is applied after all
-that stands in the log, reaches no other record and changes no link. What the pure part needs to
-know of links is handed in as they are now; as they were then is no longer known.
+Each write that was not applied becomes one new update (`only`) of its record. It is applied after all
+messages that are in the log now, changes no other record and no link. Links are passed in as they are
+now, since the links of that time are no longer known.
 
-Its message id follows from what it replays, so a second click and a retry are the same update:
-counters count it once for as long as message ids are remembered (`repeats`). Two copies of a
-client's update, sent under its own message id, are one here too.
+Its message id is derived from what it replays, so a second click or a retry is the same update: counters
+count it once as long as message ids are remembered (`repeats`). This also holds for two copies of an
+update that a client sent under its own message id.
 """
 
 import uuid
@@ -35,30 +35,30 @@ from notify.domain.update import (
 )
 
 _NAMESPACE: Final = uuid.UUID("5f1c8f0e-0b7a-5d0e-9a43-7c1f0d6f2a11")
-#: Keys that a write has from elsewhere than the update's patch.
+#: Keys of a write that do not come from the update's patch.
 _MADE: Final = frozenset(("kind", "deleted", "created_at", "updated_at", MIRRORED_UPDATES))
 
 
 class CannotReplay(ValueError):
-    """It cannot be sent again: the text says why, and what to do instead."""
+    """The update cannot be replayed. The text says why, and what to do instead."""
 
 
 class Source(NamedTuple):
-    """Where the message stands: its stream's id and its offset."""
+    """The position of a message: the id of its stream, and its offset."""
 
     stream: int
     offset: int
 
 
 def names(message: Update, record: str) -> Named:
-    """What of the links must be known for `again` and `own_or_mirrored`."""
+    """Which links must be loaded for `again` and `own_or_mirrored`."""
     named = linking.named((message,))
     also = {(message.app, record)}
     return Named(named.children | also, named.parents | also, named.owned)
 
 
 def read(message: bytes) -> Update:
-    """The message of a dead letter. Raises CannotReplay for one that is malformed, or of a later release."""
+    """Parses the message of a dead letter. Raises CannotReplay if it is malformed or of a later release."""
     try:
         return parse(message)
     except NewerVersion as error:
@@ -73,8 +73,8 @@ def read(message: bytes) -> Update:
 
 
 def undecided(message: Update) -> str:
-    """The record of a misrouted message, of which nothing was decided. Raises CannotReplay where
-    only a decision in the right partition can say what it does."""
+    """The record of a misrouted message, about which nothing was decided. Raises CannotReplay if only a
+    decision in the right partition can tell what it does."""
     if message.op != UPDATE or message.owner or ids.is_alias(message.record):
         what = message.op if message.op != UPDATE else "an update by a name"
         raise CannotReplay(
@@ -85,10 +85,10 @@ def undecided(message: Update) -> str:
 
 
 def whole(message: Update, now: int, *, source: Source) -> Update:
-    """The update of a message that could not be read when it came and can be read now, as of `now`.
+    """The update of a message that an earlier release could not read and this one can, as of `now`.
 
-    Nothing of it was decided, so it is sent as it is: it is mirrored and changes links as it would
-    have then. Sent twice, its counters count once: a client's own message id stays.
+    Nothing was decided about it, so it is sent as it is: it is mirrored, and changes links. It keeps the
+    client's message id, so that its counters count once.
     """
     if message.once:
         return replace(message, at=now)
@@ -97,10 +97,10 @@ def whole(message: Update, now: int, *, source: Source) -> Update:
 
 
 def again(message: Update, record: str, now: int, *, source: Source, links: Links) -> Update:
-    """The update that does again, at `now` (milliseconds), what `message` did to `record`.
+    """The update that does at `now` (in milliseconds) what `message` did to `record`.
 
-    A mirrored write stays one: what a mirror carries, for the parent alone. Raises CannotReplay if
-    the message writes nothing, or if links no longer tell what it did to this record.
+    A mirrored write stays a mirrored write, for the parent only. Raises CannotReplay if the message
+    writes nothing, or if the present links no longer show what it did to this record.
     """
     if message.op == DETACH:
         raise CannotReplay("a detach writes to no record: there is nothing to replay")
@@ -111,7 +111,7 @@ def again(message: Update, record: str, now: int, *, source: Source, links: Link
 def dropped(
     message: Update, record: str, scope: str, now: int, *, source: Source, links: Links
 ) -> Update | None:
-    """The update that does again what a rule of this scope dropped of `record`; None: nothing."""
+    """The update that does what a skip rule of this scope dropped for `record`; None if nothing."""
     if message.op != UPDATE:
         return None
     target = message.record if message.only else aliases.target(links, message)
@@ -170,7 +170,7 @@ def _sent(
 
 
 def _patch(write: Write) -> Patch:
-    """What the update's own patch brought to the write; `writes` adds the rest once more."""
+    """The part of the write that comes from the update's own patch; `writes` adds the rest again."""
     return Patch(
         False,
         {
@@ -182,7 +182,7 @@ def _patch(write: Write) -> Patch:
 
 
 def _names_kept(message: Update, record: str, links: Links) -> dict[str, str | None]:
-    """The names of a user that are still as the message says: others were given or taken since."""
+    """The user's aliases in the message that still hold, because no later update has changed them."""
     if message.kind != USER:
         return {}
     app = message.app
@@ -200,7 +200,7 @@ def _names_kept(message: Update, record: str, links: Links) -> dict[str, str | N
 
 
 def encoded(update: Update) -> bytes:
-    """The message of the update. Raises CannotReplay where it became longer than one may be."""
+    """The message of the update. Raises CannotReplay if it is longer than a message may be."""
     message = encode(update)
     if len(message) > UPDATE_BYTES_MAX:
         raise CannotReplay(
@@ -211,7 +211,7 @@ def encoded(update: Update) -> bytes:
 
 
 def message_id(message: Update, record: str, source: Source) -> str:
-    """The id of the replay of this message for this record: always the same."""
+    """The message id of a replay of this message for this record; always the same."""
     key = repeats.key_of(message)
     words = f"{source.stream}/{source.offset}" if key is None else f"{key.app}/{key.digest}"
     return str(uuid.uuid5(_NAMESPACE, f"{words}/{record}"))

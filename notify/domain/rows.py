@@ -1,8 +1,9 @@
-"""Writes as the rows of a task: what the bridge puts into Redis and the worker's SQL reads.
+"""Encodes writes as the rows of a Celery task, which the worker's SQL reads.
 
-A row is a flat object with short names; absent means "no change". One JSON text goes through Celery
-and the worker into PostgreSQL unread. `WIRE_VERSION` stands in every task, and beside the rows the names
-of their fields: SQL would drop a field that it does not know, so a worker refuses such a task.
+A row is a flat object with short names; an absent name means "no change". The rows are one JSON text that
+goes through Celery and the worker into PostgreSQL without being parsed. Each task also has `WIRE_VERSION`
+and the names of the rows' fields: SQL ignores fields that it does not know, so a worker refuses a task
+with an unknown one.
 """
 
 import json
@@ -27,7 +28,8 @@ from notify.domain.patch import (
     is_counter,
 )
 
-#: What bridges write, and what workers take: also the version of the release before and of the next.
+#: The version that bridges write, and those that workers accept: of this release, the one before and the
+#: next.
 WIRE_VERSION: Final = 1
 WIRE_VERSIONS: Final = range(max(1, WIRE_VERSION - 1), WIRE_VERSION + 2)
 
@@ -42,7 +44,7 @@ _MAP_PART: Final = {
 _COLUMNS: Final = frozenset(
     ("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS)
 )
-#: Every field that a row may have: the columns that the worker's SQL reads.
+#: All fields that a row may have; the worker's SQL reads these columns.
 FIELDS: Final = _COLUMNS | {"s", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()}
 
 

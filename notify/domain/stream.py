@@ -1,6 +1,6 @@
-"""A stream's recorded positions, and what must be true of them.
+"""The positions of a stream (one partition, as PostgreSQL stores it), and the checks on them.
 
-The SQL only reads, locks and writes these; every check is here.
+The SQL only reads, locks and writes positions; all checks are here.
 """
 
 import re
@@ -11,16 +11,16 @@ from typing import Final, NamedTuple
 from notify.domain.digest import Last
 from notify.domain.window import Window
 
-#: A surprise: see `tick_surprise`.
+#: One of the texts of `tick_surprise`.
 TAKEN: Final = "another bridge loaded the stream"
 _NEEDS_UPGRADE: Final = re.compile(r"needs an upgrade: the message at offset \d+ has v (\d+),")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """The `stream` row: offsets below `frontier` are applied, those below `planned` decided.
+    """The `stream` row. Offsets below `frontier` are applied, those below `planned` are decided.
 
-    `last_message` is None before a first chunk, and where a bridge or an operator could not know it.
+    `last_message` is None before the first chunk, and if a bridge or an operator could not know it.
     """
 
     id: int
@@ -35,12 +35,12 @@ class StreamRow:
     last_message: Last | None = None
 
     def at(self, *, frontier: int, planned: int, last_message: Last | None = None) -> "StreamRow":
-        """The row with these positions."""
+        """A copy of the row with these positions."""
         return replace(self, frontier=frontier, planned=planned, last_message=last_message)
 
     @property
     def drained(self) -> bool:
-        """Whether every decided offset is applied."""
+        """Whether all decided updates are applied."""
         return self.frontier == self.planned
 
 
@@ -54,13 +54,13 @@ class LaneRow:
 
     @property
     def one_at_a_time(self) -> bool:
-        """Whether batches killed their workers, so that one offset is sent at a time to `isolate`."""
+        """Whether the lane gets one offset at a time, up to `isolate`, because batches killed workers."""
         return self.tries < 0 and self.isolate > self.last
 
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """What Kafka says of a partition: offsets start..end-1 exist."""
+    """What Kafka says about a partition: its log contains the offsets start..end-1."""
 
     topic_id: str
     partitions: int
@@ -69,14 +69,14 @@ class LogFacts:
 
 
 class Position(NamedTuple):
-    """Where a stream stands: see `StreamRow`."""
+    """The positions of a stream; see `StreamRow`."""
 
     frontier: int
     planned: int
 
 
 def fit(position: Position, *, start: int, end: int) -> Position:
-    """The nearest position from which a log of start..end-1 can be read on; frontier is not after
+    """The position nearest to `position` that lies within a log of start..end-1, frontier not after
     planned."""
     planned = min(max(position.planned, start), end)
     return Position(min(max(position.frontier, start), planned), planned)
@@ -84,7 +84,7 @@ def fit(position: Position, *, start: int, end: int) -> Position:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """The encoded decisions on offsets first..next-1, and the digests of the messages there."""
+    """A `plan` row: the encoded decisions on offsets first..next-1, and the digests of their messages."""
 
     first: int
     next: int
@@ -93,9 +93,9 @@ class PlanRow:
 
 
 def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -> str | None:
-    """Why the log cannot be the one that `stream` stands for; None if it can (rule 11).
+    """Why Kafka's log cannot be the one that `stream` was planned from; None if it can (rule 11).
 
-    `stream` must have been read before `facts`: ends only rise.
+    `stream` must be read before `facts`, since the log's end only rises.
     """
     if facts.topic_id != stream.topic_id:
         return (
@@ -121,7 +121,8 @@ def halt_reason(stream: StreamRow, facts: LogFacts, *, partitions_stored: int) -
 
 
 def replaced_reason(offset: int) -> str:
-    """Why a log does not hold what was planned at this offset and perhaps after it (rule 11)."""
+    """The reason of a halt because the log has other messages than were planned, from this offset on
+    (rule 11)."""
     return (
         f"from offset {offset} on the log holds other messages than those that were planned: Kafka lost "
         "messages that were acknowledged, and new ones took their offsets; restore the topic's log, or "
@@ -130,7 +131,7 @@ def replaced_reason(offset: int) -> str:
 
 
 def upgrade_reason(offset: int, v: int, *, reads: int) -> str:
-    """Why a stream waits in front of a message of a later release (rule 11); `needed_version` reads it."""
+    """The reason of a halt in front of a message of a later release (rule 11). `needed_version` parses it."""
     return (
         f"needs an upgrade: the message at offset {offset} has v {v}, this bridge reads v up to {reads}. "
         f"Upgrade all bridges to a release that reads v {v}: the stream then goes on by itself, without "
@@ -139,13 +140,13 @@ def upgrade_reason(offset: int, v: int, *, reads: int) -> str:
 
 
 def needed_version(reason: str) -> int | None:
-    """The `v` that a bridge must read to end a halt with this reason; None for every other reason."""
+    """The `v` that a bridge must be able to read to end a halt with this reason; None for other reasons."""
     found = _NEEDS_UPGRADE.match(reason)
     return None if found is None else int(found[1])
 
 
 def dead_letters_reason(most: int, *, where: str, partition: int) -> str:
-    """Why a stream with so many dead letters at or after its frontier halts (rule 9)."""
+    """The reason of a halt because of too many dead letters at or after the frontier (rule 9)."""
     return (
         f"more than {most} dead letters in the window, {where}: look at them, then "
         f"`manage.py stream resume {partition}`"
@@ -160,9 +161,9 @@ def tick_surprise(
     token: int,
     planned: int,
 ) -> str | None:
-    """Why what is recorded is not what this bridge remembers; None if it is (rule 5).
+    """How the recorded positions differ from what this bridge remembers; None if they agree (rule 5).
 
-    Lanes that stand where the window's flying batch ends are noted as landed.
+    Also notes in `window` the batches that have landed: those whose lane has reached their end.
     """
     if stream is None:
         return "the stream is gone"

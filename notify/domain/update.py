@@ -1,9 +1,8 @@
-"""The update: one Kafka message, its strict parser, and its bytes.
+"""The update, which is the content of one Kafka message: its fields, its strict parser and its encoding.
 
-Web builds updates and the bridge reads them through the same `check`, so what web accepts the
-bridge accepts; what else stands in the topic (another producer) is `Malformed`, which the planner
-decides and lists. A message with a higher `v` is of a later release: nothing is decided of it before
-a bridge knows that `v`.
+Web and the bridge check updates with the same function (`check`), so the bridge accepts whatever web
+accepts. Any other message, for example from another producer, is `Malformed`: the planner makes it a dead
+letter. A message with a higher `v` comes from a later release and waits until a bridge knows that `v`.
 """
 
 import json
@@ -34,11 +33,11 @@ OPS: Final = (UPDATE, DELETE, DETACH)
 
 USER: Final = "user"
 KINDS: Final = ("push", "email", "sms", USER)
-#: The labels of links that updates ask for, and those of them that mirror.
+#: The labels of links that updates can ask for, and those of them by which updates are mirrored.
 LINK_LABELS: Final = ("email", "sms", "user")
 MIRROR_LABELS: Final = ("email", "sms")
-#: Links that decide makes for names: an alias to what it names, and an anonymous user to the user
-#: that it turned out to be.
+#: Links that `decide` makes: from an alias to what it names, and from an anonymous user to the user that
+#: it logged in as.
 ALIAS: Final = "alias"
 MERGED: Final = "merged"
 #: Every label that has a limit.
@@ -57,7 +56,7 @@ INTEGER_MAX: Final = 2**53
 COUNTER_MAX: Final = 2**31 - 1
 #: Micros: about a million units of a currency in one update; a window of them is far below 2^63.
 SPENT_MICROS_MAX: Final = 2**40
-#: Keys that were found good and are not checked again: an app has few.
+#: How many valid keys are remembered and not checked again; an app uses few.
 KEYS_REMEMBERED: Final = 4_096
 #: Milliseconds: the year 2200. Up to there a double holds every microsecond, in PostgreSQL too.
 AT_MAX: Final = 7_258_118_400_000
@@ -86,15 +85,17 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
-    """A valid update. `record` is the child in `links`; a link to None unlinks.
+    """A valid update of one record.
 
-    `record` may be an alias's id (`ids.is_alias`): the update is then one of what the alias names.
-    With `owner` it is one of the user that the record belongs to by its link `user`, of a new one
-    if there is none; the record is then no alias.
-    `aliases` are names that it gets, by label; None takes the label's name away. `once` says that
-    the message id is the client's own: repeated, the update adds to no counter. `at` is
-    milliseconds since 1970, stamped once by web. `only` keeps the update from being mirrored, from
-    being resolved and from changing links: a replay reaches one record.
+    * `record`: its id, or the id of an alias (`ids.is_alias`), which stands for what the alias names.
+    * `owner`: the update is for the user that the record belongs to (its link `user`), or for a new user
+      if it belongs to none. `record` is then not an alias.
+    * `links`: the record's new parents by label; None removes the link.
+    * `aliases`: the record's new aliases by label; None removes the alias.
+    * `once`: the message id is the client's own, so a repetition adds to no counter.
+    * `at`: when web accepted it, in milliseconds since 1970.
+    * `only`: the update of a replay, which changes this record only: it is not mirrored or resolved, and
+      changes no links.
     """
 
     app: str
@@ -112,18 +113,18 @@ class Update(msgspec.Struct, frozen=True, gc=False):
 
 
 class Names(NamedTuple):
-    """The aliases that an update gives (None takes one away), and of what kind their record is."""
+    """The aliases that an update sets (None removes one), and the kind of their record."""
 
     kind: str
     aliases: Mapping[str, str | None]
 
 
 def names_in(update: Update) -> Names | None:
-    """What the update names: its aliases, or the address that it sets as identifier.
+    """The aliases of the update, or the address that it sets as identifier.
 
-    SDKs of version 4.x say an address as identifier alone. PUT players/{id} does not even say its kind:
-    it is read as an address where the id is made of one. A record with another id (a device, or an imported
-    child of an address) takes no address by its identifier.
+    SDKs of version 4.x send an address only as identifier, and PUT players/{id} does not even send its
+    kind. It is taken as an address if the record's id is made from one. A record with another id (a
+    device, or an imported child of an address) does not take an address through its identifier.
     """
     if update.aliases:
         assert update.kind is not None
@@ -136,20 +137,20 @@ def names_in(update: Update) -> Names | None:
 
 
 def kind_of_address(text: str) -> str | None:
-    """Of what kind an address is whose kind is not said; None for a text that is none."""
+    """Whether a text is an email address or a telephone number; None if it is neither."""
     if "@" in text:
         return "email"
     return "sms" if normalised("sms", text)[1:].isdecimal() else None
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """What stands in the log in the place of an update, and why it cannot be applied."""
+    """A message that is not a valid update, with the reason. It becomes a dead letter."""
 
     error: str
 
 
 class Newer(Unreadable, frozen=True, gc=False):
-    """An update of a later release: a bridge that knows `v` can read it, so this one must wait."""
+    """An update of a later release. This bridge must wait in front of it until one that knows `v` runs."""
 
     v: int
 
@@ -162,7 +163,7 @@ class _WirePatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The fields of a message and their types, as msgspec checks them; `check` has every other rule."""
+    """The fields of a message and their types, which msgspec checks. `check` has all other rules."""
 
     v: int
     op: Literal["update", "delete", "detach"]
@@ -183,7 +184,7 @@ _WIRE: Final = msgspec.json.Decoder(_Wire)
 
 
 def encode(update: Update) -> bytes:
-    """The message value of `update`; `parse` gives an equal update back."""
+    """The bytes of a message with `update`; `parse` returns an equal update from them."""
     message: dict[str, Any] = {
         "v": VERSION,
         "op": update.op,
@@ -210,10 +211,10 @@ def encode(update: Update) -> bytes:
 
 
 def parse(value: bytes | None, *, reads: int = READS) -> Update:
-    """The update in a message value. Raises Malformed for anything that web would not have written.
+    """Parses a message value. Raises Malformed for everything that web would not have written.
 
-    Raises NewerVersion for a `v` above `reads`, whatever else is in the message: a later release may
-    have other fields and other limits.
+    Raises NewerVersion for a `v` above `reads`, whatever else is in the message, because a later release
+    may have other fields and limits.
     """
     if value is None:
         raise Malformed("the message has no value (a tombstone); updates are never compacted")
@@ -242,7 +243,7 @@ def parse(value: bytes | None, *, reads: int = READS) -> Update:
 
 
 def _named(value: bytes, reads: int) -> Update:
-    """`parse` for a message that msgspec refuses: by a slower way, whose errors name what is wrong."""
+    """Parses a message that msgspec refuses. It is slower, and its errors name the field that is wrong."""
     try:
         fields = _DECODER.decode(value.decode())
     except (ValueError, RecursionError) as error:
@@ -262,8 +263,7 @@ def _check_size(value: bytes) -> None:
 
 
 def read(value: bytes | None, *, reads: int = READS) -> Update | Unreadable:
-    """`parse` for the bridge: what is malformed becomes a value to decide on, what is of a later
-    release becomes Newer."""
+    """Parses a message for the bridge: a malformed one becomes Unreadable, one of a later release Newer."""
     try:
         return parse(value, reads=reads)
     except NewerVersion as error:
@@ -280,8 +280,8 @@ def _check_version(v: object, reads: int) -> None:
 
 
 def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
-    """The update with these wire fields. Raises Malformed naming the first field that is wrong, and
-    NewerVersion for a `v` above `reads`."""
+    """Checks the fields of a message and returns the update. Raises Malformed, whose text names the first
+    wrong field, and NewerVersion for a `v` above `reads`."""
     _check_version(fields.get("v"), reads)
     if not fields.keys() <= _FIELDS:
         unknown = min(fields.keys() - _FIELDS)
@@ -324,7 +324,7 @@ def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
 
 
 def _valid(update: Update) -> Update:
-    """The update, if the values of its fields, whose types are right, are. Raises Malformed."""
+    """Checks the values of fields whose types are right, and returns the update. Raises Malformed."""
     for name, text in (("app", update.app), ("record", update.record)):
         if not is_uuid(text):
             raise Malformed(_NO_UUID.format(name))
@@ -350,7 +350,7 @@ def _valid(update: Update) -> Update:
 
 @lru_cache(maxsize=KEYS_REMEMBERED)
 def check_key(key: str) -> None:
-    """Raises Malformed unless `key` is that of a tag or property that updates may change."""
+    """Raises Malformed unless `key` is the key of a tag or property that updates may change."""
     name = key.partition(".")[2]
     if key.startswith(patches.ALIASES):
         raise Malformed("an alias is not a property: it has a place of its own, aliases")
@@ -360,7 +360,7 @@ def check_key(key: str) -> None:
 
 
 def check_value(value: object, name: str) -> Value:
-    """`value` if a tag or property may have it. Raises Malformed otherwise."""
+    """Returns `value` if a tag or property may have it; else raises Malformed."""
     if isinstance(value, str):
         if len(value) > VALUE_CHARS_MAX:
             raise Malformed(
@@ -474,7 +474,7 @@ def _patch(wire: _WirePatch) -> Patch:
 
 
 def _check_op(op: str, key: str, value: object) -> Value:
-    """The checked value of one op, by the class of its key."""
+    """Checks the value of one op by the kind of its key, and returns it."""
     if key.startswith((patches.TAGS, patches.PROPERTIES)):
         if op == ADD:
             raise Malformed(f"{key!r:.50} is not a counter")

@@ -1,8 +1,8 @@
-"""The window: planned updates of one stream whose writes are not known to be applied.
+"""The window: the updates of one stream that are decided but not known to be applied.
 
-Each lane holds its writes in segments, one a chunk, merged a record at a time. A batch takes whole
-segments from the head, so it never ends inside an offset's writes. The window knows positions as
-the last tick saw them; it is memory, and a Load makes it anew.
+Each lane keeps its writes in segments, one for each chunk, in which the writes to one record are merged.
+A batch takes whole segments from the front, so it never ends between two writes of one offset. The window
+is only memory: it knows positions as of the last tick, and a Load builds it again.
 """
 
 from collections import deque
@@ -14,23 +14,23 @@ from notify.domain.decide import Write
 from notify.domain.lanes import lane_of
 from notify.domain.patch import compose
 
-#: Rule 14: bounds of memory, replay, plan rows and of how long a new rule takes to act.
+#: Limits of memory, of what a Load reads again, and of how long a new skip rule takes to act (rule 14).
 WINDOW_OFFSETS: Final = 20_000
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 CHUNK_MESSAGES: Final = 2_000
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 TASK_ROWS: Final = 1_000
 TASK_BYTES: Final = 1024 * 1024
-#: Offsets in one batch of a lane that is being isolated; its writes are not merged.
+#: Most offsets in one isolated batch, whose writes are not merged.
 ISOLATED_OFFSETS: Final = 100
 
-#: `tries` of a lane whose batches killed their worker: one offset is sent at a time up to `isolate`, and
-#: tries are counted from here down, so that the mode outlives the bridge's memory.
+#: The first `tries` of a lane whose batches killed their worker: from then on it gets one offset at a
+#: time, up to `isolate`. Tries count down from here, so that the mode is kept in PostgreSQL.
 ONE_AT_A_TIME: Final = -1
 
 
 class Original(NamedTuple):
-    """One write of one offset, unmerged, with the message it comes from: what isolation sends."""
+    """An unmerged write of one offset, with its message: isolated batches consist of these."""
 
     offset: int
     write: Write
@@ -39,7 +39,7 @@ class Original(NamedTuple):
 
 @dataclass(slots=True)
 class Segment:
-    """One lane's writes of offsets first..last of a chunk: merged, or as they were in the log."""
+    """One lane's writes of the offsets first..last of a chunk: merged by record, or unmerged."""
 
     first: int
     last: int
@@ -50,9 +50,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one lane applies at once: the writes with offsets in (prev, last].
+    """What one lane applies in one step: the writes of the offsets prev+1..last.
 
-    Merged batches have one write a record, isolated ones the writes as they were, in log order.
+    A merged batch has one write for each record, an isolated one has all writes in the order of the log.
     """
 
     stream: int
@@ -66,13 +66,14 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """Writes in the batch."""
+        """The number of writes in the batch."""
         return len(self.merged) + len(self.isolated)
 
 
 @dataclass(slots=True)
 class Lane:
-    """One lane's positions and what waits in it. `last` is applied; `isolate` as read at Load."""
+    """One lane's positions and waiting writes. All offsets up to `last` are applied; those up to `isolate`
+    are sent unmerged."""
 
     last: int
     isolate: int = -1
@@ -82,12 +83,12 @@ class Lane:
 
     @property
     def writes(self) -> int:
-        """Writes that are not known to be applied, those of a segment merged."""
+        """The number of writes that are not known to be applied, counted after merging."""
         flying = 0 if self.flying is None else self.flying.rows
         return flying + sum(len(segment.writes) for segment in self.waiting)
 
     def outstanding(self) -> int | None:
-        """The lowest offset with a write that is not known to be applied."""
+        """The lowest offset with a write that is not known to be applied; None if there is none."""
         if self.flying is not None:
             return self.flying.first
         return self.waiting[0].first if self.waiting else None
@@ -102,14 +103,14 @@ class Window:
         self.held_bytes = 0
 
     def frontier(self, planned: int) -> int:
-        """The lowest offset outstanding in any lane, else `planned`."""
+        """The lowest outstanding offset of all lanes; `planned` if nothing is outstanding."""
         heads = [head for lane in self.lanes.values() if (head := lane.outstanding()) is not None]
         return min(heads, default=planned)
 
     def add(self, writes: Iterable[tuple[int, bytes, list[Write]]]) -> None:
-        """Take a chunk: (offset, message, its writes), offsets rising.
+        """Adds the writes of a chunk, as (offset, message, its writes) with rising offsets.
 
-        What a lane has applied already is dropped: at a Load the log is read again from the frontier.
+        Writes that a lane has already applied are ignored: a Load reads the log again from the frontier.
         """
         open_segments: dict[int, Segment] = {}
         for offset, message, written in writes:
@@ -150,9 +151,9 @@ class Window:
         self.held_bytes += len(original.message)
 
     def take(self, number: int, *, max_rows: int, max_bytes: int) -> Batch | None:
-        """The lane's next batch, now flying; None if one is flying, or nothing waits.
+        """Takes the lane's next batch, which is then in flight. None if one is in flight or nothing waits.
 
-        It holds at least one segment, and more while they fit into `max_rows` and `max_bytes`.
+        It has at least one segment, and more as long as they fit into `max_rows` and `max_bytes`.
         """
         lane = self.lanes[number]
         if lane.flying is not None or not lane.waiting:
@@ -203,8 +204,8 @@ class Window:
         return Batch(self.stream, number, lane.last, last, first, held, isolated=tuple(originals))
 
     def landed(self, number: int, last: int) -> bool:
-        """Note that the lane stands at `last`. False if that is no place it can stand at: neither
-        where it stood nor the end of the batch that is flying."""
+        """Notes that the lane has applied all up to `last`. False if that cannot be: it is neither the
+        last known position nor the end of the batch in flight."""
         lane = self.lanes[number]
         if last == lane.last:
             return True

@@ -1,15 +1,23 @@
-"""Rate limits: of each app, in requests and in updates a second; of each record, if that is on.
+"""Rate limits: for each app in requests and in updates a second, and for each record if configured.
 
-Counting is `limits`' fixed window of one second in Redis, shared by all web processes. A request must
-not wait for Redis, so a process leases a slice of an app's second at a time and counts that down in
-memory: one trip for LEASES_A_WINDOW-th of the limit. The first slice after a second's silence is taken
-on credit, and counted with the next: an app that needs no second slice costs no trip. While Redis is
-away or slow each process counts for itself, up to its share of the limit, and one request a second
-tries whether Redis is back.
+Redis counts in fixed windows of one second (by the library `limits`), shared by all web processes. So
+that not every request waits for Redis, a process leases a slice of an app's limit, which is one
+LEASES_A_WINDOW-th, and counts it down in memory. The first slice after a second without requests is taken
+on credit: it is counted in Redis together with the next slice, so a quiet app never asks Redis. Example
+for a limit of 1,000 requests a second, which makes slices of 50:
 
-What may be admitted too much: two windows meet in any second, and a process may still hold a slice of
-the window before, and another on credit. What may be admitted too little: slices that a process leased
-and did not use.
+    request 1          a slice of 50 on credit, without Redis; 49 are left
+    requests 2-50      counted in memory
+    request 51         one trip to Redis: it counts 50 for the credit and 50 for a new slice
+    request 101, ...   one trip for every 50 requests
+    Redis is at 1,000  429; this process asks again after REFUSED_S
+
+While Redis is unavailable or slow, each process counts on its own, up to its share of the limit, and one
+request a second tries Redis again.
+
+The limits are not exact. Too much may be admitted, because any second overlaps two windows, and a process
+may still have a slice of the last window and one on credit. Too little may be admitted, because a process
+may not use all of a slice that it leased.
 """
 
 import threading
@@ -30,24 +38,24 @@ from notify.web.answers import Refused
 from notify.web.apps_cache import KnownApp
 from notify.web.refused import RefusedRequests
 
-#: An app's second is leased in so many parts.
+#: Into how many slices an app's limit for one second is divided.
 LEASES_A_WINDOW: Final = 20
-#: A slice that was refused is not asked for again before this.
+#: After Redis refuses a slice, the process does not ask for another one before this.
 REFUSED_S: Final = 0.05
-#: A Redis that failed or was slow is not asked before this, and then by one request.
+#: After Redis failed or was slow, it is not asked before this, and then by one request only.
 REDIS_AGAIN_S: Final = 1.0
-#: Keys that a process counts, and apps whose slices it keeps: past that it forgets them all, which
-#: admits a second's worth more.
+#: How many keys a process counts, and of how many apps it keeps slices. With more it forgets them all,
+#: which admits up to one more second's worth of requests.
 KEYS_MAX: Final = 20_000
 RETRY_AFTER_S: Final = 1
-#: As clients know it.
+#: The text that OneSignal's API uses, which clients may compare.
 _EXCEEDED: Final = "API rate limit exceeded."
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits a second, 0 being none. `local_percent` is what of an app's limit one process admits
-    while it counts alone."""
+    """The limits a second; 0 means no limit. `local_percent`: the share of an app's limit that one process
+    admits while it counts without Redis."""
 
     requests: int
     updates: int
@@ -56,7 +64,7 @@ class Bounds:
 
     @classmethod
     def of_settings(cls) -> "Bounds":
-        """As NOTIFY_LIMIT_... say."""
+        """The limits of the settings NOTIFY_LIMIT_..."""
         return cls(
             requests=settings.NOTIFY_LIMIT_REQUESTS_PER_S,
             updates=settings.NOTIFY_LIMIT_UPDATES_PER_S,
@@ -66,10 +74,10 @@ class Bounds:
 
 
 class _Alone:
-    """Windows of one second in this process's memory, of at most KEYS_MAX keys. Thread-safe.
+    """Counts in windows of one second in this process's memory, for at most KEYS_MAX keys. Thread-safe.
 
-    Not the library's MemoryStorage: that has a thread of its own, which now and then dies of keys that
-    others removed, and windows that one lock each guards and drops.
+    It replaces the library's MemoryStorage, whose own thread now and then dies because other threads
+    removed keys.
     """
 
     def __init__(self) -> None:
@@ -78,7 +86,7 @@ class _Alone:
         self._lock = threading.Lock()
 
     def hit(self, key: tuple[str, str], limit: int, *, cost: int, now: float) -> bool:
-        """Whether the second has room for so many more, which are counted then."""
+        """Counts `cost` if the present second has room for it, and returns whether it has."""
         with self._lock:
             if int(now) != self._second or len(self._counts) >= KEYS_MAX:
                 self._second, self._counts = int(now), {}
@@ -95,7 +103,7 @@ class _Alone:
 @dataclass(slots=True)
 class _Lease:
     left: int = 0
-    #: What `left` began with, where nobody has counted that yet.
+    #: The size of a slice that is not counted in Redis yet.
     credit: int = 0
     ends_s: float = 0.0
     refused_until_s: float = 0.0
@@ -103,7 +111,7 @@ class _Lease:
 
 
 class RateLimits:
-    """The limits, as one process of web applies them. Thread-safe."""
+    """Applies the rate limits in one process of web. Thread-safe."""
 
     def __init__(
         self,
@@ -128,20 +136,20 @@ class RateLimits:
         self._said: dict[str, float] = {}
 
     def request(self, app: KnownApp) -> None:
-        """Count one request of the app. Raises Refused 429."""
+        """Counts one request of the app. Raises Refused 429."""
         limit = self._bounds.requests if app.requests_per_s is None else app.requests_per_s
         self._count("app_requests", app.id, limit, 1)
 
     def give_back(self, app: KnownApp) -> None:
-        """The counted request was refused for what it is: junk that anybody can send in the app's name
-        must not use up what its devices may send."""
+        """Uncounts a request that was refused because it is invalid: requests that anybody can send in the
+        app's name must not use up the limit of its devices."""
         lease = self._leases.get(("app_requests", app.id))
         if lease is not None:
             with lease.lock:
                 lease.left += 1
 
     def updates(self, app: KnownApp, records: Collection[str]) -> None:
-        """Count one update of the app for each of `records`. Raises Refused 429."""
+        """Counts one update of the app for each of `records`. Raises Refused 429."""
         self._count("app_updates", app.id, self._bounds.updates, len(records))
         if self._bounds.record_updates:
             for record in records:
@@ -157,7 +165,7 @@ class RateLimits:
     def _count(self, name: str, app: str, limit: int, cost: int) -> None:
         if not limit or not cost:
             return
-        # A batch larger than the limit takes a whole second, rather than never to fit.
+        # A batch that is larger than the limit uses up a whole second; otherwise it would never be admitted.
         cost = min(cost, limit)
         lease = self._lease(name, app)
         with lease.lock:
@@ -188,11 +196,11 @@ class RateLimits:
     def _grant(
         self, name: str, key: str, limit: int, cost: int, *, slice_: int = 0, owed: int = 0
     ) -> int:
-        """How much was taken from the window, wherever it is counted now: `cost` or more, or nothing.
-        What was used on credit is counted too.
+        """Takes `cost` or more from the present window, in Redis or in memory. Returns how much; 0 if it is
+        full. `owed`, which was used on credit, is counted too.
 
-        From Redis it is a whole slice; a rest that is less is not given out, since the library counts
-        what it refuses, too.
+        Redis grants whole slices only: the library also counts what it refuses, so the rest of a window
+        that is smaller than a slice is not used.
         """
         if self._shared is not None and self._may_ask():
             wanted = max(cost, slice_)
@@ -211,11 +219,11 @@ class RateLimits:
         return cost if has_room else 0
 
     def _share(self, limit: int) -> int:
-        """What of a limit this process may admit alone."""
+        """How much of a limit this process may admit without Redis."""
         return max(1, limit * self._bounds.local_percent // 100)
 
     def _may_ask(self) -> bool:
-        """Whether Redis answers, as far as is known; of many requests one is told to try again."""
+        """Whether to ask Redis: always while it answers, else by one request every REDIS_AGAIN_S."""
         if not self._redis_again_s:
             return True
         with self._asking:
@@ -255,7 +263,7 @@ class RateLimits:
             self._counter.count(app, name)
         now = self._clock()
         if now >= self._said.get(name, 0.0):
-            # One line a second and limit: a storm must not become one of log lines.
+            # At most one line a second for each limit, so that a flood of requests does not flood the log.
             self._said[name] = now + 1.0
             logs.get().warning("rate_limited", app=app, reason=f"{name}: {limit} a second")
         return Refused(
@@ -267,8 +275,8 @@ class RateLimits:
 
 
 def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
-    """As the settings say, on their Redis; what they refuse is counted by `refused`. It connects at its
-    first use."""
+    """The limits of the settings, counted in the Redis of the settings. `refused` counts refusals. Connects
+    at its first use."""
     timeout_s = settings.NOTIFY_LIMIT_REDIS_TIMEOUT_MS / 1000
     shared = RedisStorage(
         settings.REDIS_URL,
@@ -280,5 +288,5 @@ def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
 
 
 def none() -> RateLimits:
-    """No limits."""
+    """Rate limits that admit everything."""
     return RateLimits(Bounds(0, 0, 0, 100))

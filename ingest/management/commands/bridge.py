@@ -1,4 +1,4 @@
-"""`manage.py bridge`: wires the bridge to Kafka, PostgreSQL and Redis and runs it until told to stop."""
+"""`manage.py bridge`: connects the bridge to Kafka, PostgreSQL and Redis and runs it until a signal."""
 
 import gc
 import secrets
@@ -27,13 +27,13 @@ from notify.celery import app as celery_app
 from notify.models import Topic
 from notify.probes import Progress
 
-#: A round takes at least so long, unless whole chunks wait: ticks are few, and each finds some work.
+#: The shortest time of a round unless a whole chunk waits, so that ticks are few and each has some work.
 ROUND_MS: Final = 10
 POLL_MS: Final = 20
-#: Between two looks for PostgreSQL or Kafka at the start.
+#: Time between two tries to reach PostgreSQL or Kafka at the start.
 RETRY_MS: Final = 1_000
-#: The window holds 100,000s of small objects without cycles; Python's default of 700 scans them for
-#: a third of the bridge's time.
+#: The window has hundreds of thousands of small objects without cycles. With Python's default of 700 the
+#: garbage collector takes a third of the bridge's time to scan them.
 GC_THRESHOLD: Final = (50_000, 20, 20)
 
 
@@ -41,25 +41,26 @@ Result = TypeVar("Result")
 
 
 class SystemClock:
-    """Monotonic milliseconds, and tokens from the system's randomness."""
+    """The system's monotonic clock and randomness."""
 
     def now_ms(self) -> int:
-        """Clock.now_ms."""
         return time.monotonic_ns() // 1_000_000
 
     def token(self) -> int:
-        """Clock.token."""
         return secrets.randbelow(2**63 - 1) + 1
 
 
 class Command(BaseCommand):
-    """Read the topic's partitions, decide, and keep the workers busy. Any number may run.
+    """Runs a bridge. While PostgreSQL or Kafka does not answer, it waits.
 
-    PostgreSQL or Kafka being away is waited for. Exit codes: 0 told to stop, 1 a system check fails
-    or a secret is missing, 2 the topic is missing: the message says what to do.
+    Exit codes: 0 it was told to stop; 1 a system check fails or a secret is missing; 2 the topic is
+    missing. The message says what to do.
     """
 
-    help = "Run one bridge. SIGTERM stops it: what is in flight may land, then it leaves the group."
+    help = (
+        "Run one bridge: read updates from Kafka, decide them, and send them to workers. Any number may "
+        "run. SIGTERM stops it: it waits for batches in flight, then leaves the consumer group."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The port of /metrics."""
@@ -129,7 +130,7 @@ def _log(facts: TopicFacts, ticks: Ticks | None) -> KafkaLog:
 
 
 def _retried(act: Callable[[], Result], stopped: list[int]) -> Result | None:
-    """What `act` returns once PostgreSQL and Kafka are there; None if told to stop before (rule 11)."""
+    """Calls `act` until PostgreSQL and Kafka answer. Returns its result; None if told to stop (rule 11)."""
     while not stopped:
         try:
             return act()
@@ -158,7 +159,7 @@ def _limits() -> Limits:
 
 
 def _on_signals() -> list[int]:
-    """A list that gets the number of each signal that asks the process to stop."""
+    """Returns a list to which the number of each signal that stops the process is appended."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
