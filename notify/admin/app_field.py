@@ -16,7 +16,7 @@ class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fai
 
     widget = TextInput
     default_error_messages = {
-        "invalid_choice": "There is no app of this name or UUID.",
+        "invalid_choice": "There is no app with this name or UUID.",
     }
 
     def __init__(self, **kwargs: Any) -> None:

@@ -156,14 +156,14 @@ def _requests(app: App) -> Rate:
     if app.requests_per_s is None:
         return Rate(
             settings.NOTIFY_LIMIT_REQUESTS_PER_S or None,
-            "for all apps, by NOTIFY_LIMIT_REQUESTS_PER_S",
+            "NOTIFY_LIMIT_REQUESTS_PER_S, for all apps",
         )
     return Rate(app.requests_per_s or None, "this app's own")
 
 
 def _updates() -> Rate:
     return Rate(
-        settings.NOTIFY_LIMIT_UPDATES_PER_S or None, "for all apps, by NOTIFY_LIMIT_UPDATES_PER_S"
+        settings.NOTIFY_LIMIT_UPDATES_PER_S or None, "NOTIFY_LIMIT_UPDATES_PER_S, for all apps"
     )
 
 

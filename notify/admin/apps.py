@@ -30,22 +30,22 @@ _PUBLIC_KEY: Final = "public_key"
 _NOBODY: Final = "nobody_names"
 _BUILT_IN: Final = "\n".join(sorted(nobody.NAMES))
 _MADE_MEANWHILE: Final = (
-    "No key was made: one was, after this page was loaded. Look at the keys below first."
+    "No key was made, because somebody made one after you loaded this page. Check the keys below, then try "
+    "again."
 )
 
 
 class PemInput(Textarea):
-    """Shows nothing of what was sent: it may have been a private key."""
+    """A field that is empty again after an error, because its text may be a private key."""
 
     def format_value(self, value: Any) -> None:
-        """Django calls this."""
+        return None
 
 
 class LinesField(forms.CharField):
-    """Text whose lines end as they are stored: browsers send CRLF, which would count as a change."""
+    """A text whose lines end with LF: browsers send CRLF, which Django would count as a change."""
 
     def to_python(self, value: Any) -> Any:
-        """As Django's, with one kind of line end."""
         text = super().to_python(value)
         return text.replace("\r\n", "\n") if isinstance(text, str) else text
 
@@ -61,8 +61,9 @@ class AppForm(ReasonForm):
         strip=False,
         label="Add a public key",
         widget=PemInput(attrs={"rows": 5, "spellcheck": "false"}),
-        help_text="PEM, on the curve P-256, of the pair that the app's server signs its tokens with. "
-        "Two live at a time: another one revokes the oldest. Never paste the private key.",
+        help_text="The public key, in PEM and on the curve P-256, of the pair with which the app's server "
+        "signs its tokens. An app has at most two: another one revokes the oldest. Never paste the private "
+        "key.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -94,7 +95,7 @@ class AppForm(ReasonForm):
             raise forms.ValidationError(str(refused)) from None
 
     def clean(self) -> dict[str, Any]:
-        """Tokens can be required where there is a key to verify them with."""
+        """Refuses to require tokens while the app has no public key to verify them with."""
         found: dict[str, Any] = super().clean() or self.cleaned_data
         if found.get("requires_identity") and not (
             found.get(_PUBLIC_KEY)
@@ -106,7 +107,7 @@ class AppForm(ReasonForm):
 
 
 class RevokeForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
-    """All that can be done to a key is to revoke it."""
+    """Revokes a key: nothing else about a key can be changed."""
 
     revoke = forms.BooleanField(required=False, widget=Checkbox)
 

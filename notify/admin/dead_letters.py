@@ -82,9 +82,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
     note = (
-        "Updates that could not be applied: the newest 1,000 that match. All others went on. One "
-        "dead letter is one write: its replay reaches only that record, and lands as its newest "
-        "update. A malformed one that can be read by now is sent whole."
+        "Updates that could not be applied: the newest 1,000 that match. They did not stop other updates. "
+        "A dead letter is one write to one record. A replay applies it to that record only, as its newest "
+        "update. A malformed message that this release can read is sent whole."
     )
     change_form_template = "admin/notify/dead_letter.html"
     list_before_template = "admin/notify/dead_letter_groups.html"
@@ -182,7 +182,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _too_many() -> str:
-    return f"At most {settings.NOTIFY_REPLAY_MESSAGES:,} letters at a time: choose fewer."
+    return f"You can choose at most {settings.NOTIFY_REPLAY_MESSAGES:,} letters at a time: choose fewer."
 
 
 def _asked(request: HttpRequest, letters: QuerySet[Any], what: str) -> HttpResponse | None:
@@ -271,22 +271,25 @@ def _replay(request: HttpRequest, ids: Sequence[int], reason: str) -> None:
         except (Overloaded, Unavailable) as error:
             messages.error(
                 request,
-                f"Kafka did not take them, so they stay in the list: {error} Try again; what Kafka "
-                "has of them already is counted once.",
+                f"Kafka did not accept these letters, so they stay in the list: {error} Try again: what "
+                "Kafka already has is counted once.",
             )
             break
         done += sent
         refused += not_sent
     if done:
         messages.success(
-            request, f"{_counted(done)} replayed: each lands within seconds as the newest update."
+            request,
+            f"{_counted(done)} replayed: each is applied within seconds as the newest update.",
         )
     for text in refused[:_SHOWN]:
         messages.error(request, text)
     if len(refused) > _SHOWN:
         messages.error(request, f"{len(refused) - _SHOWN:,} more could not be replayed.")
     if not apps:
-        messages.warning(request, "These letters are gone: replayed or deleted meanwhile.")
+        messages.warning(
+            request, "These letters no longer exist: somebody replayed or deleted them."
+        )
 
 
 def _replay_of_app(

@@ -1,4 +1,4 @@
-"""The two cures of a hot record, each told first by what it would drop: skip it, limit its links."""
+"""The two ways to relieve a hot record: skip it, or limit its links. Each page first shows the effect."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,16 +23,16 @@ from notify.findings.link_limits import FullLinks, limits_of
 from notify.models import App, LinkLimit, SkipRule
 from notify.templatetags.figures import count
 
-#: Hours until an order ends; 0 is never.
-_EXPIRIES: Final = [("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "never ends")]
+#: Hours until a rule or limit ends; 0 is never.
+_EXPIRIES: Final = [("1", "1 hour"), ("24", "1 day"), ("168", "7 days"), ("0", "never")]
 _CHILDREN_MAX: Final = 2**53
 _LIST: Final = "admin:notify_hot_changelist"
 
 
 class OrderForm(forms.Form):
-    """How long an order holds, and why it is given."""
+    """When the rule or limit ends, and the reason for it."""
 
-    hours = forms.ChoiceField(choices=_EXPIRIES, initial="24", label="It ends after")
+    hours = forms.ChoiceField(choices=_EXPIRIES, initial="24", label="Ends after")
     reason = ReasonField()
 
     def ends(self) -> datetime | None:
@@ -42,7 +42,7 @@ class OrderForm(forms.Form):
 
 
 class SkipForm(OrderForm):
-    """Drop a record's updates."""
+    """A new skip rule for a record."""
 
     scope = forms.ChoiceField(
         choices=SkipRule.SCOPES, initial=SCOPE_ALL, label="Skip", widget=forms.RadioSelect
@@ -51,17 +51,17 @@ class SkipForm(OrderForm):
 
 
 class LimitForm(OrderForm):
-    """Bound the children of each record of an app."""
+    """A new link limit: how many records may be linked to one record of the app."""
 
     children = forms.IntegerField(
-        min_value=0, max_value=_CHILDREN_MAX, label="Most records linked to one"
+        min_value=0, max_value=_CHILDREN_MAX, label="Records that may be linked to one record"
     )
     field_order = ("children", "hours", "reason")
 
 
 @page("hot/skip/<uuid:app>/<uuid:record>/", name="hot_skip", permission="notify.add_skiprule")
 def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
-    """Ask how much of the record is skipped, for how long and why; then do it."""
+    """The page that asks how much of the record to skip, for how long and why, and adds the rule."""
     customer = _app(app)
     form = SkipForm(request.POST or None)
     if form.is_valid():
@@ -74,7 +74,7 @@ def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
             author=request.user.get_username(),
         )
         _add(request, rule)
-        messages.success(request, "Skipped. Writes to it end within seconds.")
+        messages.success(request, "The record is skipped. Writes to it stop within seconds.")
         return _back(request, app, record)
     minute = preview.of_skip(app, record)
     return shown(
@@ -97,7 +97,7 @@ def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
 
 @page("hot/limit/<uuid:app>/<slug:label>/", name="hot_limit", permission="notify.add_linklimit")
 def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
-    """Ask for the limit of the app and label, show what it would stop, then set it.
+    """The page that sets the link limit of an app and label, after a preview of its effect.
 
     ?record= is the record that is shown again afterwards.
     """
@@ -143,7 +143,7 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
 
 
 def limit_cell(request: HttpRequest, app: UUID, record: UUID, full: FullLinks) -> str:
-    """A list's cell: the limit that the record is at, as a link to where the reader may see or set it."""
+    """A cell of a list with the limit that the record has reached, and a link to see or set it."""
     text = f"{full.linked:,} linked by {full.label}, limit {full.limit:,}"
     if request.user.has_perm("notify.add_linklimit"):
         path = f"{reverse('admin:hot_limit', args=[app, full.label])}?record={record}"
@@ -155,9 +155,9 @@ def limit_cell(request: HttpRequest, app: UUID, record: UUID, full: FullLinks) -
 
 
 def _limit_form(request: HttpRequest, in_force: int, *, is_preview: bool) -> LimitForm:
-    """As it was sent; it opens with the limit in force.
+    """The form as it was sent, or one that starts with the limit in force.
 
-    For a preview nothing is missing yet, so only a wrong number is an error.
+    A preview needs no reason yet, so only an invalid number is an error.
     """
     if not is_preview:
         return LimitForm(request.POST or None, initial={"children": in_force})
@@ -167,7 +167,7 @@ def _limit_form(request: HttpRequest, in_force: int, *, is_preview: bool) -> Lim
 
 
 def _children(form: LimitForm) -> int | None:
-    """The number to show a preview of; None if it is none."""
+    """The limit to preview; None if the form has no valid number."""
     if not form.is_bound:
         return int(form.get_initial_for_field(form.fields["children"], "children"))
     form.is_valid()
@@ -176,9 +176,7 @@ def _children(form: LimitForm) -> int | None:
 
 
 def _limit_said(version: LinkLimit) -> str:
-    return (
-        f"The limit is set: {count(version.children)} by {version.label}. It acts within seconds."
-    )
+    return f"The limit by {version.label} is now {count(version.children)}. It takes effect within seconds."
 
 
 def _record(request: HttpRequest) -> UUID | None:

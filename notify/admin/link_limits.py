@@ -15,16 +15,23 @@ from notify.templatetags.figures import count
 class LinkLimitForm(VersionForm):
     """A new version of the limit of an app and label, or its first."""
 
-    app = AppField(required=False, help_text="Its name or its UUID. Empty: all apps without one.")
+    app = AppField(
+        required=False,
+        help_text="The app's name or UUID. Leave empty for all apps without a limit of their own.",
+    )
 
     class Meta:
         model = LinkLimit
         fields = ("app", "label", "children", "expires_at", "reason")
         widgets = VersionForm.WIDGETS
+        help_texts = VersionForm.HELP | {
+            "children": "Records that may be linked to one record. Leave empty to remove the app's own "
+            "limit: that of all apps then applies."
+        }
 
 
 class LimitStateFilter(StateFilter):
-    """A limit is of one app (or all) and label; without a number, it is lifted."""
+    """The filter by state: a limit belongs to an app (or all) and a label, and is lifted without a number."""
 
     key = ("app_id", "label")
     lifted = Q(children=None)
@@ -32,7 +39,7 @@ class LimitStateFilter(StateFilter):
 
 @admin.register(LinkLimit)
 class LinkLimitAdmin(PolicyVersionAdmin):
-    """The limits in force: the default of each label, and those of single apps."""
+    """The link limits: those of all apps by label, and those of single apps."""
 
     form = LinkLimitForm
     key = ("app_id", "label")
@@ -43,40 +50,41 @@ class LinkLimitAdmin(PolicyVersionAdmin):
     search_uuids = ("app",)
     search_help_text = "An app's UUID, or a part of its name."
     note = (
-        f"A label without a limit here has {LINK_LIMIT_DEFAULT} children for a parent "
-        f"({MERGED_LIMIT_DEFAULT:,} anonymous users that logged in as one). At the limit new links "
-        "are refused, and the oldest logins end; over it, mirroring to the parent stops too."
+        "A link limit is how many records (children) may be linked to one record (their parent) by a label. "
+        f"A label that is not listed here has a limit of {LINK_LIMIT_DEFAULT} ({MERGED_LIMIT_DEFAULT:,} for "
+        "anonymous users that logged in as one user). At the limit, new links are refused and the oldest "
+        "logins end. Above it, mirroring to the parent stops too."
     )
 
     def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """A saved version shows the versions before and after it."""
+        """The fields of the form; a saved version also shows its history."""
         return self.fields if obj is None else (*self.fields, "author", "at", "state", "history")
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """All that is computed."""
+        """The computed fields of a saved version."""
         return () if obj is None else ("author", "at", "state", "history")
 
     @admin.display(description="label")
     def limit(self, version: LinkLimit) -> str:
-        """Whose links it limits."""
+        """The label whose links are limited."""
         return version.label
 
     @admin.display(description="app")
     def whose(self, version: Any) -> Any:
-        """The app, or that it is the default."""
-        return version.app or "default, all apps"
+        """The app, or that the limit is for all apps without their own."""
+        return version.app or "all apps without their own"
 
     @admin.display(description="children")
     def most(self, version: LinkLimit) -> str:
-        """How many there may be."""
+        """How many children a parent may have."""
         return count(version.children)
 
     def is_lifted(self, version: Any) -> bool:
-        """Without a number, what holds for all apps holds."""
+        """Whether this version removes the limit."""
         return version.children is None
 
     def summary(self, version: Any) -> str:
-        """Its number and expiry."""
+        """The version in a few words, such as "100 children, until ..."."""
         if version.children is None:
             return "lifted"
         until = f", until {version.expires_at:%Y-%m-%d %H:%M} UTC" if version.expires_at else ""

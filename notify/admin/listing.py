@@ -159,7 +159,7 @@ def record_of(app: object, record: UUID | None) -> str:
     if app is None and record is None:
         return "unreadable"
     if record is None:
-        return format_html('<span class="n-cell">{}<br>records past the bound</span>', app)
+        return format_html('<span class="n-cell">{}<br>records that are not listed</span>', app)
     return format_html(
         '<span class="n-cell">{}<br><code class="n-id">{}</code></span>', app, record
     )

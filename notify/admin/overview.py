@@ -1,4 +1,4 @@
-"""The overview: what is wrong now and where to cure it, and how the pipeline stands and stood."""
+"""The Overview: what is wrong now, where to fix it, and the numbers of now and of the last hour."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,10 +30,10 @@ _FULL_BAR: Final = 100
 _STOPPED_S: Final = 3_600
 #: What names an app or a record of it.
 _NAMING: Final[Mapping[str, str]] = {
-    findings.HOT_RECORD: "{share} of updates in the last {seconds:.0f} s are of one record.",
-    findings.HOT_APP: "{share} of updates in the last {seconds:.0f} s are of one app, over many records.",
-    findings.APP_LIMITED: "Requests of one app are refused with 429 at a rate limit.",
-    findings.LINKS_REFUSED: "Links of one app are refused at a link limit.",
+    findings.HOT_RECORD: "{share} of updates in the last {seconds:.0f} s belong to one record.",
+    findings.HOT_APP: "{share} of updates in the last {seconds:.0f} s come from one app, over many records.",
+    findings.APP_LIMITED: "Requests of one app are refused with 429 because of a rate limit.",
+    findings.LINKS_REFUSED: "Links of one app are refused because of a link limit.",
     findings.LEFT_OUT: "Values are left out of the requests of one app.",
 }
 #: How a partition's row is marked, if it is not bad.
@@ -47,11 +47,11 @@ _MARKS: Final[Mapping[State, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A finding as its reader may see it; `href` is empty if there is nothing more to see."""
+    """A finding as this reader may see it; `href` is empty if no page shows more."""
 
     level: str
     text: str
-    #: What to do now, where no page has a button for it.
+    #: What to do now; empty if a page has a button for it.
     cure: str = ""
     href: str = ""
     action: str = ""
@@ -61,7 +61,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a panel, and how it is marked: empty, is-warn or is-bad."""
+    """A row of a panel. `mark` is its CSS class: empty, is-warn or is-bad."""
 
     of: Any
     mark: str
@@ -69,9 +69,10 @@ class Row:
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Unfold calls this for admin:index. Who may see nothing of the pipeline gets none of it.
+    """The template context of the Overview; Unfold calls it (DASHBOARD_CALLBACK).
 
-    Names of records and apps are for those who may view hot records. A fixed number of queries.
+    Readers without a permission of notify get none of it, and only those who may view hot records get
+    the names of records and apps. Takes a fixed number of queries.
     """
     if not request.user.has_module_perms("notify"):
         return context
@@ -96,13 +97,14 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open_apps() -> int:
-    """How many apps anybody can act for who knows their id, at most _OPEN_APPS."""
+    """How many apps are open, which means that their public id is enough to act for them; at most
+    _OPEN_APPS."""
     found = App.objects.filter(enabled=True, requires_key=False, requires_identity=False)
     return found.order_by()[:_OPEN_APPS].count()
 
 
 def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]:
-    """The worst first. Who may not view hot records is told that there are, not which."""
+    """The findings, the worst first. Readers who may not view hot records get no names in them."""
     found = find(seen, bounds)
     if request.user.has_perm("notify.view_hot"):
         return _few((each.kind, _alarm(each, request)) for each in found)
@@ -117,7 +119,7 @@ def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]
 
 
 def _few(told: Iterable[tuple[str, Alarm]]) -> list[Alarm]:
-    """Of each kind the first few: where all partitions stand, what else is wrong is seen too."""
+    """The first few of each kind, so that many stopped partitions do not hide other problems."""
     shown: list[Alarm] = []
     for _, group in groupby(told, key=lambda each: each[0]):
         alarms = [alarm for _, alarm in group]
@@ -128,20 +130,20 @@ def _few(told: Iterable[tuple[str, Alarm]]) -> list[Alarm]:
 
 def _without_names(finding: Finding, seen: Snapshot) -> str:
     said = _NAMING[finding.kind].format(share=percent(finding.share), seconds=seen.seconds)
-    return f"{said} Ask someone who may see hot records."
+    return f"{said} Ask a colleague who may view hot records for the name."
 
 
 def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
     may = request.user.has_perm
     if finding.kind == findings.HOT_RECORD:
-        return Alarm(finding.level, finding.text, href=finding.path, action="Show and cure it")
+        return Alarm(finding.level, finding.text, href=finding.path, action="Show the record")
     if finding.kind == findings.HOT_APP:
         if may("notify.change_app"):
             return Alarm(
-                finding.level, finding.text, href=finding.path, action="Set its requests a second…"
+                finding.level, finding.text, href=finding.path, action="Limit its requests…"
             )
         href = f"{_hot_path()}?app={finding.app}"
-        return Alarm(finding.level, finding.text, href=href, action="Show it")
+        return Alarm(finding.level, finding.text, href=href, action="Show the app")
     if finding.kind == findings.APP_LIMITED:
         href = finding.path if may("notify.view_app") else ""
         return Alarm(finding.level, finding.text, href=href, action="Show its limits")
@@ -165,9 +167,9 @@ def _hot_path() -> str:
 
 
 def _sums(seen: Snapshot, late_s: float) -> dict[str, Any]:
-    """The tiles' numbers, of all partitions; None where a bridge or the watcher does not say it now.
+    """The numbers of the tiles, over all partitions. None means unknown: a recent sample is missing.
 
-    What one partition does not say, the sum of all does not either.
+    If one partition's number is unknown, so is the sum.
     """
     behind = [lane for lane in seen.lanes if lane.writes and lane.oldest_s > late_s]
     silent = [each.partition for each in seen.streams if each.lag_s is None]
@@ -195,18 +197,18 @@ def _sums(seen: Snapshot, late_s: float) -> dict[str, Any]:
 
 
 def _all(add: Callable[[Iterable[float]], float], numbers: Sequence[float | None]) -> float | None:
-    """Of all numbers, or None if one is not known or there is none."""
+    """`add` of all numbers; None if one of them is unknown or there are none."""
     known = [each for each in numbers if each is not None]
     return add(known) if known and len(known) == len(numbers) else None
 
 
 def _is_watched(seen: Snapshot, late_s: float) -> bool:
-    """Whether what is known of workers is of now."""
+    """Whether the watcher runs, so that the state of workers is current."""
     return seen.watched_ago_s is not None and seen.watched_ago_s <= late_s
 
 
 def _partitions(seen: Snapshot, bounds: Bounds) -> dict[str, Any]:
-    """A row for each partition, and what the states that are there mean, those that are not `ok`."""
+    """A row for each partition, and an explanation of each state other than `ok` that occurs."""
     states = [(each, state_of(each, bounds)) for each in seen.streams]
     others = {state for _, state in states} - {State.OK}
     return {
@@ -216,7 +218,7 @@ def _partitions(seen: Snapshot, bounds: Bounds) -> dict[str, Any]:
 
 
 def _workers(seen: Snapshot, late_s: float) -> list[Row]:
-    """What is wrong first; of those that stopped, who did so within the hour."""
+    """The workers, those in trouble first, without those that stopped more than an hour ago."""
     is_watched = _is_watched(seen, late_s)
     rows = [
         _worker(each, late_s) if is_watched else Row(each, "is-warn", "unknown")
@@ -232,8 +234,8 @@ def _worker(worker: WorkerNow, late_s: float) -> Row:
 
 
 def _lanes(seen: Snapshot, late_s: float) -> dict[str, Any]:
-    """The lanes that wait longest, and a bar for each lane there is. `is_partial`: not all bridges say
-    what waits."""
+    """The lanes whose updates wait longest, and a bar for each lane. `is_partial`: some bridge sends no
+    samples, so there may be more."""
     lanes = seen.lanes
     waiting = sorted((each for each in lanes if each.writes), key=lambda each: -each.oldest_s)
     return {

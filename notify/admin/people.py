@@ -45,7 +45,7 @@ class UserForm(ReasonForm, UserChangeForm):
         label="Roles",
         required=False,
         widget=Checkboxes(),
-        help_text="What the person may do: all that their roles may.",
+        help_text="The person gets the permissions of all these roles.",
     )
 
 
@@ -90,7 +90,7 @@ class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[typ
         ("Seen", {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
-    note = "To shut somebody out, make the account inactive: users are never deleted."
+    note = "Users are never deleted. To stop somebody from logging in, make the account inactive."
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """With the groups, for the list."""

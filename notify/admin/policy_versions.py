@@ -27,39 +27,46 @@ _LEVELS: Final = {IN_FORCE: "is-ok", EXPIRED: "is-warn"}
 
 
 class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fails at run time
-    """A new version."""
+    """A new version of a rule or a limit."""
 
     WIDGETS: ClassVar[dict[str, forms.Widget]] = {"reason": Textarea(attrs={"rows": 3})}
+    #: In place of the models' help texts, which the forms of this page explain in more detail.
+    HELP: ClassVar[dict[str, str]] = {
+        "expires_at": "The rule or limit ends at this time. Leave empty if it shall not end by itself.",
+        "reason": "Why you make this change. Colleagues read it here and in the audit trail.",
+    }
 
     def clean_expires_at(self) -> Any:
-        """An edit that has expired already would be without effect."""
+        """Refuses a time in the past: the change would have no effect."""
         expires_at = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise ValidationError("This is in the past: the edit would be without effect.")
+            raise ValidationError(
+                "This time is in the past, so the change would have no effect: choose a later one."
+            )
         return expires_at
 
 
 class StateFilter(admin.SimpleListFilter):
-    """The newest versions by state, those in force unless asked otherwise; or all versions."""
+    """Filters the newest versions by state, "in force" by default, or shows all versions."""
 
     title = "state"
     parameter_name = "state"
-    #: The fields whose newest version counts, and what makes it one without effect.
+    #: The fields that identify a rule, and the condition on its newest version that means "lifted".
     key: tuple[str, ...] = ()
     lifted = Q()
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """In force is the default, so it is none of them."""
+        """The choices besides the default, which is "In force"."""
         return [("expired", "Expired"), ("lifted", "Lifted"), ("all", "All versions")]
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Django's, with the default under its name."""
+        """Django's choices, with the first one called "In force" instead of "All"."""
         choices = super().choices(changelist)
         yield {**next(choices), "display": "In force"}
         yield from choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The versions in that state."""
+        """The newest versions that are in the chosen state, or all versions."""
         if self.value() == "all":
             return queryset
         if self.value() not in ("lifted", "expired"):
@@ -79,12 +86,12 @@ class VersionPaginator(CappedPaginator):
 
 
 class PolicyVersionAdmin(ListAdmin):
-    """Versions of one kind of rule. `key`: the fields that say which rule it is a version of."""
+    """The pages of one kind of rule. `key`: the fields that say which rule a version belongs to."""
 
     list_select_related = ("app", "in_force")
     paginator = VersionPaginator
     key: tuple[str, ...] = ()
-    #: The fields of a version that a change starts from.
+    #: The fields that a new version takes over from the one it changes.
     kept: tuple[str, ...] = ()
     change_label = "Change"
 
@@ -93,11 +100,9 @@ class PolicyVersionAdmin(ListAdmin):
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: a version stays as it is."""
-        return False
+        return False  # A version is never changed: a change adds one.
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def attach(self, rows: Sequence[Any]) -> None:
@@ -120,32 +125,32 @@ class PolicyVersionAdmin(ListAdmin):
         form: Any,
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        """The author is whoever is logged in."""
+        """Saves the version with the logged-in user as its author."""
         obj.author = request.user.get_username()
         super().save_model(request, obj, form, change)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """With the buttons that start a new version, for who may add one."""
+        """Adds the buttons that start a new version, for users who may add one."""
         version = context.get("original")
         if version is not None and self.has_add_permission(request):
             context["new_versions"] = self.new_versions(version)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def new_versions(self, version: Any) -> list[tuple[str, str]]:
-        """Label and address of each button: the form, filled with the version's fields."""
+        """The label and address of each button; it opens the add form with the version's fields."""
         return [(self.change_label, self.add_url(version))]
 
     def add_url(self, version: Any, **fields: Any) -> str:
-        """The add form, filled with the version's fields and with `fields`."""
+        """The address of the add form, filled with the version's fields and with `fields`."""
         kept = {name: getattr(version, name) for name in self.kept} | fields
         filled = {name: value for name, value in kept.items() if value is not None}
         return f"{reverse(f'admin:notify_{self.opts.model_name}_add')}?{urlencode(filled)}"
 
     @admin.display(description="state")
     def state(self, version: Any) -> str:
-        """In force, expired, lifted, or replaced by a newer version."""
+        """The state of the version: in force, expired, lifted, or replaced by a newer version."""
         if hasattr(version, "in_force"):
             return IN_FORCE
         if version.version != version.newest:

@@ -1,7 +1,7 @@
-"""Why: every change in the admin says it, and the log entry of the change keeps it.
+"""Reasons: every change in the admin needs one, and the change's entry in the audit trail keeps it.
 
-An entry's text is what was done and, on a line of its own, the reason. Versions of policy have a
-reason of their own, so their entries need none.
+The entry's text is what was done and, on a line of its own, the reason. Versions of skip rules and link
+limits store their reason themselves, so their entries have none.
 """
 
 import json
@@ -28,7 +28,7 @@ class ReasonField(forms.CharField):
         given: dict[str, Any] = {
             "max_length": REASON_MAX,
             "widget": Textarea(attrs={"rows": 2}),
-            "help_text": "Why: the next person reads this, in the audit trail.",
+            "help_text": "Why you make this change. Colleagues read it in the audit trail.",
         }
         super().__init__(**(given | kwargs))
 
@@ -47,10 +47,10 @@ class ReasonForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fa
 def note(
     request: HttpRequest, row: Model, *, did: str, reason: str, flag: int = CHANGE
 ) -> LogEntry:
-    """Write down that the user did this to the row, and why. `did` is one line, in the past tense.
+    """Adds an entry to the audit trail: what the user did to the row, and why.
 
-    For changes that no admin form makes; call it in the transaction of the change, before a
-    deletion. Raises ValueError without a reason.
+    `did` is one line in the past tense, such as "Lifted.". For changes that no form of Django's admin
+    makes. Call it in the transaction of the change, before a deletion. Raises ValueError without a reason.
     """
     if not reason.strip():
         raise ValueError("a change needs a reason: ask for it in the form")
@@ -70,13 +70,13 @@ def _who(request: HttpRequest) -> int:
 
 
 def with_reason(changes: Any, form: forms.BaseForm) -> str:
-    """What Django says of the changes, and the form's reason."""
+    """Django's description of the changes, followed by the form's reason."""
     said = LogEntry(change_message=json.dumps(changes)).get_change_message()
     return _joined(said, form.cleaned_data.get(FIELD, ""))
 
 
 def told(entry: LogEntry) -> tuple[str, str]:
-    """What was done and why; the reason is empty if the entry has none."""
+    """What was done and why, from an entry; the reason is empty if it has none."""
     did, _, reason = entry.get_change_message().partition(_MARK)
     return did, reason
 
@@ -87,10 +87,10 @@ def _joined(did: str, reason: str) -> str:
 
 
 class ReasonedAdmin:
-    """A mixin before ModelAdmin, for forms that ask why (ReasonForm); deletions ask, too."""
+    """A mixin, placed before ModelAdmin, that asks for a reason in forms (ReasonForm) and deletions."""
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The reason comes last, for who may save."""
+        """Adds the reason as the last field, for users who may save."""
         sets: Any = super().get_fieldsets(request, obj)  # type: ignore[misc]
         admin: Any = self
         may = (
@@ -103,22 +103,22 @@ class ReasonedAdmin:
     def construct_change_message(
         self, request: HttpRequest, form: Any, *args: Any, **kw: Any
     ) -> Any:
-        """The entry's text."""
+        """The text of the entry: the changes and the reason."""
         changes: Any = super().construct_change_message(request, form, *args, **kw)  # type: ignore[misc]
         return changes if isinstance(changes, str) else with_reason(changes, form)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """A deletion without a reason is asked for one."""
+        """Django's page, but a deletion without a reason is not carried out."""
         admin: Any = self
         told = request.POST.get(FIELD, "").strip()
         if request.method == "POST" and not told and admin.has_delete_permission(request):
-            messages.error(request, "Nothing was deleted: say why.")
+            messages.error(request, "Nothing was deleted: enter a reason.")
             return HttpResponseRedirect(request.get_full_path())
         answer: HttpResponse = super().delete_view(request, *args, **kwargs)  # type: ignore[misc]
         return answer
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """With the reason."""
+        """Adds the entries of a deletion, with its reason."""
         reason = request.POST.get(FIELD, "")[:REASON_MAX]
         return LogEntry.objects.log_actions(
             user_id=_who(request),

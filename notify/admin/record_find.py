@@ -83,7 +83,7 @@ def _addressed(app: str, how: str, kind: str, token: str) -> Iterable[_Meaning]:
     itself = ids.record_id(app, kind, token)
     for spelling in dict.fromkeys((ids.normalised(kind, token), token)):
         yield _Meaning(how, ids.alias_id(app, kind, TOKEN, spelling), itself)
-    yield _Meaning(f"{how}, which it was made for", itself)
+    yield _Meaning(f"{how}, for which the record was created", itself)
 
 
 def _named(app: UUID, meanings: Iterable[_Meaning]) -> Named:

@@ -29,7 +29,7 @@ _FIND: Final = "Find a record"
 class FindForm(forms.Form):
     """An app, and what is known of one of its records."""
 
-    app = AppField(help_text="Its name or its UUID.")
+    app = AppField(help_text="The app's name or UUID.")
     what = forms.CharField(
         label="Record",
         max_length=VALUE_CHARS_MAX,
@@ -44,7 +44,9 @@ class FindForm(forms.Form):
         """Raises ValidationError for nothing but blanks."""
         text: str = self.cleaned_data["what"]
         if not text.strip():
-            raise forms.ValidationError("Say which record: its UUID, or what it is known by.")
+            raise forms.ValidationError(
+                "Enter the record's UUID, address, number, push token or external id."
+            )
         return text
 
     def clean(self) -> dict[str, Any]:
@@ -56,12 +58,12 @@ class FindForm(forms.Form):
         try:
             self.found = find(app.id, text)
         except Malformed as error:
-            raise forms.ValidationError(f"No record can be known by this: {error}.") from None
+            raise forms.ValidationError(f"No record can have this: {error}.") from None
         if not self.found:
             raise forms.ValidationError(
-                f"{app.name} has no such record: nothing with this UUID, address, number, push token "
-                "or external id was ever applied, linked or refused. Check the app, and how it is "
-                "spelled: external ids and tokens are case-sensitive."
+                f"{app.name} has no such record: no update with this UUID, address, number, push token "
+                "or external id was ever applied, linked or refused. Check the app and the spelling: "
+                "external ids and tokens are case-sensitive."
             )
         return given
 

@@ -18,16 +18,17 @@ from notify.models import SkipCount, SkipRule
 class SkipRuleForm(VersionForm):
     """A new version of the rule for a record, or its first."""
 
-    app = AppField(help_text="Its name or its UUID.")
+    app = AppField(help_text="The app's name or UUID.")
 
     class Meta:
         model = SkipRule
         fields = ("app", "record", "scope", "active", "expires_at", "reason")
         widgets = VersionForm.WIDGETS | {"record": TextInput()}
+        help_texts = VersionForm.HELP | {"active": "Off lifts the rule: updates are applied again."}
 
 
 class SkipStateFilter(StateFilter):
-    """A rule is of one record; not active, it is lifted."""
+    """The filter by state: a rule belongs to one record, and is lifted if it is not active."""
 
     key = ("app_id", "record")
     lifted = Q(active=False)
@@ -35,7 +36,7 @@ class SkipStateFilter(StateFilter):
 
 @admin.register(SkipRule)
 class SkipRuleAdmin(PolicyVersionAdmin):
-    """The rules in force, with what they dropped."""
+    """The skip rules, with how many updates each has dropped."""
 
     form = SkipRuleForm
     key = ("app_id", "record")
@@ -44,13 +45,13 @@ class SkipRuleAdmin(PolicyVersionAdmin):
     list_filter = (SkipStateFilter, "scope", ("app", admin.RelatedOnlyFieldListFilter))
     fields = ("app", "record", "scope", "active", "expires_at", "reason")
     note = (
-        "Updates of these records are dropped: direct ones and those mirrored to them. A rule acts "
-        "within seconds; lifting it does not bring back what it dropped: "
-        "a replay does, from Skipped updates."
+        "A skip rule drops the updates of one record: its own and those mirrored to it, or the mirrored ones "
+        "only. It takes effect within seconds. Lifting the rule does not restore what it dropped: "
+        "replay that under Skipped updates."
     )
 
     def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """A saved version shows what it did, and the versions before and after it."""
+        """The fields of the form; a saved version also shows its effect and its history."""
         if obj is None:
             return self.fields
         return (
@@ -64,11 +65,11 @@ class SkipRuleAdmin(PolicyVersionAdmin):
         )
 
     def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """All that is computed."""
+        """The computed fields of a saved version."""
         return () if obj is None else ("author", "at", "state", "hits", "last_hit", "history")
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Each rule gets `hits` and `last_hit`, of all streams and versions."""
+        """Adds `hits` and `last_hit` to each rule, over all streams and versions."""
         super().attach(rows)
         counts = SkipCount.objects.filter(rule__in={row.rule for row in rows}).order_by()
         found = {
@@ -86,12 +87,12 @@ class SkipRuleAdmin(PolicyVersionAdmin):
 
     @admin.display(description="hits")
     def hits(self, rule: Any) -> str:
-        """Updates that it dropped."""
+        """How many updates the rule has dropped."""
         return f"{rule.hits:,}"
 
     @admin.display(description="hits, last")
     def hits_until(self, rule: Any) -> str:
-        """Updates that it dropped, and when the last one."""
+        """How many updates the rule has dropped, and when it dropped the last one."""
         if not rule.hits:
             return "0"
         return format_html(
@@ -100,26 +101,26 @@ class SkipRuleAdmin(PolicyVersionAdmin):
 
     @admin.display(description="last hit")
     def last_hit(self, rule: Any) -> str:
-        """When it last dropped one."""
+        """When the rule last dropped an update."""
         return moment(rule.last_hit)
 
     def state(self, version: Any) -> str:
-        """With the scope, where it is not all updates."""
+        """The state, with the scope if the rule does not drop all updates."""
         state = super().state(version)
         return state if version.scope == SCOPE_ALL else f"{state}, {version.get_scope_display()}"
 
     def is_lifted(self, version: Any) -> bool:
-        """A rule that is not active is lifted."""
+        """Whether this version lifts the rule."""
         return not version.active
 
     def new_versions(self, version: Any) -> list[tuple[str, str]]:
-        """Lift it, or change it; a lifted one: skip again."""
+        """The buttons: change or lift the rule, or skip again if it is lifted."""
         if not version.active:
             return [("Skip again", self.add_url(version))]
         return [("Change", self.add_url(version)), ("Lift", self.add_url(version, active=""))]
 
     def summary(self, version: Any) -> str:
-        """Lifted, or its scope and expiry."""
+        """The version in a few words, such as "skips all its updates, until ..."."""
         if not version.active:
             return "lifted"
         until = f", until {version.expires_at:%Y-%m-%d %H:%M} UTC" if version.expires_at else ""

@@ -1,4 +1,4 @@
-"""What the planner dropped: by record, with what can be done, and by record, reason and chunk."""
+"""Skipped updates: what the bridge dropped, by record and reason, and how to lift rules and replay it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -30,19 +30,19 @@ from notify.models import App, Replay, SkipCount, Skipped, SkipRule
 
 REASONS: Final = {
     SKIPPED: "skip rule",
-    LINK_REFUSED: "link refused at the limit",
-    MIRROR_STOPPED: "not mirrored over the limit",
+    LINK_REFUSED: "link refused: link limit reached",
+    MIRROR_STOPPED: "not mirrored: link limit exceeded",
     ALIAS_TAKEN: "alias refused: another user has it",
-    ALIAS_LIMIT: "alias refused at the limit",
+    ALIAS_LIMIT: "alias refused: limit of aliases reached",
 }
 #: Why what was dropped for a reason cannot be replayed.
 NO_REPLAY: Final = {
-    LINK_REFUSED: "Cannot be replayed: only the link was refused. The next update that names it makes it, "
-    "if there is room.",
-    MIRROR_STOPPED: "Cannot be replayed: only their number is kept. The devices' own updates were applied.",
-    ALIAS_TAKEN: "Cannot be replayed: the rest of the update was applied.",
-    ALIAS_LIMIT: "Cannot be replayed: only the alias was refused. The next update that names it claims it, "
-    "if there is room.",
+    LINK_REFUSED: "Cannot be replayed: only the link was refused, the rest was applied. The next update that "
+    "contains the link creates it, if the limit allows it.",
+    MIRROR_STOPPED: "Cannot be replayed: only their number is stored. The devices' own updates were applied.",
+    ALIAS_TAKEN: "Cannot be replayed: only the alias was refused, the rest was applied.",
+    ALIAS_LIMIT: "Cannot be replayed: only the alias was refused, the rest was applied. The next update that "
+    "contains the alias adds it, if the limit allows it.",
 }
 #: Rows of `skipped`, rules and orders that the page reads, and records that it lists.
 _ROWS_MAX: Final = 5_000
@@ -58,13 +58,13 @@ _Key = tuple[UUID, UUID]
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """Why it was dropped."""
+    """Filters by the reason why updates were dropped."""
 
     title = "reason"
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterator[tuple[str, str]]:
-        """The planner's reasons."""
+        """The reasons for which the bridge drops updates."""
         yield from REASONS.items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -74,16 +74,18 @@ class ReasonFilter(admin.SimpleListFilter):
 
 @admin.register(Skipped)
 class SkippedAdmin(ReadOnlyAdmin):
-    """What is dropped by app, record and reason, and the newest rows."""
+    """The list of skipped updates, with groups by app, record and reason above it."""
 
     list_display = ("when", "whose", "updates", "offsets")
     list_display_links = None
     list_filter = (ReasonFilter, TimeFilter, AppFilter)
-    note = "Updates that were accepted and not, or not fully, applied: the newest 1,000 that match."
+    note = (
+        "Updates that were accepted but not applied, or only in part: the newest 1,000 that match."
+    )
     list_before_template = "admin/notify/skipped_records.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """With groups and records above the rows, unless a search or another page was asked for."""
+        """The list, with groups and records above the rows on its first, unfiltered page."""
         records: dict[str, Any] = {}
         if not request.GET and self.has_view_permission(request):
             groups = dropped_groups.read(dropped_groups.SKIPPED)
@@ -99,7 +101,7 @@ class SkippedAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, records | (extra_context or {}))
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """With the reason, and what its reader may do about it."""
+        """The columns; the column of reasons links to the pages that this user may open."""
 
         @admin.display(description="reason")
         def why(row: Any) -> str:
@@ -116,7 +118,7 @@ class SkippedAdmin(ReadOnlyAdmin):
         return ("when", "whose", why, "updates", "offsets")
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Each row gets `limits`, too."""
+        """Adds `limits` to each row."""
         super().attach(rows)
         limits = _Limits((row.app, row.record, row.reason) for row in rows)
         for row in rows:
@@ -129,19 +131,19 @@ class SkippedAdmin(ReadOnlyAdmin):
 
     @admin.display(description="updates")
     def updates(self, row: Skipped) -> str:
-        """How many."""
+        """How many updates the row stands for."""
         return f"{row.n:,}"
 
     @admin.display(description="partition: offsets")
     def offsets(self, row: Any) -> str:
-        """The first and the last of them."""
+        """The partition, and the first and the last offset."""
         return f"{row.partition}: {row.first}-{row.last}"
 
 
 def _explained(
     request: HttpRequest, groups: Sequence[dropped_groups.Group]
 ) -> list[tuple[dropped_groups.Group, str, str, str]]:
-    """Each group with its reason in words, why it cannot be replayed, and the limit that it is at."""
+    """Each group with its reason in words, why it cannot be replayed, and the limit it has reached."""
     limits = _Limits((each.app, each.record, each.reason) for each in groups)
     return [
         (
@@ -155,7 +157,7 @@ def _explained(
 
 
 class _Limits:
-    """The limits that explain rows of these apps, records and reasons; two queries, or none."""
+    """The link limits that explain rows of these apps, records and reasons. At most two queries."""
 
     def __init__(self, rows: Iterable[tuple[UUID | None, UUID | None, str]]) -> None:
         keys = {
@@ -167,7 +169,7 @@ class _Limits:
             self._full = full_links(run("linked", **wanted))
 
     def cell(self, request: HttpRequest, app: UUID | None, record: UUID | None, reason: str) -> str:
-        """The limit with a way to it; empty if none explains it now."""
+        """The limit, with a link to its page; empty if no limit explains the row now."""
         if app is None or record is None or reason not in _BY_LIMIT:
             return ""
         full = explaining(self._full.get((app, record), ()), reason)
@@ -206,7 +208,7 @@ def _rules_in_force() -> dict[_Key, SkipRule]:
 
 
 def _hits(keys: list[_Key]) -> dict[_Key, int]:
-    """How many updates rules ever dropped of these records."""
+    """How many updates skip rules have ever dropped, by record."""
     rules = SkipRule.objects.filter(record__in=[record for _, record in keys])
     of = {
         rule: (app, record) for rule, app, record in rules.values_list("rule", "app_id", "record")
@@ -225,7 +227,7 @@ def _orders(orders: QuerySet[Any]) -> list[dict[str, Any]]:
 
 
 class ExtendForm(forms.Form):
-    """How much longer a rule holds, and why."""
+    """Asks how much longer a rule holds, and for the reason."""
 
     by = forms.ChoiceField(
         choices=[("1", "1 day more"), ("7", "7 days more"), ("never", "until it is lifted")],
@@ -235,14 +237,14 @@ class ExtendForm(forms.Form):
 
 
 class WhyForm(forms.Form):
-    """Why."""
+    """Asks for the reason."""
 
     reason = reasons.ReasonField()
 
 
 @page("skipped/<uuid:app>/<uuid:record>/", name="skipped_record", permission="notify.view_skipped")
 def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
-    """What was skipped of a record, the rule that does it, and what can be done."""
+    """The page of a skipped record: its rule, what was dropped, and buttons to extend, lift and replay."""
     customer = App.objects.filter(id=app).first()
     if customer is None:
         raise Http404("there is no such app")
@@ -285,10 +287,13 @@ def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
 def _extend(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
     rule = SkipRule.now_of(app.id, record)
     if rule is None:
-        messages.error(request, "No rule skips it now: make one under Skip rules.")
+        messages.error(
+            request,
+            "No rule skips this record now, so there is nothing to extend. You can add one under Skip rules.",
+        )
         return
     if rule.expires_at is None:
-        messages.error(request, "The rule has no end: there is nothing to extend.")
+        messages.error(request, "The rule does not expire, so there is nothing to extend.")
         return
     never = given["by"] == "never"
     ends = None if never else rule.expires_at + timedelta(days=int(given["by"]))
@@ -299,7 +304,7 @@ def _extend(request: HttpRequest, app: App, record: UUID, given: dict[str, Any])
 def _lift(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
     rule = SkipRule.now_of(app.id, record)
     if rule is None:
-        messages.error(request, "No rule skips it now.")
+        messages.error(request, "No rule skips this record now: there is nothing to lift.")
         return
     _new_version(request, rule, given["reason"], "Lifted.", active=False)
 
@@ -312,7 +317,7 @@ def _new_version(
         version = SkipRule(**kept, **fields, reason=reason, author=request.user.get_username())
         version.save()
         reasons.note(request, version, did=did, reason=reason, flag=ADDITION)
-    messages.success(request, f"{did} It acts within seconds.")
+    messages.success(request, f"{did} This takes effect within seconds.")
 
 
 def _replay(request: HttpRequest, app: App, record: UUID, given: dict[str, Any]) -> None:
@@ -323,9 +328,12 @@ def _replay(request: HttpRequest, app: App, record: UUID, given: dict[str, Any])
             did = f"Ordered a replay of what was skipped of record {record} of app {app}."
             reasons.note(request, order, did=did, reason=given["reason"], flag=ADDITION)
     except replays.NotOrdered as error:
-        messages.error(request, f"Not ordered: {error}.")
+        messages.error(request, f"The replay was not ordered: {error}.")
         return
-    messages.success(request, "Ordered. It is carried out by `manage.py watch`; see below how far.")
+    messages.success(
+        request,
+        "The replay is ordered. `manage.py watch` carries it out; its progress is shown below.",
+    )
 
 
 _DO: Final = {"extend": _extend, "lift": _lift, "replay": _replay}

@@ -499,10 +499,10 @@ class WorkerState(StrEnum):
     """What a worker does, in the words of the Overview."""
 
     STOPPED = "stopped"
-    UNHEARD = "not heard of"
+    UNHEARD = "silent"
     STUCK = "stuck"
-    WORKS = "works"
-    WAITS = "waits"
+    WORKS = "busy"
+    WAITS = "idle"
 
 
 def worker_state(worker: WorkerNow, after_s: float) -> WorkerState:

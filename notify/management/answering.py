@@ -90,7 +90,9 @@ def _refusal(error: Exception) -> CommandError:
         return CommandError(str(error), returncode=exit_codes.AWAY)
     if isinstance(error, OperationalError | InterfaceError):
         said = f"PostgreSQL does not answer: {error}".strip()
-        return CommandError(f"{said}\nSee DATABASE_URL.", returncode=exit_codes.AWAY)
+        return CommandError(
+            f"{said}\nCheck that it runs, and DATABASE_URL.", returncode=exit_codes.AWAY
+        )
     if isinstance(error, NoTopic | NotInRange):
         return wrong(str(error))
     if isinstance(error, ProgrammingError):

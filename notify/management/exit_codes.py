@@ -12,6 +12,6 @@ USAGE: Final = 2
 AWAY: Final = 3
 
 HELP: Final = (
-    "exit codes: 0 done or fine; 1 refused, or something is stalled or halted; "
-    "2 called wrongly or not set up; 3 PostgreSQL or Kafka does not answer"
+    "exit codes: 0 success; 1 refused, or a partition is in trouble; "
+    "2 wrong arguments or not set up; 3 PostgreSQL or Kafka does not answer"
 )

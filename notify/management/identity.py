@@ -19,15 +19,18 @@ _FINGERPRINT_CHARS: Final = 8
 def arguments(actions: Any) -> list[argparse.ArgumentParser]:
     """The parsers of `require-identity` and of `identity-key add|list|revoke`."""
     require = actions.add_parser(
-        "require-identity", help="SDK calls that name somebody must carry the app's token, or not"
+        "require-identity",
+        help="whether SDK calls that name a user or an address must carry a token",
     )
     require.add_argument("app", help="the app's id or its name")
     require.add_argument("switch", choices=("on", "off"))
     keys = actions.add_parser("identity-key", help="the public keys that verify an app's tokens")
     does = keys.add_subparsers(dest="identity_key", required=True, metavar="ACTION")
-    add = does.add_parser("add", help="add one; two live at a time, the oldest is revoked")
-    listed = does.add_parser("list", help="all that the app has or had")
-    revoke = does.add_parser("revoke", help="end one, and every token that it signed")
+    add = does.add_parser(
+        "add", help="add a key; an app has at most two, and the oldest is revoked"
+    )
+    listed = does.add_parser("list", help="list the app's keys, including revoked ones")
+    revoke = does.add_parser("revoke", help="revoke a key, and with it every token that it signed")
     for action in (add, listed, revoke):
         action.add_argument("app", help="the app's id or its name")
     add.add_argument("file", help="the public key in PEM; - reads standard input")
@@ -59,7 +62,7 @@ def _add(app: App, file: str) -> Answer:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise wrong(f"{file}: it cannot be read as text ({type(error).__name__})") from None
+        raise wrong(f"{file} cannot be read as text ({type(error).__name__})") from None
     added = identity_keys.add(app, text, by=f"manage.py ({_who()})")
     lines = [f"Added   {added.key.fingerprint}"]
     if added.revoked:
@@ -88,7 +91,7 @@ def _key(app: App, prefix: str) -> IdentityKey:
     found = IdentityKey.objects.filter(app=app, fingerprint__startswith=prefix.lower())[:2]
     if len(prefix) < _FINGERPRINT_CHARS or len(found) != 1:
         raise wrong(
-            f"{prefix!r:.80} are not the first {_FINGERPRINT_CHARS} characters or more of one "
+            f"{prefix!r:.80} must be the first {_FINGERPRINT_CHARS} characters or more of exactly one "
             f"fingerprint: see `manage.py app identity-key list {app.id}`"
         )
     return found[0]

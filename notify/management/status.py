@@ -165,7 +165,9 @@ def _ask_kafka(servers: Sequence[str], topic: Topic, found: Sequence[Stream]) ->
     try:
         with Topics(servers) as topics:
             if topics.describe(topic.name).id != topic.id:
-                return _Log({}, {}, f"the topic {topic.name} is another one: see `topic check`")
+                return _Log(
+                    {}, {}, f"the topic {topic.name} was replaced: run `manage.py topic check`"
+                )
             extents = topics.extents(topic.name, [stream.partition for stream in found])
             behind = {
                 stream.partition: max(stream.frontier, extents[stream.partition].start)

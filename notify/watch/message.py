@@ -1,4 +1,4 @@
-"""What an alert says to the world, the same by every way."""
+"""The text and the JSON of an alert, the same for webhook and e-mail."""
 
 import json
 from datetime import datetime
@@ -13,7 +13,7 @@ CLOSED: Final = "closed"
 
 
 class Due(NamedTuple):
-    """An alert of which one way of telling does not know all yet, as of `read_at`."""
+    """An alert with an event that one channel has not delivered yet, as of `read_at`."""
 
     id: int
     key: str
@@ -30,14 +30,14 @@ class Due(NamedTuple):
     read_at: datetime
 
     def events(self) -> list[Event]:
-        """What is to be told, in order. An alert that closed before anybody was told is told whole."""
+        """The events to send, in order: both, if the alert closed before the first one was sent."""
         told: list[Event] = [] if self.opening_told else [OPENED]
         return told if self.closed_at is None else [*told, CLOSED]
 
 
 def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
-    """The webhook's object: `id` is the same for all that is told of one alert, `key` for all that is told
-    of one cause, by whichever watcher."""
+    """The object that the webhook gets. `id` is the same for both events of an alert. `key` is the same
+    for all alerts with one cause, from all watchers."""
     return {
         "id": alert.id,
         "key": alert.key,
@@ -56,17 +56,17 @@ def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
 
 
 def body(alert: Due, event: Event, *, admin_url: str) -> bytes:
-    """The same as JSON, in UTF-8."""
+    """The object of `fields` as JSON in UTF-8."""
     return json.dumps(fields(alert, event, admin_url=admin_url), ensure_ascii=False).encode()
 
 
 def link(alert: Due, *, admin_url: str) -> str:
-    """To the page that shows and cures it; its path alone where NOTIFY_ADMIN_URL is empty."""
+    """The URL of the page that shows and fixes the problem; only its path if NOTIFY_ADMIN_URL is empty."""
     return admin_url.rstrip("/") + alert.path
 
 
 def subject(alert: Due, event: Event) -> str:
-    """One line, whatever an app is called."""
+    """The subject of an e-mail: one line, even if an app's name has line breaks."""
     head = "resolved" if event == CLOSED else alert.level
     return " ".join(f"[notify {head}] {alert.text}".split())[:150]
 
@@ -75,16 +75,16 @@ def letter(alert: Due, event: Event, *, admin_url: str) -> str:
     """The text of an e-mail."""
     cure = cure_of(alert.kind, alert.text)
     lines = [
-        "This is over:" if event == CLOSED else "This is wrong:",
+        "This problem is resolved:" if event == CLOSED else "There is a problem:",
         "",
         alert.text,
         *([f"What to do: {cure}"] if cure and event == OPENED else []),
         "",
-        f"See and cure it: {link(alert, admin_url=admin_url)}",
-        f"Found: {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"Details: {link(alert, admin_url=admin_url)}",
+        f"Opened: {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC",
     ]
     if event == CLOSED and alert.closed_at:
-        lines.append(f"Over:  {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC")
+        lines.append(f"Closed: {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC")
     if alert.app:
         lines.append(f"App: {alert.app_name or '?'} ({alert.app})")
     if alert.record:

@@ -1,14 +1,14 @@
-"""Outages of PostgreSQL: the alerts that cannot be rows of it. Kept in this process's memory.
+"""Alerts about outages of PostgreSQL. They are kept in memory, since they cannot be rows of PostgreSQL.
 
-A watcher that cannot look for `after_s` opens one, and closes it when it has looked again for
-`close_after_s`. Every watcher does so for itself, one that stands by too: the one that acted may be gone
-together with PostgreSQL. All of them tell the same key (decision 0031).
+A watcher opens an outage when its checks have failed for `after_s`, and closes it when they have
+succeeded again for `close_after_s`. Every watcher does so, also one that is not the leader: the leader
+may have failed together with PostgreSQL. All of them send the same key (decision 0031). Example:
 
-    0 s   the connection dies silently; the look that began here waits
-    35 s  its deadline ends it: a first failure, away for 35 s
-    36 s  a second one, since a new session fares no better: opened, as of 0 s
-    90 s  a look succeeds
-    120 s looks have succeeded for 30 s: closed
+    0 s    the connection dies silently; the check that began here waits
+    35 s   its deadline ends it: a first failure, PostgreSQL has been away for 35 s
+    36 s   the next check fails in a new session too: the outage is opened, since 0 s
+    90 s   a check succeeds
+    120 s  checks have succeeded for 30 s: the outage is closed
 """
 
 import threading
@@ -22,17 +22,18 @@ from notify.findings.find import BAD, POSTGRES_AWAY
 from notify.redaction import redacted
 from notify.watch.message import Due
 
-#: Outages that are remembered, for a receiver that has not taken all of them.
+#: How many outages are remembered, for a receiver that has not accepted all of them yet.
 KEPT: Final = 20
-#: Failed looks in a row that make an outage: a watcher that was frozen wakes up with a dead session.
+#: Failed checks in a row that make an outage. One is not enough: after a pause of the watcher's process
+#: its session may be dead although PostgreSQL is well.
 FAILURES: Final = 2
 ERROR_CHARS: Final = 200
-#: Answers without a login while PostgreSQL is away, which the admin does not.
+#: The link of these alerts. Unlike the admin, this page works without a login while PostgreSQL is away.
 _PATH: Final = "/healthz/pipeline"
 
 
 class Outage(NamedTuple):
-    """One outage. `id` is negative, so that it is no row's."""
+    """One outage. `id` is negative, so that it differs from the ids of rows."""
 
     id: int
     text: str
@@ -45,7 +46,7 @@ def _now() -> datetime:
 
 
 class Outages:
-    """The outages of PostgreSQL that this watcher saw. Thread-safe. `name` is the watcher's."""
+    """The outages of PostgreSQL that the watcher `name` has seen. Thread-safe."""
 
     def __init__(
         self,
@@ -66,12 +67,13 @@ class Outages:
         self._failures = 0
 
     def kept(self) -> Sequence[Outage]:
-        """Those that are remembered, in order."""
+        """The remembered outages, oldest first."""
         with self._lock:
             return list(self._kept)
 
     def failed(self, error: Exception, *, began_s: float, now_s: float) -> float:
-        """The look that began at `began_s` found no PostgreSQL; for how many seconds it is away."""
+        """Notes that the check that began at `began_s` failed. Returns how many seconds PostgreSQL has been
+        away."""
         with self._lock:
             if self._away_since_s is None:
                 self._away_since_s, self._failures = began_s, 0
@@ -83,7 +85,7 @@ class Outages:
         return away_s
 
     def answered(self, *, now_s: float) -> None:
-        """A look found PostgreSQL."""
+        """Notes that a check succeeded."""
         with self._lock:
             self._away_since_s = None
             if self._back_since_s is None:
@@ -98,7 +100,7 @@ class Outages:
         now = self._now()
         text = (
             f"PostgreSQL has not answered the watcher {self._name} for {away_s:.0f} s: {_plain(error)}. "
-            "Until it answers, nothing else that is wrong is found."
+            "Until it answers, no other problem can be found."
         )
         opened_at = now - timedelta(seconds=away_s)
         self._kept.append(Outage(-int(opened_at.timestamp()), text, opened_at))
@@ -113,17 +115,17 @@ class Outages:
 
 
 def _plain(error: Exception) -> str:
-    """The first line, which says what is wrong; libpq's next ones guess why."""
+    """The first line of libpq's message, which says what is wrong. The next lines only guess why."""
     lines = redacted(f"{type(error).__name__}: {error}").splitlines()
     return lines[0].strip().rstrip(".")[:ERROR_CHARS]
 
 
 class UntoldOutages:
-    """Kept (notify/watch/alert_rows.py) of the outages, as of one way of telling. For one thread."""
+    """The outages as `Kept` (notify/watch/alert_rows.py), for one channel and one thread."""
 
     def __init__(self, outages: Outages) -> None:
         self._outages = outages
-        #: Whether the end was told too, of those of which something was.
+        #: The outages that were sent, by id: whether their end was sent too.
         self._told: dict[int, bool] = {}
 
     def due(self) -> list[Due]:

@@ -1,4 +1,4 @@
-"""Tells alerts by one way, from a thread of its own: a receiver that hangs delays nothing else."""
+"""Sends alerts through one channel, in a thread of its own: a receiver that hangs delays nothing else."""
 
 import threading
 import time
@@ -15,15 +15,15 @@ from notify.watch.seat import LOCK_TIMEOUT_MS, Session
 from notify.watch.ways import NotTold, Way
 
 ROUND_S: Final = 0.5
-#: What was not told is said in the log at most so often.
+#: The log says at most this often that alerts were not sent because of NOTIFY_ALERTS_PER_HOUR.
 MUTED_EVERY_S: Final = 60.0
-MUTED: Final = "not told: NOTIFY_ALERTS_PER_HOUR messages went out this hour"
+MUTED: Final = "not sent: NOTIFY_ALERTS_PER_HOUR messages were sent this hour"
 
 
 class Teller:
-    """Tells by one way what is due in where alerts are kept; `acts` says whether this watcher may.
+    """Sends the due alerts through one channel while `acts` says that this watcher may send.
 
-    At least once for each alert: what was told is noted after the receiver took it.
+    Each event is sent at least once: it is marked as sent after the receiver has accepted it.
     """
 
     def __init__(self, way: Way, pace: Pace, *, acts: Callable[[], bool]) -> None:
@@ -34,12 +34,12 @@ class Teller:
         self._muted_said_s = -MUTED_EVERY_S
 
     def run(self, alerts: Kept, stopped: threading.Event) -> None:
-        """Tells what is kept in memory; returns when stopped."""
+        """Sends alerts that are kept in memory, until stopped."""
         while not stopped.wait(ROUND_S):
             self.round(alerts)
 
     def run_rows(self, stopped: threading.Event, *, hours: int) -> None:
-        """Tells what is kept in PostgreSQL; returns when stopped; while it is away it tries again."""
+        """Sends alerts that are rows of PostgreSQL, until stopped; retries while PostgreSQL is away."""
         session: Session | None = None
         while not stopped.wait(ROUND_S):
             if not self._acts():
@@ -55,7 +55,7 @@ class Teller:
                 session = None
 
     def round(self, alerts: Kept) -> None:
-        """Tries all that is due and waits for nothing; what never failed first."""
+        """Tries to send each due alert once, without waiting; those that never failed come first."""
         due = alerts.due()
         self._pace.keep({alert.id for alert in due})
         for alert in sorted(due, key=lambda each: (self._pace.tries(each.id), each.id)):

@@ -1,4 +1,4 @@
-"""The ways of telling an alert: a webhook and e-mail. Each raises NotTold where it did not get there."""
+"""The channels for alerts: a webhook and e-mail. Each raises NotTold if an alert was not delivered."""
 
 import hashlib
 import hmac
@@ -21,22 +21,23 @@ ERROR_CHARS: Final = 300
 
 
 class NotTold(Exception):
-    """The receiver did not take it; the text says why, without addresses and secrets."""
+    """The receiver did not accept the alert. The text says why, without addresses and secrets."""
 
 
 class Way(Protocol):
-    """A way of telling; `name` stands in metrics and logs, the statements belong to its column."""
+    """A channel for alerts. `name` is its name in metrics and logs; `due` and `done` are the statements
+    that read and write its column."""
 
     name: str
     due: str
     done: str
 
     def tell(self, alert: Due, event: Event) -> None:
-        """Returns once the receiver has taken it. Raises NotTold."""
+        """Sends the event and returns when the receiver has accepted it. Raises NotTold."""
 
 
 class Webhook:
-    """One POST of JSON to NOTIFY_ALERT_WEBHOOK_URL; any 2xx is its receipt."""
+    """Sends alerts as JSON by POST to NOTIFY_ALERT_WEBHOOK_URL. Any 2xx means that one was accepted."""
 
     name = "webhook"
     due = "due_posts"
@@ -49,7 +50,6 @@ class Webhook:
         self._admin_url = admin_url
 
     def tell(self, alert: Due, event: Event) -> None:
-        """Way.tell."""
         data = body(alert, event, admin_url=self._admin_url)
         headers = {"Content-Type": "application/json"}
         if self._secret:
@@ -58,20 +58,20 @@ class Webhook:
 
 
 def post(url: str, data: bytes, headers: Mapping[str, str], *, timeout_s: float) -> None:
-    """Returns once a POST was answered 2xx; a redirect is not followed. Raises NotTold."""
+    """Sends a POST and returns when it is answered 2xx. Follows no redirects. Raises NotTold."""
     request = Request(url, data, {"User-Agent": "notify", **headers}, method="POST")  # noqa: S310 - settings check it
     try:
         with _OPENER.open(request, timeout=timeout_s):
             pass
     except HTTPError as error:
         with error:
-            raise NotTold(f"it answered {error.code}") from None
+            raise NotTold(f"the receiver answered {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:
         raise NotTold(_plain(error)) from None
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """A POST that is redirected would arrive as a GET without a body, and count as told."""
+    """Follows no redirects: a redirected POST becomes a GET without a body, which would count as sent."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -83,12 +83,12 @@ _OPENER: Final = build_opener(_NoRedirect)
 
 
 def sign(data: bytes, secret: bytes) -> str:
-    """What the header says of the body."""
+    """The value of the header X-Notify-Signature: the HMAC of the body with the shared secret."""
     return "sha256=" + hmac.new(secret, data, hashlib.sha256).hexdigest()
 
 
 class Mail:
-    """One e-mail to all of NOTIFY_ALERT_EMAILS, by Django's mail."""
+    """Sends alerts as one e-mail to all of NOTIFY_ALERT_EMAILS, with Django's mail."""
 
     name = "email"
     due = "due_mails"
@@ -99,7 +99,6 @@ class Mail:
         self._admin_url = admin_url
 
     def tell(self, alert: Due, event: Event) -> None:
-        """Way.tell."""
         mail = EmailMessage(
             subject(alert, event),
             letter(alert, event, admin_url=self._admin_url),
@@ -117,7 +116,7 @@ def _plain(error: Exception) -> str:
 
 
 def of_settings() -> list[Way]:
-    """Those that are set."""
+    """The channels that the settings configure."""
     ways: list[Way] = []
     if settings.NOTIFY_ALERT_WEBHOOK_URL:
         ways.append(

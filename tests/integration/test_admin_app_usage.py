@@ -112,8 +112,8 @@ def test_a_limit_of_none_is_its_own(app: App) -> None:
 @pytest.mark.parametrize(
     ("own", "of_all", "said"),
     [
-        (None, 1_000, ("1,000", "for all apps, by NOTIFY_LIMIT_REQUESTS_PER_S")),
-        (None, 0, ("no limit", "for all apps, by NOTIFY_LIMIT_REQUESTS_PER_S")),
+        (None, 1_000, ("1,000", "NOTIFY_LIMIT_REQUESTS_PER_S, for all apps")),
+        (None, 0, ("no limit", "NOTIFY_LIMIT_REQUESTS_PER_S, for all apps")),
         (25, 1_000, ("25", "this app&#x27;s own")),
         (0, 1_000, ("no limit", "this app&#x27;s own")),
     ],

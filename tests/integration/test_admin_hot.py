@@ -107,7 +107,7 @@ class TestList:
         answer = staff("view_hot", "change_app").get(HOT)
         (culprit,) = answer.context["culprits"]
         assert "come from Closely, over many records" in culprit["finding"].text
-        assert "Set its requests a second…" in answer.text
+        assert "Limit its requests…" in answer.text
         assert f"/admin/notify/app/{made.app.id}/change/" in answer.text
 
     def test_buttons_are_for_those_who_may(self, made: Incident) -> None:
@@ -151,9 +151,14 @@ class TestSkip:
         hot(made.app, RECORD, direct=5_000_000, ago_s=300)
         hot(App.objects.create(name="Acme"), RECORD, direct=7_000_000)
         text = staff("add_skiprule").get(skip_path(made.app)).text
-        assert "in the last minute 1,030 direct and 830 mirrored updates would have been" in text
-        assert "830 mirrored updates would have been dropped, 1,030 direct ones applied" in text
-        assert "Skipping loses updates; it is not undone by lifting." in text
+        assert (
+            "In the last minute this would have dropped 1,030 own and 830 mirrored updates." in text
+        )
+        assert (
+            "this would have dropped 830 mirrored updates; 1,030 own updates would have been"
+            in text
+        )
+        assert "The skipped updates are not applied." in text
 
     @pytest.mark.parametrize(
         ("hours", "delta"), [("1", 3_600), ("24", 86_400), ("168", 604_800), ("0", None)]
@@ -180,7 +185,7 @@ class TestSkip:
         entry = LogEntry.objects.get()
         assert (entry.action_flag, entry.object_id) == (ADDITION, str(rule.pk))
         assert answer.redirect_chain == [(f"{HOT}?app={made.app.id}&record={RECORD}", 302)]
-        assert "Skipped. Writes to it end within seconds." in answer.text
+        assert "The record is skipped. Writes to it stop within seconds." in answer.text
         assert row_of(answer).hot.skipped == scope
 
     def test_the_page_then_says_who_skipped_it_and_what_it_dropped(self, made: Incident) -> None:
@@ -265,12 +270,12 @@ class TestLimit:
     @pytest.mark.parametrize(
         ("label", "children", "said"),
         [
-            ("email", 100, "and 5 more may be linked. To stop mirroring to it, choose fewer than 95."),
-            ("email", 95, "no more records are linked to it. Mirroring to it goes on: choose fewer than 95"),
+            ("email", 100, "and 5 more can be added. To stop mirroring to it, choose fewer than 95."),
+            ("email", 95, "can be linked to it. Mirroring to it continues: choose fewer than 95"),
             ("email", 94, "and their updates are no longer mirrored to it. The 95 links stay."),
-            ("user", 94, "no more records are linked to it. The 95 links stay."),
-            ("user", 95, "no more records are linked to it. Choose more to let others in."),
-            ("user", 96, "nothing that is linked to it now is affected, and 1 more may be linked.</p>"),
+            ("user", 94, "no more records can be linked to it. The 95 links stay."),
+            ("user", 95, "no more records can be linked to it. Choose more to allow new links."),
+            ("user", 96, "its links are not affected, and 1 more can be added.</p>"),
         ],
     )  # fmt: skip
     def test_it_says_how_many_are_linked_and_what_a_choice_means(
@@ -283,7 +288,7 @@ class TestLimit:
         sent = {"children": str(children), "preview": "1", "hours": "24"}
         path = f"{limit_path(made.app, label)}?record={record}"
         answer = staff("add_linklimit").post(path, sent)
-        assert f'95 linked now to <code class="n-id">{record}</code>.' in answer.text
+        assert f'95 are now linked to <code class="n-id">{record}</code>.' in answer.text
         assert said in answer.text
 
     def test_without_a_record_it_says_which_has_most(self, made: Incident) -> None:
@@ -291,11 +296,11 @@ class TestLimit:
         client = staff("add_linklimit")
         answer = client.get(limit_path(made.app))
         assert answer.context["linked"] == (RECORD, 41_200)
-        assert "the record of this app with most" in answer.text
+        assert "which has the most links in this app" in answer.text
         assert client.get(limit_path(made.app, "sms")).context["linked"] is None
         answer = client.get(f"{limit_path(made.app)}?record={uuid.uuid4()}")
         assert answer.context["linked"].n == 0
-        assert "the record of this app with most" not in answer.text
+        assert "which has the most links in this app" not in answer.text
 
     def test_it_makes_a_version(self, made: Incident) -> None:
         client = staff("add_linklimit", "view_hot")
@@ -309,7 +314,7 @@ class TestLimit:
         assert (version.author, version.reason) == ("grace", "it is hot")
         assert LogEntry.objects.get().object_id == str(version.pk)
         assert answer.redirect_chain == [(f"{HOT}?app={made.app.id}&record={RECORD}", 302)]
-        assert "The limit is set: 5 by email." in answer.text
+        assert "The limit by email is now 5." in answer.text
         assert row_of(answer).children[0].limit == 5
 
     @pytest.mark.parametrize(
@@ -336,11 +341,11 @@ class TestLimit:
 
 def test_what_bridges_told_long_ago_is_said_to_be_old(made: Incident) -> None:
     client = staff("view_hot")
-    assert "so what is below is of then" not in client.get(HOT).text
+    assert "so the numbers below are old" not in client.get(HOT).text
     StreamSample.objects.update(at=now() - timedelta(seconds=40))
-    assert "No bridge has told what comes for 4" in client.get(HOT).text
+    assert "No bridge has sent samples for 4" in client.get(HOT).text
     StreamSample.objects.all().delete()
-    assert "No bridge has told what comes in the last hour" in client.get(HOT).text
+    assert "No bridge has sent samples in the last hour" in client.get(HOT).text
 
 
 @pytest.mark.django_db(transaction=True)

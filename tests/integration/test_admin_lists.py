@@ -223,7 +223,7 @@ def test_what_was_refused_of_many_records_is_listed_under_its_app(
         stream=stream.pk, app=app.id, reason="link_limit", first=1, last=900, n=77_000
     )
     text = admin_client.get(LISTS[Skipped]).text
-    assert f"{app.name}<br>records past the bound" in text
+    assert f"{app.name}<br>records that are not listed" in text
     assert "77,000" in text
 
 
@@ -299,12 +299,12 @@ class TestGroups:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         fill(Skipped, apps, stream)
-        assert "There are more" not in admin_client.get(LISTS[Skipped]).text
+        assert "This table counts the newest" not in admin_client.get(LISTS[Skipped]).text
         monkeypatch.setattr(dropped_groups, "ROWS_READ", 7)
         monkeypatch.setattr(dropped_groups, "GROUPS_SHOWN", 3)
         answer = admin_client.get(LISTS[Skipped])
         assert answer.context["since"] == min(row.at for row in Skipped.objects.all()[:7])
-        assert "There are more skipped updates than this table reads" in answer.text
+        assert "This table counts the newest 7 rows of skipped updates" in answer.text
         assert len(answer.context["groups"]) == 3
         assert re.search("3 of [0-9] groups", answer.text)
 
@@ -320,8 +320,8 @@ class TestGroups:
         path = f"/admin/hot/limit/{app.id}/email/?record={parent}"
         text = admin_client.get(LISTS[Skipped]).text
         assert text.count(f'100 linked by email, limit 100: <a href="{path}">Set limit…</a>') == 2
-        assert text.count("Cannot be replayed: only the link was refused.") == 4
-        assert text.count("Cannot be replayed: the rest of the update was applied.") == 2
+        assert text.count("Cannot be replayed: only the link was refused, ") == 4
+        assert text.count("Cannot be replayed: only the alias was refused, ") == 2
         viewer = staff("view_skipped", "view_app")
         text = viewer.get(LISTS[Skipped]).text
         usage = f"/admin/app/{app.id}/usage/"

@@ -143,8 +143,8 @@ def test_who_may_not_view_hot_records_sees_no_names() -> None:
     answer = staff("view_stream").get(INDEX)
     told = " ".join(alarm.text for alarm in answer.context["alarms"])
     assert "86 % of updates" in told
-    assert "are of one record" in told
-    assert "of one app" in told
+    assert "belong to one record" in told
+    assert "come from one app" in told
     assert "90 s late" in told
     for hidden in (str(RECORD), str(made.app.id), "Secret"):
         assert hidden not in answer.text
@@ -186,7 +186,7 @@ def test_a_flood_of_an_app_leads_to_its_limit_or_to_its_numbers() -> None:
     flood(app, 900)
     (alarm,) = staff("view_hot", "change_app").get(INDEX).context["alarms"]
     assert alarm.href == f"/admin/notify/app/{app.id}/change/"
-    assert alarm.action == "Set its requests a second…"
+    assert alarm.action == "Limit its requests…"
     (alarm,) = staff("view_hot").get(INDEX).context["alarms"]
     assert alarm.href == f"/admin/notify/hot/?app={app.id}"
 
@@ -210,7 +210,7 @@ def test_what_is_old_is_not_shown_as_now() -> None:
     assert shown["behind"] is None
     assert answer.text.count('<strong class="n-card-value">unknown</strong>') == 5
     assert answer.text.count("unknown: the newest sample is") == 2
-    assert "Unknown: no bridge says what waits." in answer.text
+    assert "Unknown: no bridge sends samples." in answer.text
     assert "Nothing waits" not in answer.text
     assert "No updates" not in answer.text
     sampled(streams[0])
@@ -218,7 +218,7 @@ def test_what_is_old_is_not_shown_as_now() -> None:
     Stream.objects.filter(pk=streams[0].pk).update(ticked_at=now())
     answer = staff("view_hot").get(INDEX)
     assert answer.context["now"]["lag_s"] is None
-    assert "no bridge tells it of partition 1" in answer.text
+    assert "no recent sample of partition 1" in answer.text
     assert [row.state for row in answer.context["partitions"]["rows"]] == ["ok", "stalled"]
     assert answer.text.count("unknown: the newest sample is") == 1
 
@@ -229,7 +229,7 @@ def test_workers_are_unknown_while_nobody_watches() -> None:
     Watcher.objects.update(at=now() - timedelta(minutes=5))
     WorkerSample.objects.update(seen_at=now() - timedelta(minutes=5))
     answer = staff("view_hot").get(INDEX)
-    assert [alarm.text[:6] for alarm in answer.context["alarms"]] == ["Nobody"]
+    assert [alarm.text[:17] for alarm in answer.context["alarms"]] == ["`manage.py watch`"]
     assert [row.state for row in answer.context["workers"]] == ["unknown"]
     assert answer.context["now"]["workers"] is None
 
@@ -257,7 +257,7 @@ def test_lanes_behind_lanes_without_workers_and_flower(settings: Settings) -> No
     assert (first.of.lane, first.state) == (5, "behind")
     assert "No worker reads lane 9" in answer.text
     assert '<a href="https://flower.example.com/">Flower</a>' in answer.text
-    assert "neither lag nor a lane that no worker reads" in answer.text
+    assert "not the lag or lanes that no worker reads" in answer.text
     assert "flower.example.com" not in staff("view_hot").get(INDEX).text
 
 
@@ -345,7 +345,7 @@ def test_workers_that_stopped_long_ago_are_left_out() -> None:
         )
     rows = staff("view_hot").get(INDEX).context["workers"]
     assert [(row.of.name, row.state) for row in rows] == [
-        ("w1@host", "works"),
+        ("w1@host", "busy"),
         ("early", "stopped"),
     ]
 

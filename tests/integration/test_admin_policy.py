@@ -87,8 +87,8 @@ class TestSkipRules:
         [
             ({"reason": ""}, "This field is required"),
             ({"reason": "  "}, "This field is required"),
-            ({"app": "nobody"}, "There is no app of this name or UUID"),
-            ({"app": str(uuid.uuid4())}, "There is no app of this name or UUID"),
+            ({"app": "nobody"}, "There is no app with this name or UUID"),
+            ({"app": str(uuid.uuid4())}, "There is no app with this name or UUID"),
             ({"app": ""}, "This field is required"),
             ({"record": "x"}, "Enter a valid UUID"),
             ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}, "in the past"),
@@ -206,7 +206,7 @@ class TestLinkLimits:
         fields = {"app": "", "label": "email", "children": "200", "reason": "families"}
         assert admin_client.post(f"{LIMITS}add/", fields).status_code == 302
         assert LinkLimit.objects.get().app is None
-        assert "default, all apps" in admin_client.get(LIMITS).text
+        assert "all apps without their own" in admin_client.get(LIMITS).text
 
     def test_the_list_shows_what_is_in_force(self, app: App, admin_client: Client) -> None:
         past = timezone.now() - timedelta(days=1)

@@ -158,7 +158,7 @@ def test_not_by_an_external_id_that_was_taken_away(staff: Client, app: App) -> N
         (EMAIL, "has no such record"),
         (NOBODY, "has no such record"),
         ("u-1", "has no such record"),
-        ("   ", "Say which record"),
+        ("   ", "Enter the record"),
         ("\0", "Null characters are not allowed"),
     ],
 )
@@ -169,7 +169,7 @@ def test_what_is_not_there_is_said(staff: Client, app: App, what: str, said: str
 
 
 def test_an_app_that_is_none(staff: Client) -> None:
-    assert "There is no app of this name or UUID" in ask(staff, "x", "Nobody").content.decode()
+    assert "There is no app with this name or UUID" in ask(staff, "x", "Nobody").content.decode()
 
 
 def test_the_address_is_in_no_url(staff: Client, app: App) -> None:
@@ -320,8 +320,8 @@ def test_a_record_that_only_was_skipped(staff: Client, app: App) -> None:
     Skipped.objects.create(stream=1, app=app.id, record=id_, reason=SKIPPED, first=1, last=1, n=1)
     leads_to(staff, app, id_, id_)
     shown = staff.get(page_of(app, id_)).content.decode()
-    assert "it has no row" in shown
-    assert "Its partition has no stream" in shown
+    assert "It has no row" in shown
+    assert "Its partition is not set up yet" in shown
 
 
 def test_of_an_app_that_is_not_ours_nothing_can_be_ordered(staff: Client, app: App) -> None:

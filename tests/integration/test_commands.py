@@ -211,7 +211,7 @@ class TestTopic:
         assert checked["topic_id"] == made["topic_id"]
         assert checked["problems"] == []
         text = run("topic", "check", capsys=capsys)
-        assert "the topic that the streams stand for" in text
+        assert "the topic that the streams belong to" in text
 
     def test_create_passes_its_options_to_kafka(
         self, topic: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -499,11 +499,11 @@ class TestStatus:
     ) -> None:
         streams_for(uuid.uuid4(), halted="bad deploy")
         text = run("status", code=exit_codes.AWAY, capsys=capsys)
-        assert "When the cause is gone: `manage.py stream resume`" in " ".join(text.split())
+        assert "When the cause is fixed, run `manage.py stream resume`" in " ".join(text.split())
         Stream.objects.update(halted=upgrade_reason(7, 2, reads=1))
         text = " ".join(run("status", code=exit_codes.AWAY, capsys=capsys).split())
         assert "Partition 0 is halted: needs an upgrade: the message at offset 7 has v 2" in text
-        assert "When the cause is gone" not in text
+        assert "When the cause is fixed" not in text
 
     def test_another_topic_under_the_name_is_told(
         self, topic: str, capsys: pytest.CaptureFixture[str]

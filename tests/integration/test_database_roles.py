@@ -275,7 +275,7 @@ def test_a_role_whose_name_would_be_cut_is_refused(settings: Settings) -> None:
     ("word", "said"),
     [
         ("flower=X", "PROCESS one of web, bridge, worker, watch"),
-        ("web", "say PROCESS=VARIABLE"),
+        ("web", "give PROCESS=VARIABLE"),
         ("web=NOTIFY_NO_SUCH", "NOTIFY_NO_SUCH is not set: set it, or NOTIFY_NO_SUCH_FILE"),
     ],
 )

@@ -153,11 +153,11 @@ def test_an_import_that_is_killed_goes_on_and_counts_once(
             _, error = running_one.communicate(timeout=60)
         if stop == signal.SIGINT:
             assert running_one.returncode == exit_codes.ATTENTION
-            assert "stopped: the same command goes on after line" in error
+            assert "stopped: run the same command again to continue after line" in error
         assert before < entries(noted) < LINES
     said = imported(pipeline, file, "--per-second", "0", code=exit_codes.ATTENTION)
-    assert "going on after line" in said
-    assert "columns that are not taken: badge_count" in said
+    assert "continuing after line" in said
+    assert "columns that are not imported: badge_count" in said
     assert f"{LINES - LINES // 100:,} of {LINES:,} lines imported" in said
     assert not noted.exists()
     with (tmp_path / "users.csv.gz.refused").open(newline="") as listed:
@@ -224,7 +224,7 @@ def test_users_in_json(pipeline: Running, tmp_path: Path) -> None:
         )
     )
     imported(pipeline, file, code=exit_codes.ATTENTION)
-    assert "it is an error that the API answered" in ((tmp_path / "users.json.refused").read_text())
+    assert "it is an error answer of the API" in ((tmp_path / "users.json.refused").read_text())
     pipeline.wait_drained()
     found, app = rows(pipeline), pipeline.app.app_id
     assert found[user][2] == {"plan": "pro"}
@@ -272,7 +272,7 @@ def test_what_came_before_is_kept(pipeline: Running, tmp_path: Path) -> None:
         ],
     )
     imported(pipeline, file, code=exit_codes.ATTENTION)
-    assert f"{gone}: The record was deleted here" in (
+    assert f"{gone}: The record was deleted on this server" in (
         (tmp_path / "users.csv.gz.refused").read_text()
     )
     pipeline.wait_drained()
@@ -337,7 +337,7 @@ def test_the_answer_for_programs(pipeline: Running, tmp_path: Path) -> None:
         ("a,b\n", (), "neither the CSV of POST"),
         (None, (), "No such file"),
         ("a,b\n", ("--app", "nobody"), "there is no app 'nobody'"),
-        ("a,b\n", ("--per-second", "-1"), "--per-second is at least 0"),
+        ("a,b\n", ("--per-second", "-1"), "--per-second must be at least 0"),
         ("a,b\n", ("--from-line", "0"), "--from-line at least 1"),
     ],
 )
@@ -363,12 +363,12 @@ def test_kafka_away_is_waited_for(pipeline: Running, tmp_path: Path) -> None:
     with waiting:
         assert waiting.stderr is not None
         said = ""
-        while "goes on after line 0." not in said:
+        while "continues after line 0." not in said:
             line = waiting.stderr.readline()
             assert line, said
             said += line
         waiting.kill()
         assert waiting.stdout is not None
         assert waiting.stdout.read() == ""
-    assert "Kafka is away, trying again in 1 s" in said
+    assert "Kafka does not answer, trying again in 1 s" in said
     assert "3 of 3 lines imported" in imported(pipeline, file)

@@ -119,7 +119,7 @@ def test_a_dead_letter_lands_as_the_newest_and_in_its_record_only(
     ((letter, error),) = _letters(poison, child)
     assert error.startswith("23514")
     page = f"/admin/dead-letters/replay/?ids={letter}"
-    assert "lands as the newest update" in admin.get(page).text
+    assert "is applied as the newest update" in admin.get(page).text
     refused = admin.submit(page, "/admin/dead-letters/replay/", ids=str(letter), reason=" ")
     assert "required" in refused
     assert _letters(poison, child)
@@ -217,7 +217,7 @@ def test_skipped_updates_are_replayed_after_the_rule_is_lifted(
     assert "Extended until 2100-01-08" in extended
     admin.submit(page, page, do="lift", reason="the app is mended")
     text = admin.submit(page, page, do="replay", reason="bring them back")
-    assert "Ordered" in text
+    assert "The replay is ordered" in text
     assert "under way" in admin.submit(page, page, do="replay", reason="twice")
     env = {"NOTIFY_REPLAY_MESSAGES": "1"}
     done = json.loads(product.manage(pipeline.stack, "replay", "--json", env=env))
@@ -267,7 +267,7 @@ def test_without_kafka_a_letter_stays(pipeline: Running, admin: Admin) -> None:
     page = f"/admin/dead-letters/replay/?ids={letter}"
     with Admin(url) as away:
         said = away.submit(page, "/admin/dead-letters/replay/", ids=str(letter), reason="now")
-    assert "Kafka did not take them" in said
+    assert "Kafka did not accept these letters" in said
     assert "stay in the list" in said
     assert _letters(pipeline, record)
     assert "Replayed to record" not in _trail(pipeline, record)

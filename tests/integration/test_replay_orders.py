@@ -232,7 +232,7 @@ def test_no_more_letters_at_a_time_than_the_limit(
 ) -> None:
     settings.NOTIFY_REPLAY_MESSAGES = 2
     letters = [letter(stream, app.id, n) for n in range(3)]
-    assert "At most 2 letters at a time" in replay(admin_client, *letters)
+    assert "at most 2 letters at a time" in replay(admin_client, *letters)
     chosen = {"action": "replay_many", "_selected_action": [each.pk for each in letters]}
     assert "At most 2 letters" in admin_client.post(LIST, chosen, follow=True).text
     assert sink.sent == []
@@ -294,7 +294,7 @@ def test_a_rule_without_an_end_is_not_extended(app: App, admin_client: Client) -
     rule(app)
     path = f"/admin/skipped/{app.id}/{RECORD}/"
     fields = {"do": "extend", "by": "1", "reason": "x"}
-    assert "The rule has no end" in admin_client.post(path, fields, follow=True).text
+    assert "The rule does not expire" in admin_client.post(path, fields, follow=True).text
     assert SkipRule.objects.count() == 1
 
 

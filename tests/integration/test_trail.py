@@ -196,7 +196,7 @@ def test_without_logs_postgresql_tells_what_it_knows(stack: tuple[Running, str])
     answer = trail(run, "--app", run.app.app_id, "--record", record)
     assert answer["updates"] == []
     assert answer["record"]["lane_last"] >= 0
-    assert answer["missing"] == ["no log is read: give --logs or --loki (NOTIFY_LOKI_URL)"]
+    assert answer["missing"] == ["no logs are read: give --logs or --loki (NOTIFY_LOKI_URL)"]
 
 
 def test_a_loki_tells_the_same_as_the_files(stack: tuple[Running, str]) -> None:

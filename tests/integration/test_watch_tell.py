@@ -139,7 +139,7 @@ def test_only_2xx_is_a_receipt(session: Session, status: int) -> None:
     alert()
     with webhook(status) as hook:
         way = Webhook(hook.url, secret="", timeout_s=5, admin_url="")
-        with pytest.raises(NotTold, match=f"it answered {status}"):
+        with pytest.raises(NotTold, match=f"the receiver answered {status}"):
             way.tell(due(session), OPENED)
         assert hook.bodies == []
         way.tell(due(session), OPENED)

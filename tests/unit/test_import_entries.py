@@ -193,7 +193,7 @@ class TestRow:
             ({"session_count": "-1"}, "session_count must be from 0", "session_count"),
             ({"session_count": "many"}, "session_count must be an integer", "session_count"),
             ({"playtime": str(COUNTER_MAX + 1)}, "playtime must be from 0", "session_time_s"),
-            ({"amount_spent": "free"}, "an amount is no amount", "spent_micros"),
+            ({"amount_spent": "free"}, "an amount is not a number", "spent_micros"),
             ({"timezone": "CET"}, "timezone must be an integer", "properties.timezone"),
             ({"last_active": "yesterday"}, "last_active must be a date", "properties.last_active"),
             ({"created_at": "1969-12-31"}, "created_at is before 1970", "properties.first_active"),
@@ -415,11 +415,11 @@ class TestUser:
     @pytest.mark.parametrize(
         ("fields", "reason"),
         [
-            ({"identity": {}, "errors": ["no such user"]}, "an error that the API answered"),
-            ({"identity": []}, "it is no user"),
-            (user(properties=[1]), "it is no user"),
-            (user(identity={}), "identity names nobody"),
-            (user(identity={"onesignal_id": "17"}), "identity names nobody"),
+            ({"identity": {}, "errors": ["no such user"]}, "an error answer of the API"),
+            ({"identity": []}, "it is not a user"),
+            (user(properties=[1]), "it is not a user"),
+            (user(identity={}), "identity names no user"),
+            (user(identity={"onesignal_id": "17"}), "identity names no user"),
             (user(properties={"tags": [1]}), "tags must be an object"),
             (user(subscriptions={"id": PLAYER}), "subscriptions must be a list"),
         ],
@@ -468,10 +468,10 @@ class TestUser:
         for reason in (
             "last_active must be a date",
             "properties.language must be",
-            "an amount is no amount",
+            "an amount is not a number",
             "purchases must be a list",
             "nobody must be a string",
-            f"aliases past the first {ALIASES_MAX}",
+            f"all aliases after the first {ALIASES_MAX}",
         ):
             assert reason in reasons
         assert len(found.left_out) == 6

@@ -47,7 +47,7 @@ def test_a_bad_line_costs_itself_alone(tmp_path: Path) -> None:
     too_wide = f'a,"{"x" * 200_000}",1'
     path = written(tmp_path, f"{HEADER}a\n{too_wide}\nb,,0\n")
     first, second, third = read(path)
-    assert first == Line(2, None, "it has 1 cells, and the first line has 3")
+    assert first == Line(2, None, "it has 1 cells, but the first line has 3")
     assert (second.number, second.fields) == (3, None)
     assert "larger than field limit" in second.error
     assert (third.number, third.error) == (4, "")

@@ -319,7 +319,7 @@ class TestRestart:
             world.run()
         for text in ("{", "{}", "[]", '{"counts": {}}'):
             world.file.with_suffix(".progress").write_text(text)
-            with pytest.raises(OfAnotherImport, match="is not the progress"):
+            with pytest.raises(OfAnotherImport, match="is not a progress file"):
                 world.run()
 
     def test_without_a_path_nothing_is_noted(self, world: World) -> None:
@@ -337,9 +337,9 @@ class TestAway:
         world.run()
         assert world.slept == [1, 2, 4, 8, 16, 30, 30]
         assert world.states().keys() >= {player(n) for n in range(3)}
-        assert "Kafka is away, trying again in 1 s: no broker" in world.said[0]
-        assert "goes on after line 0." in world.said[0]
-        assert "PostgreSQL is away, trying again in 30 s: no route" in world.said[6]
+        assert "Kafka does not answer, trying again in 1 s: no broker" in world.said[0]
+        assert "continues after line 0." in world.said[0]
+        assert "PostgreSQL does not answer, trying again in 30 s: no route" in world.said[6]
 
     def test_postgresql_is_waited_for_too(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -406,7 +406,7 @@ class TestRefused:
             ["2", "refused", "id must be the id of a player"],
             ["3", "refused", "device_type is missing"],
             ["4", "partly", "left out: tags.a must be a string, a boolean or a number"],
-            ["6", "refused", "it has 2 cells, and the first line has 7"],
+            ["6", "refused", "it has 2 cells, but the first line has 7"],
         ]
         assert (done.counts.lines, done.counts.refused, done.counts.partly) == (5, 3, 1)
 
@@ -509,7 +509,7 @@ class TestWhatCameBefore:
         assert world.states()[PLAYER]["deleted"] is True
         assert done.counts.refused == 2
         assert [line[0] for line in world.listed()] == ["2", "3"]
-        assert "was deleted here" in world.listed()[0][2]
+        assert "was deleted on this server" in world.listed()[0][2]
         assert PLAYER in world.listed()[0][2]
 
     def test_a_user_that_was_deleted(self, world: World) -> None:

@@ -252,7 +252,7 @@ def test_a_message_that_could_not_be_decided() -> None:
 def test_the_frontier_says_that_it_is_applied_where_the_lane_has_nothing_of_it() -> None:
     trail = join(ACCEPTED, [], facts(frontier=41, logged=False))
     assert (trail.state, trail.decided) == (State.APPLIED, None)
-    assert "no line says when" in show.text(trail, None)
+    assert "no log line says when" in show.text(trail, None)
 
 
 def test_a_halt_is_told() -> None:

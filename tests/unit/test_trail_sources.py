@@ -247,4 +247,4 @@ def test_more_lines_than_one_answer_has(away: FakeLoki, monkeypatch: pytest.Monk
     assert source.problems() == []
     monkeypatch.setattr(loki_module, "PAGES_MAX", 2)
     assert 3 <= len({each.offset for each in source.accepted(wanted)}) < 10
-    assert "ask for less time" in source.problems()[0]
+    assert "give a shorter --since" in source.problems()[0]

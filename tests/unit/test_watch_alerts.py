@@ -160,8 +160,8 @@ def test_the_letter_says_what_where_and_when() -> None:
     said = letter(due(closed=True), CLOSED, admin_url="https://n.example")
     assert "86% of Closely" in said
     assert link(due(), admin_url="https://n.example") in said
-    assert "Found: 2026-11-23 03:00:00 UTC" in said
-    assert "Over:  2026-11-23 03:02:00 UTC" in said
+    assert "Opened: 2026-11-23 03:00:00 UTC" in said
+    assert "Closed: 2026-11-23 03:02:00 UTC" in said
     assert "What to do" not in said
     stalled = due()._replace(kind="stalled")
     assert "What to do: Check that a bridge runs" in letter(stalled, OPENED, admin_url="")
@@ -170,4 +170,4 @@ def test_the_letter_says_what_where_and_when() -> None:
         "celery"
         in json.loads(body(due()._replace(kind="no_workers"), OPENED, admin_url=""))["cure"]
     )
-    assert "Over:" not in letter(due(), OPENED, admin_url="")
+    assert "Closed:" not in letter(due(), OPENED, admin_url="")

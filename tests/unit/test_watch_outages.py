@@ -77,7 +77,7 @@ def test_it_opens_after_the_time_and_says_since_when_and_what_to_do(watcher: Wat
     (outage,) = watcher.outages.kept()
     assert outage.text == (
         "PostgreSQL has not answered the watcher host:7 for 30 s: OperationalError: connection to 10.0.0.1 "
-        "failed: refused. Until it answers, nothing else that is wrong is found."
+        "failed: refused. Until it answers, no other problem can be found."
     )
     assert (outage.opened_at, outage.closed_at) == (BEGAN + timedelta(seconds=101), None)
     assert outage.id < 0

@@ -25,14 +25,14 @@ class Command(AnsweringCommand):
     def arguments(self, parser: CommandParser) -> None:
         """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        create = actions.add_parser("create", help="make an app and its first key")
+        create = actions.add_parser("create", help="create an app and its first key")
         create.add_argument("name")
         create.add_argument(
-            "--requires-key", action="store_true", help="SDK calls, too, must carry a key"
+            "--requires-key", action="store_true", help="require the app's key in SDK calls too"
         )
         listed = actions.add_parser("list", help="all apps")
         rotate = actions.add_parser(
-            "rotate-key", help="make a new key; two live at a time, the oldest is revoked"
+            "rotate-key", help="make a new key; an app has at most two, and the oldest is revoked"
         )
         rotate.add_argument("app", help="the app's id or its name")
         for action in (create, listed, rotate, *identity.arguments(actions)):
@@ -82,7 +82,7 @@ def _with_secret(app: App, key: NewKey) -> Answer:
         f"Id      {app.id}",
         f"Key     {key.secret}",
         "",
-        "The key is shown this once. Give it to the customer now.",
+        "The key is shown only this once. Give it to the customer now.",
     ]
     if key.revoked:
         lines.append(f"Revoked: {', '.join(f'{prefix}…' for prefix in key.revoked)}")

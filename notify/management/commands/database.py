@@ -13,10 +13,10 @@ from notify.management.answering import Answer, AnsweringCommand, takes_json, wr
 
 
 class Command(AnsweringCommand):
-    """Make and grant the roles."""
+    """Create and grant the roles."""
 
     help = (
-        "Make one PostgreSQL role for each kind of process and grant it what the process needs. Run it "
+        "Create one PostgreSQL role for each kind of process and grant it what the process needs. Run it "
         "as the tables' owner, after each `manage.py migrate`."
     )
 
@@ -24,7 +24,7 @@ class Command(AnsweringCommand):
         """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         roles = actions.add_parser(
-            "roles", help="make missing roles, grant what is needed, revoke the rest"
+            "roles", help="create missing roles, grant what each process needs, revoke the rest"
         )
         roles.add_argument(
             "--login",
@@ -33,7 +33,7 @@ class Command(AnsweringCommand):
             metavar="PROCESS=VARIABLE",
             help="let these roles log in: VARIABLE is the environment variable that has the password "
             f"(or VARIABLE_FILE a file with it), PROCESS one of {', '.join(PROCESSES)}. Without it, "
-            "a new role cannot log in: make login roles that are members of it",
+            "a new role cannot log in: create login roles that are members of it",
         )
         takes_json(roles)
 
@@ -45,11 +45,13 @@ class Command(AnsweringCommand):
         except RolesRefused as refused:
             raise CommandError(str(refused), returncode=exit_codes.ATTENTION) from refused
         lines = [
-            f"Roles: {', '.join(granted.roles)}; made just now: {', '.join(granted.made) or 'none'}.",
-            f"Can log in from now on: {', '.join(passwords) or 'no other than before'}.",
+            f"Roles: {', '.join(granted.roles)}; created now: {', '.join(granted.made) or 'none'}.",
+            f"Allowed to log in now: {', '.join(passwords) or 'no other role than before'}.",
         ]
         if granted.undecided:
-            lines.append(f"Tables that none of them may use: {', '.join(granted.undecided)}.")
+            lines.append(
+                f"Tables that none of these roles may use: {', '.join(granted.undecided)}."
+            )
         data = {
             "roles": list(granted.roles),
             "made": list(granted.made),
@@ -63,7 +65,7 @@ def _login(word: str) -> tuple[str, str]:
     process, _, variable = word.partition("=")
     if process not in PROCESSES or not variable:
         raise wrong(
-            f"--login {word!r}: say PROCESS=VARIABLE, PROCESS one of {', '.join(PROCESSES)}"
+            f"--login {word!r}: give PROCESS=VARIABLE, where PROCESS is one of {', '.join(PROCESSES)}"
         )
     try:
         return process, env.password(variable)

@@ -42,32 +42,32 @@ class Command(AnsweringCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="read all of it and list what cannot be taken; send nothing",
+            help="read the whole file and list what cannot be imported; send nothing",
         )
         parser.add_argument(
             "--from-line",
             type=int,
             metavar="N",
-            help="begin at this line of the file (default: where the run before stopped, else the first)",
+            help="begin at this line of the file (default: where the last run stopped, else the first line)",
         )
         parser.add_argument(
             "--per-second",
             type=int,
             default=settings.NOTIFY_IMPORT_UPDATES_PER_S,
             metavar="N",
-            help="updates a second at most, 0 is no bound (default: NOTIFY_IMPORT_UPDATES_PER_S)",
+            help="updates a second at most; 0 is no limit (default: NOTIFY_IMPORT_UPDATES_PER_S)",
         )
         parser.add_argument(
             "--refused",
             type=Path,
             metavar="PATH",
-            help="where to list what cannot be taken (default: FILE.refused, FILE.dry-run.refused)",
+            help="the file that lists what cannot be imported (default: FILE.refused, FILE.dry-run.refused)",
         )
         parser.add_argument(
             "--progress",
             type=Path,
             metavar="PATH",
-            help="where to note how far it is (default: FILE.progress)",
+            help="the file that stores the progress (default: FILE.progress)",
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
@@ -75,7 +75,7 @@ class Command(AnsweringCommand):
         file: Path = options["file"]
         from_line: int | None = options["from_line"]
         if options["per_second"] < 0 or (from_line is not None and from_line < 1):
-            raise wrong("--per-second is at least 0, and --from-line at least 1")
+            raise wrong("--per-second must be at least 0, and --from-line at least 1")
         app = find_app(options["app"])
         postgres.limit_django()
         # Standard output is the answer's.
@@ -106,9 +106,9 @@ class Command(AnsweringCommand):
     ) -> Noted:
         not_taken = columns_not_taken(export.columns)
         if not_taken:
-            self.stderr.write(f"columns that are not taken: {', '.join(not_taken)}")
+            self.stderr.write(f"columns that are not imported: {', '.join(not_taken)}")
         if start.entries:
-            self.stderr.write(f"going on after line {start.line:,}")
+            self.stderr.write(f"continuing after line {start.line:,}")
         is_dry = options["dry_run"]
         edges = Edges(
             send=_nowhere if is_dry else partial(replays.send, str(app.id)),
@@ -134,7 +134,7 @@ class Command(AnsweringCommand):
                 noted = step
         except KeyboardInterrupt:
             raise CommandError(
-                f"stopped: the same command goes on after line {noted.line:,}",
+                f"stopped: run the same command again to continue after line {noted.line:,}",
                 returncode=exit_codes.ATTENTION,
             ) from None
         return noted
@@ -155,7 +155,7 @@ def _answer(noted: Noted, listed: Path, *, is_dry: bool) -> Answer:
     text = f"{taken:,} of {counts.lines:,} lines {what}, {counts.updates:,} updates"
     is_all = not counts.refused and not counts.partly
     if not is_all:
-        text += f"\n{counts.refused:,} refused, {counts.partly:,} taken in part: {listed} says why, by line"
+        text += f"\n{counts.refused:,} refused, {counts.partly:,} imported in part: see {listed}"
     data = {
         "dry_run": is_dry,
         "lines": counts.lines,

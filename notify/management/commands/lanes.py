@@ -27,7 +27,7 @@ class Command(AnsweringCommand):
             type=int,
             required=True,
             metavar="N",
-            help=f"1 to {LANES_MAX}; about 2-4 for each worker process serve well",
+            help=f"1 to {LANES_MAX}; 2 to 4 for each worker process are a good choice",
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
@@ -44,7 +44,7 @@ class Command(AnsweringCommand):
         if not draining:
             return Answer(f"All {len(wanted)} partitions have {options['to']} lanes already.", data)
         text = (
-            f"{len(draining)} of {len(wanted)} partitions drain now and then go on with "
+            f"{len(draining)} of {len(wanted)} partitions are draining and then continue with "
             f"{options['to']} lanes.\n`manage.py status` shows when it is done."
         )
         return Answer(text, data)

@@ -24,7 +24,9 @@ class Command(AnsweringCommand):
     def arguments(self, parser: CommandParser) -> None:
         """One step, or all."""
         parser.add_argument(
-            "--once", action="store_true", help="one step: NOTIFY_REPLAY_MESSAGES updates or so"
+            "--once",
+            action="store_true",
+            help="do one step, which is about NOTIFY_REPLAY_MESSAGES updates",
         )
         takes_json(parser)
 
@@ -41,7 +43,7 @@ class Command(AnsweringCommand):
                     time.sleep(_AGAIN_S)
         finally:
             replays.close()
-        text = f"{sent:,} sent again, {lost:,} gone from Kafka; orders still open: {done.orders}"
+        text = f"{sent:,} sent again, {lost:,} no longer in Kafka; orders still open: {done.orders}"
         if done.error:
             text += f"\n{done.error}"
         data = {

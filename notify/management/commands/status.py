@@ -22,9 +22,10 @@ class Command(AnsweringCommand):
     """Show where every partition stands."""
 
     help = (
-        "Show for every partition how far it is behind, which lanes hold it, and which records "
-        "get most updates. Lag counts what is not known to be applied; `unplanned` of it is not "
-        "even decided. While Kafka is away, what only Kafka knows is `unknown`."
+        "Show the state and the lag of every partition, the lanes that it waits for, and the records "
+        "with most updates. LAG counts messages that are not known to be applied; UNPLANNED counts "
+        "those of them that are not even decided. Values that only Kafka has are `unknown` while it "
+        "does not answer."
     )
 
     def answer(self, _options: Mapping[str, Any], /) -> Answer:
@@ -121,7 +122,7 @@ def _lanes(status: Status) -> str:
     if not rows:
         return textwrap.fill(told, _COLUMNS)
     listed = table(("PART", "LANE", "WAITS", "TRIES", "APP", "RECORD"), rows, right=(0, 1, 2, 3))
-    return "\n".join(filter(None, ("Lanes that hold their partition's frontier", listed, told)))
+    return "\n".join(filter(None, ("Lanes that their partition waits for", listed, told)))
 
 
 def _top_records(status: Status) -> str:

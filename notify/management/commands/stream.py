@@ -19,13 +19,13 @@ class Command(AnsweringCommand):
     def arguments(self, parser: CommandParser) -> None:
         """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        listed = actions.add_parser("list", help="where each stream stands")
+        listed = actions.add_parser("list", help="show the state of each stream")
         resume = actions.add_parser(
-            "resume", help="clear the halt; if its cause is still there, it halts again"
+            "resume", help="end a halt; if its cause still exists, the stream halts again"
         )
         which = resume.add_mutually_exclusive_group(required=True)
         which.add_argument("partition", nargs="?", type=int, metavar="PARTITION")
-        which.add_argument("--all", action="store_true", help="every halted partition")
+        which.add_argument("--all", action="store_true", help="resume every halted partition")
         for action in (listed, resume):
             takes_json(action)
 
@@ -87,6 +87,6 @@ def _resume(partition: int | None) -> Answer:
     if not resumed:
         return Answer("Nothing was halted.", data)
     lines = [
-        f"Partition {each.partition} goes on. It was halted: {each.halted}" for each in resumed
+        f"Partition {each.partition} is resumed. It was halted: {each.halted}" for each in resumed
     ]
     return Answer("\n".join(lines), data)

@@ -17,15 +17,15 @@ class Command(AnsweringCommand):
     """Create, adopt or check the topic."""
 
     help = (
-        "Create the topic in Kafka and its streams in PostgreSQL, adopt a topic that exists, or "
-        "check that Kafka's topic is the one that the streams stand for. Stop writing to the old "
-        "topic before another takes its place."
+        "Create the topic in Kafka and its streams in PostgreSQL, adopt an existing topic, or check "
+        "that Kafka's topic is the one that the streams belong to. Stop writing to the old topic "
+        "before you replace it."
     )
 
     def arguments(self, parser: CommandParser) -> None:
         """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        create = actions.add_parser("create", help="make the topic, then adopt it")
+        create = actions.add_parser("create", help="create the topic, then adopt it")
         create.add_argument("--partitions", type=int, default=settings.NOTIFY_PARTITIONS)
         create.add_argument("--replication", type=int, default=settings.NOTIFY_REPLICATION)
         create.add_argument(
@@ -36,7 +36,7 @@ class Command(AnsweringCommand):
         )
         create.add_argument("--retention-hours", type=int, default=settings.NOTIFY_RETENTION_HOURS)
         create.add_argument(
-            "--if-missing", action="store_true", help="where the topic exists, only adopt it"
+            "--if-missing", action="store_true", help="if the topic exists already, only adopt it"
         )
         adopt = actions.add_parser(
             "adopt",
@@ -46,7 +46,9 @@ class Command(AnsweringCommand):
         check = actions.add_parser("check", help="compare Kafka's topic with the streams")
         for action in (create, adopt):
             action.add_argument(
-                "--abandon", action="store_true", help="even if updates are lost; lists them"
+                "--abandon",
+                action="store_true",
+                help="adopt it even if updates are lost, and list them",
             )
         for action in (create, adopt, check):
             action.add_argument(
@@ -92,7 +94,7 @@ def _adopted(adopted: Adopted) -> Answer:
     topic, changed, lost = adopted.topic, adopted.changed, adopted.lost
     lines = [
         f"Topic {topic.name} ({topic.id}) is active, with {topic.partitions} partitions.",
-        f"Streams made or moved: {len(changed) or 'none'}.",
+        f"Streams created or changed: {len(changed) or 'none'}.",
     ]
     if lost:
         lines += ["Abandoned, up to:", *(f"  {each}" for each in lost)]
@@ -127,7 +129,7 @@ def _check(topics: Topics, name: str) -> Answer:
     lines += [f"Problem: {problem}" for problem in checked.problems]
     lines += [f"Note: {note}" for note in checked.notes]
     if not checked.problems:
-        lines.append("It is the topic that the streams stand for.")
+        lines.append("It is the topic that the streams belong to.")
     return Answer(
         "\n".join(lines), data, exit_codes.ATTENTION if checked.problems else exit_codes.OK
     )

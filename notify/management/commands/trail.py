@@ -32,7 +32,7 @@ SINCE: Final = "1h"
 UPDATES: Final = 10
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _TRACE: Final = re.compile(r"(?:00-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
-_NO_LOGS: Final = "no log is read: give --logs or --loki (NOTIFY_LOKI_URL)"
+_NO_LOGS: Final = "no logs are read: give --logs or --loki (NOTIFY_LOKI_URL)"
 
 
 @dataclass(slots=True)
@@ -67,10 +67,13 @@ class Command(AnsweringCommand):
         parser.add_argument(
             "--since",
             default=SINCE,
-            help=f"accepted in the last 90s, 15m, 1h, 7d (default {SINCE})",
+            help=f"only updates accepted in the last 90s, 15m, 1h or 7d (default {SINCE})",
         )
         parser.add_argument(
-            "--last", type=int, default=UPDATES, help=f"so many updates at most (default {UPDATES})"
+            "--last",
+            type=int,
+            default=UPDATES,
+            help=f"show at most this many updates (default {UPDATES})",
         )
         parser.add_argument(
             "--logs",
@@ -82,7 +85,7 @@ class Command(AnsweringCommand):
         parser.add_argument(
             "--loki",
             metavar="URL",
-            help="the Loki to ask; NOTIFY_LOKI_URL where no --logs is given",
+            help="the URL of the Loki to ask (default without --logs: NOTIFY_LOKI_URL)",
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
@@ -95,7 +98,7 @@ class Command(AnsweringCommand):
             if not sources:
                 found.missing.append(_NO_LOGS)
                 if wanted.trace_id is not None:
-                    raise wrong(f"a trace is found in logs only, and {_NO_LOGS}")
+                    raise wrong(f"a trace can be found only in logs, and {_NO_LOGS}")
             _follow(found, wanted, sources, last=options["last"])
         return Answer(_text(found, wanted), _data(found), _exit_code(found))
 
@@ -103,7 +106,7 @@ class Command(AnsweringCommand):
 def _wanted(options: Mapping[str, Any], now: datetime) -> Wanted:
     since = now - _span(options["since"])
     if options["last"] < 1:
-        raise wrong("--last is 1 or more")
+        raise wrong("--last must be 1 or more")
     trace, app, record = options["trace"], options["app"], options["record"]
     if trace is not None:
         found = _TRACE.fullmatch(trace.strip().lower())
@@ -116,14 +119,14 @@ def _wanted(options: Mapping[str, Any], now: datetime) -> Wanted:
     if app is None or record is None:
         raise wrong("give --trace, or --app and --record")
     if not is_uuid(record.strip().lower()):
-        raise wrong("--record is the record's id, a UUID: the admin's page of the record has it")
+        raise wrong("--record must be the record's id, a UUID: its page in the admin shows it")
     return Wanted(since, app=_app(app.strip()), record=record.strip().lower())
 
 
 def _span(given: str) -> timedelta:
     number, unit = given[:-1], given[-1:]
     if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 6:
-        raise wrong(f"--since {given}: a whole number and s, m, h or d, as 15m")
+        raise wrong(f"--since {given}: give a whole number followed by s, m, h or d, such as 15m")
     return timedelta(seconds=int(number) * _UNITS[unit])
 
 
@@ -235,7 +238,7 @@ def _text(found: _Found, wanted: Wanted) -> str:
             "No line of such an update was found. Is it older than --since, refused (look for its "
             "request_refused), or is NOTIFY_LOG_ACKS off?"
             if _NO_LOGS not in found.missing
-            else "Without log lines single updates cannot be followed."
+            else "Single updates can be followed only with log lines."
         )
     if found.record is not None and wanted.app is not None:
         parts.append(show.record_text(found.record, found.names.get(wanted.app)))

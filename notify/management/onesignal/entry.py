@@ -113,10 +113,10 @@ def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) ->
     """What a user in JSON says. `names` are nobody's. Raises Malformed where it is none, or has neither
     an id nor an alias."""
     if "errors" in fields:
-        raise Malformed("it is an error that the API answered, and no user: ask for the user again")
+        raise Malformed("it is an error answer of the API and not a user: export the user again")
     identity, properties = fields.get("identity"), fields.get("properties") or {}
     if not isinstance(identity, Mapping) or not isinstance(properties, Mapping):
-        raise Malformed("it is no user: it must have the objects identity and properties")
+        raise Malformed("it is not a user: it must have the objects identity and properties")
     kept = _Kept(names)
     tags = properties.get("tags") or {}
     if not isinstance(tags, Mapping):
@@ -129,7 +129,7 @@ def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) ->
         _bought(kept, properties) | _counters(kept, None, None, properties.get("amount_spent")),
     )
     if user is None:
-        raise Malformed("identity names nobody: it has neither onesignal_id nor an alias")
+        raise Malformed("identity names no user: it has neither onesignal_id nor an alias")
     listed = fields.get("subscriptions") or []
     if not isinstance(listed, list):
         raise Malformed("subscriptions must be a list")
@@ -190,7 +190,7 @@ def _user(
     aliases: dict[str, str] = {}
     for label, name in sorted(named.items(), key=lambda each: each[0] != EXTERNAL_ID):
         if len(aliases) == ALIASES_MAX:
-            kept.left_out.append(f"left out: aliases past the first {ALIASES_MAX}")
+            kept.left_out.append(f"left out: all aliases after the first {ALIASES_MAX}")
             break
         if kept.value(_alias, label, name, kept.names):
             aliases[label] = name
@@ -227,14 +227,14 @@ def _subscription(kept: _Kept, fields: object) -> ExportedSubscription:
 def _record(value: object, name: str) -> str:
     record = device.player_id(value, name)
     if ids.is_alias(record):
-        raise Malformed(f"{name} has UUID version 8, which is that of our own aliases")
+        raise Malformed(f"{name} has UUID version 8, which this server uses for aliases")
     return record
 
 
 def _identifier(value: object, kind: str) -> str:
     identifier = device.identifier_in({"identifier": value}, kind) or ""
     if not identifier and kind != PUSH:
-        raise Malformed(f"it has no address or number, and is of kind {kind}")
+        raise Malformed(f"it has no address or number, which the kind {kind} needs")
     return identifier
 
 
@@ -359,5 +359,5 @@ def _count(name: str, value: object) -> int:
 def _micros(spent: object) -> int:
     amount = 0 if spent is None else purchases.micros(spent)
     if amount is None:
-        raise Malformed("an amount is no amount, or more than one update may add")
+        raise Malformed("an amount is not a number, or more than one update may add")
     return amount

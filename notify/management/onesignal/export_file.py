@@ -31,10 +31,10 @@ _TRUNCATED: Final = (
     "not counted twice"
 )
 _DASHBOARD: Final = (
-    "this is the CSV of OneSignal's dashboard, which has no tokens and no addresses: ask for the one of "
-    "POST /players/csv_export"
+    "this is the CSV of OneSignal's dashboard, which has no tokens and no addresses: export it with "
+    "POST /players/csv_export instead"
 )
-_NOT_JSON: Final = f"it is not JSON, or a user of more than {USER_CHARS_MAX} characters"
+_NOT_JSON: Final = f"it is not JSON, or it is a user of more than {USER_CHARS_MAX} characters"
 
 
 class NotAnExport(Exception):
@@ -110,7 +110,7 @@ class Export:
             if len(cells) == width:
                 yield Line(number, dict(zip(self.columns, cells, strict=True)))
             elif cells:
-                reason = f"it has {len(cells)} cells, and the first line has {width}"
+                reason = f"it has {len(cells)} cells, but the first line has {width}"
                 yield _wrong(number, self._lines.number, reason)
 
 

@@ -125,8 +125,8 @@ class Importer:
                     away = "PostgreSQL"
                     connection.close()
                 self._edges.say(
-                    f"{away} is away, trying again in {wait:.0f} s: {error}\n"
-                    "Nothing is lost. If you stop this now, the same command goes on after line "
+                    f"{away} does not answer, trying again in {wait:.0f} s: {error}\n"
+                    "Nothing is lost. If you stop now, the same command continues after line "
                     f"{noted.line:,}."
                 )
                 self._edges.sleep(wait)
@@ -202,5 +202,5 @@ class _Says:
         self._at, self._lines = now, counts.lines
         self._edges.say(
             f"{self._fraction():4.0%}  {counts.lines:,} lines, {rate:,.0f} a second, "
-            f"{counts.refused:,} refused, {counts.partly:,} taken in part"
+            f"{counts.refused:,} refused, {counts.partly:,} imported in part"
         )

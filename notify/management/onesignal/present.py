@@ -34,7 +34,7 @@ _ABSENT: Final = Present()
 
 
 class DeletedHere(Malformed):
-    """The record was deleted here, so it is not brought back."""
+    """The record was deleted on this server, so it is not imported again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Progress:
             noted = Noted(**fields | {"counts": Counts(**fields["counts"])})
         except (ValueError, TypeError, KeyError):
             raise OfAnotherImport(
-                f"{self._path} is not the progress of an import: {_TO_DO}"
+                f"{self._path} is not a progress file of an import: {_TO_DO}"
             ) from None
         start = self._start
         if (noted.app, noted.file_bytes, noted.file_modified_ns) != (
@@ -96,7 +96,8 @@ class Progress:
             start.file_modified_ns,
         ):
             raise OfAnotherImport(
-                f"{self._path} is of the import into another app, or the file has changed since: {_TO_DO}"
+                f"{self._path} belongs to an import into another app, or the export has changed "
+                f"since: {_TO_DO}"
             )
         return noted
 

@@ -84,9 +84,9 @@ class Loki:
             end = min(at for at, _ in found) + 1
             if all(at == end - 1 for at, _ in found):
                 end -= 1  # more lines in one nanosecond than a page holds
-        self._problems[f"Loki has more than {PAGES_MAX * LINES_MAX:,} lines: ask for less time"] = (
-            None
-        )
+        self._problems[
+            f"Loki has more than {PAGES_MAX * LINES_MAX:,} lines: give a shorter --since"
+        ] = None
 
     def _page(self, query: str, start: int, end: int) -> list[tuple[int, str]]:
         asked = urlencode(
@@ -103,7 +103,7 @@ class Loki:
             streams = json.loads(answer)["data"]["result"]
             return [(int(at), str(text)) for each in streams for at, text, *_ in each["values"]]
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise SourceAway(f"{self.name} does not answer as a Loki does") from None
+            raise SourceAway(f"{self.name} does not answer like a Loki: check the URL") from None
 
     def _get(self, url: str) -> bytes:
         request = Request(url, headers=self._headers)  # noqa: S310 - http(s) only, see __init__

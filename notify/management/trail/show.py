@@ -13,22 +13,22 @@ from notify.redaction import redacted
 
 _SAID: Final = {
     State.APPLIED: "applied",
-    State.SKIPPED: "skipped: nothing of it was applied",
+    State.SKIPPED: "skipped, so not applied",
     State.DEAD_LETTERED: "dead-lettered",
-    State.WAITING: "decided, and not applied yet",
-    State.UNDECIDED: "in Kafka, and not decided yet",
-    State.UNKNOWN: "what became of it is not known",
+    State.WAITING: "decided, but not applied yet",
+    State.UNDECIDED: "in Kafka, but not decided yet",
+    State.UNKNOWN: "result unknown",
 }
 _WHY: Final = {
-    SKIPPED: "a skip rule drops what is written to it",
-    LINK_REFUSED: "the link to it was refused: it has as many children as its limit allows",
-    MIRROR_STOPPED: "nothing is mirrored to it: it has more children than its limit allows",
+    SKIPPED: "a skip rule drops its updates",
+    LINK_REFUSED: "the link to it was refused: it has reached its link limit",
+    MIRROR_STOPPED: "not mirrored to it: it has more children than its link limit allows",
 }
 Row = tuple[str, str, str, str]
 
 
 def text(trail: Trail, app_name: str | None) -> str:
-    """A heading and a table of steps, with the time since the step before."""
+    """The trail as text: a heading, and a table of steps with the time that each took."""
     accepted = trail.accepted
     app = accepted.app if app_name is None else f"{app_name} ({accepted.app})"
     head = [
@@ -50,7 +50,7 @@ def text(trail: Trail, app_name: str | None) -> str:
 
 def _rows(trail: Trail) -> Iterator[Row]:
     accepted, decided = trail.accepted, trail.decided
-    yield ("accepted", _when(accepted.at), "", f"acked by Kafka, said by {accepted.by}")
+    yield ("accepted", _when(accepted.at), "", f"acked by Kafka, logged by {accepted.by}")
     before: datetime | None = accepted.at
     if decided is not None:
         chunk = f"with offsets {decided.first}..{decided.next - 1}"
@@ -59,10 +59,10 @@ def _rows(trail: Trail) -> Iterator[Row]:
         yield ("decided", _when(decided.at), _took(before, decided.at), f"{chunk}{policy}{who}")
         before = decided.at
     elif trail.state is State.UNDECIDED:
-        yield ("decided", "not yet", "", f"{trail.undecided_messages} messages stand before it")
+        yield ("decided", "not yet", "", f"{trail.undecided_messages} messages are before it")
         return
     else:
-        yield ("decided", "not known", "", "no line of it, and no row in plan_log")
+        yield ("decided", "unknown", "", "no log line and no row in plan_log")
     if trail.error is not None:
         yield ("dead-lettered", "", "", redacted(trail.error))
     for dropped in trail.dropped:
@@ -76,11 +76,11 @@ def _dropped(dropped: Dropped) -> str:
     why = _WHY.get(dropped.reason, dropped.reason) + rule
     if dropped.is_certain:
         return f"record {dropped.record}: {why}"
-    return f"record {dropped.record}: {why}; perhaps, {dropped.n} of its chunk were"
+    return f"record {dropped.record}: {why} (possibly: {dropped.n} updates of its chunk were)"
 
 
 def _passage(passage: Passage, decided_at: datetime | None) -> Iterator[Row]:
-    lane = "lane not known" if passage.lane is None else f"lane {passage.lane:02d}"
+    lane = "lane unknown" if passage.lane is None else f"lane {passage.lane:02d}"
     told = (
         "" if passage.is_recorded else ", as linked now" if passage.role != OWN else ", by its id"
     )
@@ -108,11 +108,13 @@ def _end(passage: Passage, before: datetime | None) -> Row:
             f"{_batch(done)}, by {done.by}{seconds}",
         )
     if passage.state is State.APPLIED:
-        stands = "" if passage.lane_last is None else f": the lane stands at {passage.lane_last}"
-        return ("applied", "not known", "", f"no line says when{stands}")
+        stands = (
+            "" if passage.lane_last is None else f": the lane has applied up to {passage.lane_last}"
+        )
+        return ("applied", "unknown", "", f"no log line says when{stands}")
     if passage.state is State.WAITING:
-        return ("applied", "not yet", "", f"the lane stands at {passage.lane_last}")
-    return ("applied", "not known", "", "no line of it, and no PostgreSQL to ask")
+        return ("applied", "not yet", "", f"the lane has applied up to {passage.lane_last}")
+    return ("applied", "unknown", "", "no log line, and PostgreSQL does not answer")
 
 
 def _batch(batch: Batch) -> str:
@@ -122,14 +124,14 @@ def _batch(batch: Batch) -> str:
 
 
 def record_text(facts: RecordFacts, app_name: str | None) -> str:
-    """Where the record's updates go, and what of them was lost."""
+    """The record's partition, lane and links, and its skipped updates and dead letters, as text."""
     app = facts.app if app_name is None else f"{app_name} ({facts.app})"
     lines = [f"Record {facts.record} of app {app}"]
     if facts.linked.target != facts.record:
-        lines.append(f"stands for record {facts.linked.target} now")
+        lines.append(f"is an alias of record {facts.linked.target} now")
     stream = facts.stream
     if stream is None or facts.lane is None:
-        lines.append(f"partition {facts.partition}: it has no stream, see `manage.py topic check`")
+        lines.append(f"partition {facts.partition}: it has no stream: run `manage.py topic check`")
     else:
         last = stream.lasts.get(facts.lane)
         lines.append(
