@@ -15,13 +15,13 @@ from notify.domain.lanes import LANES_MAX
 
 @register(Tags.security, deploy=True)
 def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Production has secrets of its own. Web refuses to start without them, too."""
+    """Checks that production has its own secrets. Web refuses to start without them, too."""
     found: list[CheckMessage] = []
     missing = required_secrets.missing("web")
     if "NOTIFY_SECRET_KEY" in missing:
         found.append(
             Error(
-                "The secret key is that of development, or there is none.",
+                "The secret key is missing, or it is the one for development.",
                 hint="Set NOTIFY_SECRET_KEY.",
                 id="notify.E001",
             )
@@ -41,13 +41,13 @@ def secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Chec
 def passwords_on_the_wire(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """No password is sent in the clear, or to a server that nobody checked."""
+    """Checks that no password is sent unencrypted, or to a server whose certificate is not checked."""
     found: list[CheckMessage] = []
     kafka = settings.KAFKA_SECURITY
     if kafka.get("security_protocol") == "SASL_PLAINTEXT" and kafka["sasl_mechanism"] == "PLAIN":
         found.append(
             Error(
-                "Kafka's password goes over the wire as it is.",
+                "Kafka's password is sent unencrypted.",
                 hint="Set KAFKA_SECURITY_PROTOCOL=SASL_SSL, or a KAFKA_SASL_MECHANISM of SCRAM.",
                 id="notify.E005",
             )
@@ -55,7 +55,8 @@ def passwords_on_the_wire(
     if kafka.get("ssl_check_hostname") is False:
         found.append(
             Error(
-                "Whoever has any certificate of the CA may be Kafka.",
+                "Kafka's host name is not checked: any host with a certificate of the CA can pretend "
+                "to be Kafka.",
                 hint="Unset KAFKA_SSL_CHECK_HOSTNAME, and name in KAFKA_BOOTSTRAP_SERVERS (and in the "
                 "brokers' advertised.listeners) the hosts of their certificates.",
                 id="notify.E006",
@@ -65,7 +66,7 @@ def passwords_on_the_wire(
         found.append(
             Error(
                 "Redis's certificate is not checked.",
-                hint="In REDIS_URL take ssl_cert_reqs and ssl_check_hostname away; ssl_ca_certs=FILE "
+                hint="Remove ssl_cert_reqs and ssl_check_hostname from REDIS_URL; ssl_ca_certs=FILE "
                 "names the CA.",
                 id="notify.E007",
             )
@@ -82,7 +83,7 @@ def _unchecked(url: str) -> bool:
 
 @register(Tags.security)
 def kafka_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The certificates that the settings name can be used."""
+    """Checks that the certificates in the settings can be read and used."""
     if not settings.KAFKA_SECURITY.get("security_protocol", "").endswith("SSL"):
         return []
     try:
@@ -94,7 +95,7 @@ def kafka_files(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register()
 def limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The limits fit together."""
+    """Checks that limits do not contradict each other."""
     found: list[CheckMessage] = []
     if settings.NOTIFY_LANES > LANES_MAX:
         found.append(

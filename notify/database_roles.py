@@ -133,7 +133,7 @@ def role_of(process: str) -> str:
     """The name of the process's role. Raises RolesRefused where PostgreSQL would cut it."""
     name = f"{settings.NOTIFY_NAMESPACE}_{process}"
     if len(name.encode()) > _NAME_BYTES:
-        raise RolesRefused(f"the role {name} is too long a name: shorten NOTIFY_NAMESPACE")
+        raise RolesRefused(f"the name of the role {name} is too long: shorten NOTIFY_NAMESPACE")
     return name
 
 
@@ -150,7 +150,7 @@ def grant(passwords: Mapping[str, str]) -> Granted:
         tables = [name for (name,) in _rows(_OUR_TABLES)]
         if not tables:
             raise RolesRefused(
-                "the user of DATABASE_URL owns no tables here: use that of `manage.py migrate`, after it"
+                "the user of DATABASE_URL owns no tables: run this after `manage.py migrate`, as its user"
             )
         _take_all(names.values(), tables)
         _give(names)
@@ -175,7 +175,7 @@ def _make(names: Iterable[str]) -> tuple[str, ...]:
         wanted = "; ".join(_text(statement) for statement in statements)
         raise RolesRefused(
             f"{error}".strip()
-            + f"\nLet a role with CREATEROLE run: {wanted}; and then run this again."
+            + f"\nAs a role with CREATEROLE, run: {wanted}; then run this command again."
         ) from error
     return missing
 
@@ -221,8 +221,8 @@ def _check_schema(name: str) -> None:
     ((schema, may_create),) = _rows(statement, name)
     if may_create:
         raise RolesRefused(
-            f"everybody may create tables in the schema {schema}, and so deceive who reads ours: let its "
-            f"owner run: REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC; and then run this again"
+            f"everybody may create tables in the schema {schema}, which could hide ours. As its owner, run: "
+            f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC; then run this command again"
         )
 
 

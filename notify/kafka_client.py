@@ -98,7 +98,7 @@ def context(made: Mapping[str, Any]) -> ssl.SSLContext:
             trusted.load_default_certs()
     except (OSError, ValueError) as error:
         raise ImproperlyConfigured(
-            f"KAFKA_SSL_CAFILE={cafile}: {_reason(error)}: it must hold CA certificates as PEM"
+            f"KAFKA_SSL_CAFILE={cafile}: {_reason(error)}: it must contain CA certificates as PEM"
         ) from None
     if certfile and keyfile:
         # Without a password OpenSSL would ask the terminal for one.
@@ -108,7 +108,7 @@ def context(made: Mapping[str, Any]) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             raise ImproperlyConfigured(
                 f"KAFKA_SSL_CERTFILE={certfile}, KAFKA_SSL_KEYFILE={keyfile}: {_reason(error)}: they "
-                "must hold our certificate and its key as PEM; an encrypted key needs "
+                "must contain our certificate and its key as PEM; an encrypted key needs "
                 "KAFKA_SSL_KEY_PASSWORD"
             ) from None
     return trusted
@@ -130,13 +130,13 @@ def refusal(error: BaseException | None) -> KafkaRefuses | None:
         error = error.args[0]  # TLS 1.3 tells that it wants a certificate after the handshake
     if isinstance(error, ssl.SSLCertVerificationError):
         return KafkaRefuses(
-            f"Kafka's certificate is not good: {error.verify_message}: KAFKA_SSL_CAFILE must hold the "
-            "CA that signed it, and KAFKA_BOOTSTRAP_SERVERS name a host that it is for"
+            f"Kafka's certificate is not valid: {error.verify_message}: KAFKA_SSL_CAFILE must contain "
+            "the CA that signed it, and KAFKA_BOOTSTRAP_SERVERS must name a host of the certificate"
         )
     if isinstance(error, ssl.SSLError):
         return KafkaRefuses(
-            f"no TLS with Kafka: {_reason(error)}: is KAFKA_SECURITY_PROTOCOL that of the listener, "
-            "and does it want a certificate (KAFKA_SSL_CERTFILE)?"
+            f"the TLS handshake with Kafka failed: {_reason(error)}: check that KAFKA_SECURITY_PROTOCOL is "
+            "that of the listener, and whether it needs a client certificate (KAFKA_SSL_CERTFILE)"
         )
     return None
 
@@ -190,7 +190,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has
         refused = refusal(error)
         if error and not refused and is_first and conn.sasl_enabled and conn.broker_version_data:
             # kafka-python drops the broker's last words where they come together with the end.
-            refused = KafkaRefuses(f"{_LOGIN}: it hangs up")
+            refused = KafkaRefuses(f"{_LOGIN}: it closed the connection")
         if refused is None or not self.cluster.is_bootstrap(node.node_id):
             return
         self._refused[node.node_id] = refused

@@ -30,7 +30,9 @@ WEB_SECONDS = Histogram("notify_web_request_seconds", "Time to answer.", ["route
 WEB_UPDATES = Counter("notify_web_updates_total", "Updates that Kafka acked.")
 WEB_ACK_SECONDS = Histogram("notify_web_ack_seconds", "Time to Kafka's ack.", buckets=_FAST_S)
 WEB_IN_FLIGHT_BYTES = Gauge(
-    "notify_web_in_flight_bytes", "Handed to the producer, not acked.", multiprocess_mode="livesum"
+    "notify_web_in_flight_bytes",
+    "Bytes handed to the producer and not acked.",
+    multiprocess_mode="livesum",
 )
 WEB_REFUSED = Counter("notify_web_refused_total", "Requests answered 503.", ["reason"])
 WEB_LIMITED = Counter("notify_web_limited_total", "Requests answered 429.", ["limit"])
@@ -93,7 +95,7 @@ BRIDGE_POLICY_TIMESTAMP = Gauge(
 )
 BRIDGE_STEP_TIMESTAMP = Gauge(
     "notify_bridge_step_timestamp_seconds",
-    "When the bridge's loop last got round.",
+    "When the bridge's loop last finished a round.",
     multiprocess_mode="livemax",
 )
 BRIDGE_WRITES = Counter("notify_bridge_writes_total", "Writes decided, before they are merged.")
@@ -112,13 +114,11 @@ BRIDGE_LOADS = Counter("notify_bridge_loads_total", "Loads.", ["outcome"])
 BRIDGE_SKIPPED = Counter("notify_bridge_skipped_total", "Writes and links dropped.", ["reason"])
 BRIDGE_DEAD_LETTERS = Counter("notify_bridge_dead_letters_total", "Messages that can't be decided.")
 
-WORKER_BATCHES = Counter(
-    "notify_worker_batches_total", "Batches by what became of them.", ["outcome"]
-)
+WORKER_BATCHES = Counter("notify_worker_batches_total", "Batches by outcome.", ["outcome"])
 WORKER_SECONDS = Histogram("notify_worker_task_seconds", "One task.", buckets=_FAST_S)
 WORKER_BUSY_SINCE = Gauge(
     "notify_worker_busy_since_timestamp_seconds",
-    "When the oldest task that has not ended began; 0 without one. The parent sets it.",
+    "When the oldest unfinished task began; 0 without one. The parent sets it.",
     multiprocess_mode="livemax",
 )
 WORKER_PROCESSES = Gauge(
@@ -132,13 +132,13 @@ WATCH_LANE_WORKERS = Gauge(
     "notify_watch_lane_workers", "Workers that read the lane's queue.", ["lane"]
 )
 WATCH_WORKERS = Gauge("notify_watch_workers", "Workers: ok, stalled, offline.", ["state"])
-WATCH_FINDINGS = Gauge("notify_watch_findings", "What is wrong now, by kind.", ["kind"])
+WATCH_FINDINGS = Gauge("notify_watch_findings", "Findings now, by kind.", ["kind"])
 WATCH_ALERTS = Counter(
-    "notify_watch_alerts_total", "Messages of alerts by what became of them.", ["way", "outcome"]
+    "notify_watch_alerts_total", "Messages of alerts by outcome.", ["way", "outcome"]
 )
 WATCH_LOOK_TIMESTAMP = Gauge(
     "notify_watch_look_timestamp_seconds",
-    "When the watcher that acts last looked.",
+    "When the leading watcher last checked for problems.",
     multiprocess_mode="livemax",
 )
 WATCH_POSTGRES_AWAY = Gauge(

@@ -75,7 +75,7 @@ def _until(gen: PQGen[RV], ends: float) -> PQGen[RV]:
         while True:
             ready = yield wanted
             if not ready and time.monotonic() >= ends:
-                raise NoAnswer("PostgreSQL has not answered in time: the session is dropped")
+                raise NoAnswer("PostgreSQL did not answer in time: the session is closed")
             wanted = gen.send(ready)
     except StopIteration as done:
         found: RV = done.value

@@ -32,15 +32,15 @@ class Progress:
         self._at_s = clock()
 
     def note(self) -> None:
-        """The loop got round once more."""
+        """Notes that the loop has finished another round."""
         self._at_s = self._clock()
 
     def problem(self) -> str | None:
-        """What is wrong if the loop has not got round for longer than `after_s`."""
+        """Why the loop counts as stuck: no round for longer than `after_s`. None if it is not stuck."""
         waited_s = self._clock() - self._at_s
         if waited_s <= self._after_s:
             return None
-        return f"{self._loop} has not got round for {waited_s:.0f} s, though the process lives"
+        return f"{self._loop} has been stuck for {waited_s:.0f} s, although the process runs"
 
 
 def serve(port: int, *, scrape: Callable[[], bytes], content_type: str, problem: Problem) -> int:

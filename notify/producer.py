@@ -163,7 +163,7 @@ class TopicProducer:
         """Holds `size` bytes of the cap, which a lone request may exceed, and learns its outcome."""
         with self._state:
             if partition in self._away and self._waiting[partition]:
-                raise Unavailable("Kafka did not ack lately; one request is finding out")
+                raise Unavailable("Kafka has not acked lately; another request is testing it")
             if self._bytes and self._bytes + size > self._bytes_max:
                 raise Overloaded(Overloaded.__doc__)
             self._hold(partition, size, 1)
@@ -264,7 +264,7 @@ def _failing() -> Iterator[None]:
         yield
     except (KafkaError, OSError, ValueError) as error:
         logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
-        raise Unavailable(f"Kafka did not take it: {type(error).__name__}") from error
+        raise Unavailable(f"Kafka did not accept the update: {type(error).__name__}") from error
 
 
 def _end(client: KafkaProducer, *, timeout_s: float) -> None:

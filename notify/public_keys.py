@@ -28,11 +28,11 @@ def checked(text: str) -> tuple[str, str]:
     text = text.strip()
     if "PRIVATE KEY" in text:
         raise KeyRefused(
-            "this is a private key. It was shown where it must never be: make a new pair, keep its "
-            f"private key on your server, and add the public one ({_HOW})"
+            "this is a private key, which must never leave your server: make a new pair, keep its "
+            f"private key there, and add the public key ({_HOW})"
         )
     if len(text) > PEM_CHARS_MAX:
-        raise KeyRefused(f"a public key in PEM has at most {PEM_CHARS_MAX} characters: {_HOW}")
+        raise KeyRefused(f"a public key in PEM may have at most {PEM_CHARS_MAX} characters: {_HOW}")
     try:
         key = load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm):

@@ -50,7 +50,7 @@ _LOCK: Final = 7_018_353_672_006_002
 _BUILDING: Final = threading.Lock()
 _BUILT: Final[list[TopicProducer]] = []
 
-LIFT_FIRST: Final = "lift the rule first: it would drop what is sent again"
+LIFT_FIRST: Final = "lift the rule first: it would skip the replayed updates too"
 
 
 class NotOrdered(Exception):
@@ -154,12 +154,14 @@ def order(app: UUID, record: UUID, *, author: str, reason: str) -> Replay:
             )
         before = Replay.objects.filter(app=app, record=record).order_by("-id").first()
         if before is not None and before.finished_at is None:
-            raise NotOrdered("a replay of it is under way: wait until it is done")
+            raise NotOrdered("a replay of this record is running: wait until it is done")
         position = 0 if before is None else before.until
         rows = _skipped(app, record).filter(id__gt=position)
         newest = rows.order_by("-id").values_list("id", flat=True).first()
         if newest is None:
-            raise NotOrdered("nothing was skipped of it that was not replayed already")
+            raise NotOrdered(
+                "there is nothing to replay: all skipped updates were replayed already"
+            )
         return Replay.objects.create(
             app=app, record=record, author=author, reason=reason, until=newest, position=position
         )

@@ -1,4 +1,4 @@
-"""What each kind of process must be given: it does not start with what is for development alone."""
+"""The secrets that each kind of process needs. Without them, or with those for development, none starts."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -27,19 +27,19 @@ _HELD: Final[Mapping[str, Callable[[], bool]]] = {
 
 
 def missing(process: str) -> list[str]:
-    """The variables of USED that are not set, or to a value for development."""
+    """The variables of USED that are not set or have a value for development."""
     return [name for name in USED[process] if not _HELD[name]()]
 
 
 def problem(process: str) -> str:
-    """Why the process must not start, and what to set; empty if it may, or if this is development."""
+    """Why the process must not start, and what to set. Empty if it may start, or in development."""
     names = [] if settings.DEBUG else missing(process)
     if not names:
         return ""
     return (
-        f"{process} needs {', '.join(names)}: unset, or set to what is for development. Set it, or "
-        f"{names[0]}_FILE to a file that has it (docs/security.md). For development alone, NOTIFY_DEBUG=1 "
-        "does without."
+        f"{process} needs {', '.join(names)}: not set, or set to a value for development. Set it, or set "
+        f"{names[0]}_FILE to a file that contains it (docs/security.md). For development only, "
+        "NOTIFY_DEBUG=1 lets it start without."
     )
 
 

@@ -22,7 +22,7 @@ _TOKEN_MAX: Final = 2**63 - 1
 
 
 class StreamsRefused(Exception):
-    """The streams are not in a state in which this may be done."""
+    """This cannot be done in the present state of the streams."""
 
 
 class NoTopic(StreamsRefused):
@@ -30,7 +30,7 @@ class NoTopic(StreamsRefused):
 
 
 class NotInRange(StreamsRefused):
-    """No such partition, or no such number of lanes."""
+    """There is no such partition, or the number of lanes is out of range."""
 
 
 class Lost(NamedTuple):
@@ -46,7 +46,7 @@ class Lost(NamedTuple):
 
 
 class Undrained(StreamsRefused):
-    """Updates would be lost. `lost` names their ranges."""
+    """The action would lose updates. `lost` has their offsets."""
 
     def __init__(self, lost: Sequence[Lost]) -> None:
         self.lost = lost
@@ -56,7 +56,7 @@ class Undrained(StreamsRefused):
                 (
                     f"up to {offsets} updates are not applied and would be lost:",
                     *(f"  {each}" for each in lost),
-                    "Let the bridge apply them (see `manage.py status`), or give --abandon.",
+                    "Let the bridge apply them (see `manage.py status`), or give --abandon to lose them.",
                 )
             )
         )
@@ -73,7 +73,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Kafka's topic; what keeps streams from going on with it, and what is only worth knowing."""
+    """Kafka's topic, the problems that stop streams from using it, and notes for information only."""
 
     topic: Described
     problems: tuple[str, ...]
@@ -213,8 +213,8 @@ def adopt_found(
         lost = _retire(before, found, old_ends, abandon=abandon) if before is not None else ()
         if Topic.objects.filter(id=found.id).exists():
             raise StreamsRefused(
-                f"the topic {found.name} was active before and was replaced: what it held then is "
-                "history. Run `manage.py topic create` with a new name."
+                f"the topic {found.name} was active before and was replaced, so it cannot be used again. "
+                "Run `manage.py topic create` with a new name."
             )
         Topic.objects.create(id=found.id, name=found.name, partitions=found.partitions)
         for partition in range(found.partitions):
@@ -354,7 +354,7 @@ def check(topics: Topics, name: str) -> Checked:
     problems: list[str] = []
     notes: list[str] = []
     if topic.name != name:
-        problems.append(f"the active topic is {topic.name}, not {name}: see NOTIFY_TOPIC")
+        problems.append(f"the active topic is {topic.name}, not {name}: check NOTIFY_TOPIC")
     if len(streams) != topic.partitions:
         problems.append(f"{len(streams)} streams are stored for {topic.partitions} partitions")
     for stream in streams:
@@ -366,12 +366,12 @@ def check(topics: Topics, name: str) -> Checked:
         if reason is None and stream.partition in replaced:
             reason = replaced_reason(replaced[stream.partition])
         if reason is not None:
-            state = "is halted" if stream.halted is not None else "cannot go on"
+            state = "is halted" if stream.halted is not None else "cannot continue"
             problems.append(f"partition {stream.partition} {state}: {reason}")
     if found.partitions > topic.partitions:
         notes.append(
-            f"Kafka has {found.partitions} partitions, {topic.partitions} are used: apps would "
-            "change partition, and lose their order, if more were. Make a new topic for that."
+            f"Kafka has {found.partitions} partitions, but {topic.partitions} are used. With more, apps "
+            "would move to other partitions and lose their order: create a new topic instead."
         )
     return Checked(found, tuple(problems), tuple(notes))
 

@@ -39,4 +39,7 @@ class Taken:
         waited_s = 0.0 if oldest is None else self._clock() - oldest
         if waited_s <= self._after_s:
             return None
-        return f"a task has not ended for {waited_s:.0f} s: its child hangs, is stopped, or PostgreSQL waits"
+        return (
+            f"a task has not finished for {waited_s:.0f} s: its child hangs or is stopped, or it waits "
+            "for PostgreSQL"
+        )

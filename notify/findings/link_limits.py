@@ -1,4 +1,4 @@
-"""Which link limits are in force for some apps, and which records are at theirs."""
+"""Finds the link limits in force for some apps, and the records that have reached their limit."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ class FullLinks:
 
 
 def limit_versions(apps: Collection[UUID]) -> dict[tuple[UUID | None, str], LinkLimit]:
-    """The limits in force of these apps, and with the app None those for all. One indexed query."""
+    """The limits in force, by app and label; the app None has those for all apps. Takes one indexed query."""
     # By the view's own columns: asked of the table's, PostgreSQL reads the whole view first.
     wanted = Q(in_force__app_id__in=apps) | Q(in_force__app_id=None, in_force__isnull=False)
     return {(each.app_id, each.label): each for each in LinkLimit.objects.filter(wanted)}
 
 
 def policy_of(versions: Mapping[tuple[UUID | None, str], LinkLimit]) -> Policy:
-    """Its `limit` answers for the apps of `limit_versions`."""
+    """The policy whose `limit` answers for the apps that `limit_versions` was asked for."""
     return Policy(
         limits={
             (None if app is None else str(app), label): Limit(each.children)
@@ -48,12 +48,12 @@ def policy_of(versions: Mapping[tuple[UUID | None, str], LinkLimit]) -> Policy:
 
 
 def limits_of(apps: Collection[UUID]) -> Policy:
-    """The limits of these apps and those of all; its `limit` answers for them. One indexed query."""
+    """The policy with the limits of these apps and those of all apps. Takes one indexed query."""
     return policy_of(limit_versions(apps))
 
 
 def full_links(linked: Iterable[tuple[UUID, UUID, str, int]]) -> dict[Key, list[FullLinks]]:
-    """Of records with their children by label (the rows of the statement `linked`), those at a limit.
+    """The records that have reached a limit, from rows of the statement `linked`.
 
     The label with most children comes first.
     """
@@ -69,6 +69,6 @@ def full_links(linked: Iterable[tuple[UUID, UUID, str, int]]) -> dict[Key, list[
 
 
 def explaining(full: Iterable[FullLinks], reason: str) -> FullLinks | None:
-    """The limit that refused or stopped something of a record for `reason`, as far as it still holds."""
+    """The limit because of which updates of a record are dropped for `reason`, if it still holds."""
     labels = (ALIAS,) if reason == ALIAS_LIMIT else LINK_LABELS
     return next((each for each in full if each.label in labels), None)

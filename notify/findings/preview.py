@@ -1,16 +1,16 @@
-"""What an order would drop, told before it is given: from the samples of the last minute."""
+"""Previews of a skip rule or a link limit: what it would have dropped in the last minute."""
 
 from typing import NamedTuple
 from uuid import UUID
 
 from notify.findings.snapshot import run
 
-#: Parents that a preview counts at most; beyond, it says "or more".
+#: How many parents a preview counts; with more, it says "or more".
 PARENTS_MAX = 1_000
 
 
 class SkipPreview(NamedTuple):
-    """Updates of the record in the last minute: its own, and those mirrored to it."""
+    """The record's own and mirrored updates in the last minute."""
 
     direct: int
     mirrored: int
@@ -31,19 +31,20 @@ class LinkedNow(NamedTuple):
 
 
 def of_skip(app: UUID, record: UUID) -> SkipPreview:
-    """What a skip rule of the record would have dropped."""
+    """What a skip rule for the record would have dropped."""
     ((direct, mirrored),) = run("minute_of_record", app=app, record=record)
     return SkipPreview(direct, mirrored)
 
 
 def of_limit(app: UUID, label: str, children: int) -> LimitPreview:
-    """What a link limit would stop; parents with fewer than ten children are not counted."""
+    """What a link limit would have stopped; parents with fewer than ten children are not counted."""
     ((parents, mirrored),) = run("parents_over", app=app, label=label, children=children)
     return LimitPreview(parents, mirrored)
 
 
 def linked_now(app: UUID, label: str, record: UUID | None) -> LinkedNow | None:
-    """The record; without one, the app's record with most children, if that has ten or more."""
+    """The number of children of `record`; without one, of the app's record with most children, if it has
+    ten or more."""
     if record is None:
         return next((LinkedNow(*row) for row in run("most_linked", app=app, label=label)), None)
     rows = run("linked", apps=[app], records=[record])

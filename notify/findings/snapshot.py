@@ -1,7 +1,7 @@
-"""What bridges and the watcher saw last, from the sampled tables alone: what pages and alerts show.
+"""Reads the newest samples of bridges and the watcher from PostgreSQL: what pages and alerts show.
 
-Nothing here asks Kafka or Redis, and no query grows with the records: each is bounded by streams,
-lanes, workers, or by what is asked for.
+Nothing here asks Kafka or Redis. No query gets slower with more records: each is limited by the number of
+streams, lanes or workers, or by an argument.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,18 @@ from notify.findings.partition_state import StreamNow
 from notify.models import App
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
-#: The statement that StreamNow is read by, for web, which has sessions of its own.
+#: The statement that reads StreamNow; web runs it in its own sessions.
 STREAMS: Final = _QUERIES["streams"]
-#: Samples come once a second, in buckets of ten.
+#: The length of a bucket of samples. Bridges write into the present bucket once a second.
 BUCKET_S: Final = 10
-#: Over how many seconds findings are made: so few that a culprit is named within ten.
+#: The length of the window for findings: so short that a cause is named within ten seconds.
 JUDGED_S: Final = 10
 _TEN_MINUTES: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class LaneNow:
-    """A lane of all streams. `tasks` in Redis and `workers` that read it: None if nobody looked."""
+    """A lane over all streams. `tasks` wait in Redis and `workers` read it; None if unknown."""
 
     lane: int
     writes: int
@@ -43,7 +43,7 @@ class LaneNow:
 
 @dataclass(frozen=True, slots=True)
 class WorkerNow:
-    """A Celery worker; `idle_ago_s`: since it last ended a task or had none."""
+    """A Celery worker. `idle_ago_s`: how long ago it finished a task or had none."""
 
     name: str
     seen_ago_s: float
@@ -55,10 +55,10 @@ class WorkerNow:
 
 @dataclass(frozen=True, slots=True)
 class HotRecord:
-    """A record's updates in the window; counts are high by `error` at most.
+    """A record's updates in the window. Counts may be too high, by `error` at most.
 
-    `share` is of all updates of the window, by when web accepted them; `linked`: its children now, by
-    label; `skipped`: the scope of the rule that skips it now.
+    `share`: its share of all updates in the window, by the time when web accepted them. `linked`: the
+    number of its children now, by label. `skipped`: the scope of the rule that skips it now.
     """
 
     app: UUID
@@ -74,14 +74,14 @@ class HotRecord:
 
     @property
     def updates(self) -> int:
-        """Direct and mirrored."""
+        """The number of its own and mirrored updates."""
         return self.direct + self.mirrored
 
 
 @dataclass(frozen=True, slots=True)
 class HotApp:
-    """An app's updates in the window; `per_s`: by when web accepted them; `usual_per_s`: what it sent in
-    the hour before."""
+    """An app's updates in the window. `per_s`: their rate when web accepted them. `usual_per_s`: the app's
+    rate in the hour before."""
 
     app: UUID
     updates: int
@@ -94,8 +94,8 @@ class HotApp:
 
 @dataclass(frozen=True, slots=True)
 class LimitedApp:
-    """An app some of whose requests were refused at a rate limit in the window; `limit`: the one that
-    refused most."""
+    """An app whose requests were refused at a rate limit in the window. `limit`: the limit that refused
+    most of them."""
 
     app: UUID
     limit: str
@@ -104,10 +104,10 @@ class LimitedApp:
 
 @dataclass(frozen=True, slots=True)
 class RefusedLinks:
-    """Links, or aliases, of an app that were refused at their limit in the window.
+    """Links or aliases of an app that were refused at their limit in the window.
 
-    `record` is the parent, or the user, of which most were refused; None if only more records than are
-    listed were. `full` is the limit that it is at now; None if it is below it by now.
+    `record`: the parent or user for which most were refused; None if it is not listed, because there were
+    too many records. `full`: the limit that it has reached; None if it is below its limit now.
     """
 
     app: UUID
@@ -119,7 +119,7 @@ class RefusedLinks:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutOfApp:
-    """Values that web left out of an app's requests in the window; `what`: the kind of most of them."""
+    """Values that web left out of an app's requests in the window. `what`: the most frequent kind."""
 
     app: UUID
     what: str
@@ -128,7 +128,7 @@ class LeftOutOfApp:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Requests of the last half minute that web answered 503 for one reason: over how long, up to when."""
+    """Requests of the last half minute that web answered 503 for one reason: for how long, until when."""
 
     reason: str
     n: int
@@ -137,14 +137,14 @@ class Unavailable:
 
     @property
     def per_s(self) -> float:
-        """How many a second while they came."""
+        """Their rate a second during that time."""
         return self.n / max(1.0, self.lasting_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it as of `at`. `seconds` is the length of the window, up to the newest sample; counts are of
-    the window, dead letters of the last ten minutes."""
+    """The state of the whole system as of `at`. `seconds`: the length of the window, which ends at the
+    newest sample. Counts are for the window, dead letters for the last ten minutes."""
 
     at: datetime
     seconds: float
@@ -161,9 +161,9 @@ class Snapshot:
     limited: Sequence[LimitedApp]
     names: Mapping[UUID, str]
     watched_ago_s: float | None
-    #: For how long Redis has not answered the watcher; None while it does, or if nobody watches.
+    #: How long Redis has not answered the watcher; None while it does, or if no watcher runs.
     redis_away_s: float | None = None
-    #: What web answered 503, by reason, most first.
+    #: The requests that web answered 503, by reason, the most frequent first.
     unavailable: Sequence[Unavailable] = ()
     refused_links: Sequence[RefusedLinks] = ()
     left_out: Sequence[LeftOutOfApp] = ()
@@ -179,8 +179,8 @@ class Snapshot:
 
 
 def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> Snapshot:
-    """The snapshot now; the hottest `top` records and apps of the last `seconds`, up to seven fewer or
-    three more.
+    """Reads a snapshot, with the `top` hottest records and apps of the last `seconds`. The window may be
+    up to seven seconds shorter or three longer.
 
     `app`: only its records. `seconds` are whole buckets, one at least.
     """
@@ -228,17 +228,17 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
 
 
 def streams() -> list[StreamNow]:
-    """The streams of the active topic by partition, as they stand now."""
+    """The present state of the active topic's streams, by partition."""
     return [StreamNow(*row) for row in run("streams", fresh_s=fresh_for_s())]
 
 
 def fresh_for_s() -> float:
-    """How old a sample may be that is shown as now."""
+    """How old a sample may be to be shown as current."""
     return settings.NOTIFY_STALLED_AFTER_MS / 1000
 
 
 class _Window(NamedTuple):
-    """What is judged: its length, and the rate of all its updates when web accepted them."""
+    """The window: its length, and the rate of all its updates when web accepted them."""
 
     now: datetime
     since: datetime
@@ -291,5 +291,5 @@ def _share(part: float, whole: float) -> float:
 
 
 def run(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows of a statement of sql/queries.sql."""
+    """Runs a statement of sql/queries.sql and returns its rows."""
     return queries.rows(_QUERIES[name], parameters)

@@ -1,1 +1,1 @@
-"""`manage.py watch`: samples of what bridges cannot see, what is wrong now as alerts, and telling them."""
+"""`manage.py watch`: samples workers and queues, opens alerts for problems, and sends them."""

@@ -1,4 +1,4 @@
-"""Alerts that are rows of PostgreSQL, and what one way of telling knows of each."""
+"""Alerts that are rows of PostgreSQL, with what one channel has sent of each."""
 
 from typing import Protocol
 
@@ -8,20 +8,20 @@ from notify.watch.ways import Way
 
 
 class Kept(Protocol):
-    """Where alerts are kept, with what one way of telling knows of each."""
+    """A store of alerts, with what one channel has sent of each."""
 
     def due(self) -> list[Due]:
-        """Alerts of which the way does not know yet that they opened, or that they closed."""
+        """The alerts whose opening or closing this channel has not sent yet."""
 
     def told(self, alert: Due, *, error: str) -> None:
-        """The receiver took all that was due as of `alert.read_at`, or it was left out, as `error` says."""
+        """Notes that all events due as of `alert.read_at` were sent, or were not sent because of `error`."""
 
     def failed(self, alert: Due, *, error: str) -> None:
-        """The receiver did not take it: it stays due."""
+        """Notes that the receiver did not accept the alert; it stays due."""
 
 
 class AlertRows:
-    """Kept, by a session. Every method raises psycopg.Error where PostgreSQL is away."""
+    """The alerts in PostgreSQL as `Kept`. Every method raises psycopg.Error if PostgreSQL is unavailable."""
 
     def __init__(self, session: Session, way: Way, *, hours: int) -> None:
         self._session = session
@@ -29,13 +29,11 @@ class AlertRows:
         self._hours = hours
 
     def due(self) -> list[Due]:
-        """As Kept; none that has been closed for `hours`."""
+        """The due alerts, without those that have been closed for `hours`."""
         return [Due(*row) for row in run(self._session, self._way.due, hours=self._hours)]
 
     def told(self, alert: Due, *, error: str) -> None:
-        """As Kept."""
         run(self._session, self._way.done, id=alert.id, at=alert.read_at, error=error)
 
     def failed(self, alert: Due, *, error: str) -> None:
-        """As Kept; the row says why."""
         run(self._session, "failed", id=alert.id, error=f"{self._way.name}: {error}")

@@ -1,4 +1,4 @@
-"""When an alert opens and closes. Pure: findings and time in, what to do out."""
+"""Decides when an alert opens and closes. Pure: findings and the time in, steps out."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -7,7 +7,7 @@ from notify.findings.find import Finding
 
 
 class OpenAlert(NamedTuple):
-    """A row of `alert` that is not closed."""
+    """An open alert: a row of `alert` that is not closed."""
 
     id: int
     key: str
@@ -15,7 +15,7 @@ class OpenAlert(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a look asks for: new alerts, those to bring up to date, those to close."""
+    """What to do after a check: alerts to open, to refresh and to close."""
 
     opens: Sequence[Finding]
     refreshes: Sequence[tuple[OpenAlert, Finding]]
@@ -23,8 +23,8 @@ class Steps(NamedTuple):
 
 
 class Alerts:
-    """Opens what was found in two looks in a row, so that one glance at a moving thing is no alarm;
-    closes what was gone for `close_after_s`, so that a thing that comes and goes is one alert."""
+    """Opens an alert for what two checks in a row have found, so that a short peak causes none. Closes it
+    when nothing was found for `close_after_s`, so that a problem that comes and goes is one alert."""
 
     def __init__(self, *, close_after_s: float) -> None:
         self._close_after_s: Final = close_after_s
@@ -39,8 +39,8 @@ class Alerts:
         now_s: float,
         unsure: Collection[str] = (),
     ) -> Steps:
-        """One look. `opened` by key; `unsure`: kinds that cannot be told now, so left as they are. A
-        finding that does not open an alert keeps the one that is open.
+        """The steps after one check. `opened`: the open alerts by key. `unsure`: kinds that cannot be judged
+        now, whose alerts stay as they are. A finding that opens no alert keeps an open one open.
         """
         sure = {each.key: each for each in found if each.kind not in unsure}
         gone = {
@@ -64,6 +64,6 @@ class Alerts:
         return steps
 
     def forget(self) -> None:
-        """Another acts now: what was seen is worth nothing when it is our turn again."""
+        """Forgets what earlier checks found, because another watcher is the leader now."""
         self._found_before = frozenset()
         self._gone_since = {}

@@ -1,4 +1,4 @@
-"""Celery workers by their events: who lives, and who gets something done."""
+"""Listens to the events of Celery workers, to know which of them run and make progress."""
 
 import threading
 import time
@@ -13,15 +13,15 @@ from redis.exceptions import RedisError
 from notify import logs
 
 AWAY: Final = (OperationalError, RedisError, OSError)
-#: Workers say something every two seconds; a line that is silent for so long is opened anew.
+#: A worker sends an event every two seconds. After this long without any event we connect again.
 SILENCE_S: Final = 15.0
 RETRY_S: Final = 1.0
-#: What is heard so soon after the line opened tells nothing of those that were not heard.
+#: A worker that has not sent an event so soon after we connected is not counted as down.
 SETTLE_S: Final = 5.0
 
 
 class Heard(NamedTuple):
-    """What a worker said last; `at_s` is monotonic."""
+    """A worker's last event; `at_s` is in monotonic seconds."""
 
     at_s: float
     active: int
@@ -30,7 +30,7 @@ class Heard(NamedTuple):
 
 
 class Ears:
-    """What workers say, kept up to date by a thread. Usable from any thread."""
+    """The last event of each worker. A thread keeps it up to date; it may be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Ears:
         self._open_since_s: float | None = None
 
     def note(self, event: Mapping[str, Any], *, now_s: float) -> None:
-        """A worker's event; those of another kind are passed over."""
+        """Takes an event; ignores it if it is not about the state of a worker."""
         kind, name = event.get("type"), event.get("hostname")
         if kind not in ("worker-online", "worker-heartbeat", "worker-offline") or not name:
             return
@@ -52,7 +52,7 @@ class Ears:
             self._heard[str(name)] = heard
 
     def heard(self, *, now_s: float, forget_after_s: float) -> dict[str, Heard]:
-        """By worker; those not heard for so long are forgotten."""
+        """The last event of each worker. Forgets workers without one for `forget_after_s`."""
         with self._lock:
             self._heard = {
                 name: each
@@ -62,28 +62,28 @@ class Ears:
             return dict(self._heard)
 
     def opened(self, *, now_s: float) -> None:
-        """The line to Redis is open, from now on if it was not before."""
+        """Notes that the connection to Redis is open."""
         if self._open_since_s is None:
             self._open_since_s = now_s
 
     def closed(self) -> None:
-        """It is not."""
+        """Notes that the connection to Redis is closed."""
         self._open_since_s = None
 
     def is_sure(self, *, now_s: float) -> bool:
-        """Whether a worker that is not heard would have been, if it lived."""
+        """Whether we have listened long enough that a running worker must have sent an event."""
         since_s = self._open_since_s
         return since_s is not None and now_s - since_s >= SETTLE_S
 
 
 def listen(app: Celery, ears: Ears, stopped: threading.Event) -> None:
-    """Returns when stopped; while Redis is away it tries again every second."""
+    """Listens until stopped. While Redis is unavailable it tries again every second."""
     was_away = False
     while not stopped.is_set():
         try:
             with app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=1)
-                # Workers' events only: those of tasks come hundreds of times as often.
+                # Only events about workers: those about tasks are hundreds of times as frequent.
                 receiver = app.events.Receiver(
                     connection,
                     handlers={"*": lambda event: ears.note(event, now_s=time.monotonic())},

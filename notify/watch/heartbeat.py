@@ -1,6 +1,6 @@
-"""The watcher's dead-man's switch: a POST now and then for as long as it looks; who misses it tells.
+"""The watcher's dead man's switch: it sends a POST regularly, and the receiver alerts when none comes.
 
-What listens is another system (healthchecks.io and the like), so it works when this host is gone.
+The receiver is another system, such as healthchecks.io, so this works even if this host is gone.
 """
 
 import threading
@@ -11,14 +11,14 @@ from typing import Final
 from notify import logs
 from notify.watch.ways import NotTold, post
 
-#: How often it is asked whether a beat is due.
+#: How often to check whether a heartbeat is due.
 ROUND_S: Final = 0.5
 
 
 class Heartbeat:
-    """Beats every `every_s` while the last whole look of the watcher that acts is not older.
+    """Sends a heartbeat every `every_s`, as long as the leader's last complete check is not older than that.
 
-    `looked_at_s` says when that was, in monotonic seconds; None if this watcher does not act.
+    `looked_at_s` returns when that was, in monotonic seconds; None if this watcher is not the leader.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Heartbeat:
         self._fails = False
 
     def run(self, stopped: threading.Event) -> None:
-        """Returns when stopped, whatever the receiver does."""
+        """Sends heartbeats until stopped, whatever the receiver answers."""
         while not stopped.wait(ROUND_S):
             self.round(now_s=time.monotonic())
 
     def round(self, *, now_s: float) -> None:
-        """Beats if one is due. One that fails is not repeated before the next is due."""
+        """Sends a heartbeat if one is due. A failed one is not repeated before the next is due."""
         looked_at_s = self._looked_at_s()
         if looked_at_s is None or now_s - looked_at_s > self._every_s:
             return

@@ -1,4 +1,7 @@
-"""One look a second: samples written, findings made alerts. The edges are handed in."""
+"""The watcher's main loop: each second it writes samples, finds problems and updates alerts.
+
+Its dependencies are passed in, so that tests can replace them.
+"""
 
 import os
 import socket
@@ -37,14 +40,14 @@ from notify.watch.queues import Queues
 from notify.watch.seat import Seat, Session, run
 
 EVERY_S: Final = 1.0
-#: Depths older than that are not written: pages then say that they are not known.
+#: Queue depths that are older than this are not written; pages then show them as unknown.
 FRESH_S: Final = 5.0
 TIDY_EVERY_S: Final = 600.0
-#: What cannot be told while nobody can be heard.
+#: Findings that cannot be judged while no events of workers can be received.
 OF_WORKERS: Final = frozenset({WORKER_STALLED, NO_WORKERS, LANE_UNREAD})
-#: What follows from a Redis that is away, and is not told beside `redis_away`.
+#: Findings that follow from an unavailable Redis, and are not reported in addition to `redis_away`.
 OF_REDIS: Final = OF_WORKERS | {State.STUCK.value, LAG}
-#: What only the watcher that acts says.
+#: The gauges that only the leader sets.
 _OF_ALL: Final = (
     metrics.WATCH_QUEUE_TASKS,
     metrics.WATCH_LANE_WORKERS,
@@ -54,16 +57,16 @@ _OF_ALL: Final = (
 
 
 def name() -> str:
-    """This watcher: its host and process id."""
+    """The name of this watcher: its host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Looks:
-    """The watcher's round. `acts` is set while it has the seat."""
+    """The main loop of a watcher. `acts` is set while it is the leader."""
 
     def __init__(self, ears: Ears, queues: Queues, progress: Progress, outages: Outages) -> None:
         self.acts = threading.Event()
-        #: When the last whole look ended, in monotonic seconds; None if this watcher does not act.
+        #: When the last complete check ended, in monotonic seconds; None if this watcher is not the leader.
         self.looked_at_s: float | None = None
         self._outages = outages
         self._ears = ears
@@ -75,7 +78,7 @@ class Looks:
         self._tidied_s = -TIDY_EVERY_S
 
     def run(self, stopped: threading.Event) -> None:
-        """Returns when stopped, whatever fails meanwhile."""
+        """Checks once a second until stopped, whatever fails meanwhile."""
         while not stopped.is_set():
             began_s = time.monotonic()
             try:
@@ -98,7 +101,7 @@ class Looks:
         self._seat.leave()
 
     def look(self) -> None:
-        """One round, if the seat is ours. Raises psycopg.Error or django.db.Error."""
+        """Does one check if this watcher is the leader. Raises psycopg.Error or django.db.Error."""
         session = self._seat.take()
         if session is None:
             return
@@ -182,7 +185,7 @@ class Looks:
         _show(found, seen.workers, bounds.stalled_s)
 
     def _unsure(self, now_s: float) -> frozenset[str]:
-        """Kinds that cannot be told now."""
+        """The kinds of findings that cannot be judged now."""
         if self._queues.away_since_s is not None:
             return OF_REDIS
         return frozenset() if self._ears.is_sure(now_s=now_s) else OF_WORKERS
@@ -228,7 +231,7 @@ def _show(found: Iterable[Finding], workers: Sequence[WorkerNow], stalled_s: flo
 
 
 def state(worker: WorkerNow, stalled_s: float) -> str:
-    """ok, stalled or offline; by the same bounds as the finding."""
+    """The worker's state: ok, stalled or offline, by the same thresholds as the finding."""
     if worker.offline:
         return "offline"
     return "stalled" if is_stalled(worker, stalled_s) else "ok"

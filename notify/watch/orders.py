@@ -1,4 +1,4 @@
-"""Orders that people gave in the admin and that take a while: carried out step by step."""
+"""Carries out long orders from the admin (replays), step by step."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ EVERY_S: Final = 1.0
 
 
 def carry_out(step: Callable[[], object], acts: threading.Event, stopped: threading.Event) -> None:
-    """A step a second while the watcher acts, until stopped; one that fails is tried again."""
+    """Does one step a second while this watcher is the leader, until stopped; retries failed steps."""
     has_failed = False
     while not stopped.wait(EVERY_S):
         if not acts.is_set():

@@ -129,17 +129,15 @@ class UntoldOutages:
         self._told: dict[int, bool] = {}
 
     def due(self) -> list[Due]:
-        """As Kept."""
         kept = self._outages.kept()
         self._told = {each.id: self._told[each.id] for each in kept if each.id in self._told}
         return [self._due(each) for each in kept if self._is_due(each)]
 
     def told(self, alert: Due, *, error: str) -> None:
-        """As Kept."""
         self._told[alert.id] = alert.closed_at is not None
 
     def failed(self, alert: Due, *, error: str) -> None:
-        """As Kept: the log says why."""
+        """Does nothing: the log says why, and the outage stays due."""
 
     def _is_due(self, outage: Outage) -> bool:
         is_end_told = self._told.get(outage.id)

@@ -1,4 +1,4 @@
-"""The lanes' queues: how many tasks wait in Redis, and how many workers read each."""
+"""Measures the lanes' queues: how many tasks wait in Redis, and how many workers read each queue."""
 
 import threading
 import time
@@ -11,27 +11,27 @@ from notify import logs
 from notify.domain.lanes import LANES_MAX, queue_of
 from notify.watch.ears import AWAY
 
-#: Workers are asked so often, and may answer within a second; an answer is good for three rounds, so
-#: that one that was busy is not counted as gone.
+#: How often workers are asked which queues they read. They may answer within a second. An answer is valid
+#: for three rounds, so that a busy worker does not count as gone.
 ASK_EVERY_S: Final = 5.0
 ANSWER_S: Final = 1.0
 ANSWER_GOOD_S: Final = 3 * ASK_EVERY_S
 DEPTHS_EVERY_S: Final = 1.0
-#: Reads for which a connection is used. A Redis that was the primary, and is not since a failover, answers
-#: reads with old depths and no error.
+#: How many reads use one connection. After a failover, the Redis that was the primary before still answers
+#: reads on old connections, with old depths and without an error.
 READS_A_CONNECTION: Final = 15
 _LANE_OF: Final = {queue_of(lane): lane for lane in range(LANES_MAX)}
 
 
 class Depths(NamedTuple):
-    """Tasks that wait, by lane; `at_s` is monotonic."""
+    """The number of waiting tasks by lane; `at_s` is in monotonic seconds."""
 
     at_s: float
     tasks: Mapping[int, int]
 
 
 class Queues:
-    """What was seen last. `lanes` is how many there are: set it before the first look."""
+    """What was measured last. `lanes` is their number; set it before the first check."""
 
     def __init__(self) -> None:
         self.lanes = 0
@@ -40,17 +40,17 @@ class Queues:
         self._answers: dict[str, tuple[float, frozenset[int]]] = {}
 
     def seen(self, tasks: Mapping[int, int], *, now_s: float) -> None:
-        """Redis told the depths."""
+        """Notes the depths that Redis returned."""
         self.depths = Depths(now_s, tasks)
         self.away_since_s = None
 
     def away(self, *, now_s: float) -> None:
-        """Redis did not; since when is kept until it does."""
+        """Notes that Redis did not answer, and since when."""
         if self.away_since_s is None:
             self.away_since_s = now_s
 
     def answered(self, answers: Mapping[str, Any], *, now_s: float) -> None:
-        """What `inspect active_queues` brought, by worker."""
+        """Notes the answers of `inspect active_queues`, by worker."""
         fresh = {
             name: (
                 now_s,
@@ -64,7 +64,7 @@ class Queues:
         self._answers = kept | fresh
 
     def readers(self, *, now_s: float) -> list[int | None]:
-        """Workers that read each lane, of those that answered lately; None if none did."""
+        """How many workers read each lane, of those that answered lately; None if none answered."""
         answers = [each for at_s, each in self._answers.values() if now_s - at_s < ANSWER_GOOD_S]
         if not answers:
             return [None] * self.lanes

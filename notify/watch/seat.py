@@ -1,4 +1,4 @@
-"""Which watcher acts: the one whose session holds PostgreSQL's advisory lock."""
+"""Elects the leader of the watchers: the one whose session holds an advisory lock of PostgreSQL."""
 
 from contextlib import closing, suppress
 from pathlib import Path
@@ -9,9 +9,9 @@ import psycopg
 from notify import postgres, queries
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
-#: Any number that nothing else in this database locks.
+#: The number of the lock. Nothing else in this database may lock it.
 LOCK: Final = 7_018_353_672_006_001
-#: A watcher that hangs, or whose host is gone, leaves the seat to another after so long.
+#: After this long another watcher becomes the leader if the present one hangs or its host is gone.
 PATIENCE_MS: Final = 10_000
 LOCK_TIMEOUT_MS: Final = 2_000
 
@@ -19,17 +19,17 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 
 class Seat:
-    """All that the watcher writes goes through the session that holds the lock: without the seat
-    nothing can be written by mistake."""
+    """The leadership of this watcher. All its writes go through the session that holds the lock, so a
+    watcher that is no longer the leader cannot write by mistake."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
         self._held = False
 
     def take(self) -> Session | None:
-        """The session, if it holds the seat now; None if another watcher does.
+        """Tries to become or stay the leader. Returns the session; None if another watcher is the leader.
 
-        Raises psycopg.Error where PostgreSQL is away; call `leave` then.
+        Raises psycopg.Error if PostgreSQL is unavailable; call `leave` then.
         """
         if self._session is None:
             self._session = postgres.connect(name="notify watch", lock_timeout_ms=LOCK_TIMEOUT_MS)
@@ -39,10 +39,10 @@ class Seat:
         return self._session if self._held else None
 
     def leave(self) -> None:
-        """Ends the session. On return the lock is free, if PostgreSQL could be asked to release it.
+        """Ends the session and releases the lock, if PostgreSQL answers.
 
-        Closing alone is not enough: PostgreSQL keeps the lock until it has read the end of the
-        connection, which takes a moment, and another watcher that asks meanwhile is turned away.
+        Closing the connection is not enough: PostgreSQL keeps the lock until it notices the end of the
+        connection, and another watcher would not get the lock during that moment.
         """
         session, is_held = self._session, self._held
         self._session, self._held = None, False
@@ -54,6 +54,6 @@ class Seat:
 
 
 def run(session: Session, statement: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows of a statement of sql/queries.sql; none where it returns none."""
+    """Runs a statement of sql/queries.sql and returns its rows; empty if it returns none."""
     cursor = session.execute(QUERIES[statement], parameters)
     return cursor.fetchall() if cursor.description else []

@@ -154,7 +154,7 @@ def test_djangos_own_connections_have_the_deadline_where_a_process_runs_on(
     with _django(wire, monkeypatch) as connection:
         assert _asked(connection) == (1,)
         wire.kill_quietly()
-        with pytest.raises(DjangoOperationalError, match="not answered in time"):
+        with pytest.raises(DjangoOperationalError, match="did not answer in time"):
             _asked(connection)
         connection.close()
         assert _asked(connection) == (1,)

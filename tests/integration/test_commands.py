@@ -554,7 +554,7 @@ class TestErrors:
         assert "usage:" in ended.stderr
 
     def test_the_help_names_the_exit_codes(self) -> None:
-        assert "exit codes: 0 done or fine" in self.shell("status", "--help").stdout
+        assert "exit codes: 0 success" in self.shell("status", "--help").stdout
 
     def test_system_check_errors_are_usage_errors(self, settings: Settings) -> None:
         settings.NOTIFY_LANES = 65

@@ -218,7 +218,7 @@ def test_skipped_updates_are_replayed_after_the_rule_is_lifted(
     admin.submit(page, page, do="lift", reason="the app is mended")
     text = admin.submit(page, page, do="replay", reason="bring them back")
     assert "The replay is ordered" in text
-    assert "under way" in admin.submit(page, page, do="replay", reason="twice")
+    assert "is running" in admin.submit(page, page, do="replay", reason="twice")
     env = {"NOTIFY_REPLAY_MESSAGES": "1"}
     done = json.loads(product.manage(pipeline.stack, "replay", "--json", env=env))
     assert done == {"found": 7, "sent": 7, "lost": 0, "open": 0, "error": ""}
@@ -227,8 +227,8 @@ def test_skipped_updates_are_replayed_after_the_rule_is_lifted(
     assert _row(pipeline, other)[1] == 1
     shown = admin.get(page).text
     assert re.search(r"is-ok\">done", shown)
-    assert "not replayed already" in shown
-    assert "nothing was skipped" in admin.submit(page, page, do="replay", reason="once more")
+    assert "There is nothing to replay" in shown
+    assert "there is nothing to replay" in admin.submit(page, page, do="replay", reason="once more")
 
 
 def test_an_order_waits_for_a_rule_made_meanwhile(pipeline: Running, admin: Admin) -> None:

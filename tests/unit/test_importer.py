@@ -392,7 +392,7 @@ class TestPace:
         world.run(per_second=4)
         assert len(world.said) == 3
         assert re.fullmatch(
-            r" *\d+%  16 lines, 3 a second, 1 refused, 0 taken in part", world.said[0]
+            r" *\d+%  16 lines, 3 a second, 1 refused, 0 imported in part", world.said[0]
         )
 
 

@@ -172,7 +172,7 @@ def test_live_progress_and_metrics_are_different_questions() -> None:
     status, body = get(port, "/healthz/progress")
     assert status == 503
     assert json.loads(body) == {
-        "errors": ["the loop has not got round for 9 s, though the process lives"]
+        "errors": ["the loop has been stuck for 9 s, although the process runs"]
     }
     assert get(port, "/healthz/live") == (200, '{"status": "ok"}')
     assert "notify_bridge_writes_total" in get(port, "/metrics")[1]
@@ -259,11 +259,11 @@ def test_a_worker_is_busy_since_its_oldest_task(monkeypatch: pytest.MonkeyPatch)
     taken.note(waiting)
     assert taken.oldest() == 100
     clock.now_s = 109
-    assert "has not ended for 9 s" in str(taken.problem())
+    assert "has not finished for 9 s" in str(taken.problem())
     waiting.time_start = 105.0
     assert taken.oldest() == 105
     assert taken.problem() is None
     requests["b"] = Request(time_start=100.5)
-    assert "has not ended for 8 s" in str(taken.problem())
+    assert "has not finished for 8 s" in str(taken.problem())
     requests.clear()
     assert taken.problem() is None

@@ -207,7 +207,7 @@ def test_one_of_several_that_a_rule_dropped_is_not_sure_to_be_it() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(frontier=50, dropped=[drop(first=38, last=44, n=2)]))
     assert [each.is_certain for each in trail.dropped] == [False]
     assert states(trail) == [(OWN, RECORD, State.APPLIED)]
-    assert "perhaps" in show.text(trail, None)
+    assert "possibly" in show.text(trail, None)
 
 
 def test_rows_of_other_offsets_say_nothing() -> None:

@@ -28,15 +28,16 @@ END_S: Final = 1.0
 
 
 class Command(BaseCommand):
-    """Look every second and tell what is wrong. Any number may run; one acts, the others stand by.
+    """Runs a watcher. Any number may run; one is the leader, the others stand by.
 
-    PostgreSQL, Redis and receivers being away is waited for. SIGTERM and SIGINT end it, exit code 0;
-    without a secret that it uses it does not start, exit code 1.
+    While PostgreSQL, Redis or receivers do not answer, it waits. SIGTERM and SIGINT end it with exit code
+    0. Without a secret that it needs it does not start: exit code 1.
     """
 
     help = (
-        "Look every second: queues and workers into the sampled tables, what is wrong into alerts, "
-        "told by webhook and e-mail. Any number may run, one acts. SIGTERM stops it within 2 s."
+        "Check the system every second: measure queues and workers, open alerts for problems, and send "
+        "them by webhook and e-mail. Any number may run; one of them is active. SIGTERM stops it within "
+        "2 s."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
