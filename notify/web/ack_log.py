@@ -1,13 +1,12 @@
-"""One log line for each update that Kafka acked: the beginning of its way, which `manage.py trail`
-follows to the row.
+"""Writes one log line for each update that Kafka acked. `manage.py trail` follows updates from these lines.
 
-Web accepts thousands of updates a second, so these lines do not pass through structlog: each is one
-fixed form filled in. It needs no redaction, because nothing but UUIDs, hexadecimal digits and integers
-can get into it: any other text is replaced by its hash.
+Web accepts thousands of updates a second, so these lines are made from a fixed template and not by
+structlog. They need no redaction, because they contain only UUIDs, hexadecimal digits and integers; any
+other text is replaced by its hash.
 
-A thread of its own writes them. A request that writes has to get the interpreter back from 23 others
-first, which cost 10 % of web's throughput, and this 4 to 6; and a standard output that stands still
-would hold all of them. So what waits is bounded: past that, lines are lost and counted.
+A separate thread writes them, for two reasons. If requests wrote, each would have to get the interpreter
+back from 23 other threads: that cost 10 % of web's throughput, the thread costs 4 to 6 %. And a blocked
+standard output would block all requests. So the queue is limited: with more, lines are lost and counted.
 """
 
 import hashlib
@@ -33,14 +32,14 @@ from notify.domain.update import Update
 from notify.producer import Acked
 
 EVENT: Final = "update_acked"
-#: Seconds between two writes: what a process that is killed takes with it.
+#: Seconds between two writes: the lines of this time are lost if the process is killed.
 EVERY_S: Final = 0.05
-#: Lines that wait for standard output, about 0.5 KB each.
+#: How many lines may wait for standard output, at about 0.5 KB each.
 WAITING_MAX: Final = 50_000
 _STDOUT: Final = 1
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
-#: As json.dumps spaces it, so that one search finds lines of all processes. Integers are %d: a text
-#: there is an error, not a line.
+#: Has the same spaces as json.dumps, so that one search finds lines of all processes. Integers are %d, so
+#: that a text in their place raises an error.
 _LINE: Final = (
     '{"event": "update_acked", "level": "info", "timestamp": "%s.%06dZ", "process": "web", "host": %s, '
     '"pid": %d, "trace_id": "%s", "app": "%s", "record": "%s", "partition": %d, "offset": %d, '
@@ -51,7 +50,7 @@ Write = Callable[[bytes], None]
 
 
 class Entry(NamedTuple):
-    """What a line is made of; the texts may be anything."""
+    """The values of a line; its texts may contain anything."""
 
     at_ns: int
     trace_id: str
@@ -62,8 +61,8 @@ class Entry(NamedTuple):
 
 
 class AckLog:
-    """Writes the lines of this process by `write`, which gets whole lines, of at most PIPE_BUF bytes
-    together: the kernel then lets no other process's line stand in the middle of them."""
+    """Writes the lines of this process with `write`, in blocks of whole lines and at most PIPE_BUF bytes, so
+    that the kernel does not mix them with lines of other processes."""
 
     def __init__(
         self, write: Write, *, every_s: float = EVERY_S, waiting_max: int = WAITING_MAX
@@ -78,8 +77,8 @@ class AckLog:
         self._thread: threading.Thread | None = None
 
     def acked(self, trace_id: str, updates: Sequence[Update], places: Sequence[Acked]) -> None:
-        """A line for each update and its place, within `every_s`. Waits for nothing, and never raises
-        for what stands in them."""
+        """Queues a line for each update and its position; it is written within `every_s`. Never waits, and
+        never raises because of the content."""
         if self._thread is None:
             self._start()
         if len(self._waiting) + len(updates) > self._waiting_max:
@@ -92,13 +91,13 @@ class AckLog:
         ]
 
     def flush(self) -> None:
-        """Write all that waits."""
+        """Writes all waiting lines."""
         with self._writing:
             for lines in _together(map(line, self._taken())):
                 self._write(lines)
 
     def close(self) -> None:
-        """Write what waits, and leave no thread behind, unless standard output stands still."""
+        """Writes all waiting lines and ends the thread, unless standard output is blocked."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(timeout=1)
@@ -111,15 +110,15 @@ class AckLog:
             return
 
     def _start(self) -> None:
-        """Once a process, at its first line: a thread does not outlive a fork."""
+        """Starts the thread at the first line of the process, since threads do not survive a fork."""
         with self._starting:
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name="ack-log", daemon=False)
                 self._thread.start()
 
     def _run(self) -> None:
-        """Until `close`, or until the process ends, which waits for this thread: Granian's processes
-        call nothing that is registered with atexit."""
+        """Runs until `close`, or until the process ends, which waits for this thread: Granian's processes do
+        not call functions that are registered with atexit."""
         main = threading.main_thread()
         while not self._closing.wait(self._every_s) and main.is_alive():
             self.flush()
@@ -127,7 +126,7 @@ class AckLog:
 
 
 def line(entry: Entry) -> bytes:
-    """The line of an entry, whatever stands in its texts."""
+    """The line of an entry, whatever its texts contain."""
     trace = entry.trace_id
     return (
         _LINE
@@ -157,8 +156,8 @@ def _host() -> str:
 
 
 def hashed(text: str) -> str:
-    """What stands in the log in the place of a text that could be anything, a person's name too: the
-    first 32 digits of its SHA-256."""
+    """The first 32 digits of the SHA-256 of a text. It replaces a text that could be anything, such as a
+    person's name."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -167,7 +166,7 @@ def _plain(text: str) -> str:
 
 
 def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """As many whole lines at a time as one call can write in one piece."""
+    """Groups whole lines into blocks that one call can write in one piece."""
     joined = b""
     for each in lines:
         if len(joined) + len(each) > select.PIPE_BUF:
@@ -189,7 +188,7 @@ def to_stdout(lines: bytes) -> None:
 
 
 def of_settings() -> AckLog | None:
-    """The lines to standard output; None where the settings want none of them."""
+    """The log to standard output; None if the settings switch it off."""
     level = logging.getLevelName(settings.NOTIFY_LOG_LEVEL.upper())
     is_wanted = settings.NOTIFY_LOG_ACKS and level <= logging.INFO
     return AckLog(to_stdout) if is_wanted else None

@@ -1,8 +1,8 @@
-"""Which record has an address, for the id that a registration is answered with.
+"""Finds the record that has an address, for the id in the answer to a registration.
 
-Which record a registration is applied to is decided in Kafka's order, later. Here the links are looked up
-that are applied already. While PostgreSQL does not answer in time, the id is the one that is made of the
-address.
+To which record the registration is applied is decided later, in Kafka's order. Here only the links that
+are already applied are read. If PostgreSQL does not answer in time, the answer has the id that is made from
+the address.
 """
 
 import time

@@ -1,7 +1,8 @@
-"""The aliases of users: `identity` in the words of the clients.
+"""The calls for the aliases of users, which clients call `identity`.
 
-An alias that another user has is not given; but an anonymous user that asks for one logs in as that
-user (decision 0014). Either is decided in log order, so the answer is what was asked for.
+An alias that belongs to another user is refused, unless an anonymous user asks for it: that one logs in as
+the other user (decision 0014). Both are decided later, in the order of the log, so the answer repeats what
+was asked for.
 """
 
 from django.http import HttpResponse
@@ -20,7 +21,7 @@ from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID, Subject
 
 
 def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
-    """GET /apps/{app}/users/by/{label}/{alias}/identity: as far as they have been applied."""
+    """GET /apps/{app}/users/by/{label}/{alias}/identity: the aliases that have been applied."""
     app, who = changes.caller(call, app_id)
     who.must_not_be_open("reading the aliases of a user")
     subject = subjects.user(app.id, label, name)
@@ -29,14 +30,14 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
 
 
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
-    """PATCH /apps/{app}/users/by/{label}/{alias}/identity: give the user the aliases in `identity`."""
+    """PATCH /apps/{app}/users/by/{label}/{alias}/identity: adds the aliases in `identity` to the user."""
     app, who = changes.caller(call, app_id)
     return _give(call, app, who, subjects.somebody(call, app, label, name))
 
 
 def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResponse:
-    """DELETE .../identity/{alias}: take the user's alias by this label away. Who comes by it next
-    is another user."""
+    """DELETE .../identity/{alias}: removes the user's alias by this label. Whoever uses the alias after
+    that is another user."""
     app, who = changes.caller(call, app_id)
     if alias == ONESIGNAL_ID:
         raise Malformed(
@@ -52,9 +53,9 @@ def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResp
 def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
     """GET /apps/{app}/subscriptions/{id}/user/identity: the aliases of the user that has it.
 
-    An SDK asks so once, when it was updated from version 4.x, and reads the onesignal_id alone. So
-    an open app shows no more without a key. If the subscription has no user, that SDK loses the device
-    for a 404: it is answered the user that it gets, by this.
+    An SDK calls this once, after its update from version 4.x, and reads only the onesignal_id. So an open
+    app shows no more than that without a key. A 404 would make this SDK lose the device. So if the
+    subscription has no user, this call gives it one and answers that.
     """
     app, who = changes.caller(call, app_id)
     subject = subjects.owner(app.id, subscription)
@@ -78,8 +79,8 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
 
 
 def _handle(app: str, who: Identity, user: UserRow) -> str:
-    """An id of the user by which the caller can read it: its own, unless that follows from a name;
-    then a device needs the one that creating the user by its alias is answered with."""
+    """An id by which the caller can read the user: its own, unless that is derived from a name. Then a
+    device needs the id that it gets when it creates the user by its alias."""
     if who.has_key or not ids.follows_from_a_name(user.id) or not user.aliases:
         return user.id
     label = min(user.aliases, key=lambda label: (label != EXTERNAL_ID, label))
@@ -102,8 +103,8 @@ def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpRes
 
 
 def _names(call: Call, app: KnownApp) -> dict[str, str]:
-    """The aliases in the body. An SDK that sends a body which is too large, or another `identity` than an
-    object, gives none: after any refusal of a login an iOS SDK sends nothing more for that person."""
+    """The aliases in the body; none if an SDK sends a body that is too large or an `identity` that is not an
+    object, because an iOS SDK sends nothing more for a person whose login was refused."""
     try:
         return subjects.identity_in(call, call.body(), app)
     except (Refused, Malformed) as error:

@@ -1,8 +1,7 @@
-"""Answers in the one form that all clients accept: a JSON object with its content type, always.
+"""Builds answers in the form that all clients accept: always a JSON object with its content type.
 
-Errors are `{"errors": [...], "request_id": ...}`. Clients retry some statuses for ever, so only the
-ones in WIRE's table are used: 400, 401, 403, 404, 409, 413, 429, and 503 with an integer
-Retry-After; never 201, 204, 405 or 422.
+Errors are `{"errors": [...], "request_id": ...}`. Clients retry some statuses for ever, so only these are
+used: 400, 401, 403, 404, 409, 413, 429, and 503 with an integer Retry-After; never 201, 204, 405 or 422.
 """
 
 import json
@@ -18,7 +17,7 @@ _ALWAYS = {"X-Content-Type-Options": "nosniff"}
 
 
 class Refused(Exception):
-    """The request gets an error answer: its status, what to do next, and headers."""
+    """The request is refused: the status, what to do next, and headers of the answer."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class Refused(Exception):
 
 
 def busy(reason: str, *, retry_after_s: int) -> Refused:
-    """503: nothing is wrong with the request; send it again after so many seconds."""
+    """A 503: the request is valid and can be sent again after `retry_after_s` seconds."""
     return Refused(503, reason, headers={"Retry-After": str(retry_after_s)})
 
 

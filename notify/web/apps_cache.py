@@ -1,8 +1,8 @@
-"""The apps, their keys and the topic's partitions, as last read from PostgreSQL.
+"""Caches the apps, their keys and the topic's number of partitions, as last read from PostgreSQL.
 
-Requests read memory only. A daemon thread reads anew every NOTIFY_APPS_REFRESH_MS; while
-PostgreSQL is away the last good read is served for as long as it takes. The price, shown by
-`notify_web_apps_read_timestamp_seconds`: a revoked key lives on and a new app is unknown meanwhile.
+Requests only read memory. A daemon thread reads PostgreSQL every NOTIFY_APPS_REFRESH_MS. While PostgreSQL
+is unavailable the last result is used, for as long as it takes. The price is that a revoked key still works
+and a new app is unknown meanwhile; `notify_web_apps_read_timestamp_seconds` shows for how long.
 """
 
 import threading
@@ -27,19 +27,19 @@ class TopicUnusable(Exception):
 
 
 class ReadFailed(Exception):
-    """PostgreSQL could not be read; what was read before still holds."""
+    """PostgreSQL could not be read; the last result stays in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownApp:
-    """An app. `digests` are those of its live keys, `identity_keys` its live public keys (PEM)."""
+    """An app, with the digests of its live keys and its live public keys (`identity_keys`, in PEM)."""
 
     id: str
     enabled: bool = True
     requires_key: bool = False
     digests: tuple[str, ...] = ()
     requires_identity: bool = False
-    #: Its own limit of requests; None is everybody's, 0 is none.
+    #: Its own limit of requests a second. None: the limit of all apps; 0: no limit.
     requests_per_s: int | None = None
     identity_keys: tuple[str, ...] = ()
     #: Names that are nobody's, in lower case.
@@ -48,8 +48,8 @@ class KnownApp:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One read: all apps by id, the stored partition count of the topic, and why updates are dropped,
-    by (app, record)."""
+    """One read: all apps by id, the stored number of partitions, and the reasons for which updates are
+    dropped, by (app, record)."""
 
     apps: Mapping[str, KnownApp]
     partitions: int
@@ -57,7 +57,7 @@ class Known:
 
 
 class AppsCache:
-    """What `read` returned last. The thread starts at the first use, so it survives no fork."""
+    """The last result of `read`. Its thread starts at the first use, since threads do not survive a fork."""
 
     def __init__(self, read: Callable[[], Known], *, refresh_ms: int) -> None:
         self._read = read
@@ -70,7 +70,7 @@ class AppsCache:
         self._thread: threading.Thread | None = None
 
     def known(self) -> Known:
-        """The last good read. Raises NotKnownYet before the first, or if the topic was replaced."""
+        """The last result. Raises NotKnownYet before the first one, or if the topic was replaced."""
         if self._thread is None:
             self._start()
         known = self._known
@@ -116,7 +116,7 @@ class AppsCache:
             self._changed("")
 
     def _changed(self, problem: str) -> None:
-        """Log the start and the end of a problem, not each read that has it."""
+        """Logs the start and the end of a problem, instead of each failed read."""
         if problem and problem != self._problem:
             logs.get().warning("apps_not_read", reason=problem)
         elif self._problem and not problem:

@@ -1,8 +1,8 @@
-"""Whose request it is, and whether it may be made.
+"""Finds the app of a request and checks its key.
 
-An unknown app gets 403, not 404: old SDKs repeat a 404 (the one for android_params.js without end),
-and new ones create their users again for it; a 403 stops both. An app that was made a moment ago
-is unknown until the next refresh.
+An unknown app gets 403 and not 404. Old SDKs repeat a request after a 404 (that for android_params.js
+endlessly), and new ones create their users again; a 403 stops both. A new app is unknown until the next
+refresh of the cache.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Key realm="notify"'}
 
 
 class KeyNeeded(Enum):
-    """When a request must carry a key. A wrong key is refused in any case."""
+    """When a request needs the app's key. A wrong key is always refused."""
 
     NEVER = "never"
     BY_APP = "if the app requires it"
@@ -30,10 +30,10 @@ class KeyNeeded(Enum):
 def authenticate(
     known: Known, app_id: object, meta: Mapping[str, Any], *, key: KeyNeeded
 ) -> tuple[KnownApp, bool]:
-    """The app that the request may act for, and whether it carried one of the app's keys.
+    """The app of the request, and whether the request has one of the app's keys.
 
-    SDKs carry none. A token (`bearer`) is no key. Raises Refused: 400
-    without an app id, 403 for an unknown or disabled app or a wrong key, 401 for a missing key.
+    SDKs send no key, and a token (`bearer`) is not a key. Raises Refused: 400 without an app id, 403 for an
+    unknown or disabled app or a wrong key, 401 for a missing key.
     """
     if not isinstance(app_id, str) or not app_id:
         raise Refused(400, "app_id is missing: it must be the app's id as a string")
@@ -53,14 +53,14 @@ def authenticate(
 
 
 def key_needed(what: str) -> Refused:
-    """The refusal of a call that carries no key and needs one."""
+    """The refusal of a call that needs the app's key and has none."""
     return Refused(
         401, f"{what} needs the app's key: send Authorization: Key ...", headers=_CHALLENGE
     )
 
 
 def bearer(meta: Mapping[str, Any]) -> str:
-    """The token that the request carries, as it is; empty without one."""
+    """The token of the request, unchecked; empty if it has none."""
     scheme, credential = _split(meta.get("HTTP_AUTHORIZATION", ""))
     return credential if scheme == _BEARER else ""
 

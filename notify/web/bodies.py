@@ -1,4 +1,4 @@
-"""Request bodies: read within a bound, and parsed as the JSON that we accept."""
+"""Reads request bodies up to a maximum size, and parses them as JSON."""
 
 import json
 import zlib
@@ -12,19 +12,19 @@ from django.http import HttpRequest
 from notify.domain.update import DEPTH_MAX
 from notify.web.answers import Refused
 
-#: zlib's way to say: with gzip's header, and no other.
+#: zlib's wbits for data with a gzip header.
 _GZIP: Final = 16 + zlib.MAX_WBITS
-#: Members of one gzip body. Each costs some µs and a copy of what follows, however little it holds.
+#: How many members a gzip body may have. Even an empty one costs some µs and a copy of the rest.
 GZIP_MEMBERS_MAX: Final = 100
-#: What is read of a body that nobody looks at, and in which pieces.
+#: How much of an ignored body is read, and in which pieces.
 DISCARDED_BYTES_MAX: Final = 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 _CUT: Final = "the body is shorter than its Content-Length"
 
 
 def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
-    """The JSON object in the body. Raises Refused 413 for a longer body, of which at most one byte
-    more than the limit is read, and 400 for anything that is not one plain JSON object."""
+    """The JSON object in the body. Raises Refused 413 for a body of more than `bytes_max` bytes, of which at
+    most one more is read, and 400 for anything that is not one plain JSON object."""
     try:
         fields = _DECODER.decode(_read(request, bytes_max).decode())
     except (ValueError, RecursionError) as error:
@@ -36,8 +36,8 @@ def read_object(request: HttpRequest, *, bytes_max: int) -> dict[str, Any]:
 
 
 def discard(request: HttpRequest) -> None:
-    """Read the body and forget it, so that the client gets the answer: a server that closes while the
-    client still sends is no answer. Of more than DISCARDED_BYTES_MAX the rest is not read."""
+    """Reads the body and ignores it. Without this the server would close the connection while the client
+    still sends, and the client would get no answer. At most DISCARDED_BYTES_MAX are read."""
     stream = request.META["wsgi.input"]
     length = request.META.get("CONTENT_LENGTH") or ""
     left = DISCARDED_BYTES_MAX
@@ -60,7 +60,7 @@ def _read(request: HttpRequest, bytes_max: int) -> bytes:
 
 
 def _inflated(packed: bytes, bytes_max: int) -> bytes:
-    """What gzip packed, of one member or several. Never inflates more than one byte past the bound."""
+    """Decompresses a gzip body of one or several members, up to one byte more than the maximum."""
     parts: list[bytes] = []
     room = bytes_max + 1
     while packed:
@@ -104,7 +104,7 @@ def _as_sent(request: HttpRequest, bytes_max: int) -> bytes:
 
 
 def _read_up_to(request: HttpRequest, wanted: int) -> bytes:
-    """`wanted` bytes, or fewer where the body ends before (one without a length is chunked)."""
+    """Reads `wanted` bytes, or fewer if the body ends before. A body without a length is chunked."""
     stream = request.META["wsgi.input"]
     parts: list[bytes] = []
     try:
@@ -137,7 +137,7 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def _check_shape(fields: dict[str, Any]) -> None:
-    """Raises Refused 400 for what is too deep or too wide; looks no further then."""
+    """Raises Refused 400 for JSON that is nested too deeply or has too many values."""
     most: int = settings.NOTIFY_BODY_MEMBERS
     members = 0
     level: list[dict[str, Any] | list[Any]] = [fields]
@@ -157,7 +157,7 @@ def _values(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _short(error: BaseException) -> str:
-    """The parser's words without what it quotes of the body."""
+    """The parser's error message without its quotation of the body."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     if isinstance(error, UnicodeDecodeError):

@@ -1,7 +1,7 @@
-"""What a read shows of a record that has more than an answer may hold, and what it then says.
+"""Limits what a read shows of a large record.
 
-An answer that is not whole has `warnings`, as the answers to updates have. No client reads them, and each
-parses an answer that has them.
+An incomplete answer has `warnings`, like the answers to updates. Clients do not read them, but accept
+answers that have them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _ALIASES: Final = "identity: only {:,} aliases are shown"
 
 
 class Shown:
-    """What one answer shows. Each method notes what it leaves away."""
+    """The content of one answer. Each method notes what it leaves out."""
 
     def __init__(self) -> None:
         self._sentences: list[str] = []
@@ -40,7 +40,7 @@ class Shown:
 
     @property
     def warnings(self) -> dict[str, Any]:
-        """`{"warnings": [...]}`; nothing where all is shown."""
+        """`{"warnings": [...]}`; empty if nothing is left out."""
         return {"warnings": list(self._sentences)} if self._sentences else {}
 
     def _first(

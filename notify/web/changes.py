@@ -1,4 +1,4 @@
-"""The two ends of a change in the user model: who makes it, and that it is in Kafka."""
+"""The first and the last step of each change in the user model: check the caller, and send to Kafka."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,15 +13,15 @@ from notify.web.sending import send
 
 
 def caller(call: Call, app_id: str) -> tuple[KnownApp, Identity]:
-    """The app of the path, and whom the call may name. Raises Refused."""
+    """The app in the path, and the users that the caller may name. Raises Refused."""
     app, has_key = call.app_and_key(app_id)
     return app, call.identity(app, has_key=has_key)
 
 
 def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]) -> dict[str, Any]:
-    """Returns once Kafka has acked all of them, in this order: what the answer must warn of.
+    """Sends the updates to Kafka in this order, waits for the ack, and returns the answer's warnings.
 
-    Raises Refused: what the caller may not name, or a 503.
+    Raises Refused for an update that the caller may not send, and with 503.
     """
     updates = [who.admitted(update) for update in updates]
     call.services.limits.updates(app, [update.record for update in updates])

@@ -1,7 +1,7 @@
-"""Browsers on other sites may call the API: the web SDK runs on its customers' pages.
+"""Lets browsers on other sites call the API, because the web SDK runs on customers' pages.
 
-No call is made by cookie, so any origin is welcome and none gets credentials: what a page can do here,
-anybody can.
+The API uses no cookies, so any origin may call it and none gets credentials: a page can do no more than
+anybody else.
 """
 
 from typing import Final
@@ -11,14 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from notify.web import answers
 
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
-#: For a browser that does not say which it wants to send.
+#: The allowed headers for a browser that does not name those that it wants to send.
 _HEADERS: Final = "authorization, content-type, idempotency-key, sdk-version"
-#: Seconds that a browser may remember the answer; browsers have limits of their own.
+#: How many seconds a browser may cache the answer; browsers also have limits of their own.
 MAX_AGE_S: Final = 86_400
 
 
 def preflight(request: HttpRequest) -> HttpResponse | None:
-    """The answer to a browser's question whether it may call; None for any other request."""
+    """The answer to a CORS preflight request; None for any other request."""
     if request.method != "OPTIONS" or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in request.META:
         return None
     response = answers.ok({})
@@ -30,7 +30,7 @@ def preflight(request: HttpRequest) -> HttpResponse | None:
 
 
 def allow(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """The same response, which a page of another origin may read."""
+    """Adds the header that lets pages of other origins read the response."""
     if "HTTP_ORIGIN" in request.META:
         response["Access-Control-Allow-Origin"] = "*"
         response["Access-Control-Expose-Headers"] = "Retry-After"

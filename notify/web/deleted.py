@@ -1,9 +1,9 @@
-"""Whether what an SDK speaks of was deleted on the server, while the app lives on.
+"""Finds out whether the record of an update was deleted on the server, although the app still uses it.
 
-An SDK sends differences to what it sent before. So an update of a deleted record would bring it back
-with next to nothing: no push token, no user. SDKs make it again, whole, for the right answer
-(docs/sdks.md). Nothing else that is accepted asks PostgreSQL: a look-up has a deadline, and while
-PostgreSQL does not answer in time every record counts as there and updates are taken.
+An SDK sends only what has changed. So an update of a deleted record would create it again almost empty,
+without a push token and a user. With the right answer the SDK creates the whole record again
+(docs/sdks.md). Besides `addresses`, this is the only lookup in PostgreSQL on the way of an update. It has a
+deadline: if PostgreSQL does not answer in time, the record counts as existing and the update is accepted.
 """
 
 import threading
@@ -15,21 +15,22 @@ from notify.domain import ids
 from notify.web.deletions import Away, Deletions
 from notify.web.reads import Reads, ReadsAway
 
-#: After a look-up that failed, so long none is tried: a PostgreSQL that hangs must hold no request twice.
-#: The same holds for Redis.
+#: After a failed lookup none is tried for this long, so that a hanging PostgreSQL does not delay each
+#: request. The same holds for Redis.
 PAUSE_S: Final = 5.0
-#: A record that was there is not looked up again for up to so long: an app that is opened sends several
-#: updates in a row. So many are remembered.
+#: A record that exists is not looked up again for this long, because an app sends several updates in a row
+#: when it is opened; and how many such records are remembered.
 THERE_S: Final = 30.0
 THERE_MAX: Final = 50_000
-#: How often a process asks whether others accepted deletions.
+#: How often a process asks whether other processes accepted deletions.
 ASK_S: Final = 1.0
-#: So long after a deletion no record of its app is remembered: until it is applied the record is there.
+#: For this long after a deletion no record of its app is remembered, because the deleted record still
+#: exists until the deletion is applied.
 APPLIED_S: Final = 10.0
 
 
 class Deleted:
-    """Asks `reads`, and `deletions` which apps had any. Thread-safe."""
+    """Looks up records with `reads`, and apps with recent deletions with `deletions`. Thread-safe."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Deleted:
         self._forgetful: dict[str, float] = {}
 
     def note(self, app: str) -> None:
-        """A deletion in the app was accepted here: all processes are told."""
+        """Tells all processes that a deletion in the app was accepted here."""
         with self._lock:
             self._forget(app, self._clock())
         if self._deletions is None:
@@ -62,10 +63,10 @@ class Deleted:
                 self._ask_due = self._clock() + PAUSE_S
 
     def is_known(self, app: str, record: str) -> bool:
-        """Whether the record was deleted, as far as that is applied, and did not come again since.
+        """Whether the record was deleted (and the deletion applied) and not created again since.
 
-        Who knows a name can work out an id that follows from it, and must learn nothing by it: of such
-        an id it is never known.
+        Always False for an id that is derived from a name: whoever knows the name can compute the id, and
+        must not learn anything from the answer.
         """
         now = self._clock()
         if ids.follows_from_a_name(record) or now < self._due:
@@ -93,7 +94,7 @@ class Deleted:
             return (app, record) in self._there
 
     def _ask(self, now: float) -> None:
-        """Hear of the deletions of other processes: one request does so for all, once in ASK_S."""
+        """Learns of deletions in other processes. One request does so for all, every ASK_S."""
         with self._lock:
             if self._deletions is None or now < self._ask_due:
                 return
@@ -118,5 +119,5 @@ class Deleted:
         self._forgetful[app] = now + APPLIED_S
 
     def _forgets(self, app: str, now: float) -> bool:
-        """Whether no record of the app is remembered."""
+        """Whether records of the app must not be remembered now."""
         return now < self._forgetful.get(app, now)

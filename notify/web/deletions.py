@@ -1,7 +1,7 @@
-"""Of which apps something was deleted lately: a word of one process of web to all, by way of Redis.
+"""Shares through Redis in which apps something was deleted lately, between all processes of web.
 
-It is a hint. Redis being away, or a word that is lost, means only that others hear of a deletion when
-what they remember of the app's records is too old anyway (`deleted`).
+This is only a hint. If Redis is unavailable or loses it, other processes notice a deletion when their
+remembered records expire (`deleted`).
 """
 
 import secrets
@@ -13,7 +13,7 @@ from django.conf import settings
 
 from notify import redis_client
 
-#: A word is kept for so long; each process asks far more often.
+#: How long a hint is kept; each process asks far more often.
 KEPT_S: Final = 60
 
 
@@ -22,26 +22,25 @@ class Away(Exception):
 
 
 class Deletions(Protocol):
-    """What processes of web tell each other."""
+    """The hints that processes of web share."""
 
     def tell(self, app: str) -> None:
-        """A deletion in the app was accepted. Raises Away."""
+        """Shares that a deletion in the app was accepted. Raises Away."""
         ...
 
     def heard(self) -> Mapping[str, str]:
-        """The newest word of each app of the last KEPT_S: another one for each deletion. Raises Away."""
+        """The newest hint of each app in the last KEPT_S; it changes with each deletion. Raises Away."""
         ...
 
 
 class RedisDeletions:
-    """`Deletions` in one hash of Redis. Connects at its first use."""
+    """`Deletions` in a hash of Redis. Connects at its first use."""
 
     def __init__(self, client: "redis.Redis", key: str) -> None:
         self._client = client
         self._key = key
 
     def tell(self, app: str) -> None:
-        """Deletions.tell."""
         try:
             with self._client.pipeline(transaction=False) as both:
                 both.hset(self._key, app, secrets.token_hex(8))
@@ -51,7 +50,6 @@ class RedisDeletions:
             raise Away(type(error).__name__) from error
 
     def heard(self) -> Mapping[str, str]:
-        """Deletions.heard."""
         try:
             found = self._client.hgetall(self._key)
         except redis.RedisError as error:
@@ -64,7 +62,7 @@ class RedisDeletions:
 
 
 def of_settings() -> RedisDeletions:
-    """On REDIS_URL, with the patience that limits have with it."""
+    """The deletions in REDIS_URL, with the same timeout as rate limits."""
     timeout_s = settings.NOTIFY_LIMIT_REDIS_TIMEOUT_MS / 1000
     client = redis.Redis.from_url(
         settings.REDIS_URL,

@@ -1,7 +1,7 @@
-"""What SDKs say of a device, in the players API's words, as kinds and properties.
+"""Translates what SDKs send about a device in the players API into kinds and properties.
 
-Keys that are not listed are ignored: SDKs add some with every version, and auth hashes are secrets
-that must not be stored.
+Keys that are not listed are ignored: SDKs add some with every version, and auth hashes are secrets that
+must not be stored.
 """
 
 from collections.abc import Collection, Mapping
@@ -42,7 +42,7 @@ PROPERTY_KEYS: Final = (
 
 
 def kind_in(body: Mapping[str, Any]) -> str | None:
-    """The kind of record that `device_type` says, None where the body does not say it."""
+    """The kind of record according to `device_type`; None if the body has none."""
     device_type = body.get("device_type")
     if device_type is None:
         return None
@@ -53,8 +53,8 @@ def kind_in(body: Mapping[str, Any]) -> str | None:
 
 
 def identifier_in(body: Mapping[str, Any], kind: str | None) -> str | None:
-    """The push token, address or number as it is stored: empty to remove it, None where the body has
-    none. Raises Malformed for one that is none, or cannot be stored."""
+    """The push token, address or number as it is stored; empty to remove it, None if the body has none.
+    Raises Malformed for one that is invalid or cannot be stored."""
     text = stored_identifier(body, kind)
     if text and not nobody.is_address(kind or PUSH, text):
         raise Malformed(NO_ADDRESS[kind or PUSH].format("identifier", text))
@@ -62,7 +62,7 @@ def identifier_in(body: Mapping[str, Any], kind: str | None) -> str | None:
 
 
 def stored_identifier(body: Mapping[str, Any], kind: str | None) -> str | None:
-    """The same, whatever it says."""
+    """The identifier as it is stored, without a check that it is an address or a token."""
     if "identifier" not in body:
         return None
     identifier = body["identifier"]
@@ -75,7 +75,7 @@ def stored_identifier(body: Mapping[str, Any], kind: str | None) -> str | None:
 
 
 def identifier_or_none(body: Mapping[str, Any], kind: str | None, left: LeftOut) -> str | None:
-    """As `identifier_in`; one that cannot be stored is left out."""
+    """Like `identifier_in`, but one that cannot be stored is left out."""
     try:
         return identifier_in(body, kind)
     except Malformed as error:
@@ -90,10 +90,11 @@ def put_device(
     names: Collection[str],
     left: LeftOut,
 ) -> None:
-    """The tags and properties of a players body, and its identifier as `identifier_in` has it. A name that
-    is nobody's, by the list `names`, and an address that is none are left out.
+    """Puts the tags, properties and `identifier` of a players body into the draft. Names in the list `names`
+    (those that are nobody's) and invalid addresses are left out.
 
-    An external id that is no name takes away the one before: the device is that person's no more.
+    An external id that is nobody's removes the earlier one, since the device no longer belongs to that
+    person.
     """
     for key in PROPERTY_KEYS:
         if key not in body:
@@ -150,7 +151,7 @@ def links_in(
 
 
 def player_id(value: object, name: str) -> str:
-    """A player's id in its one spelling. Raises Malformed."""
+    """A player's id in lower case. Raises Malformed."""
     text = value.lower() if isinstance(value, str) else value
     if not is_uuid(text):
         raise Malformed(f"{name} must be the id of a player")

@@ -1,8 +1,8 @@
-"""An update in the making: from what clients send to the wire fields that `check` reads.
+"""Builds updates from what clients send.
 
-Everything goes through `update.check`, the parser that the bridge uses too, so web cannot write
-what the bridge would refuse. Before it, a draft of a call that SDKs make leaves out what `check`
-would refuse the whole update for.
+Each update goes through `update.check`, which the bridge uses too, so web cannot write what the bridge would
+refuse. For calls of SDKs, a draft first leaves out values because of which `check` would refuse the whole
+update.
 """
 
 import random
@@ -23,11 +23,11 @@ TAG_REMOVALS_MAX: Final = 1_000
 
 
 class Draft:
-    """A patch in wire form. With `left_out`, what cannot be taken is left out and said there; without,
-    values are checked later, all in one place.
+    """A patch that is being built. With `left_out`, values that cannot be stored are left out and noted
+    there; without, they are checked later.
 
-    A message changes at most TAGS_MAX tags. Tags that are only removed do not count against that: those
-    that find no place in the first message go into more of them (`rest`).
+    A message changes at most TAGS_MAX tags. Removed tags do not count against this limit: those that do
+    not fit into the first message go into further messages (`rest`).
     """
 
     def __init__(self, left_out: LeftOut | None = None) -> None:
@@ -39,7 +39,7 @@ class Draft:
         self._removed_tags: list[str] = []
 
     def put(self, key: str, value: object) -> None:
-        """Set the key, or remove it for null (5.x) or an empty string (4.x). Once a key."""
+        """Sets the key, or removes it for null (5.x) or an empty string (4.x). Call it once for each key."""
         if key != IDENTIFIER and self._refuses(left_out.PROPERTY, key, value):
             return
         if value is None or value == "":
@@ -48,7 +48,7 @@ class Draft:
             self._set[key] = value
 
     def put_tags(self, tags: object) -> None:
-        """The object `tags` of a body; null is as if it were absent."""
+        """Puts the object `tags` of a body; null counts as absent."""
         over = removals_over = 0
         for name, value in _object(tags, "tags").items():
             if self._refuses(left_out.TAG, TAGS + name, value):
@@ -70,22 +70,22 @@ class Draft:
                 self._left_out.add(left_out.TAG, f"{n} tags, because {words}", n=n)
 
     def put_properties(self, properties: object) -> None:
-        """An object of properties; null is as if it were absent."""
+        """Puts an object of properties; null counts as absent."""
         for key, value in _object(properties, "properties").items():
             self.put(PROPERTIES + key, value)
 
     def add(self, counter: str, n: object) -> None:
-        """Add to a counter. Once a counter."""
+        """Adds to a counter. Call it once for each counter."""
         self._added[counter] = n
 
     @property
     def adds(self) -> bool:
-        """Whether it adds to a counter."""
+        """Whether the draft adds to a counter."""
         return bool(self._added)
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The properties that it sets, and `tags`, if it sets any."""
+        """The properties that the draft sets, and `tags` if it sets any."""
         found = {key.removeprefix(PROPERTIES): value for key, value in self._set.items()}
         return found | ({"tags": dict(self._tags)} if self._tags else {})
 
@@ -100,7 +100,7 @@ class Draft:
         return {op: part for op, part in parts.items() if part}
 
     def rest(self) -> list["Draft"]:
-        """Drafts of the removals that find no place in the first message."""
+        """Drafts of the removed tags that do not fit into the first message."""
         found = []
         for first in range(self._room, len(self._removed_tags), TAGS_MAX):
             part = Draft()
@@ -113,7 +113,7 @@ class Draft:
         return max(0, TAGS_MAX - len(self._tags))
 
     def _refuses(self, what: str, key: str, value: object) -> bool:
-        """Whether the key is left out, with this value."""
+        """Leaves the key out if its value cannot be stored, and returns whether it did."""
         if self._left_out is None:
             return False
         try:
@@ -146,8 +146,8 @@ def update_of(
     aliases: Mapping[str, Any] | None = None,
     owner: bool = False,
 ) -> Update:
-    """The checked update. A message id that is given is the client's own, which is counted once; one
-    is made where none is given. Raises Malformed."""
+    """The checked update. A given message id is the client's own, so the update is counted once; without
+    one, a new id is made. Raises Malformed."""
     fields: dict[str, Any] = {
         "v": VERSION,
         "op": op,
@@ -172,7 +172,7 @@ def update_of(
 
 
 def _message_id() -> str:
-    """One that no other message has. It is no secret, so it costs no system call as `uuid4` does."""
+    """A unique message id. It need not be secret, so it is made without the system call of `uuid4`."""
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
@@ -198,7 +198,7 @@ def updates_of(
 
 
 def encoded(update: Update) -> bytes:
-    """The message value. Raises Refused 413 for one that the bridge would not read."""
+    """The message value. Raises Refused 413 if it is longer than the bridge accepts."""
     value = updates.encode(update)
     if len(value) > updates.UPDATE_BYTES_MAX:
         raise Refused(

@@ -1,7 +1,7 @@
-"""From Django's request to a view's call, and from what it raises to an answer.
+"""Turns functions into Django views, and their exceptions into answers.
 
-`endpoint` makes a plain Django view of one function for each method. It is the top of every
-request: it measures, logs failures, and lets no exception out.
+`endpoint` makes a Django view from one function for each method. It is the outermost code of each request:
+it measures, logs failures, and catches all exceptions.
 """
 
 import threading
@@ -26,22 +26,22 @@ from notify.web.reads import ReadsAway
 from notify.web.traces import Trace, begun
 from notify.web.wiring import Services
 
-#: Longest Idempotency-Key: batch items add their number to it, and a message id has 128 characters.
+#: The longest Idempotency-Key. Items of a batch append their number, and a message id has 128 characters.
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 100
-#: Lines of refused requests that a process writes; docs/metrics.md has the counts of all.
+#: How many lines about refused requests a process logs a second; the metrics count all of them.
 REFUSED_LINES_PER_S: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as views see it."""
+    """A request, as views use it."""
 
     request: HttpRequest
     trace: Trace
     services: Services
-    #: The app whose request this was counted as, once it is.
+    #: The app for which this request was counted, once it was.
     counted: list[KnownApp] = field(default_factory=list)
-    #: What of it is not taken.
+    #: The values of the request that are left out.
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def body(self, *, bytes_max: int | None = None) -> dict[str, Any]:
@@ -56,8 +56,8 @@ class Call:
     def app_and_key(
         self, app_id: object, *, key: KeyNeeded = KeyNeeded.BY_APP
     ) -> tuple[KnownApp, bool]:
-        """The same, and whether the request carried a key of the app. Once a request: it is
-        counted here. Raises Refused 429."""
+        """Like `app`, and whether the request has a key of the app. Call it once, because it counts the
+        request. Raises Refused 429."""
         known = self.services.apps.known()
         found, has_key = auth.authenticate(known, app_id, self.request.META, key=key)
         self.services.limits.request(found)
@@ -71,7 +71,7 @@ class Call:
         has_key: bool,
         absent: Callable[[], Refused] = identity.token_needed,
     ) -> Identity:
-        """Whom the request may name; see `identity.of_call`."""
+        """The users that the request may name; see `identity.of_call`."""
         return identity.of_call(
             app,
             self.request.META,
@@ -102,9 +102,10 @@ View = Callable[..., HttpResponse]
 
 
 def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
-    """The Django view for a path: `GET=show, PUT=update`. `route` is its name in metrics and logs.
+    """Makes the Django view of a path, such as `endpoint("user", GET=show, PATCH=update)`. `route` is its
+    name in metrics and logs.
 
-    Another method gets 404: new SDKs would repeat a 405 for ever.
+    Other methods get 404, because new SDKs would repeat a 405 for ever.
     """
 
     def view(request: HttpRequest, **path: str) -> HttpResponse:
@@ -153,7 +154,7 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
 
 
 def _unavailable(services: Services | None, reason: str) -> None:
-    """Counts a 503; without services, which could not be put together, in the metric alone."""
+    """Counts a 503. If services could not be built, it counts it only in the metric."""
     if services is not None:
         services.unavailable(reason)
     else:
@@ -161,14 +162,14 @@ def _unavailable(services: Services | None, reason: str) -> None:
 
 
 def _uncount(counted: Sequence[KnownApp], status: int) -> None:
-    """What was refused for what it is does not count; 429 and 503 do, since they will come again."""
+    """Uncounts an invalid request. Those with 429 and 503 stay counted, since clients send them again."""
     for app in counted if status < 429 else ():
         wiring.services().limits.give_back(app)
 
 
 class Refusals:
-    """Logs refused requests, REFUSED_LINES_PER_S of a process at most, and says how many it left out: a
-    storm of them must not become one of log lines. Thread-safe."""
+    """Logs refused requests, but at most REFUSED_LINES_PER_S, so that a flood of them does not flood the log.
+    The next line says how many were not logged. Thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -177,7 +178,7 @@ class Refusals:
         self._lines = self._left_out = 0
 
     def log(self, route: str, method: str, status: int, trace_id: str, seconds: float) -> None:
-        """A request was answered with this status; `seconds` is how long that took."""
+        """Logs a request that was answered with this status after `seconds`."""
         with self._lock:
             second = int(self._clock())
             if second != self._second:

@@ -1,7 +1,7 @@
-"""Health for orchestrators and load balancers, each of a different question.
+"""Health checks for orchestrators and load balancers.
 
-Live: does the process answer at all. Ready: can this process accept updates; PostgreSQL need not be
-there for it. Pipeline: do accepted updates become rows; it says nothing against accepting more.
+Live: whether the process answers at all. Ready: whether this process can accept updates, for which
+PostgreSQL need not answer. Pipeline: whether accepted updates are applied; if not, web still accepts more.
 """
 
 from django.http import HttpResponse
@@ -14,7 +14,7 @@ from notify.web.endpoint import Call
 from notify.web.pipeline import problems
 from notify.web.reads import ReadsAway
 
-#: Seconds after which a probe may look again.
+#: The seconds until a probe may ask again.
 _AGAIN = {"Retry-After": "1"}
 
 

@@ -1,13 +1,13 @@
-"""Identity verification: whom an SDK's call may name, by a token that the app's server signed.
+"""Identity verification: checks by a token of the app's server which users an SDK's call may name.
 
-The token is a JWT in `Authorization: Bearer`, ES256 whatever its header says, with the claims that
-clients' servers make already: `iss` (the app's id), `exp`, `identity` (an object of label to name)
-and `subscriptions` (a list of `{"type": "Email"|"SMS", "token": ...}`). docs/identity.md has all.
+The token is a JWT in `Authorization: Bearer`. It must be signed with ES256, whatever its header says, and
+has the claims `iss` (the app's id), `exp`, `identity` (an object of label to name) and `subscriptions` (a
+list of `{"type": "Email"|"SMS", "token": ...}`). docs/identity.md has the details.
 
-Nothing is asked of a call with a key. An app that requires neither keys nor tokens is open: a token
-that is sent is not looked at, and a call may do what docs/security.md lists. What a call without a
-key may do depends on the id that it names, and how that id came about (`notify/domain/ids.py`), never
-on the kind of a record, which callers set.
+A call with the app's key may name anybody. An app that requires neither keys nor tokens is open: tokens are
+ignored, and docs/security.md lists what a call may do. What a call without a key may do depends on the id
+that it names and how that id is made (`notify/domain/ids.py`), never on the kind of a record, because
+callers set that.
 """
 
 import hashlib
@@ -41,18 +41,18 @@ from notify.web.apps_cache import KnownApp
 _ALGORITHM: Final = "ES256"
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="notify"'}
 _INVALID: Final = {"WWW-Authenticate": 'Bearer realm="notify", error="invalid_token"'}
-#: Labels whose names are addresses: they identify a subscription, by its kind.
+#: Labels of addresses, which identify a subscription of that kind.
 _ADDRESSES: Final = ("email", "sms")
-#: An address whose kind is not said; no alias has an empty label.
+#: The label of an address of unknown kind; no alias has an empty label.
 _ADDRESS: Final = ""
 _ONESIGNAL_ID: Final = "onesignal_id"
-#: In the answer to a call on a user that is not there, or not to be seen.
+#: The error of a call for a user that does not exist or that the caller may not see.
 NO_SUCH_USER: Final = (
     "there is no user with this id or alias, or none of its updates has been applied yet"
 )
-#: Properties of the players API that name somebody, and as what.
+#: The properties of the players API that name a user, with their labels.
 _NAMING: Final = {"external_user_id": "external_id", "email": "email", "sms_number": "sms"}
-#: Our own checks follow: with PyJWT's, a test could not say what time it is.
+#: PyJWT checks only the signature. We check the rest ourselves, so that tests can set the time.
 _SIGNATURE_ONLY: Final[Any] = {
     f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 }
@@ -60,7 +60,7 @@ _SIGNATURE_ONLY: Final[Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a token may be, and how many verified ones a process keeps; times in seconds."""
+    """The limits of tokens, and how many verified ones a process remembers; times are in seconds."""
 
     leeway_s: int
     lifetime_s: int
@@ -69,7 +69,7 @@ class Limits:
 
     @classmethod
     def of_settings(cls) -> "Limits":
-        """As NOTIFY_IDENTITY_... say."""
+        """The limits of the settings NOTIFY_IDENTITY_..."""
         return cls(
             leeway_s=settings.NOTIFY_IDENTITY_LEEWAY_S,
             lifetime_s=settings.NOTIFY_IDENTITY_LIFETIME_S,
@@ -80,9 +80,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a good token says: its names, by label, and the ids of the records that they name.
+    """The content of a valid token: its names by label, and the ids of the records that they name.
 
-    It holds until `ends_s`, and while `pem` is one of its app's keys.
+    It is valid until `ends_s`, as long as `pem` is one of the app's keys.
     """
 
     names: frozenset[tuple[str, str]]
@@ -92,9 +92,9 @@ class Claims:
 
 
 class Verifier:
-    """Verifies tokens and remembers the last good ones, at most `limits.kept_max`. Thread-safe.
+    """Verifies tokens and remembers the last valid ones, at most `limits.kept_max`. Thread-safe.
 
-    What is remembered holds no token: a digest of it leads to its claims.
+    It does not keep the tokens themselves, only a digest of each with its claims.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -103,7 +103,7 @@ class Verifier:
         self._kept: OrderedDict[bytes, Claims] = OrderedDict()
 
     def verify(self, app: KnownApp, token: str, *, now_s: float) -> Claims:
-        """What the token says. Raises Refused 401 for one that is not good for this app now."""
+        """The claims of the token. Raises Refused 401 for a token that is not valid for this app now."""
         if len(token) > self._limits.chars_max:
             raise _bad(f"it is longer than {self._limits.chars_max} characters")
         digest = hashlib.sha256(f"{app.id} {token}".encode(errors="surrogatepass")).digest()
@@ -133,7 +133,7 @@ class Verifier:
 
 
 def token_needed() -> Refused:
-    """The answer to a call without a token that needs one."""
+    """The refusal of a call that needs a token and has none."""
     return Refused(
         401,
         "this app verifies identities: a call that names a user, an email address or a number "
@@ -143,7 +143,7 @@ def token_needed() -> Refused:
 
 
 def hash_unusable() -> Refused:
-    """The same for SDKs of version 4.x, which have no tokens. 403: they repeat a 401."""
+    """The same for SDKs of version 4.x, which have no tokens. It is a 403, because they repeat a 401."""
     return Refused(
         403,
         "this app verifies identities, by a JWT that SDKs of version 4.x cannot send; their "
@@ -154,8 +154,8 @@ def hash_unusable() -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a call may name. `needed`: it must carry a token, of which `claims` are what it says;
-    `absent` makes the refusal without one. `has_key`: it may name anybody."""
+    """Which users a call may name. `needed`: it must have a token, whose content is `claims`; without one,
+    `absent` makes the refusal. `has_key`: it may name anybody."""
 
     app: str
     needed: bool
@@ -165,18 +165,18 @@ class Identity:
 
     @property
     def is_open(self) -> bool:
-        """Whether the caller has shown nothing but the app's id, which is public, and need not."""
+        """Whether the caller has shown only the app's public id, and the app requires no more."""
         return not self.needed and not self.has_key
 
     def must_not_be_open(self, what: str) -> None:
-        """The call has a key, or is one of an app that requires tokens. Raises Refused 401."""
+        """Raises Refused 401 unless the call has a key, or its app requires tokens."""
         if self.is_open:
             raise auth.key_needed(what)
 
     def must_name(self, label: str, name: object) -> None:
-        """The user's alias, or the address (labels `email` and `sms`), is the token's.
+        """Checks that the token names this alias, or this address (labels `email` and `sms`).
 
-        Raises Refused: without a token what `absent` makes, else 403.
+        Raises Refused: by `absent` without a token, else with 403.
         """
         if not self.needed:
             return
@@ -185,27 +185,27 @@ class Identity:
             raise Refused(403, _other(label))
 
     def must_own(self, record: str) -> None:
-        """The record is a user or an address that the token names. Raises as `must_name`."""
+        """Checks that the record is a user or an address that the token names. Raises as `must_name`."""
         if self.needed and record not in self._claims().records:
             raise Refused(403, "the token does not name the user or the address with this id")
 
     def must_reach(self, record: str) -> None:
-        """The record is the token's, or its id follows from no name: who knows such an id has it
-        from the device itself. Raises as `must_name`."""
+        """Checks that the token names the record, or that its id is not derived from a name: a caller can
+        know such an id only from the device itself. Raises as `must_name`."""
         if ids.follows_from_a_name(record):
             self.must_own(record)
 
     def must_see(self, aliases: Mapping[str, str]) -> None:
-        """The user with these aliases is the token's, or has none: then it is anonymous, and who
-        knows its id has it from the device itself. Raises as `must_name`."""
+        """Checks that the token names the user with these aliases, or that it has none: a caller can know
+        the id of an anonymous user only from the device itself. Raises as `must_name`."""
         if self.needed and aliases and self._claims().names.isdisjoint(aliases.items()):
             raise Refused(403, "the token does not name this user")
 
     def admitted(self, update: Update) -> Update:
-        """The update as this caller may send it. Raises Refused for one that it may not.
+        """The update as this caller may send it. Raises Refused if the caller may not send it.
 
-        An identifier without a kind, at an id that follows from no name, is a push token unless the
-        caller may name addresses: whether the record is a device is decided where its row is known.
+        An identifier without a kind, for an id that is not derived from a name, is taken as a push token
+        unless the caller may name addresses. Workers, who know the row, decide whether it is a device.
         """
         if self.has_key:
             return update
@@ -222,7 +222,7 @@ class Identity:
         return replace(update, kind=PUSH)
 
     def _must_allow(self, update: Update) -> None:
-        """All that the update names is the token's."""
+        """Checks that the token names everything that the update names."""
         self.must_reach(update.record)
         for label, name in _named_by(update):
             if name is None:
@@ -248,8 +248,8 @@ def of_call(
     now_s: float,
     absent: Callable[[], Refused] = token_needed,
 ) -> Identity:
-    """Whom the call may name. Raises Refused 401 for a token that is not good; a missing one is
-    refused only where something is named."""
+    """Which users the call may name. Raises Refused 401 for an invalid token; a missing one is refused only
+    when the call names somebody."""
     if has_key or not app.requires_identity:
         return Identity(app.id, needed=False, has_key=has_key)
     token = auth.bearer(meta)
@@ -260,14 +260,14 @@ def of_call(
 def _open_to_all(update: Update) -> Update:
     """The update as the callers of an open app may send it. Raises Refused.
 
-    An id of version 5 may be an address's or a named user's, and nobody who knows only names may say
-    which: else a person could be deleted, or an address read, as what it is not.
+    An id of version 5 may belong to an address or to a named user. A caller who knows only names must not
+    choose which, or it could delete a person, or read an address, as something else.
 
-    * An alias's id is a user's, or a token's that the update has.
-    * A user is named by the id that creating it is answered with. 404, not 401: an SDK that has
-      another from an earlier release makes its user again, and is answered one that it can use.
-    * The kind of an address is taken if the id follows from the update's own address.
-    * A deletion takes the subscription from its user, and leaves the record.
+    * The id of an alias must be that of a user, or of a token that the update contains.
+    * A user must be named by the id that creating it returns. Other ids get 404 and not 401: an SDK with an
+      id from an earlier release then creates its user again, and gets an id that it can use.
+    * The kind of an address is accepted if the id is made from the update's own address.
+    * A deletion takes the subscription from its user, but keeps the record.
     """
     if ids.is_alias(update.record) and update.kind != USER and TOKEN not in update.aliases:
         raise Refused(404, "there is no subscription with this id")
@@ -287,7 +287,7 @@ def _open_to_all(update: Update) -> Update:
 
 
 def _follows(update: Update) -> bool:
-    """Whether the record's id is made of the address in the update."""
+    """Whether the record's id is made from the address in the update."""
     assert update.kind is not None
     _, address = update.patch.ops.get(IDENTIFIER, (None, None))
     return (
@@ -298,7 +298,7 @@ def _follows(update: Update) -> bool:
 
 
 def _named_by(update: Update) -> Iterator[tuple[str, object]]:
-    """Each (label, name) that the update says, gives, or (None) takes away."""
+    """Each (label, name) that the update names or adds; None stands for a removed name."""
     for key, label in _NAMING.items():
         op, value = update.patch.ops.get(PROPERTIES + key, (None, None))
         if op == SET:
@@ -342,7 +342,7 @@ def _claims(app: KnownApp, token: str, limits: Limits, now_s: float) -> Claims:
 
 
 def _signed(app: KnownApp, token: str) -> tuple[str, Mapping[str, Any]]:
-    """The key that signed the token, and what it says."""
+    """The key that signed the token, and the token's claims."""
     for pem in app.identity_keys:
         try:
             says = jwt.decode(
@@ -381,7 +381,7 @@ def _names(says: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _address(subscription: object) -> Iterator[tuple[str, str]]:
-    """Push subscriptions may be listed; they name nobody."""
+    """The address of an item of `subscriptions`; None for a push subscription, which names nobody."""
     if not isinstance(subscription, Mapping):
         raise _bad("each item of subscriptions must be an object with type and token")
     type_, token = subscription.get("type"), subscription.get("token")
@@ -392,7 +392,7 @@ def _address(subscription: object) -> Iterator[tuple[str, str]]:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """A string that is not blank, and that has no half of a character in it."""
+    """Whether it is a string that is not blank and has no lone surrogates."""
     if not isinstance(value, str) or not value.strip():
         return False
     return value.encode(errors="ignore") == value.encode(errors="surrogatepass")

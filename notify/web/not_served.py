@@ -1,16 +1,16 @@
-"""Calls of OneSignal's API that this server does not have, by name: whoever tries one reads what it is, and
-where it is said what to do instead. Clients get 404, which their SDKs drop; docs/sdks.md has why.
+"""The calls of OneSignal's API that this server does not have. The error names the call, and the document
+that says what to do instead. Clients get 404, because SDKs then drop the call; docs/sdks.md says why.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Final
 
-#: Where it is explained.
+#: The document and the section that explain it.
 WHERE: Final = "docs/compatibility.md, Calls that are not served"
 _API: Final = re.compile(r"^/(?:api/v1/)?")
 
-#: What each call does, by method and path behind /api/v1; `{}` is one part of a path.
+#: The name of each call, by its method and its path after /api/v1. `{}` stands for one part of a path.
 CALLS: Final[Mapping[str, str]] = {
     "GET players": "View devices",
     "POST players/csv_export": "Export devices as CSV",
@@ -42,7 +42,7 @@ _PATTERNS: Final = [
 
 
 def reason(method: str, path: str) -> str:
-    """Why there is no answer to this: a call that we know, or none."""
+    """The error for this call: with its name, if it is a known one."""
     call = f"{method} {_API.sub('', path)}"
     for pattern, name in _PATTERNS:
         if pattern.fullmatch(call):

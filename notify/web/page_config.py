@@ -1,9 +1,9 @@
-"""GET /sync/{app}/web: what the web SDK asks for before anything else.
+"""GET /sync/{app}/web: the settings that the web SDK asks for at its start.
 
-A page asks for it as a script (JSONP), its service worker as JSON. Without an answer the SDK does not
-start on that page. It is what an app has that is set up by code: the page gives all options to
-`OneSignal.init`, and what is here is what the SDK reads besides. Keys for web push are absent, since
-push tokens are made elsewhere.
+A page asks for them as a script (JSONP), its service worker as JSON. Without an answer the SDK does not
+start on that page. The answer is that for an app that is set up by code: the page passes all options to
+`OneSignal.init`, and the answer has only what the SDK reads in addition. It has no keys for web push,
+since push tokens are made elsewhere.
 """
 
 import json
@@ -74,8 +74,8 @@ _CONFIG: Final[dict[str, Any]] = {
 
 
 def show(call: Call, app_id: str) -> HttpResponse:
-    """JSON; or, with `?callback=`, a script that calls it. A page cannot read an error's status, so
-    with a callback a refusal is a script with status 200 and `success` false. Raises Refused."""
+    """Answers with JSON, or with `?callback=` with a script that calls the function. A page cannot read the
+    status of a script, so with a callback an error has status 200 and `success` false. Raises Refused."""
     callback = call.request.GET.get("callback")
     if callback is None:
         return ok(_config_of(call, app_id))
@@ -91,7 +91,7 @@ def show(call: Call, app_id: str) -> HttpResponse:
         answer = {"success": False, "errors": list(refused.errors)}
         if refused.status == 403:
             answer["code"] = _CODE_OF_INVALID_APP
-    # The comment keeps the start of the answer from being taken for another format.
+    # The comment prevents browsers from taking the start of the answer for another format.
     script = f"/**/{callback}({json.dumps(answer, separators=(',', ':'))});"
     return HttpResponse(script.encode(), content_type=_SCRIPT, headers=_NOSNIFF)
 

@@ -1,7 +1,7 @@
-"""android_params.js and ios_params.js: what an SDK of a device asks for before anything else.
+"""android_params.js and ios_params.js: the settings that the SDK of a device asks for at its start.
 
-Without a JSON object from here the Android SDK never registers, and the iOS SDK holds every create
-and login. So no key is needed even where the app requires one: there is nothing secret in the answer.
+Without this JSON object the Android SDK never registers, and the iOS SDK holds back every create and login.
+So it needs no key even if the app requires one; there is nothing secret in the answer.
 `fcm` and the sender id are absent, as push tokens are made elsewhere; `outcomes` must be an object
 with objects in it, or the Android SDK crashes the app.
 """

@@ -1,4 +1,4 @@
-"""Whether updates move from Kafka to rows, judged by recorded times: any process says the same at once."""
+"""Whether updates move from Kafka to rows, judged by recorded times, so that all processes agree."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from notify.findings.partition_state import (
 
 
 def problems(streams: Sequence[StreamNow], bounds: StateBounds) -> list[str]:
-    """What is wrong now, a sentence for each partition in trouble."""
+    """A sentence for each partition in trouble."""
     if not streams:
         return ["no topic is active: run `manage.py topic create`"]
     states = [(stream, state_of(stream, bounds)) for stream in streams]

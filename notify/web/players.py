@@ -1,8 +1,8 @@
-"""The players API: what SDKs of version 4.x speak, with and without /api/v1.
+"""The players API, which SDKs of version 4.x use, with and without /api/v1.
 
-Every call is accepted with 200, never 201, which that SDK takes for a failure and repeats. Bodies
-are differences to what was sent before, so any key but app_id may be absent. What cannot be taken is
-left out (`left_out`).
+Every success is 200 and never 201, which these SDKs take for a failure and repeat. A body contains only what
+has changed, so all keys except app_id may be absent. Values that cannot be stored are left out
+(`left_out`).
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from notify.web.endpoint import Call
 from notify.web.identity import hash_unusable
 from notify.web.reads import RecordRow
 
-#: An old SDK drops its id and registers anew for 400 with the first text to a PUT, for 400 with the second
+#: An old SDK drops its id and registers again after a 400 with the first text to a PUT, a 400 with the second
 #: to on_session and email_logout, and for nothing else. What it reports by on_focus and on_purchase it
 #: keeps and reports again by its new id.
 NO_SUCH_PLAYER = "No user with this id found"
@@ -37,12 +37,12 @@ Change = tuple[Draft, Links]
 
 
 def create(call: Call) -> HttpResponse:
-    """POST /players: register a push, email or SMS player and answer its id.
+    """POST /players: registers a push, email or SMS player and answers its id.
 
-    The id follows from the identifier, so a repeated request gets the same one. Of an address that was given
-    up it is the id of who has it now (`addresses`). A device without a
-    push token yet gets one that follows from its Idempotency-Key, or a random one. An SMS player is
-    linked to its device here, because no later request does it; an email player by the device's PUT.
+    The id is made from the identifier, so a repeated request gets the same id. If the address has changed
+    hands, it is the id of its present owner (`addresses`). A device without a push token gets an id made from
+    its Idempotency-Key, or a random one. An SMS player is linked to its device here, because no later
+    request does it; an email player is linked by the device's PUT.
     """
     body = call.body()
     app, has_key = call.app_and_key(body.get("app_id"))
@@ -76,7 +76,7 @@ def create(call: Call) -> HttpResponse:
             call.left_out.add(left_out.LINK, error)
         else:
             if call.services.deleted.is_known(app.id, pusher):
-                # The link would bring it back without its token. It registers again when it speaks itself.
+                # The link would create it again without its token. Its next own request registers it again.
                 call.left_out.add(left_out.LINK, "device_player_id: this player was deleted")
             else:
                 made.append(
@@ -89,41 +89,41 @@ def create(call: Call) -> HttpResponse:
 
 
 def update(call: Call, player: str) -> HttpResponse:
-    """PUT /players/{id}: what changed. `parent_player_id` links the device to its email player."""
+    """PUT /players/{id}: changes the player. `parent_player_id` links the device to its email player."""
     return _accept(call, player, _described)
 
 
 def on_session(call: Call, player: str) -> HttpResponse:
-    """POST /players/{id}/on_session: as PUT, and one session more, now."""
+    """POST /players/{id}/on_session: as PUT, and counts a session, which starts now."""
     return _accept(call, player, _session, gone=REGISTER_AGAIN)
 
 
 def on_focus(call: Call, player: str) -> HttpResponse:
-    """POST /players/{id}/on_focus: `active_time` seconds more in the foreground.
+    """POST /players/{id}/on_focus: adds `active_time` seconds in the foreground.
 
-    Only a `ping` has a time; other states are accepted and not stored. `device_type` is the
-    device's own, whatever player this is, so the kind is left as it is.
+    Only a `ping` has a time; other states are accepted and not stored. `device_type` is that of the
+    device even if this is an email or SMS player, so it does not change the kind.
     """
     return _accept(call, player, _focus)
 
 
 def on_purchase(call: Call, player: str) -> HttpResponse:
-    """POST /players/{id}/on_purchase: purchases and money, added to the player's counters.
+    """POST /players/{id}/on_purchase: adds purchases and their amounts to the player's counters.
 
-    With `existing: true` they were made before the SDK could see them, and every new installation
-    reports them again: they set the property `existing_purchases` and change no counter.
+    With `existing: true` they were made before the SDK could see them, and each new installation reports
+    them again. So they set the property `existing_purchases` and change no counter.
     """
     return _accept(call, player, _purchase)
 
 
 def email_logout(call: Call, player: str) -> HttpResponse:
-    """POST /players/{id}/email_logout: the device has no email player any more."""
+    """POST /players/{id}/email_logout: unlinks the device from its email player."""
     return _accept(call, player, _logout, gone=REGISTER_AGAIN)
 
 
 def delete(call: Call, player: str) -> HttpResponse:
-    """DELETE /players/{id}?app_id=, as customers' servers send it: as DELETE of the subscription with this
-    id. Accepted also for one that is not there."""
+    """DELETE /players/{id}?app_id=, as customers' servers send it: deletes the subscription with this id.
+    Succeeds also if there is none."""
     app, has_key = call.app_and_key(call.request.GET.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
     record = player.lower()
@@ -135,10 +135,10 @@ def delete(call: Call, player: str) -> HttpResponse:
 
 
 def show(call: Call, player: str) -> HttpResponse:
-    """GET /players/{id}?app_id=: the player as far as its updates have been applied.
+    """GET /players/{id}?app_id=: the player with all updates that have been applied.
 
-    Without a key it shows a device's tags, which is all that the SDK reads, by an id that follows from
-    no name. By the id of an address or a user it shows nothing, whatever kind the record has.
+    Without a key it shows only the tags of a device, which is all that the SDK reads. For an id that is
+    derived from a name (of an address or a user) it shows nothing, whatever the record's kind.
     """
     app, has_key = call.app_and_key(call.request.GET.get("app_id"))
     record = player.lower()
@@ -162,8 +162,8 @@ def _accept(
     *,
     gone: str = NO_SUCH_PLAYER,
 ) -> HttpResponse:
-    """Send what `change` makes of the body, if it makes something. Raises Refused 400 with the text `gone`
-    for a player that was deleted."""
+    """Sends the update that `change` makes from the body, if any. Raises Refused 400 with the text `gone` for
+    a deleted player."""
     body = call.body()
     app, has_key = call.app_and_key(body.get("app_id"))
     who = call.identity(app, has_key=has_key, absent=hash_unusable)
@@ -245,7 +245,7 @@ def _assigned_id(call: Call, app: str, kind: str, identifier: str | None) -> str
 
 
 def _shown(row: RecordRow, shown: Shown) -> dict[str, Any]:
-    """The record in the words of the players API; what is not there is left out."""
+    """The record as the players API shows it, without fields that it does not have."""
     found: dict[str, Any] = {
         key: row.properties[key]
         for key in (*device.PROPERTY_KEYS, "last_active")

@@ -1,4 +1,4 @@
-"""Money as SDKs report it: decimal strings, in whatever form a shop prints them."""
+"""Reads amounts of money as SDKs report them: decimal strings in any form that shops print."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from notify.domain.update import SPENT_MICROS_MAX
 from notify.web import left_out
 from notify.web.left_out import LeftOut
 
-#: Of one request; the SDK lists what billing returned at once.
+#: The most purchases in one request; the SDK sends what the shop's billing returned at once.
 PURCHASES_MAX: Final = 100
 _MICROS: Final = 1_000_000
 #: Currencies whose amounts have three decimals: there "1,299" is not thousands.
@@ -33,9 +33,10 @@ _GROUPING: Final = re.compile(r"[.,']")
 def counted(purchases: object, left: LeftOut) -> tuple[int, int]:
     """(number of purchases, micros spent) in the body's list.
 
-    An amount that is no amount of money, is negative, or would take the sum past what a counter takes,
-    counts as a purchase of nothing, and what is past PURCHASES_MAX is left out: a refusal would make the
-    SDK report all of them again at each start. Raises Malformed for a list that is none.
+    A purchase whose amount is invalid, is negative, or would make the sum too large for a counter counts
+    with an amount of 0. Purchases after the first PURCHASES_MAX are left out. They are not refused,
+    because the SDK would then report all of them again at each start. Raises Malformed if it is not a
+    list.
     """
     if not isinstance(purchases, list) or not all(isinstance(each, Mapping) for each in purchases):
         raise Malformed("purchases must be a list of objects")
@@ -60,8 +61,8 @@ def counted(purchases: object, left: LeftOut) -> tuple[int, int]:
 
 
 def micros(amount: Any, iso: object = None) -> int | None:
-    """The amount in millionths of its currency, rounded half to even. None if it is no amount, is
-    negative, or is more than one update may add. `iso` is the currency's code, if it is known."""
+    """The amount in millionths of its currency, rounded half to even. None if it is invalid, negative, or
+    more than one update may add. `iso` is the currency's code, if known."""
     if isinstance(amount, bool) or not isinstance(amount, (str, int, float)):
         return None
     text = str(amount).strip()
@@ -77,7 +78,7 @@ def micros(amount: Any, iso: object = None) -> int | None:
 
 
 def _plain(text: str) -> Decimal | None:
-    """The number that `text` is as it stands: "12.99", "1e3"."""
+    """The number in a text such as "12.99" or "1e3"."""
     try:
         return Decimal(text)
     except InvalidOperation:

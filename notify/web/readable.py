@@ -1,8 +1,8 @@
-"""What is stored of users and subscriptions, in the types that clients read it as.
+"""Converts stored fields of users and subscriptions to the types that clients expect.
 
-Any scalar may be stored: old SDKs, batches and clients without types send what their callers give them.
-Two of the server clients raise for a whole user where one field of it has another type than theirs
-(docs/compatibility.md), so a field that cannot be shown in its type is left out.
+Any scalar may be stored, because old SDKs, batches and untyped clients send whatever their callers give
+them. Two server clients raise an error for the whole user if one field has another type than they expect
+(docs/compatibility.md). So a field that cannot be converted is left out.
 """
 
 from collections.abc import Callable, Mapping

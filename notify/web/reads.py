@@ -1,7 +1,7 @@
-"""What web reads from PostgreSQL, on the way of an update only whether its record was deleted (`deleted`).
+"""Reads from PostgreSQL for web. To accept an update, only `deleted` and `addresses` read.
 
-At most `sessions` reads run at a time and the next one fails at once, so a PostgreSQL that hangs
-holds that many of the process's threads and no more.
+At most `sessions` reads run at a time, and the next one fails at once. So a hanging PostgreSQL blocks at
+most this many threads of the process.
 """
 
 import queue
@@ -26,7 +26,7 @@ from notify.web.apps_cache import Known, KnownApp, ReadFailed, TopicUnusable
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000
-#: How old what is known of dropped updates may be.
+#: How old the known reasons of dropped updates may get.
 DROPPING_S: Final = 5.0
 _ALIAS: Final = ALIASES.removeprefix(PROPERTIES)
 
@@ -39,8 +39,8 @@ class ReadsAway(ReadFailed):
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """A record as far as workers have applied its updates; money in micros, times in seconds. It has one
-    tag more than are shown where it has more than that."""
+    """A record with all updates that workers have applied; money is in millionths, times are in seconds. If
+    it has more tags than are shown, it has one more here."""
 
     kind: str | None
     identifier: str | None
@@ -55,7 +55,7 @@ class RecordRow:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
-    """A subscription of a user, as far as it has been applied."""
+    """A subscription of a user, with all updates that have been applied."""
 
     id: str
     kind: str | None
@@ -65,9 +65,9 @@ class SubscriptionRow:
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user with its own id, and its newest subscriptions, the newest first.
+    """A user with its own id and its newest subscriptions, the newest first.
 
-    `more`: it has or may have others than these.
+    `more`: it has, or may have, more of them.
     """
 
     id: str
@@ -88,36 +88,36 @@ class Reads(Protocol):
     """The reads of the views. Each raises ReadsAway."""
 
     def record(self, app: str, record: str) -> RecordRow | None:
-        """The record, or None where there is none yet or it is deleted."""
+        """The record; None if it does not exist yet or is deleted."""
         ...
 
     def is_deleted(self, app: str, record: str) -> bool:
-        """Whether the record was deleted, as far as that is applied, and did not come again since."""
+        """Whether the record was deleted (and the deletion applied) and not created again since."""
         ...
 
     def user(self, app: str, record: str, *, owner: bool) -> "UserRow | None":
-        """The user that the id means now, or with `owner` the one that the record belongs to; None
-        where there is none yet or it is deleted."""
+        """The user that the id stands for now, or with `owner` the user that the record belongs to. None if
+        there is none yet or it is deleted."""
         ...
 
     def generation(self, app: str, record: str) -> int:
-        """The record's generation, 0 where it never had another."""
+        """The record's generation; 0 if it never changed."""
         ...
 
     def holder(self, app: str, kind: str, address: str) -> str:
-        """The id of the record that has the address, as far as links are applied."""
+        """The id of the record that has the address, by the links that are applied."""
         ...
 
     def streams(self) -> Sequence[StreamNow]:
-        """The streams of the active topic by partition; none before a topic is made."""
+        """The streams of the active topic by partition; none before there is a topic."""
         ...
 
 
 class PostgresReads:
-    """`Reads`, and the apps for the cache, on sessions that stay open. Connects at first use."""
+    """`Reads`, and the reads for the cache of apps, on sessions that stay open. Connects at its first use."""
 
     def __init__(self, *, sessions: int, deadline_ms: int | None = None) -> None:
-        """With `deadline_ms` a read waits so long for an answer, and as long for a session."""
+        """With `deadline_ms` a read waits at most this long for a session, and as long for the answer."""
         self._free: queue.LifoQueue[_Session] = queue.LifoQueue()
         self._wait_s = 0.0 if deadline_ms is None else deadline_ms / 1000
         for _ in range(sessions):
@@ -126,17 +126,14 @@ class PostgresReads:
         self._dropping_due = 0.0
 
     def record(self, app: str, record: str) -> RecordRow | None:
-        """Reads.record."""
         most = settings.NOTIFY_READ_TAGS + 1
         rows = self._rows("record", {"app": app, "id": record, "tags": most})
         return RecordRow(*rows[0]) if rows else None
 
     def is_deleted(self, app: str, record: str) -> bool:
-        """Reads.is_deleted."""
         return bool(self._rows("is_deleted", {"app": app, "id": record}))
 
     def user(self, app: str, record: str, *, owner: bool) -> UserRow | None:
-        """Reads.user."""
         found = self._meant(app, record, owner=owner)
         row = None if found is None else self.record(app, found)
         if found is None or row is None:
@@ -146,12 +143,12 @@ class PostgresReads:
         users = [found, *(login for login, is_logged_in in logins if is_logged_in)]
         rows = self._rows("subscriptions", {"app": app, "ids": users, "most": shown + 1})
         newest = [SubscriptionRow(*each) for each in rows[:shown] if each[0] is not None]
-        # Logins end in the order in which they began: where one has ended, so have those before it.
+        # Logins end in the order in which they began: if one has ended, so have all before it.
         more_logins = len(logins) > shown and logins[-1][1]
         return UserRow(found, row, newest, more=more_logins or len(rows) > shown)
 
     def _meant(self, app: str, record: str, *, owner: bool) -> str | None:
-        """As `aliases.target` has it, of the links that are written."""
+        """The record that the id stands for, like `aliases.target`, by the links in PostgreSQL."""
         if owner:
             user = self._parent(app, record, USER)
             return None if user is None else self._logged_in_as(app, user) or user
@@ -163,12 +160,11 @@ class PostgresReads:
         return self._logged_in_as(app, record) or record
 
     def generation(self, app: str, record: str) -> int:
-        """Reads.generation."""
         rows = self._rows("generation", {"app": app, "id": record})
         return int(rows[0][0]) if rows else 0
 
     def holder(self, app: str, kind: str, address: str) -> str:
-        """As `aliases.holder` has it, of the links that are written."""
+        """The record that has the address, like `aliases.holder`, by the links in PostgreSQL."""
         alias = ids.alias_id(app, kind, TOKEN, address)
         home = ids.record_id(app, kind, address)
         parameters = {"app": app, "alias": alias, "home": home}
@@ -186,7 +182,6 @@ class PostgresReads:
         return rows[0][0] if rows else None
 
     def streams(self) -> Sequence[StreamNow]:
-        """Reads.streams."""
         return [StreamNow(*row) for row in self._rows("streams", {"fresh_s": fresh_for_s()})]
 
     def known(self, topic: str) -> Known:
@@ -225,7 +220,7 @@ class PostgresReads:
         return Known(apps, partitions, self._dropping())
 
     def _dropping(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
-        """Why updates are dropped, by (app, record); read anew every DROPPING_S seconds."""
+        """The reasons for which updates are dropped, by (app, record); read again every DROPPING_S."""
         now = time.monotonic()
         if now >= self._dropping_due:
             found: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -257,14 +252,14 @@ class PostgresReads:
 
 
 class _Session:
-    """One connection, made when it is needed and again after it broke."""
+    """One connection, opened when it is needed and again after it failed."""
 
     def __init__(self, deadline_ms: int | None) -> None:
         self._deadline_ms = deadline_ms
         self._connection: psycopg.Connection[Row] | None = None
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None) -> list[Row]:
-        """All rows. A connection that broke since its last use costs nobody an error."""
+        """Returns all rows of a statement. If the connection broke since its last use, it is opened again."""
         if self._connection is not None:
             try:
                 return self._connection.execute(sql.encode(), parameters).fetchall()

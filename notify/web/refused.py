@@ -1,11 +1,10 @@
-"""How many requests of each app were refused at a rate limit, how many values were left out of its
-requests (`left_out`), and how many requests were answered 503, for pages and alerts: nobody should be
-refused for days by a limit that was set in an incident and forgotten.
+"""Counts for pages and alerts how many requests of each app were refused at a rate limit, how many values
+were left out (`left_out`), and how many requests were answered 503. Otherwise nobody would notice that a
+limit which was set in an incident still refuses requests days later.
 
-Requests only count, in memory. A thread writes the counts once a second, in the session of its own that
-it opens at the first refusal. Best effort: what PostgreSQL does not take is dropped, since it would be
-said of a later moment than its own; `notify_web_limited_total` and `notify_web_refused_total` have
-counted it all the same.
+Requests only count in memory. A thread writes the counts once a second, in its own session, which it opens at
+the first refusal. It is best effort: counts that PostgreSQL does not accept are dropped, since they would be
+stored with a wrong time. `notify_web_limited_total` and `notify_web_refused_total` count them anyway.
 """
 
 import threading
@@ -22,15 +21,14 @@ EVERY_S: Final = 1.0
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql")
 _LOCK_TIMEOUT_MS: Final = 2_000
 
-#: In place of an app: those that were answered 503, whichever app's they were.
+#: Used in place of an app for requests that were answered 503.
 UNAVAILABLE: Final = ""
-#: Requests by app and the limit that refused them, or by UNAVAILABLE and the reason; or values by app and
-#: what they were.
+#: The number of requests by app and limit, or by UNAVAILABLE and reason; or of values by app and kind.
 Counts = Mapping[tuple[str, str], int]
 
 
 class RefusedRequests:
-    """Counts, and hands them to `write` while there are any. Thread-safe."""
+    """Collects counts, and passes them to `write` once a second. Thread-safe."""
 
     def __init__(self, write: Callable[[Counts], None], *, every_s: float = EVERY_S) -> None:
         self._write = write
@@ -42,20 +40,20 @@ class RefusedRequests:
         self._fails = False
 
     def count(self, app: str, limit: str, n: int = 1) -> None:
-        """One request of the app was refused by the limit of this name; or `n` values of this name were
-        left out. Waits for nothing.
+        """Counts a request of the app that the limit `name` refused, or `n` values of the kind `name` that
+        were left out. Never waits.
 
-        With UNAVAILABLE as the app: it was answered 503 for the reason of this name.
+        With UNAVAILABLE as the app: counts a request that was answered 503 for the reason `name`.
         """
         with self._lock:
             self._counts[app, limit] += n
-            # Not before: a thread does not outlive a fork.
+            # Starts at the first count, since threads do not survive a fork.
             if self._thread is None and not self._closing.is_set():
                 self._thread = threading.Thread(target=self._run, name="refused", daemon=True)
                 self._thread.start()
 
     def flush(self) -> None:
-        """Write what was counted since the last time."""
+        """Writes what was counted since the last flush."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         if not counts:
@@ -70,7 +68,7 @@ class RefusedRequests:
             self._fails = False
 
     def close(self) -> None:
-        """Write what is left, and leave no thread behind, unless PostgreSQL hangs."""
+        """Writes the rest and ends the thread, unless PostgreSQL hangs."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(timeout=1)
@@ -82,8 +80,8 @@ class RefusedRequests:
 
 
 class ToPostgres:
-    """Adds counts by app to a table by the statement `writes`, and those of UNAVAILABLE to
-    `unavailable_sample`, in one session that is opened when it is needed. For one thread."""
+    """Adds counts by app with the statement `writes`, and those of UNAVAILABLE to `unavailable_sample`, in a
+    session that is opened when needed. For one thread."""
 
     def __init__(self, writes: str = "write_refused") -> None:
         self._writes = writes
@@ -96,8 +94,7 @@ class ToPostgres:
                 self._session = postgres.connect(
                     name="notify-web-refused", lock_timeout_ms=_LOCK_TIMEOUT_MS
                 )
-            # In the order of their keys: two processes that write the same rows wait, and never for
-            # each other.
+            # Sorted by key, so that two processes that write the same rows cannot deadlock.
             rows = sorted(counts.items())
             limited = [row for row in rows if row[0][0] != UNAVAILABLE]
             if limited:

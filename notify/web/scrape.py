@@ -8,5 +8,5 @@ from notify.web.endpoint import Call
 
 
 def show(call: Call) -> HttpResponse:
-    """GET /metrics, in Prometheus's text format. Not for the public: keep it inside the cluster."""
+    """GET /metrics, in Prometheus's text format. It is not for the public: keep it inside the cluster."""
     return HttpResponse(generate_latest(metrics.registry()), content_type=CONTENT_TYPE_LATEST)

@@ -1,5 +1,6 @@
-"""Refusals as SDKs of the user model need them: some statuses make them repeat for ever, or lose the
-device. docs/sdks.md has what each does with each status. Server clients get the status as it is.
+"""Changes the status of refusals for SDKs of the user model: some statuses make an SDK repeat a request for
+ever, or lose the device. docs/sdks.md says what each SDK does with each status. Other clients get the status
+unchanged.
 """
 
 from collections.abc import Mapping
@@ -9,18 +10,18 @@ from django.conf import settings
 
 from notify.web.answers import Refused
 
-#: For a device that cannot be served now and would lose its user by any other refusal.
+#: Retry-After for a device that cannot be served now and would lose its user by any other status.
 HELD_RETRY_AFTER_S: Final = 600
 _UNAUTHORISED: Final = (401, 403)
 _USER_MODEL: Final = ("users", "user", "user_", "subscription")
 
 
 class NothingApplied(Refused):
-    """Nothing has been applied of the user that is read. It may come, or not exist."""
+    """No update of the user has been applied. It may not exist, or its updates may still wait."""
 
 
 def suited(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -> Refused:
-    """The refusal for this caller.
+    """The refusal with the status that suits this caller.
 
     * 413 is repeated for ever: SDKs get 400.
     * 401 and 403 to the request that makes an anonymous user lose an Android device for good: 404,

@@ -1,4 +1,4 @@
-"""The last step of a view that accepts updates: into Kafka, or a 503."""
+"""Sends updates to Kafka: the last step of each view that accepts updates."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from notify.web import answers
 from notify.web.apps_cache import KnownApp
 from notify.web.endpoint import Call
 
-#: Seconds until a full buffer has drained, if Kafka takes anything at all.
+#: The seconds that a full buffer takes to drain, if Kafka accepts anything at all.
 OVERLOADED_RETRY_AFTER_S = 1
 
 
 def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> None:
-    """Returns once Kafka has acked all of the app's updates, encoded, in this order. Each is then
-    logged. Raises Refused 503."""
+    """Sends the encoded updates of the app in this order, waits until Kafka has acked all, and logs each.
+    Raises Refused 503."""
     partitions = call.services.apps.known().partitions
     try:
         acked = call.services.producer.send(

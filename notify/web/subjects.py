@@ -1,8 +1,8 @@
-"""Whom a path of the user model names, and the update of it.
+"""Finds the user that a path of the user model names, and builds its updates.
 
-`onesignal_id` is the user's own id or the handle that creating it was answered with; any other label is
-an alias, whose id is resolved in log order. An update that names a user by an alias gives the alias to
-it too, so one of a user that is not known yet makes it.
+`onesignal_id` is the user's own id, or the id that creating the user returned. Any other label is an alias,
+which is resolved in the order of the log. An update that names a user by an alias also gives it this alias,
+so an update of an unknown user creates the user.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from notify.web.identity import NO_SUCH_USER
 ONESIGNAL_ID: Final = "onesignal_id"
 EXTERNAL_ID: Final = "external_id"
 
-#: Why a name is not taken.
+#: The warning or error for a name that is nobody's.
 NOBODYS: Final = (
     "the name \"{:.50}\" is on the app's list of names that are nobody's: all devices that send it would "
     "become one user. If it is a real user of this app, delete it from that list in the admin"
@@ -41,7 +41,7 @@ NOBODYS: Final = (
 
 
 class Unusable(Malformed):
-    """A name that is well-formed, and that no user may have."""
+    """A name that is well-formed, but that no user may have."""
 
 
 Names = Mapping[str, str | None]
@@ -49,7 +49,7 @@ Names = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A user: the id to send to, and the alias that it was named by. `owner`: the user that the
+    """A user: the id to send updates to, and the alias in the path. `owner`: the user is the one that this
     record belongs to."""
 
     app: str
@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def identity(self) -> dict[str, str]:
-        """How clients may name it."""
+        """The user's id or alias, as clients may use it to name the user."""
         return dict(self.named) if self.owner else {ONESIGNAL_ID: self.record, **self.named}
 
     def update(
@@ -126,7 +126,7 @@ def subscription_id(subscription: str) -> str:
 
 
 def token_of(kind: str, token: str) -> str:
-    """A token in its one spelling: of addresses and numbers it is the one that ids are made from."""
+    """A token in its normalised spelling, from which ids are made."""
     return ids.normalised(kind, token) if kind == EMAIL else token.strip()
 
 

@@ -23,7 +23,7 @@ from notify.web.readable import readable
 from notify.web.reads import SubscriptionRow
 from notify.web.subjects import Subject
 
-#: In the clients' spelling, which is stored; they are compared without regard to case.
+#: The types in the clients' spelling, which is stored. Upper and lower case do not matter in requests.
 TYPES: Final = (
     "iOSPush", "AndroidPush", "FireOSPush", "ChromeExtensionPush", "ChromePush", "WindowsPush",
     "SafariLegacyPush", "FirefoxPush", "macOSPush", "HuaweiPush", "SafariPush", "Email", "SMS",
@@ -46,7 +46,7 @@ PROPERTY_KEYS: Final = (
 
 
 class New(NamedTuple):
-    """A subscription to be: its update, and what the answer shows of it."""
+    """A new subscription: its update, and how the answer shows it."""
 
     update: Update
     shown: dict[str, Any]
@@ -331,7 +331,7 @@ def _new_id(call: Call, app: str, kind: str, fields: Mapping[str, Any], place: i
 
 
 def _token(kind: str, fields: Mapping[str, Any]) -> dict[str, str | None]:
-    """The alias that a token gives; an empty one takes it away."""
+    """The alias for a token; an empty token removes the alias."""
     if "token" not in fields:
         return {}
     return {TOKEN: subjects.token_of(kind, fields["token"]) or None}
@@ -370,7 +370,7 @@ def _described(fields: Mapping[str, Any], left: LeftOut) -> tuple[str | None, Dr
 
 
 def _type(type_: object) -> str:
-    """The type in the clients' spelling. Raises Malformed for another."""
+    """The type in the clients' spelling. Raises Malformed for an unknown type."""
     name = _BY_LOWER.get(type_.lower()) if isinstance(type_, str) else None
     if name is None:
         raise Malformed(f"type must be one of {', '.join(TYPES)}")
@@ -378,6 +378,6 @@ def _type(type_: object) -> str:
 
 
 def typed(type_: object) -> tuple[str, str]:
-    """The type in the clients' spelling, and the kind of its record. Raises Malformed for another."""
+    """The type in the clients' spelling, and the kind of its record. Raises Malformed for an unknown type."""
     name = _type(type_)
     return name, _KINDS.get(name, PUSH)

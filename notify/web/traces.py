@@ -25,7 +25,7 @@ class Trace(NamedTuple):
     span: "CallSpan | None" = None
 
     def answered(self, status: int) -> None:
-        """The request was answered with the status: its span ends, if there is one."""
+        """Ends the span, if there is one, with the status of the answer."""
         if self.span is not None:
             self.span.answered(status)
 
@@ -41,7 +41,7 @@ def trace_of(meta: Mapping[str, Any]) -> Trace:
 
 
 def begun(meta: Mapping[str, Any], route: str, method: str) -> Trace:
-    """`trace_of`; where NOTIFY_OTEL is on it is a new span, under the request's trace if it has one."""
+    """The trace of a new request. With NOTIFY_OTEL it is a new span in the request's trace, if it has one."""
     if not settings.NOTIFY_OTEL:
         return trace_of(meta)
     from notify.spans import CallSpan  # noqa: PLC0415 - only where it is on

@@ -1,9 +1,9 @@
-"""What SDKs report or ask for that this server does not keep: events, outcomes, opened notifications,
-in-app messages, live activities.
+"""The calls of SDKs that this server accepts but does not store: events, outcomes, opened notifications,
+in-app messages and live activities.
 
-An SDK that gets an error for one of these sends it again: after a minute, at each start, or without
-end. So SDKs are answered with success. The request is counted by route and nothing is stored. A server
-would rely on the answer, so it gets 404 and a reason.
+An SDK that gets an error for one of these sends it again after a minute, at each start, or endlessly. So SDKs
+get a success; the request is counted by route and nothing is stored. A customer's server would rely on the
+answer, so it gets 404 with the reason.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ from notify.web.auth import KeyNeeded
 from notify.web.endpoint import Call, View, endpoint
 
 _ACCEPTED: Final = {"success": True}
-#: For an SDK that asks for its in-app messages, and for one that asks which features it should turn on.
+#: The answers for an SDK that asks for in-app messages, and for one that asks which features to turn on.
 NO_MESSAGES: Final[dict[str, list[object]]] = {"in_app_messages": []}
 NO_FEATURES: Final[dict[str, list[object]]] = {"features": []}
 _ONLY_SDKS: Final = (
@@ -27,7 +27,7 @@ _ONLY_SDKS: Final = (
 
 
 def of_app(route: str, *methods: str) -> View:
-    """The view of a path that names the app. The body is not looked at, so no body is refused."""
+    """The view of a path that names the app. It ignores the body, so it refuses none."""
 
     def accept(call: Call, app_id: str, **path: str) -> HttpResponse:
         bodies.discard(call.request)
@@ -37,7 +37,7 @@ def of_app(route: str, *methods: str) -> View:
 
 
 def of_body(route: str, method: str) -> View:
-    """The view of a path whose body names the app by `app_id`; nothing else of the body is looked at."""
+    """The view of a path whose body names the app by `app_id`. It ignores the rest of the body."""
 
     def accept(call: Call, **path: str) -> HttpResponse:
         return _answered(call, call.body().get("app_id"), route, _ACCEPTED)
@@ -46,7 +46,7 @@ def of_body(route: str, method: str) -> View:
 
 
 def nothing(route: str, answer: dict[str, list[object]]) -> View:
-    """The view of a path that an SDK reads: there is nothing for it."""
+    """The view of a path that an SDK reads. The answer is always empty."""
 
     def show(call: Call, app_id: str, **path: str) -> HttpResponse:
         return _answered(call, app_id, route, answer)

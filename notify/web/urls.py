@@ -38,7 +38,7 @@ _apps: Final[Patterns] = [
     path("apps/<app_id>/android_params.js", endpoint("android_params", GET=params.show)),
     path("apps/<app_id>/ios_params.js", endpoint("ios_params", GET=params.show)),
     path("apps/<app_id>/users", endpoint("users", POST=users.create)),
-    # A name may hold slashes: the longest ends are tried first.
+    # A name may contain slashes, so paths with longer ends are tried first.
     path(
         f"{_BY}/identity/<alias>",
         endpoint("user_alias", DELETE=aliases.take),
@@ -69,7 +69,7 @@ _apps: Final[Patterns] = [
     path("apps/<app_id>/batch", endpoint("batch", POST=batch.accept)),
 ]
 _TOKENS: Final = "apps/<app_id>/activities/tokens"
-#: What SDKs send and this server does not keep. docs/sdks.md has which SDK sends what, and why it matters.
+#: What SDKs send and this server does not store. docs/sdks.md says which SDK sends what, and why it matters.
 _unstored: Final[Patterns] = [
     path("apps/<app_id>/custom_events", unstored.of_app("custom_events", "POST")),
     path(

@@ -1,9 +1,9 @@
 """Users of the user model (SDKs of version 5.x and server clients).
 
-Every change is answered from the request alone: 202 (or what a client must have) once it is in Kafka.
-Which user an alias is of is decided in log order, so there is no 404 or 409 for a change: one of a user
-that is not known makes it, and an alias that another user has is refused later, with a warning in the
-answers to the app's next requests. Reads are of what has been applied so far.
+The answer to a change is made from the request only: 202 (or the status that a client needs) once it is in
+Kafka. To which user an alias belongs is decided later, in the order of the log, so a change never gets 404 or
+409: a change of an unknown user creates the user, and an alias of another user is refused later, with a
+warning in the answers to the app's next requests. Reads show what has been applied so far.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,8 @@ SUBSCRIPTIONS_MAX: Final = 20
 def create(call: Call, app_id: str) -> HttpResponse:
     """POST /apps/{app}/users: a user and its subscriptions.
 
-    Its `onesignal_id` follows from `external_id`, else from another alias, so creating it again is
-    answered the same. Without any alias it is anonymous, with a random id, or one that follows
-    from the Idempotency-Key.
+    Its `onesignal_id` is made from `external_id`, or else from another alias, so creating it again gives the
+    same id. Without an alias the user is anonymous, with a random id or one made from the Idempotency-Key.
     """
     body = call.body()
     app, who = changes.caller(call, app_id)
@@ -73,7 +72,7 @@ def create(call: Call, app_id: str) -> HttpResponse:
 
 
 def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
-    """GET /apps/{app}/users/by/{label}/{alias}: the user as far as its updates have been applied."""
+    """GET /apps/{app}/users/by/{label}/{alias}: the user with all updates that have been applied."""
     app, who = changes.caller(call, app_id)
     subject = subjects.user(app.id, label, name)
     if subject.named:
@@ -116,8 +115,8 @@ def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
 
 
 def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
-    """DELETE /apps/{app}/users/by/{label}/{alias}: the user is gone, its aliases are free, and its
-    subscriptions are nobody's."""
+    """DELETE /apps/{app}/users/by/{label}/{alias}: deletes the user. Its aliases are free again, and its
+    subscriptions belong to nobody."""
     app, who = changes.caller(call, app_id)
     who.must_not_be_open("deleting a user")
     subject = subjects.user(app.id, label, name)
@@ -128,8 +127,8 @@ def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
 
 
 def read(call: Call, who: Identity, subject: Subject) -> UserRow:
-    """What has been applied of the user. Raises Refused 404 where nothing was, and to the callers of
-    an open app by an id that follows from a name, but for the one that creating it is answered with."""
+    """The user with all applied updates. Raises Refused 404 if none was applied. For callers of an open app,
+    also for an id derived from a name, except for the id that creating the user returned."""
     who.must_reach(subject.record)
     is_handle = ids.is_alias(subject.record)
     if who.is_open and ids.follows_from_a_name(subject.record) and not is_handle:
@@ -144,9 +143,9 @@ def read(call: Call, who: Identity, subject: Subject) -> UserRow:
 
 
 def identity_of(row: UserRow, who: Identity, subject: Subject, shown: Shown) -> dict[str, str]:
-    """The aliases of a user that was read, with its id; without a key the id that was asked for.
+    """The aliases of a user, with its id; without a key with the id that the caller asked for.
 
-    The user's own may follow from a name, and then it is of no use to such a caller.
+    The user's own id may be derived from a name, and then such a caller cannot use it.
     """
     return {ONESIGNAL_ID: row.id if who.has_key else subject.record, **shown.aliases(row)}
 
@@ -163,7 +162,7 @@ def _new(call: Call, app: str, identity: Mapping[str, str]) -> Subject:
 
 
 def _described(call: Call, properties: object) -> Draft:
-    """The patch of an object of properties. Null is as if it were absent, but for a tag, which it
+    """Puts an object of properties into a draft. Null counts as absent, except for a tag, which it
     removes."""
     draft = Draft(call.left_out)
     if properties is None:
@@ -187,7 +186,7 @@ def _is_count(value: object) -> bool:
 
 
 def _add(draft: Draft, deltas: object, left: LeftOut) -> None:
-    """What is to be added. `amount_spent` is the sum of `purchases` where both are there."""
+    """Adds the deltas to the draft. If both are present, `amount_spent` is the sum of `purchases`."""
     if deltas is None:
         return
     if not isinstance(deltas, Mapping):

@@ -1,9 +1,8 @@
-"""What an answer says besides "accepted": that a part of what was sent is left out, or will be, or was,
-dropped.
+"""The warnings in answers: that values are left out, or that updates of a record are dropped.
 
-What is left out is known at once. Of what is dropped web learns when it reads the apps: a record that a
-rule skips, and what was refused in the last WARNED_MINUTES. So the first refusal warns the requests
-after it, not its own.
+What is left out is known at once. What is dropped web learns when it refreshes its cache of apps: records
+that a rule skips, and those for which something was refused in the last WARNED_MINUTES. So the first refusal
+causes warnings only in later answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +14,9 @@ from notify.domain.update import Update
 from notify.web.apps_cache import Known
 
 WARNED_MINUTES: Final = 10
-#: Records that a process knows of; more are not warned of.
+#: For how many records a process knows warnings.
 WARNED_MAX: Final = 10_000
-#: Of one answer.
+#: The most warnings in one answer.
 WARNINGS_MAX: Final = 10
 
 _WORDS: Final[Mapping[str, str]] = {
@@ -30,8 +29,8 @@ _WORDS: Final[Mapping[str, str]] = {
 
 
 def of(known: Known, updates: Iterable[Update], left_out: Sequence[str] = ()) -> dict[str, Any]:
-    """`{"warnings": [...]}` about what was left out of these updates of one app, and about the updates;
-    nothing where there is nothing to say."""
+    """`{"warnings": [...]}` for these updates of one app and what was left out of them; empty if there is
+    nothing to warn of."""
     found = dict.fromkeys(left_out)
     for update in updates if known.dropping else ():
         for record in (update.record, *update.links.values()):

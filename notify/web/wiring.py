@@ -1,4 +1,4 @@
-"""What views work with, put together from the settings, once a process."""
+"""Builds the services that views use from the settings, once in each process."""
 
 import threading
 import time
@@ -23,8 +23,8 @@ from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
 from notify.web.refused import UNAVAILABLE, RefusedRequests, ToPostgres
 
-#: Reads at a time: a PostgreSQL that hangs holds so many threads, the others take updates. And look-ups
-#: on the way of updates.
+#: How many reads may run at a time, and how many lookups to accept updates. A hanging PostgreSQL blocks only
+#: this many threads; the others accept updates.
 READ_SESSIONS: Final = 4
 LOOKUP_SESSIONS: Final = 4
 _BUILDING: Final = threading.Lock()
@@ -32,7 +32,7 @@ _BUILDING: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The edges that views use. None of them is connected before its first use."""
+    """The services that views use. None of them connects before its first use."""
 
     apps: AppsCache
     producer: Producer
@@ -41,11 +41,11 @@ class Services:
     verifier: Verifier = field(default_factory=Verifier)
     ack_log: AckLog | None = None
     refused: RefusedRequests | None = None
-    #: What was deleted; asks `reads` unless another is given.
+    #: Finds deleted records; asks `reads` unless another one is given.
     deleted: Deleted = field(default=None)  # type: ignore[assignment] # by __post_init__
-    #: Who has an address; asks `reads` unless another is given.
+    #: Finds who has an address; asks `reads` unless another one is given.
     addresses: Addresses = field(default=None)  # type: ignore[assignment] # by __post_init__
-    #: Counts what was left out of a request of the app.
+    #: Counts the values that were left out of a request of the app.
     left_out: Callable[[str, LeftOut], None] = lambda _app, _left_out: None
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Services:
             object.__setattr__(self, "addresses", Addresses(self.reads))
 
     def unavailable(self, reason: str) -> None:
-        """A request is answered 503 for this reason, as `notify_web_refused_total` names it."""
+        """Counts a request that is answered 503 for this reason, as `notify_web_refused_total` names it."""
         metrics.WEB_REFUSED.labels(reason).inc()
         if self.refused is not None:
             self.refused.count(UNAVAILABLE, reason)
