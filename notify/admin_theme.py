@@ -16,7 +16,7 @@ from django.urls import NoReverseMatch, reverse
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line of the sidebar."""
+    """An entry of the sidebar."""
 
     title: str
     #: A symbol of the Material Symbols font, which Unfold brings.
@@ -27,12 +27,12 @@ class Item:
     permissions: tuple[str, ...] = ()
 
     def may_open(self, request: HttpRequest) -> bool:
-        """Whether the page would let them in."""
+        """Whether the user may open the page."""
         user = request.user
         return not self.permissions or any(map(user.has_perm, self.permissions))
 
     def link(self) -> str | None:
-        """The page's path, None if there is no such page."""
+        """The path of the page; None if there is no such page."""
         for name in self.names:
             try:
                 return reverse(name)
@@ -90,14 +90,14 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
 
 
 def checked_link(setting: str, url: str) -> str:
-    """The URL, if a page may link to it; empty is none. Raises ImproperlyConfigured."""
+    """Returns the URL if a page may link to it. Empty means none. Raises ImproperlyConfigured."""
     if url and not url.startswith(("https://", "http://", "/")):
         raise ImproperlyConfigured(f"{setting} must begin with https://, http:// or /, not {url!r}")
     return url
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar's groups, each with the pages that exist and that the user may open."""
+    """The groups of the sidebar, with the pages that exist and that the user may open."""
     found = ((title, _lines(items, request)) for title, items in _GROUPS)
     return [{"title": title, "items": lines} for title, lines in found if lines]
 

@@ -25,7 +25,7 @@ CLOSE_APP: Final = (
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was made just now. `revoked`: the prefixes of the keys that ended for it."""
+    """A new key. `revoked`: the prefixes of the keys that were revoked for it."""
 
     secret: str
     prefix: str
@@ -33,7 +33,7 @@ class NewKey:
 
 
 def create_app(name: str, *, requires_key: bool) -> tuple[App, NewKey]:
-    """A new app with its first key. The name must be free."""
+    """Creates an app and its first key. The name must be free."""
     with transaction.atomic():
         app = App.objects.create(name=name, requires_key=requires_key)
         return app, rotate(app)
@@ -54,7 +54,7 @@ def rotate(app: App) -> NewKey:
 
 
 def revoke(key: AppKey) -> None:
-    """End the key, from the next refresh of each web process. Once revoked it stays so."""
+    """Revokes the key for ever, in effect from the next refresh of each web process."""
     if key.revoked_at is None:
         key.revoked_at = timezone.now()
         key.save(update_fields=["revoked_at"])

@@ -12,7 +12,6 @@ class NotifyConfig(AppConfig):
     verbose_name = "Notify"
 
     def ready(self) -> None:
-        """Django calls this once every app is loaded."""
         from notify import checks, logins, roles  # noqa: PLC0415 - they need the app registry
 
         del checks  # registers itself

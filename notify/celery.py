@@ -109,7 +109,7 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def _configure_logging(**kwargs: Any) -> None:
-    """Celery's own lines go through our log schema."""
+    """Lets Celery's own log lines have our schema."""
     logs.configure("worker")
 
 
@@ -124,7 +124,7 @@ def _refuse_development(**kwargs: Any) -> None:
 
 @worker_init.connect
 def _serve_metrics(**kwargs: Any) -> None:
-    """The worker's parent answers for its children, who do the work."""
+    """Serves metrics and health in the worker's parent process, for all its children."""
     if not settings.NOTIFY_METRICS_PORT:
         return
     taken = Taken(after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
@@ -143,7 +143,7 @@ def _serve_metrics(**kwargs: Any) -> None:
 
 @worker_process_init.connect
 def _count_child(**kwargs: Any) -> None:
-    """One process more that runs tasks."""
+    """Counts a new child process."""
     metrics.WORKER_PROCESSES.set(1)
 
 
@@ -161,5 +161,5 @@ def _stop_waiting_for_parent(**kwargs: Any) -> None:
 
 @worker_process_shutdown.connect
 def _forget_child(pid: int, **kwargs: Any) -> None:
-    """A child that ended leaves its counters, and none of its gauges."""
+    """Removes the gauges of a child that ended; its counters stay."""
     metrics.forget_process(pid)

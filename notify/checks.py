@@ -1,4 +1,4 @@
-"""System checks: what must be true of the settings before a process starts."""
+"""System checks of the settings, which run before a process starts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The only reader of the environment. Each reader names the variable and what it must be."""
+"""Reads settings from the environment; nothing else reads it. Errors name the variable and valid values."""
 
 import os
 import re
@@ -12,7 +12,7 @@ _FALSE: Final = ("", "0", "false", "no", "off")
 
 
 def text(name: str, default: str) -> str:
-    """The variable's text, or `default` where it is unset."""
+    """The text of the variable; `default` if it is unset."""
     return os.environ.get(name, default)
 
 
@@ -38,7 +38,7 @@ def secret(name: str, default: str) -> str:
 
 
 def password(name: str) -> str:
-    """As `secret`. Raises ImproperlyConfigured for an empty one too."""
+    """Like `secret`, but raises ImproperlyConfigured for an empty one too."""
     if not (found := secret(name, "")):
         raise ImproperlyConfigured(f"{name} is not set: set it, or {name}_FILE")
     return found
@@ -50,7 +50,7 @@ def is_given(name: str) -> bool:
 
 
 def texts(name: str, default: str) -> list[str]:
-    """A comma-separated list; empty items are dropped."""
+    """The items of a comma-separated list, without empty ones."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 

@@ -16,7 +16,7 @@ KEY_FIRST: Final = "add a public key first: without one no token could be verifi
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A key that was added just now. `revoked`: the fingerprints of the keys that ended for it."""
+    """A new key. `revoked`: the fingerprints of the keys that were revoked for it."""
 
     key: IdentityKey
     revoked: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def add(app: App, text: str, *, by: str) -> Added:
 
 
 def check_new(app: App, text: str) -> tuple[str, str]:
-    """(PEM, fingerprint) of the key in `text`. Raises KeyRefused as `add` does."""
+    """Checks the key in `text` and returns (PEM, fingerprint). Raises KeyRefused as `add` does."""
     pem, fingerprint = public_keys.checked(text)
     held = IdentityKey.objects.filter(app=app, fingerprint=fingerprint).first()
     if held is not None:
@@ -45,7 +45,7 @@ def check_new(app: App, text: str) -> tuple[str, str]:
 
 
 def live(app: App) -> list[IdentityKey]:
-    """The keys that verify tokens now, newest first."""
+    """The app's keys that verify tokens now, newest first."""
     return list(IdentityKey.objects.filter(app=app, revoked_at=None).order_by("-created_at", "-id"))
 
 

@@ -41,7 +41,7 @@ _SAID_MAX: Final = 200
 
 
 class KafkaRefuses(KafkaError):  # type: ignore[misc] # kafka-python has no types
-    """Kafka answers, but not to us: a certificate or the password is wrong."""
+    """Kafka refuses the connection, because a certificate or the password is wrong."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -72,7 +72,7 @@ def connected(
 
 
 def _secured(chosen: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments with their files read."""
+    """The arguments, with the content of their files."""
     made = dict(settings.KAFKA_SECURITY if chosen is None else chosen)
     if made.get("security_protocol", "").endswith("SSL") and "ssl_context" not in made:
         made["ssl_context"] = context(made)
@@ -115,13 +115,13 @@ def context(made: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    """In words of the library: its whole text may name what was read."""
+    """The library's short reason; its whole text may contain what was read."""
     said = getattr(error, "reason", None) or getattr(error, "strerror", None)
     return str(said or type(error).__name__)
 
 
 def refusal(error: BaseException | None) -> KafkaRefuses | None:
-    """What to do about a connection that did not come about; None where Kafka only is away."""
+    """Why Kafka refused a connection, and what to do; None if Kafka is only unavailable."""
     if isinstance(error, _NOT_US):
         return KafkaRefuses(f"{_LOGIN}: {_said(error)}")
     if isinstance(error, _HandshakeFailed):
@@ -146,7 +146,7 @@ def _said(error: BaseException) -> str:
 
 
 class Client(KafkaNetClient):  # type: ignore[misc] # kafka-python has no types
-    """kafka-python's own, with our manager of connections."""
+    """kafka-python's client, with our connection manager."""
 
     def __init__(self, **configs: Any) -> None:
         net = NetworkSelector(**configs)
@@ -215,12 +215,12 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has
 
 
 class _HandshakeFailed(KafkaConnectionError):  # type: ignore[misc] # kafka-python has no types
-    """TLS with Kafka did not come about, as its argument says."""
+    """The TLS handshake with Kafka failed; the argument is the error."""
 
 
 class _Transport(KafkaSSLTransport):  # type: ignore[misc] # kafka-python has no types
     async def shake_hands(self, timeout_at: float | None) -> None:
-        """`handshake`, given up at `timeout_at` (monotonic seconds) with KafkaTimeoutError."""
+        """Does the TLS handshake. Raises KafkaTimeoutError at `timeout_at` (monotonic seconds)."""
         while True:
             try:
                 self._sock.do_handshake()

@@ -15,7 +15,7 @@ MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """The settings, as they are. Empty texts are unset."""
+    """The settings of the connection to Kafka. An empty text means unset."""
 
     protocol: str = "PLAINTEXT"
     mechanism: str = ""

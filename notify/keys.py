@@ -13,18 +13,18 @@ PREFIX_CHARS: Final = len(PREFIX) + 8
 
 
 def make_key() -> tuple[str, str, str]:
-    """A new key: (secret, prefix, digest). The secret is shown once and not kept."""
+    """Makes a key: (secret, prefix, digest). The secret is shown once and not stored."""
     secret = PREFIX + secrets.token_hex(4) + "_" + secrets.token_urlsafe(32)
     return secret, secret[:PREFIX_CHARS], digest_of(secret)
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of `secret`: its HMAC-SHA256 under NOTIFY_KEY_PEPPER, 64 hexadecimal digits."""
+    """The HMAC-SHA256 of `secret` under NOTIFY_KEY_PEPPER, in 64 hexadecimal digits, which is stored."""
     return hmac.digest(settings.NOTIFY_KEY_PEPPER.encode(), secret.encode(), "sha256").hex()
 
 
 def matches_any(secret: str, digests: Iterable[str]) -> bool:
-    """Whether one of `digests` is that of `secret`; all are compared, each in constant time."""
+    """Whether one of `digests` is the digest of `secret`. Compares all of them in constant time."""
     mine = digest_of(secret)
     found = False
     for digest in digests:

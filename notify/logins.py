@@ -1,4 +1,4 @@
-"""How failed logins to the admin are counted, and which of them a success forgets."""
+"""Counts failed logins to the admin, and resets some counts after a successful login."""
 
 from datetime import timedelta
 from typing import Any

@@ -20,11 +20,11 @@ _HOW: Final = "make one with `openssl ec -in private.pem -pubout`"
 
 
 class KeyRefused(ValueError):
-    """The text is not a public key that tokens can be verified with."""
+    """The text is not a public key that can verify tokens."""
 
 
 def checked(text: str) -> tuple[str, str]:
-    """(PEM in its one form, fingerprint) of the key in `text`. Raises KeyRefused, never with it."""
+    """Checks the key in `text`; returns (normalised PEM, fingerprint). Raises KeyRefused without the text."""
     text = text.strip()
     if "PRIVATE KEY" in text:
         raise KeyRefused(
@@ -49,7 +49,7 @@ def checked(text: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=_PARSED_MAX)
 def parsed(pem: str) -> EllipticCurvePublicKey:
-    """The key in a PEM that `checked` returned."""
+    """Parses a PEM that `checked` returned."""
     key = load_pem_public_key(pem.encode())
     assert isinstance(key, EllipticCurvePublicKey)
     return key

@@ -11,7 +11,7 @@ _NAME = re.compile(r"^-- :(\w+)\n", re.MULTILINE)
 
 
 def read(path: Path) -> dict[str, str]:
-    """The statements of a file by name. Raises ValueError for a file that does not start with one."""
+    """Reads the statements of a file, by name. Raises ValueError if the file does not start with a name."""
     head, *parts = _NAME.split(path.read_text())
     if head.strip() or not parts:
         raise ValueError(f"{path.name} must start with a line `-- :name`")

@@ -69,7 +69,7 @@ _RULES: Final = (
 
 
 def redacted(text: str) -> str:
-    """The text without passwords, keys, tokens, e-mail addresses, and values that PostgreSQL quotes."""
+    """The text with passwords, keys, tokens, email addresses and values quoted by PostgreSQL masked."""
     lowered = text.lower()
     for signs, pattern, replacement in _RULES:
         if any(sign in lowered for sign in signs):

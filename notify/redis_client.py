@@ -22,7 +22,7 @@ _LEFT: Final = ("READONLY", "MASTERDOWN", "NOREPLICAS")
 
 class _LeavesReplicas(redis.Connection):
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """As redis-py's. A connection that said that Redis takes no writes is opened anew."""
+        """Reads a response. If Redis says that it accepts no writes, the connection is opened again."""
         try:
             return super().read_response(*args, **kwargs)
         except ResponseError as error:
@@ -36,11 +36,11 @@ class Connection(_LeavesReplicas):
 
 
 class SSLConnection(_LeavesReplicas, redis.SSLConnection):
-    """One with TLS."""
+    """A connection with TLS."""
 
 
 def connection_class(url: str) -> type[redis.Connection]:
-    """For a client of this URL."""
+    """The connection class for a client of this URL."""
     return SSLConnection if urlsplit(url).scheme == "rediss" else Connection
 
 

@@ -54,11 +54,11 @@ LIFT_FIRST: Final = "lift the rule first: it would skip the replayed updates too
 
 
 class NotOrdered(Exception):
-    """The order was refused: the text says why, and what to do first."""
+    """The replay was not ordered. The text says why, and what to do first."""
 
 
 def producer() -> Producer:
-    """This process's producer; it connects when it first sends."""
+    """The producer of this process. It connects when it first sends."""
     with _BUILDING:
         if not _BUILT:
             _BUILT.append(
@@ -73,7 +73,7 @@ def producer() -> Producer:
 
 
 def close() -> None:
-    """End this process's producer; another is built when something is sent."""
+    """Closes the producer of this process; sending again builds another one."""
     with _BUILDING:
         while _BUILT:
             _BUILT.pop().close()
@@ -92,12 +92,12 @@ def send(app: str, messages: Sequence[bytes]) -> None:
 
 
 def now_ms() -> int:
-    """The time that a replay is stamped with, in milliseconds since 1970."""
+    """The time of a replay's updates, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def of_letter(letter: DeadLetter) -> Update:
-    """The update that does a dead letter's write again. Raises CannotReplay."""
+    """The update that replays a dead letter. Raises CannotReplay."""
     message = replay.read(bytes(letter.message))
     source = Source(letter.stream, letter.offset)
     is_undecided = letter.error.startswith(f"{MALFORMED}:")
@@ -118,7 +118,7 @@ def of_letter(letter: DeadLetter) -> Update:
 
 
 def links_now(children: set[ParentKey], parents: set[ParentKey]) -> Links:
-    """`links.gather`'s load: the links of `children`, the generations and no counts of others."""
+    """Loads links for `links.gather`: the links of `children`, and generations, but no counts."""
     found = Links()
     for app, ids in _by_app(children):
         rows = Link.objects.filter(app=app, child__in=ids)
@@ -173,7 +173,7 @@ def _skipped(app: UUID, record: UUID) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step did, in messages; `orders` are those that are still open."""
+    """The result of a step, in messages; `orders` is the number of orders that are still open."""
 
     orders: int = 0
     found: int = 0
@@ -232,7 +232,7 @@ def _alone() -> Iterator[bool]:
 
 
 def _advance(each: Replay, limit: int) -> tuple[int, int, int]:
-    """Send what the next rows dropped; then, after Kafka's ack, note how far the order is."""
+    """Sends the updates that the next rows dropped; after Kafka's ack, notes the order's progress."""
     rows = _next_rows(each, limit)
     again, found, lost = _read(each, rows)
     if again:
@@ -265,7 +265,7 @@ def _next_rows(each: Replay, limit: int) -> list[Skipped]:
 
 
 def _read(each: Replay, rows: Sequence[Skipped]) -> tuple[list[bytes], int, int]:
-    """The new messages for what the rows dropped, how many were found, and how many are gone."""
+    """The new messages for what the rows dropped, how many were found, and how many Kafka no longer has."""
     if not rows:
         return [], 0, 0
     again: list[bytes] = []
@@ -312,7 +312,7 @@ def _again(each: Replay, row: Skipped, messages: Sequence[Head]) -> list[Update]
 
 
 def _scope(row: Skipped) -> str:
-    """The scope of the rule in the version under which the row's chunk was decided."""
+    """The scope of the rule, in the version that was in force for the row's chunk."""
     versions = SkipRule.objects.filter(rule=-1 if row.rule is None else row.rule)
     chunk = (
         PlanLog.objects.filter(stream=row.stream, first__lte=row.first).order_by("-first").first()
@@ -328,7 +328,7 @@ def _scope(row: Skipped) -> str:
 
 
 def waiting(app: UUID, record: UUID) -> int:
-    """How many skipped updates of the record no order covers yet: of its newest rows."""
+    """How many skipped updates in the record's newest rows are not covered by an order yet."""
     before = Replay.objects.filter(app=app, record=record).order_by("-id").first()
     rows = _skipped(app, record).filter(id__gt=0 if before is None else before.until)
     return int(rows.order_by("-id")[:WAITING_ROWS_MAX].aggregate(total=Sum("n"))["total"] or 0)

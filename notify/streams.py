@@ -64,7 +64,7 @@ class Undrained(StreamsRefused):
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """The topic that is active now. `changed`: the partitions whose streams were made or moved."""
+    """The topic that is active now. `changed`: the partitions whose streams were created or moved."""
 
     topic: Described
     changed: tuple[int, ...]
@@ -81,14 +81,14 @@ class Checked:
 
 
 class Resumed(NamedTuple):
-    """A partition that was halted, and why."""
+    """A partition that was resumed, and why it was halted."""
 
     partition: int
     halted: str
 
 
 class Wanted(NamedTuple):
-    """The lanes of a partition now, and after its window has drained."""
+    """A partition's number of lanes now, and after its window has drained."""
 
     partition: int
     lanes: int
@@ -169,7 +169,7 @@ def _last_message(stream: Stream) -> Last | None:
 
 
 def check_replaceable(topics: Topics, *, abandon: bool) -> None:
-    """Raises Undrained if `adopt` of a new topic would be refused now."""
+    """Raises Undrained if adopting a new topic would lose updates now."""
     topic = Topic.objects.filter(active=True).first()
     if topic is None or abandon:
         return
@@ -179,7 +179,7 @@ def check_replaceable(topics: Topics, *, abandon: bool) -> None:
 
 
 def _ends(topics: Topics, topic: Topic) -> dict[int, int]:
-    """The log ends of a topic; none if it was deleted, or deleted and made again."""
+    """The log ends of a topic; none if the topic was deleted or replaced."""
     try:
         if topics.describe(topic.name).id != topic.id:
             return {}
@@ -239,7 +239,7 @@ def _make(topic: Described, partition: int, start: int, lanes: int) -> None:
 def _retire(
     topic: Topic, successor: Described, ends: Mapping[int, int], *, abandon: bool
 ) -> Sequence[Lost]:
-    """End the active topic: nobody can tick or apply its streams from here on."""
+    """Retires the active topic: from now on nobody can tick or apply its streams."""
     streams = _locked(topic)
     lost = _unapplied(topic, streams, ends)
     if lost and not abandon:
@@ -300,7 +300,7 @@ def _move(
 
 
 def _place(stream: Stream, position: Position) -> None:
-    """Move a locked stream. What is planned after it is forgotten: those offsets will be others."""
+    """Moves a locked stream. Deletes plans after the new position: other messages get their offsets."""
     last = last_before(
         position.planned, _digests(stream), _last_message(stream), planned=stream.planned
     )
@@ -391,7 +391,7 @@ def _row(stream: Stream) -> StreamRow:
 
 
 def streams_of(topic: Topic) -> list[Stream]:
-    """The topic's streams by partition."""
+    """The topic's streams, by partition."""
     return list(Stream.objects.filter(topic_id=topic.id).order_by("partition"))
 
 
@@ -429,7 +429,7 @@ def want_lanes(to: int) -> list[Wanted]:
 
 
 def check_lanes(lanes: int) -> None:
-    """Raises NotInRange for a number of lanes that workers do not listen on."""
+    """Raises NotInRange unless workers listen on this many lanes."""
     if not 1 <= lanes <= LANES_MAX:
         raise NotInRange(f"a stream has 1 to {LANES_MAX} lanes, not {lanes}")
 

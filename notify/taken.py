@@ -12,7 +12,7 @@ from celery.worker import state
 
 
 class Taken:
-    """Tasks that the worker took and that have not ended. `oldest` may be asked from any thread."""
+    """The tasks that the worker took and has not finished. `oldest` may be called from any thread."""
 
     def __init__(self, *, after_s: float, clock: Callable[[], float] = time.time) -> None:
         self._after_s = after_s
@@ -20,7 +20,7 @@ class Taken:
         self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     def note(self, request: Any) -> None:
-        """The parent took this task from Redis."""
+        """Notes that the parent took this task from Redis."""
         self._since[request] = self._clock()
 
     def oldest(self) -> float | None:
@@ -34,7 +34,7 @@ class Taken:
         return began
 
     def problem(self) -> str | None:
-        """What is wrong if a task has not ended for longer than `after_s`."""
+        """Why the worker counts as stuck: a task unfinished for longer than `after_s`; else None."""
         oldest = self.oldest()
         waited_s = 0.0 if oldest is None else self._clock() - oldest
         if waited_s <= self._after_s:

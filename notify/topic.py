@@ -36,7 +36,7 @@ _RANGE_BYTES: Final = 1024 * 1024
 
 
 class TopicError(Exception):
-    """The topic cannot be used as it was asked."""
+    """The topic cannot be used in this way."""
 
 
 class KafkaAway(TopicError):
@@ -52,12 +52,12 @@ class TopicExists(TopicError):
 
 
 class TopicRefused(TopicError):
-    """Kafka will not make such a topic."""
+    """Kafka refuses to create such a topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A topic that exists: `id` is another one after it was deleted and made again."""
+    """An existing topic. `id` changes if it is deleted and created again."""
 
     id: UUID
     name: str
@@ -65,7 +65,7 @@ class Described:
 
 
 class Extent(NamedTuple):
-    """The offsets that a partition's log holds: start..end-1, holes included."""
+    """The offsets in a partition's log: start..end-1, including holes."""
 
     start: int
     end: int
@@ -116,7 +116,7 @@ class Topics:
         self.close()
 
     def close(self) -> None:
-        """Leave no thread and no connection behind."""
+        """Closes all connections and threads."""
         self._admin.close()
 
     def create(
@@ -170,7 +170,7 @@ class Topics:
         return self.describe(name)
 
     def describe(self, name: str) -> Described:
-        """The topic as it is now. Raises TopicMissing."""
+        """Describes the topic. Raises TopicMissing."""
         with self._away():
             found = self._admin.describe_topics([name])[0]
             code = found["error_code"]
@@ -181,7 +181,7 @@ class Topics:
         return Described(UUID(found["topic_id"]), name, len(found["partitions"]))
 
     def extents(self, name: str, partitions: Iterable[int]) -> dict[int, Extent]:
-        """What the logs of these partitions hold. Raises TopicMissing."""
+        """The extents of the logs of these partitions. Raises TopicMissing."""
         asked = list(partitions)
         starts = self._offsets(name, asked, OffsetSpec.EARLIEST)
         ends = self._offsets(name, asked, OffsetSpec.LATEST)

@@ -1,4 +1,4 @@
-"""Whether spans are made (NOTIFY_OTEL): where not, nothing of OpenTelemetry is imported by us."""
+"""Whether to make OpenTelemetry spans (NOTIFY_OTEL). If not, we import nothing of OpenTelemetry."""
 
 import os
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The WSGI application that Granian serves: the API in front, Django's pages behind."""
+"""The WSGI application that Granian serves: the API, and Django's pages."""
 
 import os
 

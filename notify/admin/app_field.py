@@ -1,4 +1,4 @@
-"""An app, typed in by its name or its UUID: there may be too many for a list to choose from."""
+"""A form field for an app, typed by name or UUID, since there may be too many for a list."""
 
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,7 @@ class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fai
         super().__init__(App.objects.all(), **kwargs)
 
     def to_python(self, value: Any) -> App | None:
-        """The app. Raises ValidationError if there is none."""
+        """Finds the app. Raises ValidationError if there is none."""
         text = str(value or "").strip()
         if not text:
             return None

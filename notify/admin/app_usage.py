@@ -1,4 +1,4 @@
-"""What an app may do, and what it does: limits and where they come from, usage, rules, keys, history."""
+"""The page of an app's usage: limits and their source, rates, skip rules, keys and history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _SLOT_S: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class LimitNow:
-    """A limit in force: by the app's own `version`, by that for all apps, or none: it is built in."""
+    """A limit in force, from the app's own `version`, from that of all apps, or built in (None)."""
 
     label: str
     children: int
@@ -44,7 +44,7 @@ class LimitNow:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many requests or updates a second, None being as many as come, and who says so."""
+    """A rate limit a second (None: no limit), and where it comes from."""
 
     per_s: int | None
     source: str
@@ -68,18 +68,18 @@ class Usage:
 
     @property
     def per_s(self) -> float:
-        """Updates a second."""
+        """The updates a second."""
         return self.updates / self.seconds
 
     @property
     def mirrored_per_s(self) -> float:
-        """Writes to parents a second."""
+        """The writes to parents a second."""
         return self.mirrored / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last 24 hours by ten minutes."""
+    """The updates of the last 24 hours, in slots of ten minutes."""
 
     updates: int
     mirrored: int
@@ -88,7 +88,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that somebody did to the app or its policy."""
+    """A change of the app or of its policy."""
 
     at: datetime
     who: str
@@ -133,7 +133,7 @@ def show(request: HttpRequest, app: UUID) -> HttpResponse:
 
 
 def limits_now(app: UUID) -> list[LimitNow]:
-    """The limit of each label that is in force now, and where it comes from."""
+    """The limit in force for each label, and where it comes from."""
     found = limit_versions([app])
     policy = policy_of(found)
     return [
@@ -168,7 +168,7 @@ def _updates() -> Rate:
 
 
 def usage(app: UUID, now: datetime) -> Usage:
-    """The last minute: whole buckets of ten seconds, and the one that is being filled."""
+    """The usage of the last minute, including the bucket that is still being filled."""
     since = _floor(now, _BUCKET_S) - timedelta(seconds=_MINUTE_S - _BUCKET_S)
     ((messages,),) = _rows("messages", since=since)
     ((updates, mirrored, counted),) = _rows("minute", app=app, since=since)
@@ -188,7 +188,7 @@ def usage(app: UUID, now: datetime) -> Usage:
 
 
 def day(app: UUID, now: datetime) -> Day:
-    """One indexed query. Where the app was not among the hottest it counts as none."""
+    """The updates of the last day. Times when the app was not among the hottest count as none. One query."""
     until = _floor(now, _SLOT_S) + timedelta(seconds=_SLOT_S)
     since = until - timedelta(seconds=_DAY_S)
     found = _rows("day", app=app, since=since, until=until, slot_s=_SLOT_S)
@@ -201,7 +201,7 @@ def day(app: UUID, now: datetime) -> Day:
 
 
 def history(app: App, *, rules: bool, limits: bool) -> list[Entry]:
-    """Who changed what of the app and, if asked for, of its policy; the newest HISTORY_MOST."""
+    """The newest HISTORY_MOST changes of the app and, if asked for, of its policy."""
     found = [
         Entry(each.action_time, each.user.get_username(), *_said(each))
         for each in LogEntry.objects.select_related("user")

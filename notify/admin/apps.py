@@ -116,42 +116,39 @@ class RevokeForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fa
         self.fields["revoke"].disabled = self.instance.revoked_at is not None
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
-        """Revoke the key if that was ticked."""
+        """Revokes the key if the box was ticked."""
         if commit and self.cleaned_data["revoke"]:
             self.end(self.instance)
         return self.instance
 
     def end(self, key: Any) -> None:
-        """Revoke it."""
         raise NotImplementedError
 
 
 class KeyForm(RevokeForm):
-    """For an app's secret."""
+    """The form of an app key."""
 
     class Meta:
         model = AppKey
         fields = ()
 
     def end(self, key: Any) -> None:
-        """Revoke it."""
         app_keys.revoke(key)
 
 
 class IdentityKeyForm(RevokeForm):
-    """For a public key."""
+    """The form of a public key."""
 
     class Meta:
         model = IdentityKey
         fields = ()
 
     def end(self, key: Any) -> None:
-        """Revoke it."""
         identity_keys.revoke(key)
 
 
 class KeysInline(TabularInline):
-    """Keys of an app, newest first: all that can be done here is to revoke them."""
+    """The keys of an app, newest first. They can only be revoked here."""
 
     readonly_fields: ClassVar[tuple[str, ...]] = ()
     extra = 0
@@ -159,7 +156,7 @@ class KeysInline(TabularInline):
     hide_title = True
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Who may change keys gets the box to revoke them."""
+        """Adds the box to revoke a key, for users who may change keys."""
         return (
             (*self.readonly_fields, "revoke")
             if self.has_change_permission(request)
@@ -167,7 +164,7 @@ class KeysInline(TabularInline):
         )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Keys are made by the button below, or pasted above."""
+        """Never: keys are made with the button below, or pasted above."""
         return False
 
 
@@ -181,7 +178,7 @@ class KeyInline(KeysInline):
 
     @admin.display(description="starts with")
     def key(self, key: AppKey) -> str:
-        """Never the secret: it is not stored."""
+        """The key's first characters; the secret is not stored."""
         return str(key)
 
 
@@ -201,7 +198,7 @@ class IdentityKeyInline(KeysInline):
 
 @admin.register(App)
 class AppAdmin(ReasonedAdmin, ListAdmin):
-    """Customers: made here with their first key, disabled here, never deleted."""
+    """The pages of apps. A new app gets its first key; apps can be disabled but not deleted."""
 
     form = AppForm
     list_display = ("name", "app_id", "enabled", "requires", "live_keys", "made")
@@ -215,7 +212,7 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
     note = "To stop an app, disable it: its records stay, so apps are never deleted."
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """A new app has no id yet, and no key to verify tokens with."""
+        """The fields of the form; a new app has no id and no public keys yet."""
         if obj is None:
             return ("name", "enabled", "requires_key")
         shown = (
@@ -232,14 +229,14 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
         **kwargs: Any,
     ) -> Any:
-        """A declared field is in every form, shown or not: what is not shown is not taken."""
+        """Removes fields that are not shown from the form, so that a request cannot set them."""
         made: Any = super().get_form(request, obj, change=change, **kwargs)
         if _PUBLIC_KEY not in self.get_fields(request, obj):
             made.base_fields.pop(_PUBLIC_KEY, None)
         return made
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """What never changes."""
+        """The fields that cannot be changed."""
         return () if obj is None else ("id", "created_at")
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
@@ -247,11 +244,11 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         return [] if obj is None else list(self.inlines)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: records and policy refer to the app."""
+        """Never: records and policy refer to the app."""
         return False
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Each app gets `live_keys`."""
+        """Adds `live_keys` to each app."""
         live = AppKey.objects.filter(app__in=rows, revoked_at=None).order_by().values("app")
         counts = {row["app"]: row["live"] for row in live.annotate(live=Count("id"))}
         for app in rows:
@@ -259,30 +256,30 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
 
     @admin.display(description="id")
     def app_id(self, app: App) -> str:
-        """In one line."""
+        """The app's id, in one line."""
         return format_html('<code class="n-id">{}</code>', app.id)
 
     @admin.display(description="SDKs need")
     def requires(self, app: App) -> str:
-        """A key, or tokens where they name somebody; never both."""
+        """What SDK calls need: a key, or a token if they name a user."""
         if app.requires_key:
             return "a key"
         return "tokens" if app.requires_identity else "nothing: open"
 
     @admin.display(description="created")
     def made(self, app: App) -> str:
-        """When it was created."""
+        """When the app was created."""
         return moment(app.created_at)
 
     @admin.display(description="live keys")
     def live_keys(self, app: Any) -> int:
-        """Keys that are not revoked."""
+        """How many keys are not revoked."""
         return int(app.live_keys)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """With the button that makes a key, for who may."""
+        """Adds the button that makes a key, for users who may."""
         app: App | None = context.get("original")
         if app is not None and _may_make_keys(request):
             context |= {"make_key": _MAKE_KEY, "newest_key": _newest_key(app)}
@@ -333,11 +330,11 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The key of the new app."""
+        """Shows the key of the new app."""
         return _new_key(request, obj)
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
-        """The new key, if one was made; else stay on the page that lists a public one."""
+        """Shows the new key if one was made; otherwise stays on the app's page."""
         if hasattr(obj, "new_key"):
             return _new_key(request, obj)
         if hasattr(obj, "added_key"):
@@ -346,7 +343,7 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
 
 
 def _new_key(request: HttpRequest, app: Any) -> HttpResponse:
-    """The only page with the secret; like every page of the admin it is stored nowhere (no-store)."""
+    """The only page with the secret. Like all pages of the admin it must not be cached (no-store)."""
     return shown(
         request,
         "admin/notify/new_key.html",
@@ -358,7 +355,7 @@ def _new_key(request: HttpRequest, app: Any) -> HttpResponse:
 
 
 def _newest_key(app: App) -> str:
-    """Which key was made last, as the button says it; "0" if there is none."""
+    """The id of the newest key, which the button sends; "0" if there is none."""
     found = AppKey.objects.filter(app=app).order_by("-id").values_list("id", flat=True).first()
     return str(found or 0)
 

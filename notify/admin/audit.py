@@ -35,34 +35,34 @@ _DONE: Final = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
 class PersonFilter(admin.SimpleListFilter):
-    """Who did it."""
+    """Filters by the person who made the change."""
 
     title = "person"
     parameter_name = "person"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Staff by name, whether they are active or not."""
+        """All staff by name, active or not."""
         staff = User.objects.filter(is_staff=True).order_by("username")[:_PEOPLE_MAX]
         return [(str(user.pk), user.get_username()) for user in staff]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """What the person did."""
+        """The changes that the person made."""
         person = self.value() or ""
         return queryset.filter(user_id=int(person)) if person.isdecimal() else queryset
 
 
 class WhatFilter(admin.SimpleListFilter):
-    """What kind of thing it was done to."""
+    """Filters by the kind of object that was changed."""
 
     title = "kind"
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """What the admin changes."""
+        """The kinds of objects that the admin changes."""
         return [(kind.replace(" ", "-"), kind) for kind in _KINDS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Entries of that kind."""
+        """The changes of objects of that kind."""
         model = _KINDS.get((self.value() or "").replace("-", " "))
         if model is None:
             return queryset
@@ -70,14 +70,14 @@ class WhatFilter(admin.SimpleListFilter):
 
 
 class ActionTimeFilter(TimeFilter):
-    """How long ago it was done."""
+    """Filters by the time of the change."""
 
     time_field = "action_time"
 
 
 @admin.register(LogEntry)
 class AuditAdmin(ListAdmin):
-    """The newest changes."""
+    """The audit trail, newest changes first."""
 
     list_display = ("when", "who", "what", "did", "why")
     list_display_links = None
@@ -92,25 +92,22 @@ class AuditAdmin(ListAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By what the thing was called when it was changed."""
+        """Searches by the object's name at the time of the change."""
         term = search_term.strip()
         found = queryset.filter(object_repr__icontains=term) if term else queryset
         return found, False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Each entry gets `reason`: its own, or that of the version that was added."""
+        """Adds `reason` to each entry: its own, or that of the added version."""
         kept: dict[tuple[int, str | None], str] = {}
         for model in _VERSIONS:
             kind = ContentType.objects.get_for_model(model).pk
@@ -123,17 +120,17 @@ class AuditAdmin(ListAdmin):
 
     @admin.display(description="at")
     def when(self, entry: LogEntry) -> str:
-        """When it was done."""
+        """When the change was made."""
         return moment(entry.action_time)
 
     @admin.display(description="by")
     def who(self, entry: LogEntry) -> str:
-        """The name that logged in."""
+        """The user name of whoever made the change."""
         return entry.user.get_username()
 
     @admin.display(description="what")
     def what(self, entry: LogEntry) -> str:
-        """Its kind and name then; a link to it, if it is there."""
+        """The object's kind and name at that time, as a link if it still exists."""
         kind = "" if entry.content_type is None else entry.content_type.name
         url = None if entry.is_deletion() else entry.get_admin_url()
         if not url:
@@ -147,5 +144,5 @@ class AuditAdmin(ListAdmin):
 
     @admin.display(description="reason")
     def why(self, entry: Any) -> str:
-        """Why, as its author wrote it."""
+        """The reason, as its author wrote it."""
         return entry.reason or "none was asked"

@@ -1,4 +1,4 @@
-"""Small charts as SVG points: computed here, drawn by the browser without a script."""
+"""Computes the points of small SVG charts, which the browser draws without a script."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Spark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar that stands on the ground."""
+    """A bar of a chart."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""Writes that PostgreSQL refused, and messages that could not be decided: replayed or deleted."""
+"""Dead letters: writes that PostgreSQL refused and invalid messages, which can be replayed or deleted."""
 
 import re
 from collections.abc import Sequence
@@ -42,13 +42,13 @@ _SHOWN: Final = 20
 
 
 class KindFilter(admin.SimpleListFilter):
-    """What was wrong with it."""
+    """Filters by what was wrong."""
 
     title = "reason"
     parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The planner's two reasons, and PostgreSQL's."""
+        """The two reasons of the bridge, and "refused by PostgreSQL"."""
         return [
             (MALFORMED, "malformed"),
             (MISROUTED, "misrouted"),
@@ -56,7 +56,7 @@ class KindFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The letters with that reason, or whose error begins with what a group is of."""
+        """The letters with that reason, or whose error begins with the reason of a group."""
         reason = self.value() or ""
         if reason == _REFUSED:
             return queryset.exclude(_KINDS[MALFORMED] | _KINDS[MISROUTED])
@@ -67,7 +67,7 @@ class KindFilter(admin.SimpleListFilter):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """The newest dead letters; each with its message, values masked."""
+    """The pages of dead letters. The values in messages are masked."""
 
     list_display = ("when", "whose", "error_start", "partition", "offset")
     list_filter = (KindFilter, TimeFilter, AppFilter)
@@ -91,7 +91,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     actions = ("replay_many", "delete_many")  # type: ignore[assignment] # the other lists have none
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """With groups above the letters, unless a search or another page was asked for."""
+        """The list, with groups above the letters on its first, unfiltered page."""
         above: dict[str, Any] = {}
         if not request.GET and request.method == "GET" and self.has_view_permission(request):
             groups = dropped_groups.read(dropped_groups.DEAD_LETTERS)
@@ -104,27 +104,27 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, above | (extra_context or {}))
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        """Who may send letters again."""
+        """Whether the user may replay letters."""
         return request.user.has_perm(_REPLAY)
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
-        """Who may delete letters, with a reason: Django's own way to delete asks for none."""
+        """Whether the user may delete letters. It is a separate action, since Django's asks for no reason."""
         return request.user.has_perm(_DELETE)
 
     @admin.action(description="Replay…", permissions=["replay"])
     def replay_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Ask, then send them again."""
+        """The action that asks for a reason and replays the chosen letters."""
         return _asked(request, queryset, "replay")
 
     @admin.action(description="Delete…", permissions=["discard"])
     def delete_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Ask why, then delete them."""
+        """The action that asks for a reason and deletes the chosen letters."""
         return _asked(request, queryset, "delete")
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """With the buttons, for who may."""
+        """Adds the buttons to replay and to delete, for users who may."""
         letter = context.get("original")
         if letter is not None:
             buttons = []
@@ -136,22 +136,22 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Without the messages: only a letter's own page needs one."""
+        """Leaves out the messages, which only a letter's own page needs."""
         return super().get_queryset(request).defer("message")
 
     @admin.display(description="at")
     def when(self, letter: DeadLetter) -> str:
-        """When it was given up."""
+        """When the update became a dead letter."""
         return moment(letter.at)
 
     @admin.display(description="error")
     def error_start(self, letter: DeadLetter) -> str:
-        """As much as a line holds."""
+        """The beginning of the error."""
         return letter.error if len(letter.error) <= 90 else f"{letter.error[:89]}…"
 
     @admin.display(description="message")
     def masked_message(self, letter: DeadLetter) -> str:
-        """Its keys, and the types of its values."""
+        """The keys of the message, with the types of their values."""
         return format_html("<pre>{}</pre>", masked(bytes(letter.message)))
 
 
@@ -160,13 +160,13 @@ def _words(reason: str) -> str:
 
 
 class LettersForm(forms.Form):
-    """Which letters, and why."""
+    """Asks for a reason to replay or delete the chosen letters."""
 
     ids = forms.CharField(widget=forms.HiddenInput())
     reason = reasons.ReasonField()
 
     def clean_ids(self) -> list[int]:
-        """Numbers, at most NOTIFY_REPLAY_MESSAGES."""
+        """The ids of the chosen letters, at most NOTIFY_REPLAY_MESSAGES."""
         ids = _numbers(self.cleaned_data["ids"])
         if not ids:
             raise forms.ValidationError("Choose letters in the list.")
@@ -176,7 +176,7 @@ class LettersForm(forms.Form):
 
 
 def _numbers(text: str) -> list[int]:
-    """The ids in `text`, each once, without what no row can have."""
+    """The valid ids in `text`, each once."""
     words = dict.fromkeys(word.strip() for word in text.split(","))
     return [int(word) for word in words if word.isdecimal() and len(word) <= 18]
 
@@ -186,7 +186,7 @@ def _too_many() -> str:
 
 
 def _asked(request: HttpRequest, letters: QuerySet[Any], what: str) -> HttpResponse | None:
-    """The page that asks, for what was chosen in the list; None, with a message, for too many."""
+    """The page that asks about the letters chosen in the list. With too many: None, and a message."""
     most = settings.NOTIFY_REPLAY_MESSAGES
     ids = list(letters.order_by("-id").values_list("id", flat=True)[: most + 1])
     if len(ids) > most:
@@ -198,13 +198,13 @@ def _asked(request: HttpRequest, letters: QuerySet[Any], what: str) -> HttpRespo
 
 @page("dead-letters/replay/", name="replay_letters", permission=_REPLAY)
 def replay_letters(request: HttpRequest) -> HttpResponse:
-    """Ask, then send the letters again: deleted after Kafka's ack."""
+    """The page that replays letters. Each is deleted after Kafka's ack."""
     return _ask_and_do(request, "replay")
 
 
 @page("dead-letters/delete/", name="delete_letters", permission=_DELETE)
 def delete_letters(request: HttpRequest) -> HttpResponse:
-    """Ask why, then delete the letters: what they say is lost."""
+    """The page that deletes letters. Their updates are lost."""
     return _ask_and_do(request, "delete")
 
 
@@ -260,7 +260,7 @@ def _refusal(letter: DeadLetter) -> str:
 
 
 def _replay(request: HttpRequest, ids: Sequence[int], reason: str) -> None:
-    """App by app, so that what one app's letters say is done is done."""
+    """Replays the letters app by app, so that an error does not undo those of earlier apps."""
     done, refused = 0, []
     apps = dict.fromkeys(
         DeadLetter.objects.filter(id__in=ids).order_by("id").values_list("app", flat=True)

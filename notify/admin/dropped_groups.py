@@ -106,7 +106,7 @@ def _group(row: tuple[Any, ...], names: Mapping[UUID, str]) -> Group:
 
 
 def _chart(by_slot: Mapping[str, int]) -> list[Bar]:
-    """A bar an hour; what a clock that is ahead wrote counts as of the last."""
+    """A bar for each hour. Rows with a time in the future count for the last hour."""
     slots = [0.0] * (_DAY // _SLOT)
     for slot, n in by_slot.items():
         slots[min(int(slot), len(slots) - 1)] += n

@@ -1,4 +1,4 @@
-"""The filters beside the lists. None of them counts rows or lists all apps."""
+"""The filters beside the lists. They never count rows or list all apps."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,18 +22,18 @@ _SPANS: Final = {
 
 
 class AppFilter(admin.SimpleListFilter):
-    """One app, typed in: its UUID, or a part of its name."""
+    """Filters by an app that the user types: its UUID or a part of its name."""
 
     title = "app"
     parameter_name = "in_app"
     template = "admin/notify/app_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """None: there may be thousands of apps."""
+        """No choices, since there may be thousands of apps."""
         return []
 
     def has_output(self) -> bool:
-        """The input is always there."""
+        """Always shows the input."""
         return True
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
@@ -59,7 +59,7 @@ class AppFilter(admin.SimpleListFilter):
 
 
 class TimeFilter(admin.SimpleListFilter):
-    """How long ago, by the model's field `time_field`."""
+    """Filters by the time in the model's field `time_field`."""
 
     title = "time"
     parameter_name = "since"
@@ -78,10 +78,10 @@ class TimeFilter(admin.SimpleListFilter):
 
 
 class BucketFilter(TimeFilter):
-    """How long ago the ten-second bucket was."""
+    """Filters by the time of the ten-second bucket."""
 
     time_field = "bucket"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Up to a day: older buckets are deleted."""
+        """Spans of up to a day, since older buckets are deleted."""
         return super().lookups(request, model_admin)[:-1]

@@ -1,4 +1,4 @@
-"""What was, from the sampled tables, as charts."""
+"""Charts of the past, from the tables of samples."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

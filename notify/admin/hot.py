@@ -1,4 +1,4 @@
-"""Hot records: who takes most updates and why, over a minute, ten, or an hour."""
+"""Hot records: which records and apps get most updates and why, in the last 1, 10 or 60 minutes."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +27,7 @@ TOP: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """How many children a record has by a label, and how many it may have."""
+    """How many children a record has by a label, and its limit."""
 
     label: str
     n: int
@@ -41,7 +41,7 @@ class Children:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record of the list. Shares are of all messages of the window."""
+    """A record in the list. Its shares are of all messages in the window."""
 
     hot: HotRecord
     name: str
@@ -71,7 +71,7 @@ class Row:
 
 @admin.register(Hot)
 class HotAdmin(ReadOnlyAdmin):
-    """One page in the place of the list of rows."""
+    """The page Hot records, in place of a list of rows."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """The top records and apps of the window, in a fixed number of queries."""
@@ -106,7 +106,7 @@ class HotAdmin(ReadOnlyAdmin):
 
 
 def _asked(request: HttpRequest) -> tuple[UUID, UUID] | None:
-    """App and record that the address names, if it does."""
+    """The app and the record in the URL, if there are any."""
     try:
         return UUID(request.GET.get("app", "")), UUID(request.GET.get("record", ""))
     except ValueError:
@@ -120,7 +120,7 @@ def _address(request: HttpRequest, span: str) -> str:
 
 
 def _culprits(seen: Snapshot) -> list[dict[str, Any]]:
-    """What takes too much just now: with a record, or an app that floods over many."""
+    """The present findings about hot records and hot apps."""
     now = read()
     found = [each for each in find(now) if each.kind in (HOT_RECORD, HOT_APP)]
     labels = {f"{each.app}:{each.record}": label_to_limit(each.linked) for each in now.hot}
@@ -151,13 +151,13 @@ def _rows(seen: Snapshot, asked: tuple[UUID, UUID] | None) -> list[Row]:
 
 
 def _children(hot: HotRecord, limits: Policy) -> tuple[Children, ...]:
-    """Those by which most is linked first."""
+    """The children by label, the largest number first."""
     most_first = sorted(hot.linked.items(), key=lambda item: -item[1])
     return tuple(Children(label, n, limits.limit(str(hot.app), label)) for label, n in most_first)
 
 
 class _Lanes:
-    """Partition and lane of any record, by two queries."""
+    """Finds the partition and the lane of records, with two queries."""
 
     def __init__(self) -> None:
         topic = Topic.objects.filter(active=True).first()
@@ -166,7 +166,7 @@ class _Lanes:
         self._lanes = dict(streams.values_list("partition", "lanes"))
 
     def of(self, app: UUID, record: UUID) -> str:
-        """As `partition / lane`; empty before there is a topic."""
+        """The partition and lane as text, "3 / 07"; empty before there is a topic."""
         if not self._partitions:
             return ""
         partition = partition_of(str(app), self._partitions)

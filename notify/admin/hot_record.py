@@ -1,4 +1,4 @@
-"""One record that somebody looks at: is it skipped, and do its updates end?"""
+"""The chosen record on the page Hot records: whether it is skipped, and its updates over time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Chosen:
 
 
 def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
-    """As of now. A fixed number of indexed queries."""
+    """The record's present state, by a fixed number of indexed queries."""
     rule = SkipRule.now_of(app, record)
     linked = run("linked", apps=[app], records=[record])
     return Chosen(
@@ -48,7 +48,7 @@ def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
 
 
 def label_to_limit(linked: Mapping[str, int]) -> str:
-    """The label, of those that mirror, by which most are linked; empty if nothing is."""
+    """The mirroring label by which most records are linked to it; empty if none are."""
     mirroring = [label for label in linked if label in MIRROR_LABELS]
     return max(mirroring, key=lambda label: linked[label], default="")
 

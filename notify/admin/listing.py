@@ -1,4 +1,4 @@
-"""What all lists of the admin share: bounded queries, indexed search, names by page."""
+"""The base of all lists in the admin: limited queries, indexed search, and names of apps."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -25,20 +25,19 @@ _APPS_MAX: Final = 50
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg] # Paginator[...] fails at run time
-    """Pages through the first ROWS_MAX rows, and never counts further."""
+    """A paginator that shows and counts at most the first ROWS_MAX rows."""
 
     @cached_property
     def count(self) -> int:
-        """At most ROWS_MAX."""
+        """The number of rows, at most ROWS_MAX."""
         rows = cast(QuerySet[Any], self.object_list)
         return rows.order_by()[:ROWS_MAX].count()
 
 
 class ListChangeList(ChangeList):
-    """Hands each page's rows to ListAdmin.attach."""
+    """A change list that passes the rows of each page to ListAdmin.attach."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Django calls this."""
         super().get_results(request)
         self.result_list = list(self.result_list)
         self.full_result_count = self.result_count  # or a page says that there are more to show
@@ -47,7 +46,7 @@ class ListChangeList(ChangeList):
 
 
 class NotedAdmin(ModelAdmin):
-    """A list under its own title, with a note above it."""
+    """A list with its own title and a note above it."""
 
     list_before_template = "admin/notify/list_note.html"
     #: What stands above the list.
@@ -58,7 +57,6 @@ class NotedAdmin(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django calls this."""
         context = {"title": self.list_title or capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -83,16 +81,14 @@ class ListAdmin(NotedAdmin):
     change_form_template = "admin/notify/change_form.html"
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Add to the rows of a page what other tables know of them: a query a table."""
+        """Adds data of other tables to the rows of a page, with one query for each table."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Django calls this."""
         return ListChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Django calls this."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -107,7 +103,7 @@ class ListAdmin(NotedAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Model | None:
-        """Django calls this: the row of a page of its own, attached as in a list."""
+        """The row for its own page, with the same attached data as in the list."""
         row = super().get_object(request, object_id, from_field)
         if row is not None:
             self.attach([row])
@@ -115,22 +111,19 @@ class ListAdmin(NotedAdmin):
 
 
 class ReadOnlyAdmin(ListAdmin):
-    """A list of what the pipeline wrote: nobody edits it here. Rows have `stream` and `app`."""
+    """A list that nobody can edit, of rows that the pipeline writes. They have `stream` and `app`."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def attach(self, rows: Sequence[Any]) -> None:
-        """Each row gets `named_app` and `partition`."""
+        """Adds `named_app` and `partition` to each row."""
         names = names_of(row.app for row in rows)
         streams = Stream.objects.filter(id__in={row.stream for row in rows})
         partitions = dict(streams.values_list("id", "partition"))
@@ -145,7 +138,7 @@ class ReadOnlyAdmin(ListAdmin):
 
     @admin.display(description="app")
     def named_app(self, row: Any) -> Any:
-        """The app's name, or its id if it is not ours."""
+        """The app's name; its id if the app does not exist here."""
         return row.named_app
 
     @admin.display(description="partition")
@@ -155,7 +148,7 @@ class ReadOnlyAdmin(ListAdmin):
 
 
 def record_of(app: object, record: UUID | None) -> str:
-    """A list's cell: the app's name, and under it the record's UUID in one line."""
+    """A cell of a list: the app's name, and below it the record's UUID."""
     if app is None and record is None:
         return "unreadable"
     if record is None:
@@ -166,7 +159,7 @@ def record_of(app: object, record: UUID | None) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A list's cell: the day, and under it the time to the second, in the server's time zone."""
+    """A cell of a list: the day, and below it the time to the second, in the server's time zone."""
     if at is None:
         return "never"
     local = timezone.localtime(at)

@@ -1,4 +1,4 @@
-"""Who tries to log in to the admin, and what they are told after too many failures."""
+"""The address of a client that logs in to the admin, and the page after too many failed logins."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from math import ceil
@@ -39,7 +39,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 def locked_out(
     request: HttpRequest, response: HttpResponse | None = None, credentials: Any = None
 ) -> HttpResponse:
-    """429, a page that says when to try again."""
+    """The answer after too many failed logins: 429, with a page that says when to try again."""
     wait_s = settings.NOTIFY_LOGIN_COOLOFF_S
     context = {
         **admin.site.each_context(request),

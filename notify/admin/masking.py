@@ -1,4 +1,4 @@
-"""A message as support staff may see it: which fields an update has, never what they say."""
+"""Masks a message for support staff: they see which fields an update has, but no values."""
 
 import json
 from collections.abc import Callable

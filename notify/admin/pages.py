@@ -1,4 +1,4 @@
-"""Pages of our own beside the lists of models: where they are, who may open them, their frame."""
+"""Registers our own pages in the admin, with their permissions and their frame."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

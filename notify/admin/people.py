@@ -1,4 +1,4 @@
-"""Staff: users and groups. A user is never deleted, or what he did would go from the audit trail."""
+"""The pages of users and groups. Users are never deleted, so that the audit trail stays complete."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ admin.site.unregister(Group)
 
 
 class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg] # fails at run time
-    """Permissions to tick, those of an app and model together."""
+    """Checkboxes for permissions, grouped by app and model."""
 
     widget = Checkboxes
 
@@ -33,12 +33,12 @@ class PermissionsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg
         super().__init__(ordered, required=False, widget=Checkboxes(attrs={"class": "n-columns"}))
 
     def label_from_instance(self, permission: Any) -> str:
-        """Its app and name: names say the model."""
+        """The app and the name of a permission; the name contains the model."""
         return f"{permission.content_type.app_label}: {permission.name}"
 
 
 class UserForm(ReasonForm, UserChangeForm):
-    """A user as he is."""
+    """The form of a user."""
 
     groups = forms.ModelMultipleChoiceField(
         Group.objects.order_by("name"),
@@ -50,17 +50,17 @@ class UserForm(ReasonForm, UserChangeForm):
 
 
 class NewUserForm(ReasonForm, UserCreationForm):
-    """Name and password of a new one."""
+    """The form of a new user: name and password."""
 
 
 class PasswordForm(AdminPasswordChangeForm):
-    """Another password for somebody."""
+    """The form that sets a user's password."""
 
     reason = ReasonField()
 
 
 class GroupForm(ReasonForm):
-    """A role."""
+    """The form of a role."""
 
     permissions = PermissionsField()
 
@@ -71,7 +71,7 @@ class GroupForm(ReasonForm):
 
 @admin.register(User)
 class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[type-arg] # fails at run time
-    """Who may log in. Who is no superuser makes none, and does not change one."""
+    """The pages of users. Only superusers make or change superusers."""
 
     form = UserForm
     add_form = NewUserForm
@@ -93,7 +93,7 @@ class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[typ
     note = "Users are never deleted. To stop somebody from logging in, make the account inactive."
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With the groups, for the list."""
+        """Loads the groups too, for the list."""
         return super().get_queryset(request).prefetch_related("groups")
 
     @admin.display(description="roles")
@@ -102,23 +102,22 @@ class UserAdmin(ReasonedAdmin, NotedAdmin, DjangoUserAdmin):  # type: ignore[typ
         return ", ".join(group.name for group in user.groups.all()) or "none"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Superusers are changed by superusers."""
+        """Whether the user may change this one: only superusers change superusers."""
         reach = obj is None or not obj.is_superuser or request.user.is_superuser
         return bool(reach and super().has_change_permission(request, obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Only a superuser makes another."""
+        """Lets only superusers make a user a superuser."""
         given = tuple(super().get_readonly_fields(request, obj))
         return given if request.user.is_superuser else (*given, "is_superuser")
 
 
 @admin.register(Group)
 class GroupAdmin(ReasonedAdmin, NotedAdmin, DjangoGroupAdmin):
-    """Roles. Those that ship with the service come back, with all their permissions, at a migration."""
+    """The pages of roles. Each migration restores those that ship with the service."""
 
     form = GroupForm
     actions = None

@@ -26,7 +26,7 @@ _PUSH: Final = "push"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record that the text means, `how`: read as what. `kind` is None before a row says it."""
+    """A record that the text stands for. `how`: as what it was read. `kind` is None if there is no row."""
 
     record: UUID
     how: str
@@ -65,7 +65,7 @@ def find(app: UUID, text: str) -> list[Found]:
 
 
 def _meanings(app: str, text: str) -> Iterable[_Meaning]:
-    """The likeliest first."""
+    """The possible meanings of the text, the likeliest first."""
     bare = text.strip()
     with suppress(ValueError):
         yield _Meaning("id", str(UUID(bare)))
@@ -79,7 +79,7 @@ def _meanings(app: str, text: str) -> Iterable[_Meaning]:
 
 
 def _addressed(app: str, how: str, kind: str, token: str) -> Iterable[_Meaning]:
-    """Whoever has the token now, and the record that its id was made from."""
+    """The record that has the token now, and the record whose id is made from it."""
     itself = ids.record_id(app, kind, token)
     for spelling in dict.fromkeys((ids.normalised(kind, token), token)):
         yield _Meaning(how, ids.alias_id(app, kind, TOKEN, spelling), itself)
@@ -96,7 +96,7 @@ def _named(app: UUID, meanings: Iterable[_Meaning]) -> Named:
 
 
 def _load(app: str, keys: Iterable[ParentKey]) -> Links:
-    """As `gather` asks for it."""
+    """Loads links for `gather`."""
     wanted = {id_ for _, id_ in keys}
     links = Links()
     for child, label, parent, generation in rows("links", app=app, ids=list(wanted)):
@@ -108,5 +108,5 @@ def _load(app: str, keys: Iterable[ParentKey]) -> Links:
 
 
 def rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows of a statement of sql/record.sql."""
+    """Runs a statement of sql/record.sql and returns its rows."""
     return queries.rows(_QUERIES[name], parameters)

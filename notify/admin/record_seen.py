@@ -1,4 +1,4 @@
-"""All that pages may show of one record: its row without what it says, links, lane, what came for it."""
+"""Everything that pages show about one record: its row without values, links, lane and recent updates."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _BEARING: Final = "is:"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row. Of identifier, tags and properties no value is here."""
+    """The record's row, without the values of identifier, tags and properties."""
 
     kind: str | None
     identifier: str
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class OwnLink:
-    """A link of the record; `counts`: its parent is of the generation that it was made in."""
+    """A link of the record. `counts`: whether its generation is still that of the parent."""
 
     label: str
     parent: UUID
@@ -62,23 +62,23 @@ class Children:
 
     @property
     def is_full(self) -> bool:
-        """New links are refused."""
+        """Whether new links are refused."""
         return self.n >= self.limit
 
     @property
     def is_over(self) -> bool:
-        """Mirroring to the record has stopped, too."""
+        """Whether mirroring to the record has stopped too."""
         return self.n > self.limit
 
     @property
     def share(self) -> float:
-        """Of the limit, 0..1."""
+        """The share of the limit that is used, from 0 to 1."""
         return min(1.0, self.n / self.limit) if self.limit else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LaneSeen:
-    """Where the record's updates go, and how far its lane is; None is not known."""
+    """The record's partition and lane, and how far the lane is; None means unknown."""
 
     partition: int
     lane: int
@@ -95,13 +95,13 @@ class LaneSeen:
 
     @property
     def is_sampled(self) -> bool:
-        """The sample is young enough to say what is now."""
+        """Whether the sample is recent enough to be shown as current."""
         return self.ago_s is not None and self.ago_s <= SAMPLE_S
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A day's updates, of the ten seconds in which it was among the hot records."""
+    """The updates of a day, as far as the record was among the hot records."""
 
     direct: int
     mirrored: int
@@ -109,7 +109,7 @@ class Changes:
 
 
 def row_of(app: UUID, record: UUID) -> Row | None:
-    """Its row, None before any update of it was applied."""
+    """The record's row; None before any update was applied."""
     found = rows("row", app=app, record=record)
     if not found:
         return None
@@ -143,27 +143,27 @@ def masked_identifier(kind: str | None, identifier: str | None) -> str:
 
 
 def _types(values: Any) -> dict[str, str]:
-    """The type of each value by its key."""
+    """The type of each value, by key."""
     held = json.loads(values) if isinstance(values, str) else values
     hidden = json.loads(masked(json.dumps({"all": held}).encode()))["all"]
     return {key: str(hidden[key]) for key in sorted(hidden)}
 
 
 def links_of(app: UUID, record: UUID) -> list[OwnLink]:
-    """Its own links by label, at most LINKS_MOST."""
+    """The record's own links by label, at most LINKS_MOST."""
     found = rows("own_links", app=app, record=record, most=LINKS_MOST)
     return [OwnLink(_label(label), parent, counts) for label, parent, counts in found]
 
 
 def _label(label: str) -> str:
-    """Links to what it is named by have their generation in their label."""
+    """The label as pages show it: labels of links to aliases contain a generation."""
     if not label.startswith(_BEARING):
         return label
     return f"has the alias {label.split(':', 2)[2]}"
 
 
 def children_of(app: UUID, record: UUID) -> list[Children]:
-    """Records that are linked to it, most first, with the limits in force."""
+    """How many records are linked to it by label, the most first, with the limits in force."""
     limits = limits_of({app})
     return [
         Children(label, n, limits.limit(str(app), label))
@@ -172,7 +172,7 @@ def children_of(app: UUID, record: UUID) -> list[Children]:
 
 
 def lane_seen(app: UUID, record: UUID) -> LaneSeen | None:
-    """None before there is a topic, or before its partition has a stream."""
+    """The record's lane; None before there is a topic and its partition has a stream."""
     topic = Topic.objects.filter(active=True).first()
     if topic is None:
         return None
@@ -186,7 +186,7 @@ def lane_seen(app: UUID, record: UUID) -> LaneSeen | None:
 
 
 def changes_of(app: UUID, record: UUID, now: datetime) -> Changes:
-    """The day up to the last whole slot of ten minutes that `now` is in."""
+    """The record's updates of a day, in slots of ten minutes, up to the slot of `now`."""
     until = datetime.fromtimestamp((now.timestamp() // SLOT_S + 1) * SLOT_S, tz=now.tzinfo)
     since = until - timedelta(seconds=DAY_S)
     found = rows("changes", app=app, record=record, since=since, until=until, slot_s=SLOT_S)
@@ -199,5 +199,5 @@ def changes_of(app: UUID, record: UUID, now: datetime) -> Changes:
 
 
 def versions_of(app: UUID, record: UUID) -> list[SkipRule]:
-    """Versions of the rule that skips it or did, newest first, at most MOST."""
+    """The versions of the record's skip rule, newest first, at most MOST."""
     return list(SkipRule.objects.filter(app_id=app, record=record).order_by("-version")[:MOST])

@@ -27,7 +27,7 @@ _FIND: Final = "Find a record"
 
 
 class FindForm(forms.Form):
-    """An app, and what is known of one of its records."""
+    """The form of Find a record: an app, and what is known about one of its records."""
 
     app = AppField(help_text="The app's name or UUID.")
     what = forms.CharField(
@@ -41,7 +41,7 @@ class FindForm(forms.Form):
     found: list[Found]
 
     def clean_what(self) -> str:
-        """Raises ValidationError for nothing but blanks."""
+        """Raises ValidationError if it is blank."""
         text: str = self.cleaned_data["what"]
         if not text.strip():
             raise forms.ValidationError(
@@ -50,7 +50,7 @@ class FindForm(forms.Form):
         return text
 
     def clean(self) -> dict[str, Any]:
-        """Finds what is asked for. Raises ValidationError if there is none."""
+        """Finds the records. Raises ValidationError if there are none."""
         given: dict[str, Any] = super().clean() or self.cleaned_data
         app, text = given.get("app"), given.get("what")
         if app is None or not text:
@@ -70,7 +70,7 @@ class FindForm(forms.Form):
 
 @page("record/", name="record", permission="notify.view_record")
 def ask(request: HttpRequest) -> HttpResponse:
-    """Ask which; one is shown at once, of several the reader chooses. ?app= fills the form in."""
+    """The page Find a record. One result opens at once, several are listed. ?app= fills in the app."""
     is_asked = request.method == "POST"
     form = FindForm(
         request.POST if is_asked else None,
@@ -94,7 +94,7 @@ def ask(request: HttpRequest) -> HttpResponse:
 
 @page("record/<uuid:app>/<uuid:record>/", name="record_of", permission="notify.view_record")
 def show(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
-    """The record; 404 where nothing is known of it in this app. A fixed number of indexed queries."""
+    """The page of a record; 404 if the app has no such record. A fixed number of indexed queries."""
     now = timezone.now()
     may = request.user.has_perm
     name = App.objects.filter(id=app).values_list("name", flat=True).first()
@@ -151,7 +151,7 @@ def _cures(
     *,
     is_skipped: bool,
 ) -> list[tuple[str, str, str]]:
-    """Label, address and class of what the reader may do here."""
+    """The label, address and CSS class of each button that this reader may use."""
     wanted: list[tuple[str, str, list[UUID | str], str, str]] = []
     if request.user.has_perm("notify.add_skiprule") and not is_skipped:
         wanted.append(("Skip…", "hot_skip", [app, record], "", "is-danger"))

@@ -1,4 +1,4 @@
-"""What all commands of the project share: --json, clear errors, documented exit codes."""
+"""The base of all commands: --json, clear errors and documented exit codes."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command found: for a person, for a program, and for the shell."""
+    """The result of a command: text for people, data for programs, and an exit code."""
 
     text: str
     data: Mapping[str, Any]
@@ -33,23 +33,22 @@ class Answer:
 
 
 class AnsweringCommand(BaseCommand, ABC):
-    """A command that answers once. Subclasses say `arguments` and `answer`."""
+    """A command that prints one answer. Subclasses define `arguments` and `answer`."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Django calls this."""
         parser.epilog = exit_codes.HELP
         self.arguments(parser)
 
     def arguments(self, parser: CommandParser) -> None:
-        """Add the command's own arguments; a parser that answers is handed to `takes_json`."""
+        """Adds the command's own arguments. Call `takes_json` for each parser with an answer."""
         takes_json(parser)
 
     @abstractmethod
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """Do what was asked. Errors of PostgreSQL, of Kafka and refusals may go through."""
+        """Does the work. It may raise errors of PostgreSQL, of Kafka, and refusals."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Django calls this: system checks, then `handle`."""
+        """Runs the system checks, then `handle`."""
         try:
             return super().execute(*args, **options)
         except SystemCheckError as error:
@@ -57,7 +56,7 @@ class AnsweringCommand(BaseCommand, ABC):
             raise
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Print the answer. Raises CommandError, and SystemExit for another code than 0."""
+        """Prints the answer. Raises CommandError, and SystemExit for an exit code other than 0."""
         try:
             answer = self.answer(options)
         except (CommandError, StreamsRefused, TopicError, DatabaseError) as error:
@@ -72,14 +71,14 @@ class AnsweringCommand(BaseCommand, ABC):
 
 
 def takes_json(parser: argparse.ArgumentParser) -> None:
-    """Let the parser take --json."""
+    """Adds --json to the parser."""
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object with stable keys"
     )
 
 
 def wrong(text: str) -> CommandError:
-    """The error of a command that was called wrongly."""
+    """The error for wrong arguments."""
     return CommandError(text, returncode=exit_codes.USAGE)
 
 

@@ -1,4 +1,4 @@
-"""What the exit code of a command means: the same in all commands of the project."""
+"""The exit codes of all commands."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The app that an argument of a command names."""
+"""Finds the app that a command's argument names."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Where every partition stands, from PostgreSQL and, while it answers, from Kafka."""
+"""Reads the state of every partition from PostgreSQL and, if it answers, from Kafka."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -67,22 +67,22 @@ class PartitionStatus:
 
     @property
     def window_offsets(self) -> int:
-        """Offsets that are decided and not known to be applied."""
+        """How many offsets are decided but not known to be applied."""
         return self.planned - self.frontier
 
     @property
     def lag_messages(self) -> int | None:
-        """Offsets from the frontier to the log's end."""
+        """How many offsets there are from the frontier to the log's end."""
         return None if self.log_end is None else max(0, self.log_end - self.frontier)
 
     @property
     def unplanned_messages(self) -> int | None:
-        """Offsets from planned to the log's end."""
+        """How many offsets there are from `planned` to the log's end."""
         return None if self.log_end is None else max(0, self.log_end - self.planned)
 
 
 class TopRecord(NamedTuple):
-    """A record's updates in the last HOT_SECONDS; high by the sketch's error at most."""
+    """A record's updates in the last HOT_SECONDS; the counts may be slightly too high."""
 
     app: str
     record: str
@@ -102,7 +102,7 @@ class Status:
 
     @property
     def is_fine(self) -> bool:
-        """Whether no partition is in trouble."""
+        """Whether all partitions are well."""
         return not any(each.state in TROUBLE for each in self.partitions)
 
 
@@ -115,7 +115,7 @@ class _Oldest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """What Kafka said: extents of the partitions, and their messages at the frontier."""
+    """Kafka's answers: the extents of the partitions, and their messages at the frontier."""
 
     extents: Mapping[int, Extent]
     heads: Mapping[int, Head]
@@ -123,7 +123,7 @@ class _Log:
 
 
 def read(servers: Sequence[str]) -> Status:
-    """The status now. Raises NoTopic; Kafka being away is told in the status."""
+    """Reads the status. Raises NoTopic. If Kafka does not answer, the status says so."""
     topic = streams.active_topic()
     last_plan = PlanLog.objects.filter(stream=OuterRef("id")).order_by("-first").values("at")[:1]
     found = list(

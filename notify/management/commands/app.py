@@ -23,7 +23,6 @@ class Command(AnsweringCommand):
     help = "Create an app, list the apps, give an app a key, or verify identities with its keys."
 
     def arguments(self, parser: CommandParser) -> None:
-        """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         create = actions.add_parser("create", help="create an app and its first key")
         create.add_argument("name")
@@ -39,7 +38,7 @@ class Command(AnsweringCommand):
             takes_json(action)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """One of the actions."""
+        """Does the chosen action."""
         makes_key = options["action"] in ("create", "rotate-key")
         if makes_key and (problem := required_secrets.problem("an app key")):
             raise wrong(problem)

@@ -21,7 +21,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         roles = actions.add_parser(
             "roles", help="create missing roles, grant what each process needs, revoke the rest"
@@ -38,7 +37,7 @@ class Command(AnsweringCommand):
         takes_json(roles)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """What was made and granted."""
+        """Creates and grants, and says what was done."""
         passwords = dict(_login(word) for word in options["login"])
         try:
             granted = database_roles.grant(passwords)

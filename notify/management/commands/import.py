@@ -35,7 +35,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """The file, the app, and how fast."""
         super().arguments(parser)
         parser.add_argument("file", type=Path, help="the export; .gz too")
         parser.add_argument("--app", required=True, help="id or name of the app")
@@ -71,7 +70,7 @@ class Command(AnsweringCommand):
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """What was imported, what not, and where that is listed."""
+        """Imports the file, and says what was not imported and where that is listed."""
         file: Path = options["file"]
         from_line: int | None = options["from_line"]
         if options["per_second"] < 0 or (from_line is not None and from_line < 1):

@@ -20,7 +20,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """The number is the only one."""
         super().arguments(parser)
         parser.add_argument(
             "--to",
@@ -31,7 +30,7 @@ class Command(AnsweringCommand):
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """Record what is wanted; bridges do the rest."""
+        """Records the wanted number of lanes; the bridges do the rest."""
         wanted = streams.want_lanes(options["to"])
         draining = [each for each in wanted if each.lanes != each.lanes_wanted]
         data = {

@@ -22,7 +22,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """One step, or all."""
         parser.add_argument(
             "--once",
             action="store_true",
@@ -31,7 +30,7 @@ class Command(AnsweringCommand):
         takes_json(parser)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """What was done, and how many orders are still open."""
+        """Carries out the orders, and says how many are still open."""
         found = sent = lost = 0
         try:
             while True:

@@ -1,4 +1,4 @@
-"""`manage.py status`: is the pipeline well, and if not, what holds it?"""
+"""`manage.py status`: whether the pipeline is well, and if not, what stops it."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _APP_CHARS: Final = 19
 
 
 class Command(AnsweringCommand):
-    """Show where every partition stands."""
+    """Show the state of every partition."""
 
     help = (
         "Show the state and the lag of every partition, the lanes that it waits for, and the records "
@@ -29,7 +29,7 @@ class Command(AnsweringCommand):
     )
 
     def answer(self, _options: Mapping[str, Any], /) -> Answer:
-        """Read, then show."""
+        """The status as text and as data."""
         status = read(settings.KAFKA_BOOTSTRAP_SERVERS)
         code = exit_codes.OK if status.is_fine else exit_codes.ATTENTION
         if status.kafka_error is not None:

@@ -17,7 +17,6 @@ class Command(AnsweringCommand):
     help = "List the streams of the active topic, or resume a halted one."
 
     def arguments(self, parser: CommandParser) -> None:
-        """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         listed = actions.add_parser("list", help="show the state of each stream")
         resume = actions.add_parser(
@@ -30,7 +29,7 @@ class Command(AnsweringCommand):
             takes_json(action)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """One of the two actions."""
+        """Does the chosen action."""
         return _list() if options["action"] == "list" else _resume(options["partition"])
 
 

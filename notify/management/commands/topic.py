@@ -1,4 +1,4 @@
-"""`manage.py topic`: make or adopt the Kafka topic, and check that it is the one in use."""
+"""`manage.py topic`: create or adopt the Kafka topic, and check that it is the one in use."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """One parser an action."""
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         create = actions.add_parser("create", help="create the topic, then adopt it")
         create.add_argument("--partitions", type=int, default=settings.NOTIFY_PARTITIONS)
@@ -57,7 +56,7 @@ class Command(AnsweringCommand):
             takes_json(action)
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """One of the three actions."""
+        """Does the chosen action."""
         name = options["name"]
         with Topics(settings.KAFKA_BOOTSTRAP_SERVERS) as topics:
             if options["action"] == "check":

@@ -1,4 +1,4 @@
-"""`manage.py trail`: the whole way of one update, from the request to the row."""
+"""`manage.py trail`: follows one update from the request to the row."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -59,7 +59,6 @@ class Command(AnsweringCommand):
     )
 
     def arguments(self, parser: CommandParser) -> None:
-        """By what an update is found, and where log lines are."""
         super().arguments(parser)
         parser.add_argument("--trace", metavar="ID", help="trace id, request_id or traceparent")
         parser.add_argument("--app", help="id or name of the app; with --record")
@@ -89,7 +88,7 @@ class Command(AnsweringCommand):
         )
 
     def answer(self, options: Mapping[str, Any], /) -> Answer:
-        """Find, join, show."""
+        """Finds the updates, joins log lines with the database, and shows the result."""
         now = datetime.now(UTC)
         found = _Found()
         wanted = _wanted(options, now)
@@ -131,7 +130,7 @@ def _span(given: str) -> timedelta:
 
 
 def _app(given: str) -> str:
-    """The app's id. A name needs PostgreSQL."""
+    """The id of the app that the argument names. Finding a name needs PostgreSQL."""
     if is_uuid(given.lower()):
         return given.lower()
     app = App.objects.filter(name=given).first()
@@ -190,7 +189,7 @@ def _newest(accepted: Iterable[Accepted], last: int) -> list[Accepted]:
 
 
 def _facts(found: _Found, wanted: Wanted, newest: Iterable[Accepted]) -> Facts | None:
-    """What PostgreSQL adds; None, and said so, where it does not answer."""
+    """The facts from PostgreSQL; None, with a note, if it does not answer."""
     places = [(each.partition, each.offset, each.app, each.record) for each in newest]
     apps = {app for _, _, app, _ in places} | ({wanted.app} if wanted.app else set())
     try:
