@@ -32,7 +32,7 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] f
     WIDGETS: ClassVar[dict[str, forms.Widget]] = {"reason": Textarea(attrs={"rows": 3})}
     #: In place of the models' help texts, which the forms of this page explain in more detail.
     HELP: ClassVar[dict[str, str]] = {
-        "expires_at": "The rule or limit ends at this time. Leave empty if it shall not end by itself.",
+        "expires_at": "When the rule or limit ends by itself. Leave empty for never.",
         "reason": "Why you make this change. Colleagues read it here and in the audit trail.",
     }
 

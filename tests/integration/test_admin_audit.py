@@ -85,7 +85,7 @@ class TestEveryChange:
         path, form = changes(app)[name]
         for reason in ("", "  "):
             answer = admin_client.post(f"/admin/{path}", {**form, "reason": reason}, follow=True)
-            assert "This field is required" in answer.text or "say why" in answer.text
+            assert "This field is required" in answer.text or "enter a reason" in answer.text
         assert not LogEntry.objects.exists()
 
 

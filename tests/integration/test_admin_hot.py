@@ -54,7 +54,7 @@ class TestList:
         partition, lane = row.lane.split(" / ")
         assert int(partition) in (0, 1)
         assert 0 <= int(lane) < 16
-        for text in ("41,200 by set email", "over limit by email", str(RECORD)):
+        for text in ("41,200 by email", "over limit by email", str(RECORD)):
             assert text in answer.text
 
     def test_by_all_their_updates_and_no_more_than_the_top(self, made: Incident) -> None:

@@ -274,7 +274,7 @@ def test_a_role_whose_name_would_be_cut_is_refused(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("flower=X", "PROCESS one of web, bridge, worker, watch"),
+        ("flower=X", "PROCESS is one of web, bridge, worker, watch"),
         ("web", "give PROCESS=VARIABLE"),
         ("web=NOTIFY_NO_SUCH", "NOTIFY_NO_SUCH is not set: set it, or NOTIFY_NO_SUCH_FILE"),
     ],

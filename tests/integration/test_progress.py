@@ -132,7 +132,7 @@ def test_children_that_are_stopped_are_seen(scene: Scene) -> None:
             "busy", lambda: bool(scene.worker.value("notify_worker_busy_since_timestamp_seconds"))
         )
         (reason,) = scene.seen(lambda: scene.worker.get("/healthz/progress"))
-        assert "a task has not ended" in reason
+        assert "a task has not finished" in reason
         assert scene.worker.get("/healthz/live")[0] == 200
         assert scene.bridge.get("/healthz/progress")[0] == 200
         assert "is stuck: decided updates at offset" in str(
@@ -154,7 +154,7 @@ def test_one_stopped_child_of_two_is_seen(scene: Scene) -> None:
     try:
         scene.run.wait("a task waits", lambda: _handed(scene))
         (reason,) = scene.seen(lambda: scene.worker.get("/healthz/progress"))
-        assert "a task has not ended" in reason
+        assert "a task has not finished" in reason
     finally:
         stopped.resume()
     scene.well()

@@ -60,7 +60,7 @@ def test_an_order_covers_what_no_order_covered(app: App, stream: Stream) -> None
     assert replays.waiting(app.id, RECORD) == 10
     one = ordered(app)
     assert (one.position, one.until) == (0, first.pk)
-    with pytest.raises(replays.NotOrdered, match="under way"):
+    with pytest.raises(replays.NotOrdered, match="is running"):
         ordered(app)
     Replay.objects.update(finished_at=timezone.now())
     with pytest.raises(replays.NotOrdered, match="nothing"):
@@ -234,7 +234,7 @@ def test_no_more_letters_at_a_time_than_the_limit(
     letters = [letter(stream, app.id, n) for n in range(3)]
     assert "at most 2 letters at a time" in replay(admin_client, *letters)
     chosen = {"action": "replay_many", "_selected_action": [each.pk for each in letters]}
-    assert "At most 2 letters" in admin_client.post(LIST, chosen, follow=True).text
+    assert "at most 2 letters" in admin_client.post(LIST, chosen, follow=True).text
     assert sink.sent == []
     replay(admin_client, *letters[:2])
     assert len(sink.sent) == 2
