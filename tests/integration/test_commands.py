@@ -305,7 +305,7 @@ class TestTopic:
         text = run("topic", "check", code=exit_codes.ATTENTION, capsys=capsys)
         assert "the active topic is other, not" in text
         assert "2 streams are stored for 1 partitions" in text
-        assert "Note: Kafka has 2 partitions, 1 are used" in text
+        assert "Note: Kafka has 2 partitions, but 1 are used" in text
 
     @REFUSED_SOCKETS
     def test_kafka_away(self, no_kafka: None, capsys: pytest.CaptureFixture[str]) -> None:
