@@ -19,6 +19,8 @@ from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.topic import Described, Extent, TopicMissing, Topics
 
 _TOKEN_MAX: Final = 2**63 - 1
+#: The end of a log that has not lost what was planned: a bridge may have planned more since it was asked.
+_NO_END: Final = 2**63 - 1
 
 
 class StreamsRefused(Exception):
@@ -110,15 +112,21 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
     is nowhere unless Kafka lost messages. Raises Undrained unless `abandon`; TopicMissing and
     KafkaAway; StreamsRefused for a topic that was active before. Nothing has changed then.
     """
+    before = Topic.objects.filter(active=True).first()
+    # Read before the log's ends, which only rise: what bridges plan from now on is in the log too.
+    planned = {each.partition: each.planned for each in streams_of(before)} if before else {}
     found = topics.describe(name)
     logs = topics.extents(name, range(found.partitions))
-    before = Topic.objects.filter(active=True).first()
     ends: Mapping[int, int] = {}
     replaced: Mapping[int, int] = {}
     if before is not None and before.id != found.id:
         ends = _ends(topics, before)
     elif before is not None:
         replaced = replaced_in(topics, name, streams_of(before), logs)
+        logs = {
+            partition: log if log.end < planned.get(partition, 0) else log._replace(end=_NO_END)
+            for partition, log in logs.items()
+        }
     return adopt_found(found, logs, old_ends=ends, replaced=replaced, lanes=lanes, abandon=abandon)
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 from django.db import connection, transaction
@@ -238,6 +238,30 @@ def test_a_log_that_holds_other_messages_than_were_planned_is_found(
         assert streams.adopt(topics, namespace, lanes=1, abandon=True).changed == (1,)
         assert (stream(1).frontier, stream(1).planned) == (3, 4)
         assert streams.check(topics, namespace).problems == ()
+
+
+def test_what_a_bridge_plans_meanwhile_is_not_taken_for_lost(
+    kafka: list[str], namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Topics(kafka) as topics:
+        topics.create(namespace, partitions=2, replication=1)
+        streams.adopt(topics, namespace, lanes=1, abandon=False)
+        ask = topics.extents
+
+        def then_plan(name: str, partitions: Iterable[int]) -> Mapping[int, Extent]:
+            found = ask(name, partitions)
+            Stream.objects.filter(partition=1).update(planned=5)
+            return found
+
+        monkeypatch.setattr(topics, "extents", then_plan)
+        assert streams.adopt(topics, namespace, lanes=1, abandon=True) == Adopted(
+            topics.describe(namespace), (), ()
+        )
+        assert (stream(1).frontier, stream(1).planned) == (0, 5)
+        # Planned before Kafka was asked: that is lost.
+        assert streams.adopt(topics, namespace, lanes=1, abandon=True).lost == (
+            Lost(namespace, 1, 0, 5),
+        )
 
 
 def test_a_topic_with_fewer_partitions_is_refused() -> None:
