@@ -91,7 +91,8 @@ TABLES: Final[Mapping[str, Mapping[str, LiteralString]]] = {
     "auth_permission": {WEB: READ},
     "django_admin_log": {WEB: ADD},
     "django_content_type": {WEB: READ},
-    "django_migrations": {},
+    # `createsuperuser` looks whether all migrations are applied.
+    "django_migrations": {WEB: READ},
     "django_session": {WEB: ALL},
     "axes_accessattempt": {WEB: ALL},
     "axes_accessattemptexpiration": {WEB: ALL},

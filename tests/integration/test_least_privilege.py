@@ -128,10 +128,11 @@ def test_a_process_that_was_taken_over_is_refused(
         ("app", "create", "By web's role"),
         ("trail", "--record", RECORD, "--app", "APP", "--logs", "LOGS"),
         ("axes_reset_username", "nobody"),
+        ("createsuperuser", "--no-input", "--username=somebody", "--email=s@example.com"),
     ],
 )
 def test_commands_that_look_run_as_webs_role(fleet: Running, words: tuple[str, ...]) -> None:
-    env = {"DATABASE_URL": login(fleet, "web")}
+    env = {"DATABASE_URL": login(fleet, "web"), "DJANGO_SUPERUSER_PASSWORD": "correct-horse-9"}
     named = {"APP": fleet.app.app_id, "LOGS": str(fleet.stack.directory / "logs" / "web.log")}
     product.manage(fleet.stack, *(named.get(word, word) for word in words), env=env)
 
