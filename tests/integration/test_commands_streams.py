@@ -232,7 +232,7 @@ def test_a_log_that_holds_other_messages_than_were_planned_is_found(
         other = digests.encode(2, 5, planned | {4: 1})
         Plan.objects.filter(stream=stream(1).id).update(digests=other)
         (problem,) = streams.check(topics, namespace).problems
-        assert problem.startswith("partition 1 cannot go on: from offset 4 on the log holds other")
+        assert problem.startswith("partition 1 cannot continue: from offset 4 on the log holds other")
         with pytest.raises(Undrained):
             streams.adopt(topics, namespace, lanes=1, abandon=False)
         assert streams.adopt(topics, namespace, lanes=1, abandon=True).changed == (1,)
