@@ -19,7 +19,8 @@ from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.topic import Described, Extent, TopicMissing, Topics
 
 _TOKEN_MAX: Final = 2**63 - 1
-#: The end of a log that has not lost what was planned: a bridge may have planned more since it was asked.
+#: Stands for the end of a log that has all that was planned when its real end was read: bridges may have
+#: planned more since.
 _NO_END: Final = 2**63 - 1
 
 
@@ -114,7 +115,7 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
     """
     before = Topic.objects.filter(active=True).first()
     # Read before the log's ends, which only rise: what bridges plan from now on is in the log too.
-    planned = {each.partition: each.planned for each in streams_of(before)} if before else {}
+    stored = streams_of(before) if before is not None else []
     found = topics.describe(name)
     logs = topics.extents(name, range(found.partitions))
     ends: Mapping[int, int] = {}
@@ -122,7 +123,8 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
     if before is not None and before.id != found.id:
         ends = _ends(topics, before)
     elif before is not None:
-        replaced = replaced_in(topics, name, streams_of(before), logs)
+        replaced = replaced_in(topics, name, stored, logs)
+        planned = {each.partition: each.planned for each in stored}
         logs = {
             partition: log if log.end < planned.get(partition, 0) else log._replace(end=_NO_END)
             for partition, log in logs.items()
@@ -162,7 +164,10 @@ def replaced_in(
 
 
 def _digests(stream: Stream) -> list[Digests]:
-    rows = Plan.objects.filter(stream=stream.id, next__gt=stream.frontier).order_by("first")
+    """Of the chunks that were planned when the stream was read: a bridge may have planned more since."""
+    rows = Plan.objects.filter(
+        stream=stream.id, next__gt=stream.frontier, first__lt=stream.planned
+    ).order_by("first")
     return [
         Digests(row.first, row.next, None if row.digests is None else bytes(row.digests))
         for row in rows
