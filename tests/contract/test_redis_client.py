@@ -99,7 +99,7 @@ def test_a_redis_that_became_a_replica_is_left(failover: Failover, how: str) -> 
         with pytest.raises(redis.ReadOnlyError):
             write(client)
         write(client)
-        assert not failover.wire.stayed()
+        wait_for(lambda: not failover.wire.stayed())
 
 
 def test_one_that_lost_its_replicas_is_left(failover: Failover) -> None:
@@ -193,7 +193,7 @@ def test_web_leaves_one_that_became_a_replica(failover: Failover, settings: Sett
     before = metrics.WEB_LIMITS_ALONE._value.get()
     limits.request(app)
     assert metrics.WEB_LIMITS_ALONE._value.get() > before
-    assert not failover.wire.stayed()
+    wait_for(lambda: not failover.wire.stayed())
 
 
 @contextmanager
