@@ -1,4 +1,4 @@
-"""`make chart`: lint the Helm chart, render it with each of its examples, and validate every object.
+"""`make chart` checks the Helm chart: it lints it, renders every example, and validates every object.
 
 kubernetes-validate (PyPI) brings the schemas of the Kubernetes API with it and needs no network.
 """

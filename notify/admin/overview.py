@@ -12,7 +12,7 @@ from django.urls import reverse
 from notify.admin import history
 from notify.admin.charts import Bar, bars
 from notify.findings import find as findings
-from notify.findings.find import Bounds, Finding, find, is_stalled, percent, worker_state
+from notify.findings.find import STALLED, Bounds, Finding, find, is_stalled, percent, worker_state
 from notify.findings.partition_state import ABOUT, State, ranges, state_of
 from notify.findings.snapshot import LaneNow, Snapshot, WorkerNow, read
 from notify.models import App
@@ -229,8 +229,8 @@ def _workers(seen: Snapshot, late_s: float) -> list[Row]:
 
 
 def _worker(worker: WorkerNow, late_s: float) -> Row:
-    mark = "is-bad" if is_stalled(worker, late_s) else ""
-    return Row(worker, mark, worker_state(worker, late_s))
+    state = worker_state(worker, late_s)
+    return Row(worker, "is-bad" if state in STALLED else "", state)
 
 
 def _lanes(seen: Snapshot, late_s: float) -> dict[str, Any]:

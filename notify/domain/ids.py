@@ -14,8 +14,8 @@ from notify.domain.errors import Malformed
 
 #: Kinds whose token is an address, which one person can give up and another person can take.
 ADDRESSES: Final = ("email", "sms")
-#: How many ids made from one address a caller who knows the address may use: one for each of its owners,
-#: in turn.
+#: Each new owner of an address gets a new id, made from the address and a number. A caller who knows the
+#: address may use this many of those ids.
 ADDRESS_HANDS: Final = 10
 #: Kinds of tokens that are not kinds of records. No kind contains a colon.
 _IDEMPOTENCY_KEY: Final = "idempotency-key"
@@ -58,7 +58,7 @@ def keyed_id(app: str, key: str) -> str:
 
 
 def alias_id(app: str, kind: str, label: str, name: str) -> str:
-    """The id of the alias (label, name) of this kind, which stands for what the alias names.
+    """The id of the alias (label, name) of this kind. It stands for the record that the alias names.
 
     An address is normalised first.
     """

@@ -87,7 +87,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 class Update(msgspec.Struct, frozen=True, gc=False):
     """A valid update of one record.
 
-    * `record`: its id, or the id of an alias (`ids.is_alias`), which stands for what the alias names.
+    * `record`: its id, or the id of an alias (`ids.is_alias`), which stands for the record that it names.
     * `owner`: the update is for the user that the record belongs to (its link `user`), or for a new user
       if it belongs to none. `record` is then not an alias.
     * `links`: the record's new parents by label; None removes the link.

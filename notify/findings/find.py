@@ -505,6 +505,10 @@ class WorkerState(StrEnum):
     WAITS = "idle"
 
 
+#: The states of a worker that are a finding.
+STALLED: Final = frozenset({WorkerState.UNHEARD, WorkerState.STUCK})
+
+
 def worker_state(worker: WorkerNow, after_s: float) -> WorkerState:
     """What it does, for the Overview, findings and metrics; STUCK has tasks and ended none for so long."""
     if worker.offline:
@@ -518,7 +522,7 @@ def worker_state(worker: WorkerNow, after_s: float) -> WorkerState:
 
 def is_stalled(worker: WorkerNow, after_s: float) -> bool:
     """Whether a worker that did not announce its stop sent no event, or finished no task, for `after_s`."""
-    return worker_state(worker, after_s) in (WorkerState.UNHEARD, WorkerState.STUCK)
+    return worker_state(worker, after_s) in STALLED
 
 
 def _no_workers(silent: Sequence[WorkerNow], snapshot: Snapshot) -> Finding:
