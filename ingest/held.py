@@ -256,7 +256,7 @@ class Held:
     #: has more messages.
     stood_at: int = -1
     unread_since: int | None = None
-    #: When Kafka last told the end of the log; at first, when the group gave the partition.
+    #: Since when Kafka owes the end of the log; at first, when the group gave the partition.
     heard_at: int | None = None
     #: How often another bridge has taken the stream since the group gave the partition to this one.
     taken: int = 0
@@ -269,7 +269,7 @@ class Held:
         """Notes whether Kafka answers, and whether the partition is read, which means that its position
         moves or is at the log's end."""
         if end is not None:
-            self.heard_at = now - end.age_ms
+            self.heard_at = now - end.silent_ms
         elif self.heard_at is None:
             self.heard_at = now
         position = None if self.memory is None else self.memory.position
@@ -285,7 +285,7 @@ class Held:
         return 0 if self.unread_since is None else now - self.unread_since
 
     def unheard_ms(self, now: int) -> int:
-        """How long Kafka has not told the end of the log, so that the lag is unknown."""
+        """How long Kafka has owed the end of the log, so that the lag is unknown."""
         return 0 if self.heard_at is None else now - self.heard_at
 
     def forget(self, retry_at: int) -> None:

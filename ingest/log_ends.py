@@ -32,6 +32,8 @@ class LogEnds:
         self._ask = ask
         self._wanted: frozenset[int] = frozenset()
         self._ends: Mapping[int, tuple[int, float]] = {}
+        #: When the first question that has no answer was asked.
+        self._owed: Mapping[int, float] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -43,12 +45,16 @@ class LogEnds:
             self._thread.start()
 
     def end(self, partition: int) -> LogEnd | None:
-        """The newest answer for the partition, with its age; None before the first."""
-        known = self._ends.get(partition)
+        """The newest answer for the partition, with its age; None before the first.
+
+        The time in which this process was frozen is part of the age, but not of Kafka's silence.
+        """
+        known, now = self._ends.get(partition), time.monotonic()
         if known is None:
             return None
         offset, asked_at = known
-        return LogEnd(offset, int((time.monotonic() - asked_at) * 1000))
+        owed_at = self._owed.get(partition, now)
+        return LogEnd(offset, int((now - asked_at) * 1000), int((now - owed_at) * 1000))
 
     def close(self) -> None:
         """Stop asking. Does not wait for an answer that is on its way."""
@@ -64,9 +70,13 @@ class LogEnds:
         wanted, asked_at = self._wanted, time.monotonic()
         if not wanted:
             return
+        self._owed = {partition: self._owed.get(partition, asked_at) for partition in wanted}
         try:
             answered = self._ask(wanted)
         except LogAway:
             answered = {}
         kept = {partition: end for partition, end in self._ends.items() if partition in wanted}
         self._ends = kept | {partition: (end, asked_at) for partition, end in answered.items()}
+        self._owed = {
+            partition: at for partition, at in self._owed.items() if partition not in answered
+        }

@@ -47,10 +47,14 @@ class Polled:
 
 
 class LogEnd(NamedTuple):
-    """The end of a partition's log, as the brokers told it `age_ms` ago."""
+    """The end of a partition's log, as the brokers told it `age_ms` ago.
+
+    `silent_ms` is how long they have owed an answer: the age of the first question that has none.
+    """
 
     offset: int
     age_ms: int
+    silent_ms: int = 0
 
 
 class Log(Protocol):

@@ -19,6 +19,8 @@ from tests.running import Running, running
 
 #: So long is the bridge frozen: longer than what is a lag, so that a catch-up has one to work off.
 FROZEN_S: Final = 12
+#: Updates a second meanwhile: at most half of what makes an app hot, which a catch-up would pass.
+SENT_PER_S: Final = 20
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
@@ -109,7 +111,7 @@ def test_a_frozen_bridge_is_one_alert_and_its_catch_up_none(
         "NOTIFY_STALLED_AFTER_MS": "3000",
         "NOTIFY_FIND_LAG_S": "6",
         "NOTIFY_ALERT_CLOSE_S": "1",
-        "NOTIFY_FIND_APP_UPDATES_PER_S": "40",
+        "NOTIFY_FIND_APP_UPDATES_PER_S": str(2 * SENT_PER_S),
     }
     name = f"t{uuid.uuid4().hex[:10]}"
     with running(tmp_path / "stack", name, environ=environ) as run:
@@ -129,6 +131,7 @@ def test_a_frozen_bridge_is_one_alert_and_its_catch_up_none(
             while run.rows(frozen_s)[0][0] < FROZEN_S:
                 run.produce([_update(run, at=time.time_ns() // 1_000_000)])
                 sent += 1
+                time.sleep(1 / SENT_PER_S)
             run.wait("it is told", lambda: bool(run.rows(open_)))
             ((text, path),) = run.rows(open_)
             assert text.startswith("Partitions 0-3 are stalled: no bridge has been active for ")

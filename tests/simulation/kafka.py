@@ -124,8 +124,10 @@ class SimLog:
         return self.positions[partition]
 
     def end(self, partition: int) -> LogEnd | None:
-        age_ms = 60_000 if self._world.kafka_away else 0
-        return LogEnd(self._log(partition).end, age_ms) if partition in self.positions else None
+        away_ms = 60_000 if self._world.kafka_away else 0
+        if partition not in self.positions:
+            return None
+        return LogEnd(self._log(partition).end, away_ms, away_ms)
 
     def reopen(self) -> None:
         self.assigned = sorted({*self.assigned, *self.positions} - set(self.revoked))

@@ -128,7 +128,7 @@ class FakeLog:
         return self.positions[partition]
 
     def end(self, partition: int) -> LogEnd | None:
-        return LogEnd(len(self.messages[partition]), self.end_age_ms)
+        return LogEnd(len(self.messages[partition]), self.end_age_ms, self.end_age_ms)
 
     def reopen(self) -> None:
         self.reopened += 1

@@ -387,12 +387,12 @@ def test_an_isolated_part_goes_alone() -> None:
     assert pack([one, two, three, four], rows=9) == [[one], [two], [three, four]]
 
 
-def test_a_silence_is_since_kafkas_last_answer_or_since_the_partition_was_given() -> None:
+def test_a_silence_is_since_an_answer_is_owed_or_since_the_partition_was_given() -> None:
     held = _held_at(5)
     assert held.unheard_ms(100) == 0
     held.look(None, 100)
     held.look(None, 200)
     assert held.unheard_ms(250) == 150
-    held.look(LogEnd(9, 30), 300)
+    held.look(LogEnd(9, 5_000, 30), 300)
     held.look(None, 400)
     assert held.unheard_ms(450) == 180

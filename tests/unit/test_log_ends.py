@@ -51,10 +51,23 @@ def test_what_kafka_does_not_answer_keeps_its_end_and_grows_old(
     kafka.away = True
     now[0] += 4
     ends.ask()
-    assert ends.end(0) == LogEnd(7, 4_000)
+    now[0] += 3
+    assert ends.end(0) == LogEnd(7, 7_000, 3_000)
     ends._wanted = frozenset([1])
     ends.ask()
     assert ends.end(0) is None
+
+
+def test_a_process_that_was_frozen_does_not_call_kafka_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("ingest.log_ends.time.monotonic", lambda: now[0])
+    ends = LogEnds(Kafka())
+    ends._wanted = frozenset([0])
+    ends.ask()
+    now[0] += 3_600
+    assert ends.end(0) == LogEnd(7, 3_600_000, 0)
 
 
 def test_a_topic_without_kafka_has_no_ends() -> None:
