@@ -180,6 +180,8 @@ def running(
             "NOTIFY_NAMESPACE": namespace,
             "NOTIFY_PARTITIONS": str(PARTITIONS),
             "NOTIFY_RESEND_AFTER_MS": "500",
+            # On a busy machine web must not take an update of a deleted record for want of an answer.
+            "NOTIFY_LOOKUP_DEADLINE_MS": "30000",
             # The oracle names every record.
             "NOTIFY_REFUSED_RECORDS": "1000000",
             "DJANGO_SETTINGS_MODULE": "notify.settings",

@@ -7,7 +7,7 @@ is reacted to; any other than 200 and 202 fails.
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
@@ -70,7 +70,13 @@ class Device:
     def again(self) -> None:
         """The answer to the last request was lost: it is sent again as it was."""
         if self.last is not None:
-            self._sent(self.last)
+            gone = (400, 404) if self.is_deleted else ()
+            status, _ = self._sent(replace(self.last, may_answer=(*self.last.may_answer, *gone)))
+            self._is_gone(status)
+
+    def _is_gone(self, status: int) -> None:
+        """React to an answer that says that the push record is gone, as this SDK does."""
+        raise NotImplementedError
 
     def _ask(
         self,
@@ -108,7 +114,16 @@ class Device:
                 value = found(answer, filled(field, self.known))
                 assert value, (self.sdk, sent, answer)
                 self.known[_TAKES_THE_PLACE_OF.get(name, name)] = value
+            if self.is_deleted and self._registers(sent.body):
+                self.is_deleted = False
+                self._drain()
         return status, answer
+
+    def _registers(self, body: Body | None) -> bool:
+        """Whether this makes the push record again, with its token."""
+        body = body or {}
+        parts = [body, body.get("subscription", {}), *body.get("subscriptions", ())]
+        return self.token in [part.get(name) for part in parts for name in ("identifier", "token")]
 
 
 class OldDevice(Device):
