@@ -14,8 +14,9 @@ from uuid import UUID
 from notify import queries
 from notify.domain import ids
 from notify.domain.aliases import resolve
-from notify.domain.links import Links, Named, ParentKey, gather
+from notify.domain.links import Named, ParentKey, gather
 from notify.domain.update import TOKEN, USER
+from notify.replays import links_now
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "record.sql")
 _EXTERNAL_ID: Final = "external_id"
@@ -48,9 +49,7 @@ def find(app: UUID, text: str) -> list[Found]:
     """The records of the app that the text means, none or more: a text may be an address and an external
     id. A few queries by key: two for each step that links lead on. Raises Malformed for half a character."""
     meanings = list(_meanings(str(app), text))
-    links = gather(
-        lambda children, parents: _load(str(app), children | parents), _named(app, meanings)
-    )
+    links = gather(links_now, _named(app, meanings))
     by_id: dict[str, str] = {}
     for meaning in meanings:
         is_itself = meaning.token is None and not ids.is_alias(meaning.id)
@@ -93,18 +92,6 @@ def _named(app: UUID, meanings: Iterable[_Meaning]) -> Named:
         if meaning.token is not None:
             keys.add((str(app), meaning.token))
     return Named(keys, keys, set())
-
-
-def _load(app: str, keys: Iterable[ParentKey]) -> Links:
-    """Loads links for `gather`."""
-    wanted = {id_ for _, id_ in keys}
-    links = Links()
-    for child, label, parent, generation in rows("links", app=app, ids=list(wanted)):
-        links.parents[app, child, label] = (parent, generation)
-        wanted.add(parent)
-    for id_, generation in rows("generations", app=app, ids=list(wanted)):
-        links.generations[app, id_] = generation
-    return links
 
 
 def rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
