@@ -81,6 +81,12 @@ class Stack:
         with psycopg.connect(self.env["DATABASE_URL"]) as sql:
             return {str(row[0]) for row in sql.execute("SELECT id FROM record").fetchall()}
 
+    def flush(self) -> None:
+        """Waits until what is applied survives a kill of PostgreSQL: workers do not wait for it."""
+        with psycopg.connect(self.env["DATABASE_URL"]) as sql:
+            sql.execute("SET synchronous_commit = on")
+            sql.execute("SELECT pg_logical_emit_message(true, 'test', 'flush')")
+
     def sampled(self) -> int:
         """Ends of the logs, all together, as the bridge recorded them."""
         with psycopg.connect(self.env["DATABASE_URL"]) as sql:
@@ -161,7 +167,7 @@ def test_what_is_killed_is_started_again_and_nothing_is_lost(stack: Stack) -> No
         after = stack.state.processes
         assert {name for name in after if after[name] != before[name]} == set(killed)
         assert stack.env == env
-        assert records <= stack.records()
+        wait_for(lambda: records <= stack.records())
         records.add(new := str(uuid.uuid4()))
         curl(said, new)
         wait_for(lambda: stack.records() == records)
@@ -188,6 +194,7 @@ def test_a_lost_log_is_told_and_nothing_is_done_unasked(stack: Stack) -> None:
     stack.kill(["worker-1", "worker-2"])
     curl(said, record)
     wait_for(lambda: stack.sampled() == 2)
+    stack.flush()
     stack.kill(["kafka", "postgres", "web"])
     before = stack.state
 
