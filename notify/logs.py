@@ -24,7 +24,7 @@ FIELDS: Final = frozenset(
         "lane", "offset", "position", "log_end", "prev", "last", "first", "next", "frontier", "planned",
         "rows", "messages", "policy", "attempt", "in_flight", "tries", "trace_id", "request_id",
         "message_id", "method", "route", "status", "seconds", "left_out", "reason", "error", "exception",
-        "port", "outcome", "age_s", "kind", "way",
+        "port", "outcome", "age_s", "kind", "channel",
     }
 )  # fmt: skip
 #: Characters of a text field, and of a library's line.

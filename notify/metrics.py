@@ -134,10 +134,12 @@ WATCH_LANE_WORKERS = Gauge(
 WATCH_WORKERS = Gauge("notify_watch_workers", "Workers: ok, stalled, offline.", ["state"])
 WATCH_FINDINGS = Gauge("notify_watch_findings", "Findings now, by kind.", ["kind"])
 WATCH_ALERTS = Counter(
-    "notify_watch_alerts_total", "Messages of alerts by outcome.", ["way", "outcome"]
+    "notify_watch_alerts_total",
+    "Messages about alerts, by channel and outcome.",
+    ["channel", "outcome"],
 )
-WATCH_LOOK_TIMESTAMP = Gauge(
-    "notify_watch_look_timestamp_seconds",
+WATCH_CHECK_TIMESTAMP = Gauge(
+    "notify_watch_check_timestamp_seconds",
     "When the leading watcher last checked for problems.",
     multiprocess_mode="livemax",
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from notify import logs
-from notify.watch.ways import NotTold, post
+from notify.watch.alert_channels import NotSent, post
 
 #: How often to check whether a heartbeat is due.
 ROUND_S: Final = 0.5
@@ -18,19 +18,19 @@ ROUND_S: Final = 0.5
 class Heartbeat:
     """Sends a heartbeat every `every_s`, as long as the leader's last complete check is not older than that.
 
-    `looked_at_s` returns when that was, in monotonic seconds; None if this watcher is not the leader.
+    `checked_at_s` returns when that was, in monotonic seconds; None if this watcher is not the leader.
     """
 
     def __init__(
         self,
         url: str,
-        looked_at_s: Callable[[], float | None],
+        checked_at_s: Callable[[], float | None],
         *,
         every_s: float,
         timeout_s: float,
     ) -> None:
         self._url = url
-        self._looked_at_s = looked_at_s
+        self._checked_at_s = checked_at_s
         self._every_s: Final = every_s
         self._timeout_s: Final = timeout_s
         self._beat_at_s = -every_s
@@ -43,8 +43,8 @@ class Heartbeat:
 
     def round(self, *, now_s: float) -> None:
         """Sends a heartbeat if one is due. A failed one is not repeated before the next is due."""
-        looked_at_s = self._looked_at_s()
-        if looked_at_s is None or now_s - looked_at_s > self._every_s:
+        checked_at_s = self._checked_at_s()
+        if checked_at_s is None or now_s - checked_at_s > self._every_s:
             return
         if now_s - self._beat_at_s < self._every_s:
             return
@@ -52,7 +52,7 @@ class Heartbeat:
         try:
             post(self._url, b"", {}, timeout_s=self._timeout_s)
             self._fails = False
-        except NotTold as why:
+        except NotSent as why:
             if not self._fails:
                 logs.get().warning("heartbeat_failed", error=str(why))
             self._fails = True

@@ -12,7 +12,7 @@ OPENED: Final = "opened"
 CLOSED: Final = "closed"
 
 
-class Due(NamedTuple):
+class DueAlert(NamedTuple):
     """An alert with an event that one channel has not delivered yet, as of `read_at`."""
 
     id: int
@@ -26,16 +26,16 @@ class Due(NamedTuple):
     path: str
     opened_at: datetime
     closed_at: datetime | None
-    opening_told: bool
+    opening_sent: bool
     read_at: datetime
 
     def events(self) -> list[Event]:
         """The events to send, in order: both, if the alert closed before the first one was sent."""
-        told: list[Event] = [] if self.opening_told else [OPENED]
-        return told if self.closed_at is None else [*told, CLOSED]
+        unsent: list[Event] = [] if self.opening_sent else [OPENED]
+        return unsent if self.closed_at is None else [*unsent, CLOSED]
 
 
-def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
+def fields(alert: DueAlert, event: Event, *, admin_url: str) -> dict[str, Any]:
     """The object that the webhook gets. `id` is the same for both events of an alert. `key` is the same
     for all alerts with one cause, from all watchers."""
     return {
@@ -55,23 +55,23 @@ def fields(alert: Due, event: Event, *, admin_url: str) -> dict[str, Any]:
     }
 
 
-def body(alert: Due, event: Event, *, admin_url: str) -> bytes:
+def body(alert: DueAlert, event: Event, *, admin_url: str) -> bytes:
     """The object of `fields` as JSON in UTF-8."""
     return json.dumps(fields(alert, event, admin_url=admin_url), ensure_ascii=False).encode()
 
 
-def link(alert: Due, *, admin_url: str) -> str:
+def link(alert: DueAlert, *, admin_url: str) -> str:
     """The URL of the page that shows and fixes the problem; only its path if NOTIFY_ADMIN_URL is empty."""
     return admin_url.rstrip("/") + alert.path
 
 
-def subject(alert: Due, event: Event) -> str:
+def subject(alert: DueAlert, event: Event) -> str:
     """The subject of an e-mail: one line, even if an app's name has line breaks."""
     head = "resolved" if event == CLOSED else alert.level
     return " ".join(f"[notify {head}] {alert.text}".split())[:150]
 
 
-def letter(alert: Due, event: Event, *, admin_url: str) -> str:
+def letter(alert: DueAlert, event: Event, *, admin_url: str) -> str:
     """The text of an e-mail."""
     cure = cure_of(alert.kind, alert.text)
     lines = [

@@ -11,11 +11,13 @@ from notify import logs
 EVERY_S: Final = 1.0
 
 
-def carry_out(step: Callable[[], object], acts: threading.Event, stopped: threading.Event) -> None:
+def carry_out(
+    step: Callable[[], object], is_leader: threading.Event, stopped: threading.Event
+) -> None:
     """Does one step a second while this watcher is the leader, until stopped; retries failed steps."""
     has_failed = False
     while not stopped.wait(EVERY_S):
-        if not acts.is_set():
+        if not is_leader.is_set():
             continue
         try:
             step()

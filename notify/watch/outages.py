@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from notify import logs
 from notify.findings.find import BAD, POSTGRES_AWAY
 from notify.redaction import redacted
-from notify.watch.message import Due
+from notify.watch.message import DueAlert
 
 #: How many outages are remembered, for a receiver that has not accepted all of them yet.
 KEPT: Final = 20
@@ -120,31 +120,31 @@ def _plain(error: Exception) -> str:
     return lines[0].strip().rstrip(".")[:ERROR_CHARS]
 
 
-class UntoldOutages:
-    """The outages as `Kept` (notify/watch/alert_rows.py), for one channel and one thread."""
+class UnsentOutages:
+    """The outages as `AlertStore` (notify/watch/alert_rows.py), for one channel and one thread."""
 
     def __init__(self, outages: Outages) -> None:
         self._outages = outages
         #: The outages that were sent, by id: whether their end was sent too.
-        self._told: dict[int, bool] = {}
+        self._sent: dict[int, bool] = {}
 
-    def due(self) -> list[Due]:
+    def due(self) -> list[DueAlert]:
         kept = self._outages.kept()
-        self._told = {each.id: self._told[each.id] for each in kept if each.id in self._told}
+        self._sent = {each.id: self._sent[each.id] for each in kept if each.id in self._sent}
         return [self._due(each) for each in kept if self._is_due(each)]
 
-    def told(self, alert: Due, *, error: str) -> None:
-        self._told[alert.id] = alert.closed_at is not None
+    def sent(self, alert: DueAlert, *, error: str) -> None:
+        self._sent[alert.id] = alert.closed_at is not None
 
-    def failed(self, alert: Due, *, error: str) -> None:
+    def failed(self, alert: DueAlert, *, error: str) -> None:
         """Does nothing: the log says why, and the outage stays due."""
 
     def _is_due(self, outage: Outage) -> bool:
-        is_end_told = self._told.get(outage.id)
-        return is_end_told is None or (outage.closed_at is not None and not is_end_told)
+        is_end_sent = self._sent.get(outage.id)
+        return is_end_sent is None or (outage.closed_at is not None and not is_end_sent)
 
-    def _due(self, outage: Outage) -> Due:
-        return Due(
+    def _due(self, outage: Outage) -> DueAlert:
+        return DueAlert(
             id=outage.id,
             key=POSTGRES_AWAY,
             kind=POSTGRES_AWAY,
@@ -156,6 +156,6 @@ class UntoldOutages:
             path=_PATH,
             opened_at=outage.opened_at,
             closed_at=outage.closed_at,
-            opening_told=outage.id in self._told,
+            opening_sent=outage.id in self._sent,
             read_at=_now(),
         )

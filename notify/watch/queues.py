@@ -9,7 +9,7 @@ from celery import Celery
 
 from notify import logs
 from notify.domain.lanes import LANES_MAX, queue_of
-from notify.watch.ears import AWAY
+from notify.watch.worker_events import AWAY
 
 #: How often workers are asked which queues they read. They may answer within a second. An answer is valid
 #: for three rounds, so that a busy worker does not count as gone.
@@ -72,8 +72,7 @@ class Queues:
 
 
 def measure(app: Celery, queues: Queues, stopped: threading.Event) -> None:
-    """Looks at the depths every second until stopped, on a connection of its own that is made anew now and
-    then."""
+    """Reads the depths every second until stopped, over its own connection, which it renews regularly."""
     while not stopped.is_set():
         try:
             with app.connection_for_write() as connection:

@@ -114,13 +114,13 @@ def test_what_the_watcher_tells_and_what_follows_from_a_cause_is_not_told(
     stack: Stack, people: Hook, beats: Hook, fired: Sequence[str], told: Sequence[str]
 ) -> None:
     found = Alertmanager(stack, environ(people, beats))
-    labels = ("alertname", "teller", "job")
+    labels = ("alertname", "sent_by", "job")
     for each in fired:
         words = each.split()
         alert = dict(zip(labels, [*words, *("alertmanager", "any")[len(words) - 1 :]], strict=True))
         found.fire([alert])
     # All names wait for equally long, so what is told of those before has come when this one has.
-    found.fire([{"alertname": "HostDiskFull", "teller": "alertmanager"}])
+    found.fire([{"alertname": "HostDiskFull", "sent_by": "alertmanager"}])
     wait_for(lambda: "HostDiskFull" in names(people.bodies), timeout_s=60)
     assert sorted(names(people.bodies)) == sorted([*told, "HostDiskFull"])
     assert beats.bodies == []

@@ -89,7 +89,7 @@ def test_no_role_is_refused_what_it_needs(fleet: Running) -> None:
     """Nor by what runs in the background: samples, tidying, alerts."""
     for path in fleet.logs():
         assert "permission denied" not in path.read_text(), path.stem
-    assert fleet.events("housekeeping_failed", "look_failed", "postgres_away") == []
+    assert fleet.events("housekeeping_failed", "check_failed", "postgres_away") == []
     for table in ("stream_sample", "bridge_start", "worker_sample", "queue_sample"):
         fleet.wait(table, lambda table=table: bool(fleet.rows(f"SELECT 1 FROM {table}")))  # type: ignore[misc]
 

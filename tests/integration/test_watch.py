@@ -1,4 +1,4 @@
-"""The watcher as a process, on real services: who acts, what it samples, what it finds and whom it tells."""
+"""The watcher as a process, on real services: which one leads, what it samples, finds and sends."""
 
 import email
 import email.policy
@@ -91,14 +91,14 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     run.produce(updates(run, LATE))
     waiting = "SELECT count(*) FROM queue_sample WHERE tasks > 0"
     run.wait("tasks wait in the queues", lambda: run.rows(waiting)[0][0] > 0)
-    run.wait("it is told", lambda: bool(hook.events("no_workers")))
+    run.wait("it is sent", lambda: bool(hook.events("no_workers")))
     run.wait("and mailed", lambda: any("worker-1" in mail for mail in post.mails))
-    event, told = hook.events("no_workers")[0]
+    event, sent = hook.events("no_workers")[0]
     (alert,) = alerts(run, "no_workers")
-    assert (event, told["id"], told["level"]) == ("opened", alert["id"], "bad")
-    assert told["url"] == "https://notify.example.com/admin/#workers"
-    assert "worker-1" in told["text"]
-    assert "celery -A notify worker" in told["cure"]
+    assert (event, sent["id"], sent["level"]) == ("opened", alert["id"], "bad")
+    assert sent["url"] == "https://notify.example.com/admin/#workers"
+    assert "worker-1" in sent["text"]
+    assert "celery -A notify worker" in sent["cure"]
     assert hook.refused == 2  # 500, then a redirect, which would lose the body
     body, headers = hook.bodies[-1], hook.headers[-1]
     signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -114,7 +114,7 @@ def test_a_worker_that_hangs_is_found_told_and_over(run: Running, hook: Hook, po
     run.stack.kill("worker-1", signal.SIGCONT)
     run.wait_applied(LATE)
     run.wait("it is over", lambda: bool(alerts(run, "no_workers")[0]["closed_at"]))
-    run.wait("that is told", lambda: hook.events("no_workers")[-1][0] == "closed")
+    run.wait("that is sent", lambda: hook.events("no_workers")[-1][0] == "closed")
     assert hook.events("no_workers")[-1][1]["id"] == alert["id"]
     run.wait("and mailed", lambda: any("[notify resolved]" in each for each in post.mails))
     (alert,) = alerts(run, "no_workers")
@@ -136,19 +136,19 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     run.rows("UPDATE stream SET ticked_at = now() RETURNING 1")
     for name in ("watch-1", "watch-2"):
         product.start_watch(run.stack, name)
-    seat = "SELECT name FROM watcher WHERE at > clock_timestamp() - interval '3 seconds'"
-    run.wait("one acts", lambda: bool(run.rows(seat)))
-    run.wait("both look", lambda: len(run.events("watch_started")) == 2)
-    ((first,),) = run.rows(seat)
+    leader = "SELECT name FROM watcher WHERE at > clock_timestamp() - interval '3 seconds'"
+    run.wait("one leads", lambda: bool(run.rows(leader)))
+    run.wait("both run", lambda: len(run.events("watch_started")) == 2)
+    ((first,),) = run.rows(leader)
     pids = {name: run.stack.child(name).identity.pid for name in ("watch-1", "watch-2")}
     acting = next(name for name, pid in pids.items() if first.endswith(f":{pid}"))
     other = next(name for name in pids if name != acting)
     run.wait("stalled bridges are found", lambda: len(alerts(run, "stalled")) == 1)
 
     run.stack.kill(acting, signal.SIGSTOP)
-    run.wait("the other acts", lambda: run.rows(seat)[:1] not in ([], [(first,)]))
+    run.wait("the other leads", lambda: run.rows(leader)[:1] not in ([], [(first,)]))
     run.stack.kill(acting, signal.SIGCONT)
-    run.wait("the first notices", lambda: bool(run.events("watch_stands_by")))
+    run.wait("the first notices", lambda: bool(run.events("watch_lost_leader")))
     ((second,),) = run.rows("SELECT name FROM watcher")
     assert second.endswith(f":{pids[other]}")
 
@@ -156,8 +156,8 @@ def test_one_acts_and_another_follows(run: Running) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name LIKE 'notify watch%%' AND datname = current_database()"
     )
-    run.wait("one acts again", lambda: len(run.events("watch_acts")) >= 3)
-    run.wait("and says so", lambda: bool(run.rows(seat)))
+    run.wait("one leads again", lambda: len(run.events("watch_became_leader")) >= 3)
+    run.wait("and says so", lambda: bool(run.rows(leader)))
     assert len(alerts(run, "stalled")) == 1
     assert run.stack.ended() == []
     for name in pids:
@@ -203,9 +203,9 @@ def test_a_receiver_that_hangs_delays_no_other(
             run.wait("four are found", lambda: len(alerts(run, "halted")) == 4)
             run.wait("three are mailed", lambda: len(post.mails) == 3)
             run.wait("the rest is summed up", lambda: bool(run.events("alerts_muted")))
-            run.wait("the hook is tried", lambda: bool(run.events("alert_not_told")))
+            run.wait("the hook is tried", lambda: bool(run.events("alert_not_sent")))
             assert all(each["posted_at"] is None for each in alerts(run, "halted"))
             assert len(post.mails) == 3
-            looked = "SELECT at FROM watcher"
-            before = run.rows(looked)
-            run.wait("it looks on", lambda: run.rows(looked) != before)
+            checked = "SELECT at FROM watcher"
+            before = run.rows(checked)
+            run.wait("it goes on checking", lambda: run.rows(checked) != before)

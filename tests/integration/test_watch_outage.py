@@ -1,4 +1,4 @@
-"""Without PostgreSQL the watcher tells that it is away, and its heartbeat stops."""
+"""Without PostgreSQL the watcher reports that it is away, and its heartbeat stops."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def wait(stack: Stack, what: str, holds: Callable[[], bool]) -> None:
         raise AssertionError(f"not within 60 s: {what}; {logs}") from None
 
 
-def told(hook: Hook, event: str) -> int:
+def sent(hook: Hook, event: str) -> int:
     return [each for each, _ in hook.events(KIND)].count(event)
 
 
@@ -88,7 +88,7 @@ def test_a_postgresql_that_is_stopped_is_told_by_every_watcher_and_so_is_its_end
     stack.kill("postgres", signal.SIGINT)
     wait(stack, "PostgreSQL is stopped", lambda: "postgres" in stack.ended())
     product.start_watch(stack, "watch-late")
-    wait(stack, "all three tell", lambda: told(hook, "opened") == 3)
+    wait(stack, "all three send", lambda: sent(hook, "opened") == 3)
     wait(stack, "and mail", lambda: len(post.mails) == 3)
     before = len(beats.bodies)
     alerts = [alert for _, alert in hook.events(KIND)]
@@ -100,8 +100,8 @@ def test_a_postgresql_that_is_stopped_is_told_by_every_watcher_and_so_is_its_end
     assert len(beats.bodies) == before
 
     stack.restart("postgres")
-    wait(stack, "its end is told", lambda: told(hook, "closed") == 3)
-    assert told(hook, "opened") == 3
+    wait(stack, "its end is sent", lambda: sent(hook, "closed") == 3)
+    assert sent(hook, "opened") == 3
     ids = [alert["id"] for event, alert in hook.events(KIND) if event == "closed"]
     assert sorted(ids) == sorted(alert["id"] for alert in alerts)
     wait(stack, "it beats again", lambda: len(beats.bodies) > before)
@@ -117,8 +117,8 @@ def test_a_connection_that_is_dead_and_stays_open_is_told_after_the_deadline(
         through = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{wire.port}"))
         environ = {"DATABASE_URL": urlunsplit(through), "NOTIFY_POSTGRES_DEADLINE_MS": "1500"}
         product.start_watch(stack, env=environ)
-        wait(stack, "it acts", lambda: '"watch_acts"' in stack.tail("watch"))
+        wait(stack, "it is the leader", lambda: '"watch_became_leader"' in stack.tail("watch"))
         wire.cut()
-        wait(stack, "it is told", lambda: told(hook, "opened") == 1)
+        wait(stack, "it is sent", lambda: sent(hook, "opened") == 1)
         wire.heal()
-        wait(stack, "its end too", lambda: told(hook, "closed") == 1)
+        wait(stack, "its end too", lambda: sent(hook, "closed") == 1)

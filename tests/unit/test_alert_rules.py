@@ -107,12 +107,12 @@ def test_every_alarm_says_what_to_do() -> None:
         assert anchor in anchors, rule["alert"]
 
 
-def test_every_alarm_says_who_tells_people_and_the_watcher_tells_what_it_finds() -> None:
-    """One cause is told once."""
+def test_every_rule_names_its_sender_and_the_watcher_sends_what_it_finds() -> None:
+    """Each cause is sent once."""
     told = {rule["alert"]: rule["labels"] for rule in _rules("alerts.yml")}
-    assert {labels["teller"] for labels in told.values()} == {"watch", "alertmanager", "nobody"}
+    assert {labels["sent_by"] for labels in told.values()} == {"watch", "alertmanager", "nobody"}
     for name, labels in told.items():
-        assert ("finding" in labels) == (labels["teller"] == "watch"), name
+        assert ("finding" in labels) == (labels["sent_by"] == "watch"), name
         assert labels.get("finding", POSTGRES_AWAY) in {*KINDS, POSTGRES_AWAY}, name
 
 
@@ -145,12 +145,12 @@ def test_the_documents_list_every_alarm_as_it_is() -> None:
     rules = _rules("alerts.yml")
     assert listed.keys() == {rule["alert"] for rule in rules}
     for rule in rules:
-        when, severity, _, teller, link = listed[rule["alert"]]
+        when, severity, _, sender, link = listed[rule["alert"]]
         waits = f" for {rule['for']}" if "for" in rule else ""
         assert when == f"`{rule['expr']}`{waits}"
         assert severity == rule["labels"]["severity"]
         finding = rule["labels"].get("finding")
-        assert teller == rule["labels"]["teller"] + (f": `{finding}`" if finding else "")
+        assert sender == rule["labels"]["sent_by"] + (f": `{finding}`" if finding else "")
         assert f"({rule['annotations']['runbook'].removeprefix('docs/')})" in link
 
 

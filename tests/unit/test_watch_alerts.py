@@ -8,7 +8,7 @@ import pytest
 
 from notify.findings.find import BAD, Finding
 from notify.watch.alerts import Alerts, OpenAlert, Steps
-from notify.watch.message import CLOSED, OPENED, Due, body, letter, link, subject
+from notify.watch.message import CLOSED, OPENED, DueAlert, body, letter, link, subject
 from notify.watch.pace import Pace
 
 LAG = Finding("lag", BAD, "lag", "late")
@@ -117,8 +117,8 @@ AT = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 APP = uuid.UUID(int=1)
 
 
-def due(*, closed: bool = False, told: bool = False, name: str = "Closely") -> Due:
-    return Due(
+def due(*, closed: bool = False, told: bool = False, name: str = "Closely") -> DueAlert:
+    return DueAlert(
         5, "hot_record:a:r", "hot_record", "bad", f"86% of {name}", APP, name, uuid.UUID(int=2),
         "/admin/notify/hot/", AT, AT + timedelta(minutes=2) if closed else None, told, AT,
     )  # fmt: skip

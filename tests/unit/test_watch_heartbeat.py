@@ -1,4 +1,4 @@
-"""The heartbeat beats while the watcher looks, and only then."""
+"""The heartbeat beats while the watcher completes checks, and only then."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tests.receivers import Hook, webhook
 
 
 class Watcher:
-    """What it says of its looks."""
+    """Its last complete check."""
 
     def __init__(self, hook: Hook) -> None:
-        self.looked_at_s: float | None = 0.0
-        self.heartbeat = Heartbeat(hook.url, lambda: self.looked_at_s, every_s=60, timeout_s=5)
+        self.checked_at_s: float | None = 0.0
+        self.heartbeat = Heartbeat(hook.url, lambda: self.checked_at_s, every_s=60, timeout_s=5)
 
     def second(self, second: float) -> None:
         self.heartbeat.round(now_s=second)
@@ -21,19 +21,19 @@ def test_it_beats_every_so_often_while_looks_go_on() -> None:
     with webhook() as hook:
         watcher = Watcher(hook)
         for second in range(121):
-            watcher.looked_at_s = second
+            watcher.checked_at_s = second
             watcher.second(second)
         assert len(hook.bodies) == 3
 
 
-@pytest.mark.parametrize("looked_at_s", [None, 39.0], ids=["stands by", "hangs"])
-def test_it_stops_when_looks_stop(looked_at_s: float | None) -> None:
+@pytest.mark.parametrize("checked_at_s", [None, 39.0], ids=["stands by", "hangs"])
+def test_it_stops_when_checks_stop(checked_at_s: float | None) -> None:
     with webhook() as hook:
         watcher = Watcher(hook)
-        watcher.looked_at_s = looked_at_s
+        watcher.checked_at_s = checked_at_s
         watcher.second(100)
         assert hook.bodies == []
-        watcher.looked_at_s = 40.0
+        watcher.checked_at_s = 40.0
         watcher.second(100)
         assert len(hook.bodies) == 1
 
@@ -51,7 +51,7 @@ def test_a_receiver_that_fails_is_said_once_and_beaten_again(
     with webhook(500, 500) as hook:
         watcher = Watcher(hook)
         for second in (0, 1, 60, 120):
-            watcher.looked_at_s = second
+            watcher.checked_at_s = second
             watcher.second(second)
         assert (hook.refused, len(hook.bodies)) == (2, 1)
     assert events == ["heartbeat_failed"]

@@ -1,4 +1,4 @@
-"""Orders are carried out while the watcher acts, whatever a step does."""
+"""Orders are carried out while the watcher is_leader, whatever a step does."""
 
 import threading
 
@@ -12,8 +12,8 @@ def test_a_step_that_fails_is_tried_again_and_the_end_is_heard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(orders, "EVERY_S", 0.001)
-    acts, stopped, steps = threading.Event(), threading.Event(), []
-    acts.set()
+    is_leader, stopped, steps = threading.Event(), threading.Event(), []
+    is_leader.set()
 
     def step() -> None:
         steps.append(1)
@@ -22,7 +22,7 @@ def test_a_step_that_fails_is_tried_again_and_the_end_is_heard(
         if len(steps) % 2:
             raise ValueError("Kafka is away")
 
-    carry_out(step, acts, stopped)
+    carry_out(step, is_leader, stopped)
     assert len(steps) == 5
 
 

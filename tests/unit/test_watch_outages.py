@@ -1,15 +1,15 @@
-"""When an outage of PostgreSQL opens, when it closes, and what is told of it without PostgreSQL."""
+"""When an outage of PostgreSQL opens, when it closes, and what is sent of it without PostgreSQL."""
 
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
-from notify.watch.message import CLOSED, OPENED, Due, Event
-from notify.watch.outages import KEPT, Outages, UntoldOutages
+from notify.watch.alert_channels import NotSent
+from notify.watch.alert_sender import AlertSender
+from notify.watch.message import CLOSED, OPENED, DueAlert, Event
+from notify.watch.outages import KEPT, Outages, UnsentOutages
 from notify.watch.pace import Pace
-from notify.watch.tell import Teller
-from notify.watch.ways import NotTold
 
 BEGAN = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
 REFUSED = psycopg.OperationalError("connection to 10.0.0.1 failed: refused\n\tIs it running?")
@@ -26,7 +26,7 @@ class Clock:
 
 
 class Watcher:
-    """The look's side: `fail` and `answer` are looks that take no time, `hang` is one that takes long."""
+    """The loop's side: `fail` and `answer` are checks that take no time, `hang` is one that takes long."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -50,19 +50,19 @@ class Watcher:
             self.outages.answered(now_s=self.clock.s)
 
 
-class Say:
-    """A way that notes what it is told, and fails while `away`."""
+class FakeChannel:
+    """A channel that notes what it is given, and fails while `away`."""
 
     name, due, done = "webhook", "", ""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, Event]] = []
+        self.sent: list[tuple[int, Event]] = []
         self.away = False
 
-    def tell(self, alert: Due, event: Event) -> None:
+    def send(self, alert: DueAlert, event: Event) -> None:
         if self.away:
-            raise NotTold("it answered 500")
-        self.told.append((alert.id, event))
+            raise NotSent("it answered 500")
+        self.sent.append((alert.id, event))
 
 
 @pytest.fixture
@@ -81,14 +81,14 @@ def test_it_opens_after_the_time_and_says_since_when_and_what_to_do(watcher: Wat
     )
     assert (outage.opened_at, outage.closed_at) == (BEGAN + timedelta(seconds=101), None)
     assert outage.id < 0
-    (due,) = UntoldOutages(watcher.outages).due()
+    (due,) = UnsentOutages(watcher.outages).due()
     assert (due.key, due.kind, due.level) == ("postgres_away", "postgres_away", "bad")
 
 
-def test_a_look_that_hung_counts_from_its_beginning_and_once_is_not_enough(
+def test_a_check_that_hung_counts_from_its_beginning_and_once_is_not_enough(
     watcher: Watcher,
 ) -> None:
-    """A watcher that was frozen wakes up in such a look too, and PostgreSQL has ended its session."""
+    """A watcher that was frozen wakes up in such a check too, and PostgreSQL has ended its session."""
     watcher.hang(60)
     assert watcher.outages.kept() == []
     watcher.answer()
@@ -125,30 +125,32 @@ def test_only_the_last_are_kept(watcher: Watcher) -> None:
     assert len(watcher.outages.kept()) == KEPT
 
 
-def test_each_way_is_told_once_opened_and_once_closed(watcher: Watcher) -> None:
-    ways = [(Say(), UntoldOutages(watcher.outages)) for _ in range(2)]
-    tellers = [Teller(say, Pace(per_hour=9), acts=lambda: True) for say, _ in ways]
+def test_each_channel_is_sent_to_once_opened_and_once_closed(watcher: Watcher) -> None:
+    channels = [(FakeChannel(), UnsentOutages(watcher.outages)) for _ in range(2)]
+    senders = [
+        AlertSender(channel, Pace(per_hour=9), may_send=lambda: True) for channel, _ in channels
+    ]
 
     def rounds() -> None:
-        for teller, (_, outages) in zip(tellers, ways, strict=True):
+        for sender, (_, outages) in zip(senders, channels, strict=True):
             for _ in range(2):
-                teller.round(outages)
+                sender.round(outages)
 
     watcher.fail(seconds=40)
     rounds()
     watcher.answer(seconds=20)
     rounds()
     ((opened, _),) = [(each.id, each) for each in watcher.outages.kept()]
-    for say, _ in ways:
-        assert say.told == [(opened, OPENED), (opened, CLOSED)]
+    for channel, _ in channels:
+        assert channel.sent == [(opened, OPENED), (opened, CLOSED)]
 
 
 def test_what_a_receiver_did_not_take_is_told_whole_later(watcher: Watcher) -> None:
-    say, outages = Say(), UntoldOutages(watcher.outages)
-    say.away = True
+    channel, outages = FakeChannel(), UnsentOutages(watcher.outages)
+    channel.away = True
     watcher.fail(seconds=40)
-    Teller(say, Pace(per_hour=9), acts=lambda: True).round(outages)
+    AlertSender(channel, Pace(per_hour=9), may_send=lambda: True).round(outages)
     watcher.answer(seconds=20)
-    say.away = False
-    Teller(say, Pace(per_hour=9), acts=lambda: True).round(outages)
-    assert [event for _, event in say.told] == [OPENED, CLOSED]
+    channel.away = False
+    AlertSender(channel, Pace(per_hour=9), may_send=lambda: True).round(outages)
+    assert [event for _, event in channel.sent] == [OPENED, CLOSED]

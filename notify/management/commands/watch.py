@@ -1,4 +1,4 @@
-"""`manage.py watch`: wires the watcher to PostgreSQL, Redis and those it tells; runs until told to stop."""
+"""`manage.py watch`: connects the watcher to PostgreSQL, Redis and receivers of alerts, until a signal."""
 
 import signal
 import threading
@@ -13,17 +13,17 @@ from django.core.management.base import BaseCommand, CommandError
 from notify import logs, metrics, postgres, replays, required_secrets
 from notify.celery import app as celery_app
 from notify.probes import Progress
-from notify.watch import ways
-from notify.watch.ears import Ears, listen
+from notify.watch.alert_channels import AlertChannel, of_settings
+from notify.watch.alert_sender import AlertSender
 from notify.watch.heartbeat import Heartbeat
-from notify.watch.looks import Looks, name
 from notify.watch.orders import carry_out
-from notify.watch.outages import Outages, UntoldOutages
+from notify.watch.outages import Outages, UnsentOutages
 from notify.watch.pace import Pace
 from notify.watch.queues import Queues, ask, measure
-from notify.watch.tell import Teller
+from notify.watch.watch_loop import WatchLoop, name
+from notify.watch.worker_events import WorkerEvents, listen
 
-#: What a look in progress may take to end; a thread that hangs in a socket is not waited for longer.
+#: How long a check in progress may take to end. A thread that hangs in a socket is not waited for.
 END_S: Final = 1.0
 
 
@@ -56,49 +56,51 @@ class Command(BaseCommand):
         logs.configure("watch")
         postgres.limit_django()
         stopped = _on_signals()
-        progress = Progress("the look", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
+        progress = Progress("the watcher's loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:
             metrics.serve(options["metrics_port"], process="watch", problem=progress.problem)
-        ears, queues = Ears(), Queues()
+        worker_events, queues = WorkerEvents(), Queues()
         outages = Outages(
             name(),
             after_s=settings.NOTIFY_FIND_POSTGRES_S,
             close_after_s=settings.NOTIFY_ALERT_CLOSE_S,
         )
-        looks = Looks(ears, queues, progress, outages)
+        loop = WatchLoop(worker_events, queues, progress, outages)
         logs.get().info("watch_started")
-        looking = _thread("look", lambda: looks.run(stopped))
-        _thread("listen", lambda: listen(celery_app, ears, stopped))
+        checking = _thread("check", lambda: loop.run(stopped))
+        _thread("listen", lambda: listen(celery_app, worker_events, stopped))
         _thread("measure", lambda: measure(celery_app, queues, stopped))
         _thread("ask", lambda: ask(celery_app, queues, stopped))
-        for way in ways.of_settings():
-            _thread(way.name, _rows_teller(way, looks, stopped))
-            _thread(f"{way.name}-outages", _outages_teller(way, outages, stopped))
+        for channel in of_settings():
+            _thread(channel.name, _rows_sender(channel, loop, stopped))
+            _thread(f"{channel.name}-outages", _outages_sender(channel, outages, stopped))
         if settings.NOTIFY_WATCH_HEARTBEAT_URL:
             heartbeat = Heartbeat(
                 settings.NOTIFY_WATCH_HEARTBEAT_URL,
-                lambda: looks.looked_at_s,
+                lambda: loop.checked_at_s,
                 every_s=settings.NOTIFY_WATCH_HEARTBEAT_S,
                 timeout_s=settings.NOTIFY_ALERT_TIMEOUT_S,
             )
             _thread("heartbeat", lambda: heartbeat.run(stopped))
-        _thread("replay", lambda: carry_out(replays.step, looks.acts, stopped))
+        _thread("replay", lambda: carry_out(replays.step, loop.is_leader, stopped))
         stopped.wait()
-        looking.join(END_S)
+        checking.join(END_S)
         logs.get().info("watch_stopped")
 
 
-def _rows_teller(way: ways.Way, looks: Looks, stopped: threading.Event) -> Callable[[], None]:
-    teller = Teller(way, _pace(), acts=looks.acts.is_set)
-    return lambda: teller.run_rows(stopped, hours=settings.NOTIFY_ALERT_HOURS)
+def _rows_sender(
+    channel: AlertChannel, loop: WatchLoop, stopped: threading.Event
+) -> Callable[[], None]:
+    sender = AlertSender(channel, _pace(), may_send=loop.is_leader.is_set)
+    return lambda: sender.run_rows(stopped, hours=settings.NOTIFY_ALERT_HOURS)
 
 
-def _outages_teller(
-    way: ways.Way, outages: Outages, stopped: threading.Event
+def _outages_sender(
+    channel: AlertChannel, outages: Outages, stopped: threading.Event
 ) -> Callable[[], None]:
     """With a pace of its own: alerts of an incident before must not mute the outage."""
-    teller = Teller(way, _pace(), acts=lambda: True)
-    return lambda: teller.run(UntoldOutages(outages), stopped)
+    sender = AlertSender(channel, _pace(), may_send=lambda: True)
+    return lambda: sender.run(UnsentOutages(outages), stopped)
 
 
 def _pace() -> Pace:

@@ -1,12 +1,12 @@
--- :seat
--- Whether this session holds the seat from now on; one session of the database does.
+-- :try_lock
+-- Whether this session has the leader's lock now; only one session of the database can have it.
 SELECT pg_try_advisory_lock(%(lock)s)
 
 -- :release
 SELECT pg_advisory_unlock(%(lock)s)
 
--- :patience
--- A watcher that says nothing for so long loses its session, and with it the seat.
+-- :set_idle_timeout
+-- A watcher that sends nothing for this long loses its session, and with it the lock.
 SELECT set_config('idle_session_timeout', %(ms)s, false)
 
 -- :name_itself
@@ -39,7 +39,7 @@ FROM (
     FROM unnest(
         %(names)s::text[], %(ago_s)s::float8[], %(active)s::int[], %(processed)s::bigint[],
         %(offline)s::bool[]
-    ) AS told (name, ago_s, active, processed, offline)
+    ) AS heard (name, ago_s, active, processed, offline)
 ) AS seen
 ON CONFLICT (name) DO UPDATE SET
     seen_at = excluded.seen_at,
@@ -95,7 +95,7 @@ ORDER BY alert.id
 LIMIT 200
 
 -- :posted
--- As of when it was read: what happened to it since is still to be told.
+-- As of when it was read: what happened since is still to be sent.
 UPDATE alert SET posted_at = %(at)s, error = %(error)s WHERE id = %(id)s
 
 -- :mailed

@@ -1,4 +1,4 @@
-"""The channels for alerts: a webhook and e-mail. Each raises NotTold if an alert was not delivered."""
+"""The channels for alerts: a webhook and e-mail. Each raises NotSent if an alert was not delivered."""
 
 import hashlib
 import hmac
@@ -14,17 +14,17 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 
 from notify.redaction import redacted
-from notify.watch.message import Due, Event, body, letter, subject
+from notify.watch.message import DueAlert, Event, body, letter, subject
 
 SIGNATURE: Final = "X-Notify-Signature"
 ERROR_CHARS: Final = 300
 
 
-class NotTold(Exception):
+class NotSent(Exception):
     """The receiver did not accept the alert. The text says why, without addresses and secrets."""
 
 
-class Way(Protocol):
+class AlertChannel(Protocol):
     """A channel for alerts. `name` is its name in metrics and logs; `due` and `done` are the statements
     that read and write its column."""
 
@@ -32,8 +32,8 @@ class Way(Protocol):
     due: str
     done: str
 
-    def tell(self, alert: Due, event: Event) -> None:
-        """Sends the event and returns when the receiver has accepted it. Raises NotTold."""
+    def send(self, alert: DueAlert, event: Event) -> None:
+        """Sends the event and returns when the receiver has accepted it. Raises NotSent."""
 
 
 class Webhook:
@@ -49,7 +49,7 @@ class Webhook:
         self._timeout_s = timeout_s
         self._admin_url = admin_url
 
-    def tell(self, alert: Due, event: Event) -> None:
+    def send(self, alert: DueAlert, event: Event) -> None:
         data = body(alert, event, admin_url=self._admin_url)
         headers = {"Content-Type": "application/json"}
         if self._secret:
@@ -58,16 +58,16 @@ class Webhook:
 
 
 def post(url: str, data: bytes, headers: Mapping[str, str], *, timeout_s: float) -> None:
-    """Sends a POST and returns when it is answered 2xx. Follows no redirects. Raises NotTold."""
+    """Sends a POST and returns when it is answered 2xx. Follows no redirects. Raises NotSent."""
     request = Request(url, data, {"User-Agent": "notify", **headers}, method="POST")  # noqa: S310 - settings check it
     try:
         with _OPENER.open(request, timeout=timeout_s):
             pass
     except HTTPError as error:
         with error:
-            raise NotTold(f"the receiver answered {error.code}") from None
+            raise NotSent(f"the receiver answered {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise NotTold(_plain(error)) from None
+        raise NotSent(_plain(error)) from None
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -98,7 +98,7 @@ class Mail:
         self._receivers = list(receivers)
         self._admin_url = admin_url
 
-    def tell(self, alert: Due, event: Event) -> None:
+    def send(self, alert: DueAlert, event: Event) -> None:
         mail = EmailMessage(
             subject(alert, event),
             letter(alert, event, admin_url=self._admin_url),
@@ -108,18 +108,18 @@ class Mail:
         try:
             mail.send()
         except (OSError, SMTPException, ValueError) as error:
-            raise NotTold(_plain(error)) from None
+            raise NotSent(_plain(error)) from None
 
 
 def _plain(error: Exception) -> str:
     return redacted(f"{type(error).__name__}: {error}")[:ERROR_CHARS]
 
 
-def of_settings() -> list[Way]:
+def of_settings() -> list[AlertChannel]:
     """The channels that the settings configure."""
-    ways: list[Way] = []
+    channels: list[AlertChannel] = []
     if settings.NOTIFY_ALERT_WEBHOOK_URL:
-        ways.append(
+        channels.append(
             Webhook(
                 settings.NOTIFY_ALERT_WEBHOOK_URL,
                 secret=settings.NOTIFY_ALERT_WEBHOOK_SECRET,
@@ -128,5 +128,5 @@ def of_settings() -> list[Way]:
             )
         )
     if settings.NOTIFY_ALERT_EMAILS:
-        ways.append(Mail(settings.NOTIFY_ALERT_EMAILS, admin_url=settings.NOTIFY_ADMIN_URL))
-    return ways
+        channels.append(Mail(settings.NOTIFY_ALERT_EMAILS, admin_url=settings.NOTIFY_ADMIN_URL))
+    return channels

@@ -5,9 +5,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from notify.alert_receivers import MailServer, checked_emails, checked_url, mail_server
 from notify.findings.snapshot import WorkerNow
-from notify.watch.ears import SETTLE_S, Ears, Heard
-from notify.watch.looks import state
 from notify.watch.queues import ANSWER_GOOD_S, Queues
+from notify.watch.watch_loop import state
+from notify.watch.worker_events import SETTLE_S, LastEvent, WorkerEvents
 
 
 def beat(name: str, kind: str = "worker-heartbeat", **fields: int) -> dict[str, object]:
@@ -15,29 +15,31 @@ def beat(name: str, kind: str = "worker-heartbeat", **fields: int) -> dict[str, 
 
 
 def test_the_last_word_of_each_worker() -> None:
-    ears = Ears()
-    ears.note(beat("a"), now_s=1)
-    ears.note(beat("a", processed=6), now_s=2)
-    ears.note(beat("b", "worker-offline"), now_s=3)
-    ears.note({"type": "task-received", "hostname": "c"}, now_s=3)
-    ears.note({"type": "worker-online", "hostname": "d"}, now_s=4)
-    assert ears.heard(now_s=5, forget_after_s=60) == {
-        "a": Heard(2, 1, 6, offline=False),
-        "b": Heard(3, 1, 4, offline=True),
-        "d": Heard(4, 0, 0, offline=False),
+    worker_events = WorkerEvents()
+    worker_events.note(beat("a"), now_s=1)
+    worker_events.note(beat("a", processed=6), now_s=2)
+    worker_events.note(beat("b", "worker-offline"), now_s=3)
+    worker_events.note({"type": "task-received", "hostname": "c"}, now_s=3)
+    worker_events.note({"type": "worker-online", "hostname": "d"}, now_s=4)
+    assert worker_events.last(now_s=5, forget_after_s=60) == {
+        "a": LastEvent(2, 1, 6, offline=False),
+        "b": LastEvent(3, 1, 4, offline=True),
+        "d": LastEvent(4, 0, 0, offline=False),
     }
-    assert set(ears.heard(now_s=63, forget_after_s=60)) == {"d"}
+    assert set(worker_events.last(now_s=63, forget_after_s=60)) == {"d"}
 
 
 def test_silence_says_something_only_after_a_while_of_listening() -> None:
-    ears = Ears()
-    assert not ears.is_sure(now_s=100)
-    ears.opened(now_s=100)
-    assert not ears.is_sure(now_s=100 + SETTLE_S - 1)
-    ears.opened(now_s=104)  # the line was opened anew after it was silent: it was open all along
-    assert ears.is_sure(now_s=100 + SETTLE_S)
-    ears.closed()
-    assert not ears.is_sure(now_s=200)
+    worker_events = WorkerEvents()
+    assert not worker_events.is_sure(now_s=100)
+    worker_events.opened(now_s=100)
+    assert not worker_events.is_sure(now_s=100 + SETTLE_S - 1)
+    worker_events.opened(
+        now_s=104
+    )  # the line was opened anew after it was silent: it was open all along
+    assert worker_events.is_sure(now_s=100 + SETTLE_S)
+    worker_events.closed()
+    assert not worker_events.is_sure(now_s=200)
 
 
 def test_readers_of_lanes_of_those_that_answered_lately() -> None:

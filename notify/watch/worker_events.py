@@ -20,7 +20,7 @@ RETRY_S: Final = 1.0
 SETTLE_S: Final = 5.0
 
 
-class Heard(NamedTuple):
+class LastEvent(NamedTuple):
     """A worker's last event; `at_s` is in monotonic seconds."""
 
     at_s: float
@@ -29,12 +29,12 @@ class Heard(NamedTuple):
     offline: bool
 
 
-class Ears:
+class WorkerEvents:
     """The last event of each worker. A thread keeps it up to date; it may be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heard: dict[str, Heard] = {}
+        self._last: dict[str, LastEvent] = {}
         self._open_since_s: float | None = None
 
     def note(self, event: Mapping[str, Any], *, now_s: float) -> None:
@@ -42,24 +42,24 @@ class Ears:
         kind, name = event.get("type"), event.get("hostname")
         if kind not in ("worker-online", "worker-heartbeat", "worker-offline") or not name:
             return
-        heard = Heard(
+        heard = LastEvent(
             now_s,
             int(event.get("active") or 0),
             int(event.get("processed") or 0),
             kind == "worker-offline",
         )
         with self._lock:
-            self._heard[str(name)] = heard
+            self._last[str(name)] = heard
 
-    def heard(self, *, now_s: float, forget_after_s: float) -> dict[str, Heard]:
+    def last(self, *, now_s: float, forget_after_s: float) -> dict[str, LastEvent]:
         """The last event of each worker. Forgets workers without one for `forget_after_s`."""
         with self._lock:
-            self._heard = {
+            self._last = {
                 name: each
-                for name, each in self._heard.items()
+                for name, each in self._last.items()
                 if now_s - each.at_s < forget_after_s
             }
-            return dict(self._heard)
+            return dict(self._last)
 
     def opened(self, *, now_s: float) -> None:
         """Notes that the connection to Redis is open."""
@@ -76,7 +76,7 @@ class Ears:
         return since_s is not None and now_s - since_s >= SETTLE_S
 
 
-def listen(app: Celery, ears: Ears, stopped: threading.Event) -> None:
+def listen(app: Celery, worker_events: WorkerEvents, stopped: threading.Event) -> None:
     """Listens until stopped. While Redis is unavailable it tries again every second."""
     was_away = False
     while not stopped.is_set():
@@ -86,15 +86,15 @@ def listen(app: Celery, ears: Ears, stopped: threading.Event) -> None:
                 # Only events about workers: those about tasks are hundreds of times as frequent.
                 receiver = app.events.Receiver(
                     connection,
-                    handlers={"*": lambda event: ears.note(event, now_s=time.monotonic())},
+                    handlers={"*": lambda event: worker_events.note(event, now_s=time.monotonic())},
                     routing_key="worker.#",
                 )
-                ears.opened(now_s=time.monotonic())
+                worker_events.opened(now_s=time.monotonic())
                 was_away = False
                 with suppress(TimeoutError):
                     receiver.capture(limit=None, timeout=SILENCE_S, wakeup=False)
         except AWAY as error:
-            ears.closed()
+            worker_events.closed()
             if not was_away:
                 logs.get().warning("redis_away", error=str(error))
             was_away = True

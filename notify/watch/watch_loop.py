@@ -34,10 +34,10 @@ from notify.findings.partition_state import State
 from notify.findings.snapshot import WorkerNow
 from notify.probes import Progress
 from notify.watch.alerts import Alerts, OpenAlert
-from notify.watch.ears import Ears
+from notify.watch.leader_lock import LeaderLock, Session, run
 from notify.watch.outages import Outages
 from notify.watch.queues import Queues
-from notify.watch.seat import Seat, Session, run
+from notify.watch.worker_events import WorkerEvents
 
 EVERY_S: Final = 1.0
 #: Queue depths that are older than this are not written; pages then show them as unknown.
@@ -61,18 +61,20 @@ def name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-class Looks:
-    """The main loop of a watcher. `acts` is set while it is the leader."""
+class WatchLoop:
+    """The main loop of a watcher. `is_leader` is set while it is."""
 
-    def __init__(self, ears: Ears, queues: Queues, progress: Progress, outages: Outages) -> None:
-        self.acts = threading.Event()
+    def __init__(
+        self, worker_events: WorkerEvents, queues: Queues, progress: Progress, outages: Outages
+    ) -> None:
+        self.is_leader = threading.Event()
         #: When the last complete check ended, in monotonic seconds; None if this watcher is not the leader.
-        self.looked_at_s: float | None = None
+        self.checked_at_s: float | None = None
         self._outages = outages
-        self._ears = ears
+        self._worker_events = worker_events
         self._queues = queues
         self._progress = progress
-        self._seat = Seat()
+        self._leader_lock = LeaderLock()
         self._alerts = Alerts(close_after_s=settings.NOTIFY_ALERT_CLOSE_S)
         self._is_away = False
         self._tidied_s = -TIDY_EVERY_S
@@ -82,7 +84,7 @@ class Looks:
         while not stopped.is_set():
             began_s = time.monotonic()
             try:
-                self.look()
+                self.check()
                 self._is_away = False
                 self._outages.answered(now_s=time.monotonic())
                 metrics.WATCH_POSTGRES_AWAY.set(0)
@@ -93,39 +95,39 @@ class Looks:
                     logs.get().warning("postgres_away", error=str(error))
                 self._is_away = True
                 self._step_down()
-            except Exception as error:  # noqa: BLE001 - a bug in one look must not end the watching
-                logs.get().error("look_failed", error=str(error), exc_info=error)
+            except Exception as error:  # noqa: BLE001 - a bug in one check must not end the loop
+                logs.get().error("check_failed", error=str(error), exc_info=error)
                 connection.close()
             self._progress.note()
             stopped.wait(max(0.0, EVERY_S - (time.monotonic() - began_s)))
-        self._seat.leave()
+        self._leader_lock.release()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Does one check if this watcher is the leader. Raises psycopg.Error or django.db.Error."""
-        session = self._seat.take()
+        session = self._leader_lock.acquire()
         if session is None:
             return
         now_s = time.monotonic()
         away_s = None if self._queues.away_since_s is None else now_s - self._queues.away_since_s
         run(session, "name_itself", name=name(), redis_away_s=away_s)
-        if not self.acts.is_set():
-            self.acts.set()
-            logs.get().info("watch_acts")
+        if not self.is_leader.is_set():
+            self.is_leader.set()
+            logs.get().info("watch_became_leader")
         self._write_queues(session, now_s)
         self._write_workers(session, now_s)
         self._judge(session, now_s)
         self._tidy(session, now_s)
-        metrics.WATCH_LOOK_TIMESTAMP.set_to_current_time()
-        self.looked_at_s = time.monotonic()
+        metrics.WATCH_CHECK_TIMESTAMP.set_to_current_time()
+        self.checked_at_s = time.monotonic()
 
     def _step_down(self) -> None:
-        self._seat.leave()
+        self._leader_lock.release()
         connection.close()
         self._alerts.forget()
-        self.looked_at_s = None
-        if self.acts.is_set():
-            self.acts.clear()
-            logs.get().warning("watch_stands_by")
+        self.checked_at_s = None
+        if self.is_leader.is_set():
+            self.is_leader.clear()
+            logs.get().warning("watch_lost_leader")
         for gauge in _OF_ALL:
             gauge.clear()
 
@@ -154,7 +156,9 @@ class Looks:
                 metrics.WATCH_LANE_WORKERS.labels(lane=f"{lane:02d}").set(reading)
 
     def _write_workers(self, session: Session, now_s: float) -> None:
-        heard = self._ears.heard(now_s=now_s, forget_after_s=settings.NOTIFY_WORKER_FORGET_S)
+        heard = self._worker_events.last(
+            now_s=now_s, forget_after_s=settings.NOTIFY_WORKER_FORGET_S
+        )
         run(
             session,
             "workers",
@@ -188,7 +192,7 @@ class Looks:
         """The kinds of findings that cannot be judged now."""
         if self._queues.away_since_s is not None:
             return OF_REDIS
-        return frozenset() if self._ears.is_sure(now_s=now_s) else OF_WORKERS
+        return frozenset() if self._worker_events.is_sure(now_s=now_s) else OF_WORKERS
 
     def _tidy(self, session: Session, now_s: float) -> None:
         if now_s - self._tidied_s >= TIDY_EVERY_S:

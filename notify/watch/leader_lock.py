@@ -12,13 +12,13 @@ QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: The number of the lock. Nothing else in this database may lock it.
 LOCK: Final = 7_018_353_672_006_001
 #: After this long another watcher becomes the leader if the present one hangs or its host is gone.
-PATIENCE_MS: Final = 10_000
+IDLE_TIMEOUT_MS: Final = 10_000
 LOCK_TIMEOUT_MS: Final = 2_000
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
 
-class Seat:
+class LeaderLock:
     """The leadership of this watcher. All its writes go through the session that holds the lock, so a
     watcher that is no longer the leader cannot write by mistake."""
 
@@ -26,19 +26,19 @@ class Seat:
         self._session: Session | None = None
         self._held = False
 
-    def take(self) -> Session | None:
+    def acquire(self) -> Session | None:
         """Tries to become or stay the leader. Returns the session; None if another watcher is the leader.
 
-        Raises psycopg.Error if PostgreSQL is unavailable; call `leave` then.
+        Raises psycopg.Error if PostgreSQL is unavailable; call `release` then.
         """
         if self._session is None:
             self._session = postgres.connect(name="notify watch", lock_timeout_ms=LOCK_TIMEOUT_MS)
-            run(self._session, "patience", ms=str(PATIENCE_MS))
+            run(self._session, "set_idle_timeout", ms=str(IDLE_TIMEOUT_MS))
         if not self._held:
-            self._held = bool(run(self._session, "seat", lock=LOCK)[0][0])
+            self._held = bool(run(self._session, "try_lock", lock=LOCK)[0][0])
         return self._session if self._held else None
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Ends the session and releases the lock, if PostgreSQL answers.
 
         Closing the connection is not enough: PostgreSQL keeps the lock until it notices the end of the

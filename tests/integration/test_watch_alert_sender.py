@@ -1,4 +1,4 @@
-"""The watcher's statements on a real PostgreSQL, and telling with receivers that fail."""
+"""The watcher's statements on a real PostgreSQL, and sending with receivers that fail."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,32 +10,32 @@ from pytest_django import Settings
 
 from notify import postgres
 from notify.models import Alert, WorkerSample
+from notify.watch.alert_channels import Mail, NotSent, Webhook
 from notify.watch.alert_rows import AlertRows
-from notify.watch.message import CLOSED, OPENED, Due, Event
+from notify.watch.alert_sender import MUTED, AlertSender
+from notify.watch.leader_lock import LeaderLock, Session, run
+from notify.watch.message import CLOSED, OPENED, DueAlert, Event
 from notify.watch.pace import Pace
-from notify.watch.seat import Seat, Session, run
-from notify.watch.tell import MUTED, Teller
-from notify.watch.ways import Mail, NotTold, Webhook
 from tests.receivers import mail_server, webhook
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Say:
-    """A way that notes what it is told, and fails while `away`."""
+class FakeChannel:
+    """A channel that notes what it is given, and fails while `away`."""
 
     name, due, done = "webhook", "due_posts", "posted"
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, str]] = []
+        self.sent: list[tuple[int, str]] = []
         self.away: set[int] = set()
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def tell(self, alert: Due, event: Event) -> None:
+    def send(self, alert: DueAlert, event: Event) -> None:
         if alert.id in self.away:
-            raise NotTold("it answered 500")
+            raise NotSent("it answered 500")
         self.meanwhile()
-        self.told.append((alert.id, event))
+        self.sent.append((alert.id, event))
 
 
 @pytest.fixture
@@ -44,19 +44,19 @@ def session() -> Iterator[Session]:
         yield session
 
 
-class Telling:
-    """A Teller of alerts in PostgreSQL."""
+class Sending:
+    """An AlertSender of alerts in PostgreSQL."""
 
-    def __init__(self, way: Say, *, per_hour: int = 60, acts: bool = True) -> None:
-        self._way = way
-        self._teller = Teller(way, Pace(per_hour=per_hour), acts=lambda: acts)
+    def __init__(self, channel: FakeChannel, *, per_hour: int = 60, may_send: bool = True) -> None:
+        self._channel = channel
+        self._sender = AlertSender(channel, Pace(per_hour=per_hour), may_send=lambda: may_send)
 
     def round(self, session: Session) -> None:
-        self._teller.round(AlertRows(session, self._way, hours=24))
+        self._sender.round(AlertRows(session, self._channel, hours=24))
 
 
-def teller(way: Say, *, per_hour: int = 60) -> Telling:
-    return Telling(way, per_hour=per_hour)
+def sender(channel: FakeChannel, *, per_hour: int = 60) -> Sending:
+    return Sending(channel, per_hour=per_hour)
 
 
 def alert(key: str = "lag") -> Alert:
@@ -68,81 +68,81 @@ def close(found: Alert, **ago: float) -> None:
 
 
 def test_an_alert_is_told_once_opened_and_once_closed(session: Session) -> None:
-    say, found = Say(), alert()
-    telling = teller(say)
+    channel, found = FakeChannel(), alert()
+    sending = sender(channel)
     for _ in range(2):
-        telling.round(session)
-    assert say.told == [(found.id, OPENED)]
+        sending.round(session)
+    assert channel.sent == [(found.id, OPENED)]
     close(found)
     for _ in range(2):
-        telling.round(session)
-    assert say.told == [(found.id, OPENED), (found.id, CLOSED)]
+        sending.round(session)
+    assert channel.sent == [(found.id, OPENED), (found.id, CLOSED)]
 
 
 def test_what_closes_while_its_opening_is_told_is_told_again(session: Session) -> None:
-    say, found = Say(), alert()
-    say.meanwhile = lambda: close(found)
-    teller(say).round(session)
-    say.meanwhile = lambda: None
-    teller(say).round(session)
-    assert say.told == [(found.id, OPENED), (found.id, CLOSED)]
+    channel, found = FakeChannel(), alert()
+    channel.meanwhile = lambda: close(found)
+    sender(channel).round(session)
+    channel.meanwhile = lambda: None
+    sender(channel).round(session)
+    assert channel.sent == [(found.id, OPENED), (found.id, CLOSED)]
 
 
 def test_a_failure_is_shown_waits_and_holds_up_no_other(session: Session) -> None:
-    say, bad, good = Say(), alert("bad"), alert("good")
-    say.away = {bad.id}
-    telling = teller(say)
+    channel, bad, good = FakeChannel(), alert("bad"), alert("good")
+    channel.away = {bad.id}
+    sending = sender(channel)
     for _ in range(3):
-        telling.round(session)
+        sending.round(session)
     bad.refresh_from_db()
-    assert say.told == [(good.id, OPENED)]
+    assert channel.sent == [(good.id, OPENED)]
     assert (bad.posted_at, bad.tries, bad.error) == (None, 1, "webhook: it answered 500")
-    say.away = set()
-    teller(say).round(session)  # another watcher, which knows nothing of the wait
+    channel.away = set()
+    sender(channel).round(session)  # another watcher, which knows nothing of the wait
     bad.refresh_from_db()
-    assert say.told[-1] == (bad.id, OPENED)
+    assert channel.sent[-1] == (bad.id, OPENED)
     assert (bad.error, bad.posted_at is None) == ("", False)
 
 
 def test_past_the_hours_share_nothing_is_sent_and_it_says_so(session: Session) -> None:
-    say, alerts = Say(), [alert(str(number)) for number in range(4)]
-    telling = teller(say, per_hour=3)
+    channel, alerts = FakeChannel(), [alert(str(number)) for number in range(4)]
+    sending = sender(channel, per_hour=3)
     for _ in range(2):
-        telling.round(session)
-    assert say.told == [(each.id, OPENED) for each in alerts[:3]]
+        sending.round(session)
+    assert channel.sent == [(each.id, OPENED) for each in alerts[:3]]
     alerts[3].refresh_from_db()
     assert alerts[3].error == MUTED
 
 
 def test_nobody_is_told_of_what_closed_long_ago(session: Session) -> None:
-    say = Say()
+    channel = FakeChannel()
     close(alert("old"), hours=25)
     fresh = alert("fresh")
     close(fresh, hours=23)
-    teller(say).round(session)
-    assert say.told == [(fresh.id, OPENED), (fresh.id, CLOSED)]
+    sender(channel).round(session)
+    assert channel.sent == [(fresh.id, OPENED), (fresh.id, CLOSED)]
 
 
-def test_one_that_does_not_act_tells_nothing(session: Session) -> None:
-    say = Say()
+def test_one_that_may_not_send_sends_nothing(session: Session) -> None:
+    channel = FakeChannel()
     alert()
-    Telling(say, acts=False).round(session)
-    assert say.told == []
+    Sending(channel, may_send=False).round(session)
+    assert channel.sent == []
 
 
-def due(session: Session) -> Due:
-    return Due(*run(session, "due_posts", hours=24)[0])
+def due(session: Session) -> DueAlert:
+    return DueAlert(*run(session, "due_posts", hours=24)[0])
 
 
 @pytest.mark.parametrize("status", [302, 307, 404, 500])
 def test_only_2xx_is_a_receipt(session: Session, status: int) -> None:
     alert()
     with webhook(status) as hook:
-        way = Webhook(hook.url, secret="", timeout_s=5, admin_url="")
-        with pytest.raises(NotTold, match=f"the receiver answered {status}"):
-            way.tell(due(session), OPENED)
+        channel = Webhook(hook.url, secret="", timeout_s=5, admin_url="")
+        with pytest.raises(NotSent, match=f"the receiver answered {status}"):
+            channel.send(due(session), OPENED)
         assert hook.bodies == []
-        way.tell(due(session), OPENED)
+        channel.send(due(session), OPENED)
     assert len(hook.bodies) == 1
     assert "x-notify-signature" not in hook.headers[0]
 
@@ -151,47 +151,47 @@ def test_nobody_there(session: Session, settings: Settings) -> None:
     alert()
     with webhook() as hook, mail_server() as post:
         pass
-    with pytest.raises(NotTold, match="refused"):
-        Webhook(hook.url, secret="", timeout_s=5, admin_url="").tell(due(session), OPENED)
+    with pytest.raises(NotSent, match="refused"):
+        Webhook(hook.url, secret="", timeout_s=5, admin_url="").send(due(session), OPENED)
     for name, value in {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": "127.0.0.1",
         "EMAIL_PORT": post.port,
     }.items():
         setattr(settings, name, value)
-    with pytest.raises(NotTold, match="refused"):
-        Mail(["a@example.com"], admin_url="").tell(due(session), OPENED)
+    with pytest.raises(NotSent, match="refused"):
+        Mail(["a@example.com"], admin_url="").send(due(session), OPENED)
 
 
-def test_there_is_one_seat() -> None:
-    first, second = Seat(), Seat()
+def test_only_one_watcher_holds_the_leader_lock() -> None:
+    first, second = LeaderLock(), LeaderLock()
     try:
-        assert first.take()
-        assert first.take()
-        assert second.take() is None
-        first.leave()
-        assert second.take()
-        assert first.take() is None
+        assert first.acquire()
+        assert first.acquire()
+        assert second.acquire() is None
+        first.release()
+        assert second.acquire()
+        assert first.acquire() is None
     finally:
-        first.leave()
-        second.leave()
+        first.release()
+        second.release()
 
 
-def test_the_seat_is_free_before_postgresql_notices_that_its_session_is_closed(
+def test_the_lock_is_free_before_postgresql_notices_that_its_session_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """F24. Nothing is closed here at all until the other watcher has the seat."""
-    first, second = Seat(), Seat()
-    session = first.take()
+    """F24. Nothing is closed here at all until the other watcher has the lock."""
+    first, second = LeaderLock(), LeaderLock()
+    session = first.acquire()
     assert session is not None
     with session:
         monkeypatch.setattr(type(session), "close", lambda self: None)
-        first.leave()
+        first.release()
         monkeypatch.undo()
         try:
-            assert second.take()
+            assert second.acquire()
         finally:
-            second.leave()
+            second.release()
 
 
 def test_of_a_key_one_alert_is_open(session: Session) -> None:
