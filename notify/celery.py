@@ -28,7 +28,7 @@ from django.conf import settings
 
 from notify import logs, metrics, required_secrets
 from notify.domain.lanes import LANES_MAX, queue_of
-from notify.taken import Taken
+from notify.unfinished_tasks import UnfinishedTasks
 
 #: Task names: the bridge sends by name and never imports the workers.
 APPLY: Final = "workers.apply"
@@ -127,17 +127,17 @@ def _serve_metrics(**kwargs: Any) -> None:
     """Serves metrics and health in the worker's parent process, for all its children."""
     if not settings.NOTIFY_METRICS_PORT:
         return
-    taken = Taken(after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
+    tasks = UnfinishedTasks(after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
 
     def note(request: Any, **kwargs: Any) -> None:
-        taken.note(request)
+        tasks.note(request)
 
     task_received.connect(note, weak=False)
     metrics.serve(
         settings.NOTIFY_METRICS_PORT,
         process="worker",
-        problem=taken.problem,
-        refresh=lambda: metrics.WORKER_BUSY_SINCE.set(taken.oldest() or 0),
+        problem=tasks.problem,
+        refresh=lambda: metrics.WORKER_BUSY_SINCE.set(tasks.oldest() or 0),
     )
 
 

@@ -15,14 +15,14 @@ KEY_FIRST: Final = "add a public key first: without one no token could be verifi
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedKey:
     """A new key. `revoked`: the fingerprints of the keys that were revoked for it."""
 
     key: IdentityKey
     revoked: tuple[str, ...] = ()
 
 
-def add(app: App, text: str, *, by: str) -> Added:
+def add(app: App, text: str, *, by: str) -> AddedKey:
     """Give the app the public key in `text` (PEM). Two live at a time, so that a server can change
     over: the older ones are revoked. Raises KeyRefused, also for a key that it has or once had."""
     with transaction.atomic():
@@ -32,7 +32,7 @@ def add(app: App, text: str, *, by: str) -> Added:
         for key in older:
             revoke(key)
         made = IdentityKey.objects.create(app=app, pem=pem, fingerprint=fingerprint, added_by=by)
-    return Added(made, tuple(key.fingerprint for key in older))
+    return AddedKey(made, tuple(key.fingerprint for key in older))
 
 
 def check_new(app: App, text: str) -> tuple[str, str]:

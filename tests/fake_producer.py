@@ -18,7 +18,7 @@ from notify.domain.policy import Policy
 from notify.domain.update import USER, Update
 from notify.findings.partition_state import StreamNow
 from notify.producer import Acked, Unavailable
-from notify.web.apps_cache import AppsCache, Known, KnownApp
+from notify.web.apps_cache import AppsCache, AppsSnapshot, KnownApp
 from notify.web.reads import ReadsAway, RecordRow, SubscriptionRow, UserRow
 from notify.web.wiring import Services
 
@@ -160,7 +160,7 @@ def fake_services(*apps: KnownApp, partitions: int = 8) -> tuple[Services, FakeP
     """Services with these apps known, and the fakes in them."""
     producer = FakeProducer(has=partitions)
     reads = FakeReads(producer)
-    known = Known({app.id: app for app in apps}, partitions)
+    known = AppsSnapshot({app.id: app for app in apps}, partitions)
     cache = AppsCache(lambda: known, refresh_ms=3_600_000)
     return (
         Services(cache, producer, reads),

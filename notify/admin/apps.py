@@ -21,7 +21,7 @@ from notify.admin.reasons import ReasonedAdmin, ReasonForm, with_reason
 from notify.admin.unfolded import Checkbox, TabularInline, Textarea
 from notify.app_keys import NewKey
 from notify.domain import nobody
-from notify.identity_keys import Added
+from notify.identity_keys import AddedKey
 from notify.models import App, AppKey, IdentityKey
 from notify.public_keys import KeyRefused
 
@@ -322,7 +322,7 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
         key: NewKey | None = getattr(form.instance, "new_key", None)
         if key is not None:
             said.append({"added": {"name": "app key", "object": f"{key.prefix}…"}})
-        added: Added | None = getattr(form.instance, "added_key", None)
+        added: AddedKey | None = getattr(form.instance, "added_key", None)
         if added is not None:
             said.append({"added": {"name": "public key", "object": added.key.fingerprint}})
         return with_reason(said, form)
@@ -368,7 +368,7 @@ def _may_add_public_keys(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("notify.add_identitykey"))
 
 
-def _tell(request: HttpRequest, added: Added) -> None:
+def _tell(request: HttpRequest, added: AddedKey) -> None:
     ended = ", ".join(added.revoked)
     messages.info(
         request,

@@ -16,7 +16,7 @@ from notify.models import App, SkipCount, SkipRule
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenRecord:
     """The record; `rule` is what skips it now, `hits` how many updates that dropped so far."""
 
     app: UUID
@@ -31,11 +31,11 @@ class Chosen:
     label: str
 
 
-def chosen(app: UUID, record: UUID, now: datetime) -> Chosen:
+def chosen(app: UUID, record: UUID, now: datetime) -> ChosenRecord:
     """The record's present state, by a fixed number of indexed queries."""
     rule = SkipRule.now_of(app, record)
     linked = run("linked", apps=[app], records=[record])
-    return Chosen(
+    return ChosenRecord(
         app=app,
         record=record,
         name=App.objects.filter(id=app).values_list("name", flat=True).first(),

@@ -26,7 +26,7 @@ class State(StrEnum):
     OK = "ok"
 
 
-class About(NamedTuple):
+class StateDescription(NamedTuple):
     """What a state means, what to do, and the section of docs/operations.md that says more."""
 
     meaning: str
@@ -35,47 +35,47 @@ class About(NamedTuple):
 
 
 ABOUT: Final = {
-    State.HALTED: About(
+    State.HALTED: StateDescription(
         "the bridge stopped it, because going on could apply updates wrongly; an operator must act",
         "Do what the reason says. When the cause is fixed, run `manage.py stream resume`.",
         "A stream is halted",
     ),
-    State.STARTING: About(
+    State.STARTING: StateDescription(
         "no bridge is active on it yet: the topic is new, or the bridges have just started",
         "Wait NOTIFY_START_GRACE_S (30 s). If no bridge is active by then, the state becomes stalled.",
         "A stream is stalled",
     ),
-    State.STALLED: About(
+    State.STALLED: StateDescription(
         "no bridge is active on it",
         "Check that a bridge runs (`manage.py bridge`). If it hangs, kill it (SIGKILL loses nothing) and "
         "start it again. If it runs, its log says what stops it (`load_failed`, `postgres_away`).",
         "A stream is stalled",
     ),
-    State.UNHEARD: About(
+    State.UNHEARD: StateDescription(
         "Kafka does not answer its bridge, so the number of waiting messages is unknown",
         "Check that the brokers run, that the bridge can reach them, and that its Kafka user may describe "
         "and read the topic. The bridge continues by itself when Kafka answers.",
         "Kafka answers no bridge",
     ),
-    State.UNREAD: About(
+    State.UNREAD: StateDescription(
         "messages wait in Kafka, but its bridge receives none of them",
         "The bridge reconnects to Kafka by itself. If this lasts longer than a minute, restart the bridge "
         "and check the partition's leader (`kafka-topics.sh --describe`).",
         "A partition is not read",
     ),
-    State.STUCK: About(
+    State.STUCK: StateDescription(
         "updates are decided, but workers do not apply them",
         "Check that workers run (`celery -A notify worker`), and read their logs (`batch_unavailable`). "
         "`manage.py status` names the lane and the record that block it.",
         "A stream is stuck",
     ),
-    State.UNKNOWN: About(
+    State.UNKNOWN: StateDescription(
         "its bridge is active but writes no samples, so its lag is unknown",
         "The bridge's log says why (`housekeeping_failed`).",
         "A stream is stalled",
     ),
-    State.DRAINING: About("it makes progress; its number of lanes is being changed"),
-    State.OK: About("it makes progress"),
+    State.DRAINING: StateDescription("it makes progress; its number of lanes is being changed"),
+    State.OK: StateDescription("it makes progress"),
 }
 TROUBLE: Final = frozenset(State) - {State.OK, State.DRAINING}
 

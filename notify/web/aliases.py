@@ -13,7 +13,7 @@ from notify.domain.update import USER
 from notify.web import changes, left_out, sdks, subjects, users
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
-from notify.web.bounded import Shown
+from notify.web.bounded_answer import BoundedAnswer
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER, Identity
 from notify.web.reads import UserRow
@@ -25,7 +25,7 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     app, who = changes.caller(call, app_id)
     who.must_not_be_open("reading the aliases of a user")
     subject = subjects.user(app.id, label, name)
-    row, shown = users.read(call, who, subject), Shown()
+    row, shown = users.read(call, who, subject), BoundedAnswer()
     return ok({"identity": users.identity_of(row, who, subject, shown), **shown.warnings})
 
 
@@ -65,7 +65,7 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
     found = call.services.reads.user(app.id, subject.record, owner=True)
     if found is not None:
         who.must_see(found.aliases)
-        shown = Shown()
+        shown = BoundedAnswer()
         others = {} if who.is_open else shown.aliases(found)
         identity = {ONESIGNAL_ID: _handle(app.id, who, found), **others}
         return ok({"identity": identity, **shown.warnings})

@@ -47,7 +47,7 @@ class KnownApp:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class AppsSnapshot:
     """One read: all apps by id, the stored number of partitions, and the reasons for which updates are
     dropped, by (app, record)."""
 
@@ -59,17 +59,17 @@ class Known:
 class AppsCache:
     """The last result of `read`. Its thread starts at the first use, since threads do not survive a fork."""
 
-    def __init__(self, read: Callable[[], Known], *, refresh_ms: int) -> None:
+    def __init__(self, read: Callable[[], AppsSnapshot], *, refresh_ms: int) -> None:
         self._read = read
         self._refresh_s = refresh_ms / 1000
-        self._known: Known | None = None
+        self._known: AppsSnapshot | None = None
         self._problem = NotKnownYet.__doc__ or ""
         self._tried = threading.Event()
         self._stop = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def known(self) -> Known:
+    def known(self) -> AppsSnapshot:
         """The last result. Raises NotKnownYet before the first one, or if the topic was replaced."""
         if self._thread is None:
             self._start()

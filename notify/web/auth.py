@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from notify import keys
 from notify.web.answers import Refused
-from notify.web.apps_cache import Known, KnownApp
+from notify.web.apps_cache import AppsSnapshot, KnownApp
 
 _SCHEMES: Final = ("key", "basic")
 _BEARER: Final = "bearer"
@@ -28,7 +28,7 @@ class KeyNeeded(Enum):
 
 
 def authenticate(
-    known: Known, app_id: object, meta: Mapping[str, Any], *, key: KeyNeeded
+    known: AppsSnapshot, app_id: object, meta: Mapping[str, Any], *, key: KeyNeeded
 ) -> tuple[KnownApp, bool]:
     """The app of the request, and whether the request has one of the app's keys.
 

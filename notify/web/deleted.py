@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from notify.domain import ids
-from notify.web.deletions import Away, Deletions
+from notify.web.deletions import Deletions, DeletionsUnavailable
 from notify.web.reads import Reads, ReadsAway
 
 #: After a failed lookup none is tried for this long, so that a hanging PostgreSQL does not delay each
@@ -29,7 +29,7 @@ ASK_S: Final = 1.0
 APPLIED_S: Final = 10.0
 
 
-class Deleted:
+class DeletedRecords:
     """Looks up records with `reads`, and apps with recent deletions with `deletions`. Thread-safe."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Deleted:
             return
         try:
             self._deletions.tell(app)
-        except Away:
+        except DeletionsUnavailable:
             with self._lock:
                 self._ask_due = self._clock() + PAUSE_S
 
@@ -101,7 +101,7 @@ class Deleted:
             self._ask_due = now + ASK_S
         try:
             words = self._deletions.heard()
-        except Away:
+        except DeletionsUnavailable:
             with self._lock:
                 self._ask_due = self._clock() + PAUSE_S
             return

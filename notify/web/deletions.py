@@ -17,7 +17,7 @@ from notify import redis_client
 KEPT_S: Final = 60
 
 
-class Away(Exception):
+class DeletionsUnavailable(Exception):
     """Redis does not answer in time."""
 
 
@@ -25,11 +25,14 @@ class Deletions(Protocol):
     """The hints that processes of web share."""
 
     def tell(self, app: str) -> None:
-        """Shares that a deletion in the app was accepted. Raises Away."""
+        """Shares that a deletion in the app was accepted. Raises DeletionsUnavailable."""
         ...
 
     def heard(self) -> Mapping[str, str]:
-        """The newest hint of each app in the last KEPT_S; it changes with each deletion. Raises Away."""
+        """The newest hint of each app in the last KEPT_S; it changes with each deletion.
+
+        Raises DeletionsUnavailable.
+        """
         ...
 
 
@@ -47,13 +50,13 @@ class RedisDeletions:
                 both.expire(self._key, KEPT_S)
                 both.execute()
         except redis.RedisError as error:
-            raise Away(type(error).__name__) from error
+            raise DeletionsUnavailable(type(error).__name__) from error
 
     def heard(self) -> Mapping[str, str]:
         try:
             found = self._client.hgetall(self._key)
         except redis.RedisError as error:
-            raise Away(type(error).__name__) from error
+            raise DeletionsUnavailable(type(error).__name__) from error
         return {str(app): str(word) for app, word in found.items()}
 
     def close(self) -> None:

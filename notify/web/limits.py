@@ -73,7 +73,7 @@ class Bounds:
         )
 
 
-class _Alone:
+class _LocalCounts:
     """Counts in windows of one second in this process's memory, for at most KEYS_MAX keys. Thread-safe.
 
     It replaces the library's MemoryStorage, whose own thread now and then dies because other threads
@@ -127,7 +127,7 @@ class RateLimits:
         self._clock = clock
         self._slow_s = slow_s
         self._shared = None if shared is None else FixedWindowRateLimiter(shared)
-        self._alone = _Alone()
+        self._alone = _LocalCounts()
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._making = threading.Lock()
         #: When Redis may be asked again; 0 while it answers.

@@ -18,7 +18,7 @@ from notify.domain.update import COUNTER_MAX, DELETE, kind_of_address
 from notify.web import changes, device, left_out, purchases
 from notify.web.answers import Refused, ok
 from notify.web.apps_cache import KnownApp
-from notify.web.bounded import Shown
+from notify.web.bounded_answer import BoundedAnswer
 from notify.web.device import EMAIL, PUSH, SMS
 from notify.web.draft import Draft, update_of, updates_of
 from notify.web.endpoint import Call
@@ -149,7 +149,7 @@ def show(call: Call, player: str) -> HttpResponse:
     )
     if row is None or not (has_key or is_devices):
         raise Refused(404, NO_SUCH_PLAYER)
-    shown = Shown()
+    shown = BoundedAnswer()
     if not has_key:
         return ok({"id": record, "tags": shown.tags(row), **shown.warnings})
     return ok({"id": record, **_shown(row, shown), **shown.warnings})
@@ -244,7 +244,7 @@ def _assigned_id(call: Call, app: str, kind: str, identifier: str | None) -> str
     return ids.random_id() if key is None else ids.keyed_id(app, key)
 
 
-def _shown(row: RecordRow, shown: Shown) -> dict[str, Any]:
+def _shown(row: RecordRow, shown: BoundedAnswer) -> dict[str, Any]:
     """The record as the players API shows it, without fields that it does not have."""
     found: dict[str, Any] = {
         key: row.properties[key]

@@ -22,7 +22,7 @@ from notify.domain.update import ALIAS, TOKEN, USER
 from notify.findings.partition_state import StreamNow
 from notify.findings.snapshot import STREAMS, fresh_for_s
 from notify.web import warned
-from notify.web.apps_cache import Known, KnownApp, ReadFailed, TopicUnusable
+from notify.web.apps_cache import AppsSnapshot, KnownApp, ReadFailed, TopicUnusable
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000
@@ -184,7 +184,7 @@ class PostgresReads:
     def streams(self) -> Sequence[StreamNow]:
         return [StreamNow(*row) for row in self._rows("streams", {"fresh_s": fresh_for_s()})]
 
-    def known(self, topic: str) -> Known:
+    def known(self, topic: str) -> AppsSnapshot:
         """All apps, and the partitions of `topic`. Raises ReadsAway, and TopicUnusable unless
         `topic` is the active one."""
         active = self._rows("topic")
@@ -217,7 +217,7 @@ class PostgresReads:
                 nobody_names,
             ) in self._rows("apps")
         }
-        return Known(apps, partitions, self._dropping())
+        return AppsSnapshot(apps, partitions, self._dropping())
 
     def _dropping(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
         """The reasons for which updates are dropped, by (app, record); read again every DROPPING_S."""

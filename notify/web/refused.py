@@ -79,7 +79,7 @@ class RefusedRequests:
         self.flush()
 
 
-class ToPostgres:
+class CountWriter:
     """Adds counts by app with the statement `writes`, and those of UNAVAILABLE to `unavailable_sample`, in a
     session that is opened when needed. For one thread."""
 

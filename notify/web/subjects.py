@@ -40,7 +40,7 @@ NOBODYS: Final = (
 )
 
 
-class Unusable(Malformed):
+class UnusableName(Malformed):
     """A name that is well-formed, but that no user may have."""
 
 
@@ -180,7 +180,7 @@ def identity_in(call: Call, body: Mapping[str, Any], app: KnownApp) -> dict[str,
     for label, name in list(found.items()):
         try:
             _check_usable(label, name, app)
-        except Unusable as error:
+        except UnusableName as error:
             left.add(left_out.NAME, error)
             del found[label]
         except Malformed as error:
@@ -199,15 +199,15 @@ def _check_usable(label: str, name: object, app: KnownApp) -> None:
         if not is_uuid(name.lower()):
             raise Malformed("identity.onesignal_id must be a UUID")
     elif nobody.is_nobody(name, app.nobody):
-        raise Unusable(f"{label:.50}: {NOBODYS.format(name)}")
+        raise UnusableName(f"{label:.50}: {NOBODYS.format(name)}")
 
 
 def check_name(label: object, name: object) -> None:
-    """Raises Malformed unless they may be an alias, Unusable for a name that is only too long."""
+    """Raises Malformed unless they may be an alias, UnusableName for a name that is only too long."""
     if not isinstance(label, str) or not 0 < len(label) <= KEY_CHARS_MAX:
         raise Malformed(f"an alias's label must have 1 to {KEY_CHARS_MAX} characters")
     if isinstance(name, str) and len(name) > VALUE_CHARS_MAX:
-        raise Unusable(
+        raise UnusableName(
             f"{label:.50} has {len(name):,} characters: a name may have at most {VALUE_CHARS_MAX:,}"
         )
     if not isinstance(name, str) or not name:

@@ -17,7 +17,7 @@ from notify.domain.patch import PROPERTIES
 from notify.domain.update import COUNTER_MAX, DELETE, USER
 from notify.web import changes, left_out, purchases, sdks, subjects, subscriptions
 from notify.web.answers import Refused, ok
-from notify.web.bounded import Shown
+from notify.web.bounded_answer import BoundedAnswer
 from notify.web.draft import Draft
 from notify.web.endpoint import Call
 from notify.web.identity import NO_SUCH_USER, Identity
@@ -77,7 +77,7 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     subject = subjects.user(app.id, label, name)
     if subject.named:
         who.must_not_be_open("reading a user by an alias")
-    row, shown = read(call, who, subject), Shown()
+    row, shown = read(call, who, subject), BoundedAnswer()
     return ok(
         {
             "identity": identity_of(row, who, subject, shown),
@@ -142,7 +142,9 @@ def read(call: Call, who: Identity, subject: Subject) -> UserRow:
     return row
 
 
-def identity_of(row: UserRow, who: Identity, subject: Subject, shown: Shown) -> dict[str, str]:
+def identity_of(
+    row: UserRow, who: Identity, subject: Subject, shown: BoundedAnswer
+) -> dict[str, str]:
     """The aliases of a user, with its id; without a key with the id that the caller asked for.
 
     The user's own id may be derived from a name, and then such a caller cannot use it.
@@ -225,7 +227,7 @@ def _subscriptions(body: Mapping[str, Any], left: LeftOut) -> Sequence[Mapping[s
     return found[:SUBSCRIPTIONS_MAX]
 
 
-def _properties_of(row: UserRow, shown: Shown) -> dict[str, Any]:
+def _properties_of(row: UserRow, shown: BoundedAnswer) -> dict[str, Any]:
     record = row.record
     found: dict[str, Any] = {"tags": shown.tags(record), "first_active": record.created_at_s}
     found |= {key: record.properties[key] for key in PROPERTY_KEYS if key in record.properties}

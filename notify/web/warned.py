@@ -11,7 +11,7 @@ from typing import Any, Final
 from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
 from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
 from notify.domain.update import Update
-from notify.web.apps_cache import Known
+from notify.web.apps_cache import AppsSnapshot
 
 WARNED_MINUTES: Final = 10
 #: For how many records a process knows warnings.
@@ -28,7 +28,9 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def of(known: Known, updates: Iterable[Update], left_out: Sequence[str] = ()) -> dict[str, Any]:
+def of(
+    known: AppsSnapshot, updates: Iterable[Update], left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """`{"warnings": [...]}` for these updates of one app and what was left out of them; empty if there is
     nothing to warn of."""
     found = dict.fromkeys(left_out)

@@ -16,12 +16,12 @@ from notify.web import ack_log, deletions, limits
 from notify.web.ack_log import AckLog
 from notify.web.addresses import Addresses
 from notify.web.apps_cache import AppsCache
-from notify.web.deleted import Deleted
+from notify.web.deleted import DeletedRecords
 from notify.web.identity import Verifier
 from notify.web.left_out import LeftOut
 from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
-from notify.web.refused import UNAVAILABLE, RefusedRequests, ToPostgres
+from notify.web.refused import UNAVAILABLE, CountWriter, RefusedRequests
 
 #: How many reads may run at a time, and how many lookups to accept updates. A hanging PostgreSQL blocks only
 #: this many threads; the others accept updates.
@@ -42,7 +42,7 @@ class Services:
     ack_log: AckLog | None = None
     refused: RefusedRequests | None = None
     #: Finds deleted records; asks `reads` unless another one is given.
-    deleted: Deleted = field(default=None)  # type: ignore[assignment] # by __post_init__
+    deleted: DeletedRecords = field(default=None)  # type: ignore[assignment] # by __post_init__
     #: Finds who has an address; asks `reads` unless another one is given.
     addresses: Addresses = field(default=None)  # type: ignore[assignment] # by __post_init__
     #: Counts the values that were left out of a request of the app.
@@ -50,7 +50,7 @@ class Services:
 
     def __post_init__(self) -> None:
         if self.deleted is None:
-            object.__setattr__(self, "deleted", Deleted(self.reads))
+            object.__setattr__(self, "deleted", DeletedRecords(self.reads))
         if self.addresses is None:
             object.__setattr__(self, "addresses", Addresses(self.reads))
 
@@ -93,7 +93,7 @@ def build(at_end: ExitStack) -> Services:
     )
     lines = ack_log.of_settings()
     told = deletions.of_settings()
-    refusals, losses = ToPostgres(), ToPostgres("write_left_out")
+    refusals, losses = CountWriter(), CountWriter("write_left_out")
     refused, left_out = RefusedRequests(refusals), RefusedRequests(losses)
     for each in (cached, reads, lookups, producer, apps, refusals, losses, refused, left_out, told):
         at_end.callback(each.close)
@@ -111,7 +111,7 @@ def build(at_end: ExitStack) -> Services:
         limits.of_settings(refused),
         ack_log=lines,
         refused=refused,
-        deleted=Deleted(lookups, told),
+        deleted=DeletedRecords(lookups, told),
         addresses=Addresses(lookups),
         left_out=count,
     )

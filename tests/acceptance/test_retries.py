@@ -13,7 +13,7 @@ import pytest
 
 from notify.producer import Overloaded, Unavailable
 from notify.web import wiring
-from notify.web.apps_cache import AppsCache, Known, ReadFailed
+from notify.web.apps_cache import AppsCache, AppsSnapshot, ReadFailed
 from notify.web.wiring import Services
 from tests.acceptance.devices import Fixtures, filled
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP, Answer, Web
@@ -203,7 +203,7 @@ def _not_applied_yet(web: Web, sent: Sent) -> Answer | None:
 
 
 def _nothing_known(web: Web, sent: Sent) -> Answer | None:
-    def fails() -> Known:
+    def fails() -> AppsSnapshot:
         raise ReadFailed("PostgreSQL does not answer")
 
     services = web.services

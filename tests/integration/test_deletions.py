@@ -10,7 +10,7 @@ import redis
 from pytest_django import Settings
 
 from notify.web import deletions
-from notify.web.deleted import APPLIED_S, ASK_S, PAUSE_S, Deleted
+from notify.web.deleted import APPLIED_S, ASK_S, PAUSE_S, DeletedRecords
 from notify.web.deletions import KEPT_S, RedisDeletions
 from tests.fake_producer import FakeProducer, FakeReads
 from tests.fake_web import APP, STRICT_APP
@@ -69,7 +69,7 @@ def told(key: str) -> Iterator[RedisDeletions]:
 def test_another_process_hears_of_a_deletion(
     told: RedisDeletions, rows: _Rows, clock: Clock
 ) -> None:
-    one, other = (Deleted(rows, told, clock=clock) for _ in range(2))
+    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
     assert not other.is_known(APP, RECORD)
     rows.gone.add(RECORD)
     one.note(APP)
@@ -82,7 +82,7 @@ def test_another_process_hears_of_a_deletion(
 def test_until_a_deletion_is_applied_the_record_is_not_remembered_as_there(
     told: RedisDeletions, rows: _Rows, clock: Clock
 ) -> None:
-    one, other = (Deleted(rows, told, clock=clock) for _ in range(2))
+    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
     for deleted in (one, other):
         assert not deleted.is_known(APP, RECORD)
     one.note(APP)
@@ -97,7 +97,7 @@ def test_until_a_deletion_is_applied_the_record_is_not_remembered_as_there(
 def test_each_deletion_is_another_word_and_other_apps_have_their_own(
     told: RedisDeletions, rows: _Rows, clock: Clock
 ) -> None:
-    one, other = (Deleted(rows, told, clock=clock) for _ in range(2))
+    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
     for _ in range(2):
         one.note(APP)
         clock.now += ASK_S
@@ -129,7 +129,7 @@ def test_without_redis_updates_go_on_and_one_request_in_a_while_asks(
         netloc = at.netloc.removesuffix(f":{at.port}") + f":{wire.port}"
         settings.REDIS_URL = at._replace(netloc=netloc).geturl()
         with closing(deletions.of_settings()) as told:
-            deleted = Deleted(rows, told, clock=clock)
+            deleted = DeletedRecords(rows, told, clock=clock)
             assert not deleted.is_known(APP, RECORD)
             wire.cut()
             deleted.note(APP)  # raises nothing
@@ -137,7 +137,7 @@ def test_without_redis_updates_go_on_and_one_request_in_a_while_asks(
             assert deleted.is_known(APP, RECORD)  # this process knows by itself
             wire.heal()
             assert not deleted.is_known(STRICT_APP, OTHER)
-            Deleted(rows, RedisDeletions(told._client, key)).note(STRICT_APP)
+            DeletedRecords(rows, RedisDeletions(told._client, key)).note(STRICT_APP)
             rows.gone.add(OTHER)
             clock.now += ASK_S
             assert not deleted.is_known(STRICT_APP, OTHER)

@@ -20,7 +20,7 @@ from notify.models import App, Record, Stream
 from notify.topic import Topics
 from notify.web import wiring
 from notify.web.apps_cache import AppsCache
-from notify.web.deleted import Deleted
+from notify.web.deleted import DeletedRecords
 from notify.web.reads import PostgresReads, ReadsAway
 from tests import sampled_incident
 from tests.fake_web import PLAYER, Answer, Requests
@@ -213,16 +213,16 @@ def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
     row = {"app": web.app.id, "id": PLAYER, "created_at": datetime.now(UTC)}
     Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
     with closing(PostgresReads(sessions=1, deadline_ms=100)) as reads:
-        assert Deleted(reads).is_known(str(web.app.id), PLAYER)
+        assert DeletedRecords(reads).is_known(str(web.app.id), PLAYER)
         Record.objects.update(deleted=False)
-        assert not Deleted(reads).is_known(str(web.app.id), PLAYER)
+        assert not DeletedRecords(reads).is_known(str(web.app.id), PLAYER)
         Record.objects.update(deleted=True)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE record IN ACCESS EXCLUSIVE MODE")
-            assert not Deleted(reads).is_known(str(web.app.id), PLAYER)
-        assert Deleted(reads).is_known(str(web.app.id), PLAYER)
+            assert not DeletedRecords(reads).is_known(str(web.app.id), PLAYER)
+        assert DeletedRecords(reads).is_known(str(web.app.id), PLAYER)
     with closing(PostgresReads(sessions=0, deadline_ms=100)) as busy:
-        assert not Deleted(busy).is_known(str(web.app.id), PLAYER)
+        assert not DeletedRecords(busy).is_known(str(web.app.id), PLAYER)
 
 
 def test_an_apps_own_names_that_are_nobodys_are_read(web: Real) -> None:

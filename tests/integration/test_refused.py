@@ -10,16 +10,16 @@ from django.db import connection
 from django.db.models import Sum
 
 from notify.models import LeftOutSample, RefusedSample, UnavailableSample
-from notify.web.refused import UNAVAILABLE, ToPostgres
+from notify.web.refused import UNAVAILABLE, CountWriter
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
 
 
 @pytest.fixture
-def web() -> Iterator[ToPostgres]:
+def web() -> Iterator[CountWriter]:
     """What a process of web has."""
-    with closing(ToPostgres()) as found:
+    with closing(CountWriter()) as found:
         yield found
 
 
@@ -27,7 +27,7 @@ def total(app: str) -> int:
     return sum(RefusedSample.objects.filter(app=app).values_list("n", flat=True))
 
 
-def test_counts_of_the_same_seconds_add_up(web: ToPostgres) -> None:
+def test_counts_of_the_same_seconds_add_up(web: CountWriter) -> None:
     web({(APPS[0], "app_requests"): 3, (APPS[1], "app_requests"): 1})
     web({(APPS[0], "app_requests"): 4, (APPS[0], "app_updates"): 2})
     assert (total(APPS[0]), total(APPS[1])) == (9, 1)
@@ -43,7 +43,7 @@ def test_counts_of_the_same_seconds_add_up(web: ToPostgres) -> None:
         assert cursor.fetchone() == (True,)
 
 
-def test_what_was_answered_503_is_counted_by_reason_with_first_and_last(web: ToPostgres) -> None:
+def test_what_was_answered_503_is_counted_by_reason_with_first_and_last(web: CountWriter) -> None:
     web({(UNAVAILABLE, "kafka_away"): 3, (APPS[0], "app_requests"): 2})
     ((first, at),) = UnavailableSample.objects.values_list("first_at", "last_at")
     assert first == at
@@ -58,7 +58,7 @@ def test_what_was_answered_503_is_counted_by_reason_with_first_and_last(web: ToP
 
 
 def test_what_was_left_out_has_a_table_of_its_own() -> None:
-    with closing(ToPostgres("write_left_out")) as web:
+    with closing(CountWriter("write_left_out")) as web:
         web({(APPS[0], "tag"): 3})
         web({(APPS[0], "tag"): 4, (APPS[0], "name"): 1})
     found = LeftOutSample.objects.values_list("what").annotate(Sum("n"))
@@ -70,7 +70,7 @@ def test_processes_do_not_wait_for_each_other_in_a_ring() -> None:
     """Each names the apps in another order."""
 
     def process(number: int) -> None:
-        with closing(ToPostgres()) as web:
+        with closing(CountWriter()) as web:
             for _ in range(40):
                 web({(app, "app_requests"): 1 for app in APPS[number:] + APPS[:number]})
 
@@ -80,7 +80,7 @@ def test_processes_do_not_wait_for_each_other_in_a_ring() -> None:
     assert [total(app) for app in APPS] == [240] * len(APPS)
 
 
-def test_a_lost_session_is_replaced(web: ToPostgres) -> None:
+def test_a_lost_session_is_replaced(web: CountWriter) -> None:
     web({(APPS[0], "app_requests"): 1})
     with connection.cursor() as cursor:
         cursor.execute(

@@ -21,9 +21,15 @@ from notify.domain.policy import Policy
 from notify.domain.update import UPDATE_BYTES_MAX, Update
 from notify.management.onesignal import importer
 from notify.management.onesignal.export_file import Line, open_export
-from notify.management.onesignal.importer import Edges, Importer
-from notify.management.onesignal.present import Here, Present
-from notify.management.onesignal.progress import Counts, Noted, NotTaken, OfAnotherImport, Progress
+from notify.management.onesignal.importer import Dependencies, Importer
+from notify.management.onesignal.progress import (
+    Checkpoint,
+    CheckpointMismatch,
+    Counts,
+    NotImported,
+    Progress,
+)
+from notify.management.onesignal.stored import StoredRecord, StoredState
 from notify.management.onesignal.updates import IMPORTED_AT
 from notify.producer import Overloaded, Unavailable
 from tests.fake_web import APP, PLAYER, Web
@@ -95,29 +101,29 @@ class World:
     def run(
         self,
         *,
-        start: Noted | None = None,
+        start: Checkpoint | None = None,
         progress: Progress | None = None,
         per_second: int = 0,
         batches: int | None = None,
-    ) -> Noted:
+    ) -> Checkpoint:
         """Import the file, or so many batches of it; what is noted then."""
-        edges = Edges(
+        dependencies = Dependencies(
             send=self.send,
-            look=self.look,
+            read_stored=self.look,
             say=self.said.append,
             clock=lambda: self.now,
             sleep=self.sleep,
             now_ms=lambda: 1_800_000_000_000,
         )
         progress = progress or self.progress()
-        noted = start or progress.noted()
+        checkpoint = start or progress.checkpoint()
         with open_export(self.file) as export:
-            steps = Importer(APP, edges, progress, per_second=per_second).run(
-                export.lines(), noted, fraction=lambda: export.fraction, is_csv=export.is_csv
+            steps = Importer(APP, dependencies, progress, per_second=per_second).run(
+                export.lines(), checkpoint, fraction=lambda: export.fraction, is_csv=export.is_csv
             )
             for step in islice(steps, batches):
-                noted = step
-        return noted
+                checkpoint = step
+        return checkpoint
 
     def listed(self) -> list[list[str]]:
         """The list of what was not taken, without its header."""
@@ -146,17 +152,17 @@ class World:
     def states(self) -> States:
         return self.applied()[0]
 
-    def look(self, updates: Iterable[Update]) -> Here:
+    def look(self, updates: Iterable[Update]) -> StoredState:
         states, links = self.applied()
         found = {
-            record: Present(
+            record: StoredRecord(
                 "identifier" in state,
                 f"properties.{IMPORTED_AT}" in state,
                 bool(state.get("deleted")),
             )
             for record, state in states.items()
         }
-        return Here(links, found)
+        return StoredState(links, found)
 
     def user_of(self, record: str) -> str | None:
         """The user that the record is linked to."""
@@ -195,7 +201,7 @@ class TestOnce:
                 raise fails.pop()
 
         monkeypatch.setattr(world, "send", lost)
-        monkeypatch.setattr(world, "look", lambda updates: Here(Links(), {}))
+        monkeypatch.setattr(world, "look", lambda updates: StoredState(Links(), {}))
         world.run()
         assert len(world.web.sent()) == 2 * 40
         assert {world.states()[player(n)]["session_count"] for n in range(20)} == {3}
@@ -312,14 +318,14 @@ class TestRestart:
     def test_progress_of_another_import_is_refused(self, world: World) -> None:
         world.export(*rows(30))
         world.run(batches=1)
-        with pytest.raises(OfAnotherImport, match="another app"):
-            world.progress(app=USER_ID).noted()
+        with pytest.raises(CheckpointMismatch, match="another app"):
+            world.progress(app=USER_ID).checkpoint()
         world.export(*rows(31))
-        with pytest.raises(OfAnotherImport, match="has changed"):
+        with pytest.raises(CheckpointMismatch, match="has changed"):
             world.run()
         for text in ("{", "{}", "[]", '{"counts": {}}'):
             world.file.with_suffix(".progress").write_text(text)
-            with pytest.raises(OfAnotherImport, match="is not a progress file"):
+            with pytest.raises(CheckpointMismatch, match="is not a progress file"):
                 world.run()
 
     def test_without_a_path_nothing_is_noted(self, world: World) -> None:
@@ -347,7 +353,7 @@ class TestAway:
         world.export(*rows(3))
         look, fails = world.look, [OperationalError("no route")]
 
-        def away(updates: Iterable[Update]) -> Here:
+        def away(updates: Iterable[Update]) -> StoredState:
             if fails:
                 raise fails.pop()
             return look(updates)
@@ -431,10 +437,10 @@ class TestRefused:
 
     def test_a_line_in_part_is_counted_once(self, world: World) -> None:
         listed = [
-            NotTaken(2, "partly", "a"),
-            NotTaken(2, "refused", "b"),
-            NotTaken(3, "partly", "a"),
-            NotTaken(3, "partly", "b"),
+            NotImported(2, "partly", "a"),
+            NotImported(2, "refused", "b"),
+            NotImported(3, "partly", "a"),
+            NotImported(3, "partly", "b"),
         ]
         now = Counts().plus(lines=4, listed=listed, updates=1)
         assert (now.lines, now.refused, now.partly, now.updates) == (4, 1, 1, 1)
@@ -596,6 +602,6 @@ class TestWhatComesAfter:
 
 def test_lines_before_the_start_are_left_out(world: World) -> None:
     world.export(*rows(2))
-    noted = replace(world.progress().noted(), from_line=4)
-    assert world.run(start=noted).counts.lines == 0
+    checkpoint = replace(world.progress().checkpoint(), from_line=4)
+    assert world.run(start=checkpoint).counts.lines == 0
     assert Line(1, None).error == ""

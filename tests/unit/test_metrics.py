@@ -19,7 +19,7 @@ from django.conf import settings
 from ingest.management.commands import bridge
 from notify import metrics, probes
 from notify.probes import Progress
-from notify.taken import Taken
+from notify.unfinished_tasks import UnfinishedTasks
 
 COUNTING: Final = """
 import sys, time
@@ -252,18 +252,18 @@ def test_a_worker_is_busy_since_its_oldest_task(monkeypatch: pytest.MonkeyPatch)
     requests: dict[str, Request] = {}
     monkeypatch.setattr(state, "requests", requests)
     clock = Clock()
-    taken = Taken(after_s=8, clock=clock)
-    assert taken.oldest() is None
-    assert taken.problem() is None
+    tasks = UnfinishedTasks(after_s=8, clock=clock)
+    assert tasks.oldest() is None
+    assert tasks.problem() is None
     requests["a"] = waiting = Request()
-    taken.note(waiting)
-    assert taken.oldest() == 100
+    tasks.note(waiting)
+    assert tasks.oldest() == 100
     clock.now_s = 109
-    assert "has not finished for 9 s" in str(taken.problem())
+    assert "has not finished for 9 s" in str(tasks.problem())
     waiting.time_start = 105.0
-    assert taken.oldest() == 105
-    assert taken.problem() is None
+    assert tasks.oldest() == 105
+    assert tasks.problem() is None
     requests["b"] = Request(time_start=100.5)
-    assert "has not finished for 8 s" in str(taken.problem())
+    assert "has not finished for 8 s" in str(tasks.problem())
     requests.clear()
-    assert taken.problem() is None
+    assert tasks.problem() is None

@@ -5,20 +5,27 @@ import threading
 import pytest
 
 from notify import metrics
-from notify.web.apps_cache import AppsCache, Known, KnownApp, NotKnownYet, ReadFailed, TopicUnusable
+from notify.web.apps_cache import (
+    AppsCache,
+    AppsSnapshot,
+    KnownApp,
+    NotKnownYet,
+    ReadFailed,
+    TopicUnusable,
+)
 from tests.fake_web import APP
 
 
 class Source:
     """What the cache reads; each read waits to be let through."""
 
-    def __init__(self, *outcomes: Known | Exception) -> None:
+    def __init__(self, *outcomes: AppsSnapshot | Exception) -> None:
         self._outcomes = list(outcomes)
         self._changed = threading.Condition()
         self._allowed = 0
         self.asked = 0
 
-    def read(self) -> Known:
+    def read(self) -> AppsSnapshot:
         """The next outcome; the last one from then on."""
         with self._changed:
             self.asked += 1
@@ -42,8 +49,8 @@ class Source:
             assert self._changed.wait_for(lambda: self.asked > self._allowed, timeout=60)
 
 
-GOOD = Known({APP: KnownApp(APP)}, 8)
-OTHER = Known({}, 8)
+GOOD = AppsSnapshot({APP: KnownApp(APP)}, 8)
+OTHER = AppsSnapshot({}, 8)
 
 
 def cache_of(source: Source) -> AppsCache:

@@ -25,7 +25,7 @@ from notify.domain.update import (
 from notify.producer import Unavailable
 from notify.web import not_served, wiring
 from notify.web.apps_cache import AppsCache
-from notify.web.deleted import PAUSE_S, THERE_S, Deleted
+from notify.web.deleted import PAUSE_S, THERE_S, DeletedRecords
 from notify.web.draft import TAG_REMOVALS_MAX
 from notify.web.left_out import SENTENCES_MAX
 from notify.web.purchases import PURCHASES_MAX
@@ -604,7 +604,7 @@ def test_f6_who_knows_an_address_does_not_learn_that_it_was_deleted(web: Web) ->
 def test_f6_after_a_look_up_that_failed_none_is_tried_for_a_while(web: Web) -> None:
     player = deleted_player(web)
     now = 1_000.0
-    deleted = Deleted(web.reads, clock=lambda: now)
+    deleted = DeletedRecords(web.reads, clock=lambda: now)
     web.reads.away = True
     assert not deleted.is_known(APP, player)
     web.reads.away = False
@@ -618,7 +618,7 @@ def test_f6_what_was_there_is_looked_up_again_after_a_while(
 ) -> None:
     assert put(web, tags={"a": "1"}).status == 200
     now = 1_000.0
-    deleted = Deleted(web.reads, clock=lambda: now)
+    deleted = DeletedRecords(web.reads, clock=lambda: now)
     asked: list[str] = []
     is_deleted = False
 
@@ -647,7 +647,7 @@ def test_f6_so_many_are_remembered_as_there(web: Web, monkeypatch: pytest.Monkey
         return False
 
     monkeypatch.setattr(web.reads, "is_deleted", look_up)
-    deleted = Deleted(web.reads)
+    deleted = DeletedRecords(web.reads)
     for _ in range(2):
         for record in (PLAYER, other):
             assert not deleted.is_known(APP, record)

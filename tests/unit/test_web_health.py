@@ -7,7 +7,7 @@ import pytest
 
 from notify.findings.partition_state import StreamNow
 from notify.producer import Unavailable
-from notify.web.apps_cache import AppsCache, Known, ReadFailed
+from notify.web.apps_cache import AppsCache, AppsSnapshot, ReadFailed
 from notify.web.pipeline import problems
 from tests.fake_web import Web
 from tests.streams_now import STATE_BOUNDS, STREAM
@@ -43,7 +43,7 @@ def test_ready_while_kafka_answers_and_apps_are_known(web: Web) -> None:
 
 
 def test_not_ready_before_the_first_read(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read() -> Known:
+    def read() -> AppsSnapshot:
         raise ReadFailed("PostgreSQL does not answer")
 
     cache = AppsCache(read, refresh_ms=3_600_000)

@@ -17,11 +17,11 @@ from notify.domain.replay import CannotReplay
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, wrong
 from notify.management.find_app import find_app
-from notify.management.onesignal import present
+from notify.management.onesignal import stored
 from notify.management.onesignal.entry import columns_not_taken
 from notify.management.onesignal.export_file import Export, NotAnExport, open_export
-from notify.management.onesignal.importer import Edges, Importer
-from notify.management.onesignal.progress import Noted, OfAnotherImport, Progress
+from notify.management.onesignal.importer import Dependencies, Importer
+from notify.management.onesignal.progress import Checkpoint, CheckpointMismatch, Progress
 from notify.models import App
 
 
@@ -88,30 +88,30 @@ class Command(AnsweringCommand):
                     file, str(app.id), path=None if options["dry_run"] else noted_at, listed=listed
                 )
                 start = _start(progress, from_line)
-                noted = self._run(export, app, progress, start, options)
-        except (NotAnExport, OfAnotherImport, CannotReplay) as error:
+                checkpoint = self._run(export, app, progress, start, options)
+        except (NotAnExport, CheckpointMismatch, CannotReplay) as error:
             raise wrong(str(error)) from None
         finally:
             replays.close()
-        return _answer(noted, listed, is_dry=options["dry_run"])
+        return _answer(checkpoint, listed, is_dry=options["dry_run"])
 
     def _run(
         self,
         export: Export,
         app: App,
         progress: Progress,
-        start: Noted,
+        start: Checkpoint,
         options: Mapping[str, Any],
-    ) -> Noted:
+    ) -> Checkpoint:
         not_taken = columns_not_taken(export.columns)
         if not_taken:
             self.stderr.write(f"columns that are not imported: {', '.join(not_taken)}")
         if start.entries:
             self.stderr.write(f"continuing after line {start.line:,}")
         is_dry = options["dry_run"]
-        edges = Edges(
+        dependencies = Dependencies(
             send=_nowhere if is_dry else partial(replays.send, str(app.id)),
-            look=present.look,
+            read_stored=stored.read,
             say=self.stderr.write,
             clock=time.monotonic,
             sleep=time.sleep,
@@ -119,36 +119,36 @@ class Command(AnsweringCommand):
         )
         importer = Importer(
             str(app.id),
-            edges,
+            dependencies,
             progress,
             per_second=0 if is_dry else options["per_second"],
             names=nobody.names_in(app.nobody_names),
         )
-        noted = start
+        checkpoint = start
         steps = importer.run(
             export.lines(), start, fraction=lambda: export.fraction, is_csv=export.is_csv
         )
         try:
             for step in steps:
-                noted = step
+                checkpoint = step
         except KeyboardInterrupt:
             raise CommandError(
-                f"stopped: run the same command again to continue after line {noted.line:,}",
+                f"stopped: run the same command again to continue after line {checkpoint.line:,}",
                 returncode=exit_codes.ATTENTION,
             ) from None
-        return noted
+        return checkpoint
 
 
-def _start(progress: Progress, from_line: int | None) -> Noted:
-    return progress.noted() if from_line is None else progress.from_line(from_line)
+def _start(progress: Progress, from_line: int | None) -> Checkpoint:
+    return progress.checkpoint() if from_line is None else progress.from_line(from_line)
 
 
 def _nowhere(values: Sequence[bytes]) -> None:
     """A dry run's Kafka."""
 
 
-def _answer(noted: Noted, listed: Path, *, is_dry: bool) -> Answer:
-    counts = noted.counts
+def _answer(checkpoint: Checkpoint, listed: Path, *, is_dry: bool) -> Answer:
+    counts = checkpoint.counts
     taken = counts.lines - counts.refused
     what = "could be imported" if is_dry else "imported"
     text = f"{taken:,} of {counts.lines:,} lines {what}, {counts.updates:,} updates"

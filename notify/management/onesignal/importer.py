@@ -18,15 +18,15 @@ from notify.domain.errors import Malformed
 from notify.domain.update import Update
 from notify.management.onesignal import entry
 from notify.management.onesignal.export_file import Line
-from notify.management.onesignal.present import Here
 from notify.management.onesignal.progress import (
     PARTLY,
     REFUSED,
+    Checkpoint,
     Counts,
-    Noted,
-    NotTaken,
+    NotImported,
     Progress,
 )
+from notify.management.onesignal.stored import StoredState
 from notify.management.onesignal.updates import of_entry
 from notify.producer import Overloaded, Unavailable
 from notify.web.answers import Refused
@@ -44,12 +44,12 @@ Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
-    """What an import works with. `send` puts messages into Kafka, `look` asks PostgreSQL what is here;
+class Dependencies:
+    """What an import works with. `send` puts messages into Kafka, `read_stored` asks PostgreSQL what is here;
     `clock` and `sleep` are in seconds, `now_ms` in milliseconds since 1970."""
 
     send: Callable[[Sequence[bytes]], None]
-    look: Callable[[Sequence[Update]], Here]
+    read_stored: Callable[[Sequence[Update]], StoredState]
     say: Callable[[str], None]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -69,22 +69,27 @@ class Importer:
     def __init__(
         self,
         app: str,
-        edges: Edges,
+        dependencies: Dependencies,
         progress: Progress,
         *,
         per_second: int,
         names: Collection[str] = nobody.NAMES,
     ) -> None:
         self._app = app
-        self._edges = edges
+        self._dependencies = dependencies
         self._progress = progress
         self._per_second = per_second
         self._names = names
         self._batch = min(BATCH_LINES, per_second or BATCH_LINES)
 
     def run(
-        self, lines: Iterable[Line], start: Noted, *, fraction: Callable[[], float], is_csv: bool
-    ) -> Iterator[Noted]:
+        self,
+        lines: Iterable[Line],
+        start: Checkpoint,
+        *,
+        fraction: Callable[[], float],
+        is_csv: bool,
+    ) -> Iterator[Checkpoint]:
         """Import the lines from `start` on; yields what is noted after each batch."""
         read = partial(entry.of_row if is_csv else entry.of_user, names=self._names)
         left = (
@@ -92,28 +97,31 @@ class Importer:
             for number, line in enumerate(lines, start=1)
             if number > start.entries and line.number >= start.from_line
         )
-        noted, paces = start, _Pace(self._edges, self._per_second)
-        says = _Says(self._edges, fraction, start.counts)
+        checkpoint, paces = start, _Pace(self._dependencies, self._per_second)
+        says = _ProgressReport(self._dependencies, fraction, start.counts)
         self._progress.begin(start)
         while batch := list(islice(left, self._batch)):
-            listed: list[NotTaken] = []
-            made = [_read(read, line, self._app, self._edges.now_ms(), listed) for _, line in batch]
+            listed: list[NotImported] = []
+            made = [
+                _read(read, line, self._app, self._dependencies.now_ms(), listed)
+                for _, line in batch
+            ]
             every = [update for each in made for update in each.updates]
-            here = self._waiting(noted, partial(self._edges.look, every))
+            here = self._waiting(checkpoint, partial(self._dependencies.read_stored, every))
             values = [value for each in made for value in _values(each, here, listed)]
             if values:
-                self._waiting(noted, partial(self._edges.send, values))
-            counts = noted.counts.plus(lines=len(batch), listed=listed, updates=len(values))
+                self._waiting(checkpoint, partial(self._dependencies.send, values))
+            counts = checkpoint.counts.plus(lines=len(batch), listed=listed, updates=len(values))
             entries, last = batch[-1]
-            now = replace(noted, entries=entries, line=last.number, counts=counts)
+            now = replace(checkpoint, entries=entries, line=last.number, counts=counts)
             listed.sort(key=lambda each: each.line)
-            noted = self._progress.note(now, listed)
-            yield noted
+            checkpoint = self._progress.note(now, listed)
+            yield checkpoint
             says.of(counts)
             paces.sent(len(values))
         self._progress.end()
 
-    def _waiting(self, noted: Noted, do: Callable[[], Done]) -> Done:
+    def _waiting(self, checkpoint: Checkpoint, do: Callable[[], Done]) -> Done:
         """`do`, again until it is done."""
         wait = AGAIN_S
         while True:
@@ -124,32 +132,32 @@ class Importer:
                 if isinstance(error, DatabaseError):
                     away = "PostgreSQL"
                     connection.close()
-                self._edges.say(
+                self._dependencies.say(
                     f"{away} does not answer, trying again in {wait:.0f} s: {error}\n"
                     "Nothing is lost. If you stop now, the same command continues after line "
-                    f"{noted.line:,}."
+                    f"{checkpoint.line:,}."
                 )
-                self._edges.sleep(wait)
+                self._dependencies.sleep(wait)
                 wait = min(wait * 2, AGAIN_MAX_S)
 
 
 def _read(
-    read: Callable[[Any], entry.Entry], line: Line, app: str, at: int, listed: list[NotTaken]
+    read: Callable[[Any], entry.Entry], line: Line, app: str, at: int, listed: list[NotImported]
 ) -> _Read:
     if line.fields is None:
-        listed.append(NotTaken(line.number, REFUSED, line.error))
+        listed.append(NotImported(line.number, REFUSED, line.error))
         return _Read(line, ())
     try:
         found = read(line.fields)
         updates = list(of_entry(found, app, at=at))
     except Malformed as error:
-        listed.append(NotTaken(line.number, REFUSED, str(error)))
+        listed.append(NotImported(line.number, REFUSED, str(error)))
         return _Read(line, ())
-    listed += [NotTaken(line.number, PARTLY, reason) for reason in found.left_out]
+    listed += [NotImported(line.number, PARTLY, reason) for reason in found.left_out]
     return _Read(line, updates)
 
 
-def _values(read: _Read, here: Here, listed: list[NotTaken]) -> list[bytes]:
+def _values(read: _Read, here: StoredState, listed: list[NotImported]) -> list[bytes]:
     """The messages of a line, without what is here already."""
     values: list[bytes] = []
     wrong: list[str] = []
@@ -161,46 +169,48 @@ def _values(read: _Read, here: Here, listed: list[NotTaken]) -> list[bytes]:
         except (Malformed, Refused) as error:
             wrong.append(str(error))
     what = PARTLY if len(wrong) < len(read.updates) else REFUSED
-    listed += [NotTaken(read.line.number, what, reason) for reason in dict.fromkeys(wrong)]
+    listed += [NotImported(read.line.number, what, reason) for reason in dict.fromkeys(wrong)]
     return values
 
 
 class _Pace:
     """Waits so that no more than so many updates are sent a second, on the whole."""
 
-    def __init__(self, edges: Edges, per_second: int) -> None:
-        self._edges = edges
+    def __init__(self, dependencies: Dependencies, per_second: int) -> None:
+        self._dependencies = dependencies
         self._per_second = per_second
-        self._next = edges.clock()
+        self._next = dependencies.clock()
 
     def sent(self, updates: int) -> None:
         """Wait until the next ones may be sent."""
         if not self._per_second:
             return
         # From now, where it was slower than it may be: no burst makes up for a wait.
-        now = self._edges.clock()
+        now = self._dependencies.clock()
         self._next = max(self._next, now - 1) + updates / self._per_second
         if self._next > now:
-            self._edges.sleep(self._next - now)
+            self._dependencies.sleep(self._next - now)
 
 
-class _Says:
+class _ProgressReport:
     """Says how far it is, now and then."""
 
-    def __init__(self, edges: Edges, fraction: Callable[[], float], counts: Counts) -> None:
-        self._edges = edges
+    def __init__(
+        self, dependencies: Dependencies, fraction: Callable[[], float], counts: Counts
+    ) -> None:
+        self._dependencies = dependencies
         self._fraction = fraction
         self._lines = counts.lines
-        self._at = edges.clock()
+        self._at = dependencies.clock()
 
     def of(self, counts: Counts) -> None:
         """Say it if it is time to."""
-        now = self._edges.clock()
+        now = self._dependencies.clock()
         if now - self._at < SAY_EVERY_S:
             return
         rate = (counts.lines - self._lines) / (now - self._at)
         self._at, self._lines = now, counts.lines
-        self._edges.say(
+        self._dependencies.say(
             f"{self._fraction():4.0%}  {counts.lines:,} lines, {rate:,.0f} a second, "
             f"{counts.refused:,} refused, {counts.partly:,} imported in part"
         )

@@ -19,8 +19,8 @@ PARTLY: Final = "partly"
 _HEADER: Final = ("line", "what", "reason")
 
 
-class NotTaken(NamedTuple):
-    """A line, or a part of it, that was not taken."""
+class NotImported(NamedTuple):
+    """A line that was not imported, or only in part, and why."""
 
     line: int
     what: str
@@ -36,7 +36,7 @@ class Counts:
     partly: int = 0
     updates: int = 0
 
-    def plus(self, *, lines: int, listed: Sequence[NotTaken], updates: int) -> "Counts":
+    def plus(self, *, lines: int, listed: Sequence[NotImported], updates: int) -> "Counts":
         """With these lines too. A line is counted once, however often it is listed."""
         refused = {each.line for each in listed if each.what == REFUSED}
         partly = {each.line for each in listed} - refused
@@ -49,7 +49,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class Checkpoint:
     """How far an import is: so many entries from the file's start are done, the last of them at `line`;
     those before `from_line` were passed over. A list of users may have them all in one line.
 
@@ -66,8 +66,8 @@ class Noted:
     counts: Counts = Counts()
 
 
-class OfAnotherImport(Exception):
-    """The progress that is noted is not of this import: the text says what to do."""
+class CheckpointMismatch(Exception):
+    """The progress file belongs to another import; the text says what to do."""
 
 
 class Progress:
@@ -76,43 +76,43 @@ class Progress:
     def __init__(self, file: Path, app: str, *, path: Path | None, listed: Path) -> None:
         found = file.stat()
         self._path, self._listed = path, listed
-        self._start = Noted(app, found.st_size, found.st_mtime_ns)
+        self._start = Checkpoint(app, found.st_size, found.st_mtime_ns)
 
-    def noted(self) -> Noted:
-        """How far an earlier run came; the start where there was none. Raises OfAnotherImport."""
+    def checkpoint(self) -> Checkpoint:
+        """How far an earlier run came; the start where there was none. Raises CheckpointMismatch."""
         if self._path is None or not self._path.exists():
             return self._start
         try:
             fields = json.loads(self._path.read_text())
-            noted = Noted(**fields | {"counts": Counts(**fields["counts"])})
+            checkpoint = Checkpoint(**fields | {"counts": Counts(**fields["counts"])})
         except (ValueError, TypeError, KeyError):
-            raise OfAnotherImport(
+            raise CheckpointMismatch(
                 f"{self._path} is not a progress file of an import: {_TO_DO}"
             ) from None
         start = self._start
-        if (noted.app, noted.file_bytes, noted.file_modified_ns) != (
+        if (checkpoint.app, checkpoint.file_bytes, checkpoint.file_modified_ns) != (
             start.app,
             start.file_bytes,
             start.file_modified_ns,
         ):
-            raise OfAnotherImport(
+            raise CheckpointMismatch(
                 f"{self._path} belongs to an import into another app, or the export has changed "
                 f"since: {_TO_DO}"
             )
-        return noted
+        return checkpoint
 
-    def from_line(self, line: int) -> Noted:
+    def from_line(self, line: int) -> Checkpoint:
         """As if the lines before had been done."""
         return replace(self._start, from_line=line)
 
-    def begin(self, noted: Noted) -> None:
+    def begin(self, checkpoint: Checkpoint) -> None:
         """Cut the list to what it was at `noted`."""
-        if noted.listed_bytes == 0:
+        if checkpoint.listed_bytes == 0:
             self._listed.unlink(missing_ok=True)
-        elif self._listed.exists() and self._listed.stat().st_size > noted.listed_bytes:
-            os.truncate(self._listed, noted.listed_bytes)
+        elif self._listed.exists() and self._listed.stat().st_size > checkpoint.listed_bytes:
+            os.truncate(self._listed, checkpoint.listed_bytes)
 
-    def note(self, now: Noted, listed: Sequence[NotTaken]) -> Noted:
+    def note(self, now: Checkpoint, listed: Sequence[NotImported]) -> Checkpoint:
         """List these, and note `now`; returns it with the length of the list."""
         size = now.listed_bytes
         if listed:

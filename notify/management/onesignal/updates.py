@@ -1,7 +1,7 @@
 """The updates that import an entry of an export.
 
 * What is known here already is newer, so tags and properties are set only where a record has none
-  (`? v`). Identifiers, tokens, links and deletions have no such op: `present` looks.
+  (`? v`). Identifiers, tokens, links and deletions have no such op: `stored` asks PostgreSQL.
 * Totals of an export are added to counters once a record: under a message id that follows from the
   record alone, which is remembered for NOTIFY_SEEN_HOURS, and never again once the record has the property
   IMPORTED_AT.

@@ -1,8 +1,8 @@
-"""What of an import is here already, and newer: it is taken out of the updates.
+"""Removes from an import's updates what is already stored here, since that is newer.
 
-Tags and properties need no look: they are set where there are none, in the log's order. For the rest
-PostgreSQL is asked, as of now. What an SDK sends in the moment between that look and the import's
-message is not seen; docs/moving.md says why that does not matter where the import comes first.
+Tags and properties need no such check: an import sets only those that are absent, in the log's order. The
+rest is compared with what PostgreSQL has now. It misses what an SDK sends between this read and the
+import's message; docs/moving.md says why that does not matter where the import comes first.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -22,15 +22,15 @@ from notify.management.onesignal.updates import IMPORTED_AT
 from notify.models import Record
 
 
-class Present(NamedTuple):
-    """A record that is here."""
+class StoredRecord(NamedTuple):
+    """What is stored of a record."""
 
     has_identifier: bool = False
     is_imported: bool = False
     is_deleted: bool = False
 
 
-_ABSENT: Final = Present()
+_ABSENT: Final = StoredRecord()
 
 
 class DeletedHere(Malformed):
@@ -38,14 +38,14 @@ class DeletedHere(Malformed):
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """What is known here of the records that some updates name."""
+class StoredState:
+    """The stored links and records that some updates name."""
 
     links: Links
-    records: Mapping[str, Present]
+    records: Mapping[str, StoredRecord]
 
     def without(self, update: Update) -> Update | None:
-        """The update without what is here already; None where nothing is left. Raises DeletedHere."""
+        """The update without what is stored already; None if nothing is left. Raises DeletedHere."""
         record = aliases.target(self.links, update)
         present = self.records.get(record, _ABSENT)
         if present.is_deleted:
@@ -83,10 +83,10 @@ class Here:
         return self.records.get(aliases.resolve(self.links, app, parent), _ABSENT).is_deleted
 
 
-def look(updates: Collection[Update]) -> Here:
-    """What PostgreSQL has now of what these updates, all of one app, name. Raises django.db.Error."""
+def read(updates: Collection[Update]) -> StoredState:
+    """Reads what these updates, all of one app, name. Raises django.db.Error."""
     links = linking.gather(replays.links_now, linking.named(updates))
-    return Here(links, _records(updates, set(_ids(updates, links))))
+    return StoredState(links, _records(updates, set(_ids(updates, links))))
 
 
 def _ids(updates: Iterable[Update], links: Links) -> Iterable[str]:
@@ -100,12 +100,12 @@ def _ids(updates: Iterable[Update], links: Links) -> Iterable[str]:
             yield ids.record_id(update.app, PUSH, token)
 
 
-def _records(updates: Collection[Update], wanted: Collection[str]) -> dict[str, Present]:
+def _records(updates: Collection[Update], wanted: Collection[str]) -> dict[str, StoredRecord]:
     apps = {update.app for update in updates}
     rows = Record.objects.filter(app__in=apps, id__in=wanted).values_list(
         "id", "identifier", "deleted", f"properties__{IMPORTED_AT}"
     )
     return {
-        str(record): Present(identifier is not None, imported_at is not None, deleted)
+        str(record): StoredRecord(identifier is not None, imported_at is not None, deleted)
         for record, identifier, deleted, imported_at in rows
     }

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from celery.worker import state
 
 
-class Taken:
+class UnfinishedTasks:
     """The tasks that the worker took and has not finished. `oldest` may be called from any thread."""
 
     def __init__(self, *, after_s: float, clock: Callable[[], float] = time.time) -> None:

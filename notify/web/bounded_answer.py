@@ -17,7 +17,7 @@ _TAGS: Final = "tags: only the first {:,} by name are shown"
 _ALIASES: Final = "identity: only {:,} aliases are shown"
 
 
-class Shown:
+class BoundedAnswer:
     """The content of one answer. Each method notes what it leaves out."""
 
     def __init__(self) -> None:
