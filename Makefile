@@ -2,46 +2,46 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo up restart down status test test-all check chart containers bench rehearse faults storm simulate conditions fuzz wheel docs lock again
 MAKEFLAGS += --no-print-directory
-# Tests start hundreds of Pythons: what one of them has compiled, the next need not compile again.
+# Tests start hundreds of Python processes, which share the compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/sh
 
-# The first that runs (a pyenv shim may not), is new enough, and can make a venv.
+# The first Python that runs (a pyenv shim may not), is new enough, and can create a virtualenv.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && { command -v $$python; break; }; done)
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-# Stamps of what .venv has: copies of the locks. INSTALLED is all, DEMO what demo and up need.
+# Stamps, copies of the locks that .venv has installed: INSTALLED has everything, DEMO what demo and up need.
 INSTALLED := $(VENV)/installed
 DEMO := $(or $(wildcard $(INSTALLED)),$(VENV)/installed-devstack)
 DEVSTACK := $(RUN) -m devstack
 
 help: ## list these recipes
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
-		awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
-demo: $(DEMO) ## play the incident live; EXIT=1 ends by itself, 0 only if all held
+demo: $(DEMO) ## replay the incident in the terminal; EXIT=1 exits at the end, with 0 only if all checks passed
 	@$(DEVSTACK) demo $(if $(EXIT),--exit)
 
-up: $(DEMO) ## start what is missing of the background stack; RESET=1 removes all data first
+up: $(DEMO) ## start the stack in the background, or what is missing of it; RESET=1 deletes all data first
 	@$(DEVSTACK) up $(if $(RESET),--reset)
 
-restart: $(DEMO) ## PROCESS=bridge: stop one process of it, start it as it was
+restart: $(DEMO) ## stop one process of the stack and start it again; PROCESS=bridge
 	@$(DEVSTACK) restart $(PROCESS)
 
-down: $(DEMO) ## stop it; records, apps and ports stay, unless RESET=1
+down: $(DEMO) ## stop the stack; keep records, apps and ports, unless RESET=1
 	@$(DEVSTACK) down $(if $(RESET),--reset)
 
-status: $(DEMO) ## what of it runs, and how to cure what does not
+status: $(DEMO) ## show what of the stack runs, and how to start what does not
 	@$(DEVSTACK) status
 
-test: $(INSTALLED) ## the tests in parallel, beside the services; ARGS="-k name" for some
+test: $(INSTALLED) ## run the tests in parallel, with the services; ARGS="-k name" for some
 	@$(DEVSTACK) run -- $(RUN) -m pytest -n auto $(ARGS)
 
 SUITES := default chart containers clients rehearsal fuzz faults storm simulation conditions benchmarks
-test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## every suite, before a release; SUITE="faults fuzz" for some
+test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## run every suite, before a release; SUITE="faults fuzz" for some
 
 suite-default:
 	@$(MAKE) test
@@ -56,38 +56,38 @@ suite-simulation:
 suite-benchmarks:
 	@$(MAKE) bench
 suite-%:
-	@echo "test-all: there is no suite $*: choose from $(SUITES)" >&2; exit 2
+	@echo "test-all: there is no suite $*: choose one of $(SUITES)" >&2; exit 2
 
-check: $(INSTALLED) ## lint, format, types, import law, migrations, deployment checks
+check: $(INSTALLED) ## lint, format, types, import rules, migrations, deployment checks, compose file
 	@$(RUN) -m devstack.check
 
 chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; needs helm and kubernetes-validate
 	@$(RUN) -m devstack.chart
 
-containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman, and one update through it; DOWN=1, RESET=1, STANDINS=1
+containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and send one update; DOWN=1, RESET=1, STANDINS=1
 	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins)
 
-bench: $(INSTALLED) ## measure drain, edge and spike, beside other ways; BENCH=edge for one, with ARGS
+bench: $(INSTALLED) ## measure drain, edge and spike, and compare alternatives; BENCH=edge for one, with ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \
 		$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.$$each $(ARGS) || exit 1; done
 
-rehearse: $(INSTALLED) ## the incident with a support person in Chromium, measured; ARGS="--only skip" for one
+rehearse: $(INSTALLED) ## measure the incident with a support person in Chromium; ARGS="--only skip" for one
 	@$(DEVSTACK) run -- $(RUN) -m tests.rehearsal $(ARGS)
 
-faults: $(INSTALLED) ## every fault on real services, into docs/reliability.md; ARGS="-k NAME" for one
+faults: $(INSTALLED) ## test every fault on real services and write docs/reliability.md; ARGS="-k NAME" for one
 	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
 
-storm: $(INSTALLED) ## SEEDS="1 2" random faults under full load; ARGS="-k embedded" on the embedded broker
+storm: $(INSTALLED) ## test random faults under full load; SEEDS="1 2", ARGS="-k embedded" for the embedded broker
 	@NOTIFY_KAFKA=apache NOTIFY_STORM_SEEDS="$(or $(SEEDS),94 51)" $(RUN) -m pytest tests/faults \
 		-p no:randomly -s --no-header $(or $(ARGS),-k "storm and not embedded")
 
-simulate: $(INSTALLED) ## SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
+simulate: $(INSTALLED) ## simulate SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
 	@$(RUN) -m tests.simulation $(or $(SEEDS),10000) $(if $(STEPS),--steps $(STEPS))
 
-conditions: $(INSTALLED) ## take every condition of the engine away, each must be missed; ARGS="FILE:LINE" for some
+conditions: $(INSTALLED) ## remove each condition of the engine; a test must then fail; ARGS="FILE:LINE" for some
 	@$(RUN) -m tests.simulation.conditions $(ARGS)
 
-fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of each route; SEED=S INPUT=N replays one
+fuzz: $(INSTALLED) ## test INPUTS=N or SECONDS=S of hostile inputs, EXAMPLES=N of each route; SEED=S INPUT=N replays one
 	@$(RUN) -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
 	@$(if $(INPUT),:,NOTIFY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20) NOTIFY_FUZZ_SEED=$(SEED) \
@@ -96,7 +96,7 @@ fuzz: $(INSTALLED) ## INPUTS=N or SECONDS=S hostile inputs, then EXAMPLES=N of e
 wheel: $(INSTALLED) ## build the wheel into dist/
 	@$(RUN) -m pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist --quiet .
 
-docs: $(INSTALLED) ## build the documentation's site into site/; a warning is an error
+docs: $(INSTALLED) ## build the documentation as a site, in site/; a warning is an error
 	@$(RUN) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --nitpicky --conf-dir docs/sphinx . site
 
 lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes the newest releases
@@ -104,10 +104,10 @@ lock: $(INSTALLED) ## resolve pyproject.toml into requirements/; UPGRADE=1 takes
 
 $(INSTALLED): requirements/dev.txt
 $(VENV)/installed-devstack: requirements/devstack.txt
-# Set up again where .venv's Python is gone, as after an upgrade of the system.
+# Set up again if .venv's Python is gone, as after an upgrade of the system.
 $(INSTALLED) $(VENV)/installed-devstack: $(if $(wildcard $(RUN)),,again)
 	@python="$(PYTHON)"; \
-	[ -n "$$python" ] || { echo "set-up: no Python >= 3.11 with venv found: install one" \
+	[ -n "$$python" ] || { echo "set-up: found no Python >= 3.11 with venv: install one" \
 		"(on Debian also python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1; }; \
 	"$$python" -m devstack.install $(filter %.txt,$^) $@
 

@@ -15,7 +15,8 @@ from devstack.state import HOME, given
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code: of the command for `run`, else 0 for done, 1 for not, 2 for bad usage."""
+    """Returns the exit code: for `run` that of the command; else 0 if it succeeded, 1 if not, 2 for wrong
+    usage."""
     arguments = _parser().parse_args(argv)
     try:
         return _do(arguments)
@@ -29,20 +30,27 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="devstack", description=__doc__)
     parser.add_argument(
-        "--home", type=Path, default=HOME, help="directory of the background stack (%(default)s)"
+        "--home",
+        type=Path,
+        default=HOME,
+        help="directory of the background stack (default: %(default)s)",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("run", help="run a command beside the three services")
+    verb = verbs.add_parser(
+        "run", help="start PostgreSQL, Redis and Kafka, run a command, stop them"
+    )
     verb.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
-    up = verbs.add_parser("up", help="start what is missing of the stack in the background")
-    down = verbs.add_parser("down", help="stop it; records, apps and ports stay")
-    up.add_argument("--reset", action="store_true", help="stop it and remove all data first")
-    down.add_argument("--reset", action="store_true", help="remove all data too")
-    verb = verbs.add_parser("restart", help="stop one process and start it as it was")
-    verb.add_argument("process", help="as `status` names them")
-    verbs.add_parser("status", help="say what runs; 1 where it is not all well")
-    verb = verbs.add_parser("demo", help="play the incident live")
-    verb.add_argument("--exit", action="store_true", help="end by itself, 0 only if all held")
+    up = verbs.add_parser("up", help="start what is missing of the stack, in the background")
+    down = verbs.add_parser("down", help="stop the stack; keep records, apps and ports")
+    up.add_argument("--reset", action="store_true", help="delete all data first")
+    down.add_argument("--reset", action="store_true", help="also delete all data")
+    verb = verbs.add_parser("restart", help="stop one process and start it again")
+    verb.add_argument("process", help="its name, as `status` prints it")
+    verbs.add_parser("status", help="show what runs; exit code 1 if something does not")
+    verb = verbs.add_parser("demo", help="replay the incident in the terminal")
+    verb.add_argument(
+        "--exit", action="store_true", help="exit at the end; 0 only if all checks passed"
+    )
     return parser
 
 
@@ -51,7 +59,7 @@ def _do(arguments: argparse.Namespace) -> int:
         case "run":
             command = arguments.command[arguments.command[:1] == ["--"] :]
             if not command:
-                raise DevstackError("run: name a command after --")
+                raise DevstackError("run: give a command after --")
             return run(command, given(os.environ))
         case "up":
             background.up(arguments.home, given(os.environ), _say, reset=arguments.reset)
@@ -67,14 +75,14 @@ def _do(arguments: argparse.Namespace) -> int:
 
 
 def _demo(*, exits: bool) -> int:
-    """devstack.demo.main(exits=...) -> exit code."""
+    """Imports the demo only when it is used: its libraries take time to load."""
     if importlib.util.find_spec("devstack.demo") is None:
-        raise DevstackError("there is no demo yet: use `make up`")
+        raise DevstackError("this checkout has no demo: use `make up`")
     return int(importlib.import_module("devstack.demo").main(exits=exits))
 
 
 def _say(line: str) -> None:
-    """Nobody may be reading any more (`make up | head`): then the stack comes up all the same."""
+    """Prints a line. If the reader is gone (`make up | head`), the command continues without output."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

@@ -1,6 +1,6 @@
-"""Apache Kafka itself, one broker or several, in KRaft mode, from Maven's jars. Needs a JDK 17+.
+"""Runs Apache Kafka in KRaft mode, one broker or several, from Maven's jars. Needs a JDK 17 or newer.
 
-`python -m devstack.apache_kafka` fetches the jars, once a machine, and prints their directory.
+`python -m devstack.apache_kafka` downloads the jars, if they are missing, and prints their directory.
 """
 
 import shutil
@@ -39,10 +39,10 @@ POM: Final = f"""\
 LOGGING: Final = ROOT / "docker" / "standins" / "log4j2.properties"
 
 
-class Door(NamedTuple):
-    """A listener's port, the port that clients who come in by it are told to use, and how they do.
+class Listener(NamedTuple):
+    """A listener of a broker: its port, the port that it advertises to clients, and its protocol.
 
-    `options` are the broker's of this listener alone.
+    `options` are the broker's options for this listener only.
     """
 
     port: int
@@ -52,17 +52,20 @@ class Door(NamedTuple):
 
 
 def jars(environ: Mapping[str, str]) -> Path:
-    """The directory of the jars, fetched with Maven where they are not there yet.
+    """The directory of the jars. Downloads them with Maven if they are missing.
 
-    It is NOTIFY_KAFKA_JARS, by default ~/.cache/notify-kafka/VERSION. Raises DevstackError where
-    Maven is missing or fails.
+    It is NOTIFY_KAFKA_JARS, by default ~/.cache/notify-kafka/VERSION. Raises DevstackError if Maven is
+    missing or fails.
     """
     default = Path.home() / ".cache" / "notify-kafka" / VERSION
     directory = Path(environ.get("NOTIFY_KAFKA_JARS", default))
     if (directory / f"kafka_2.13-{VERSION}.jar").exists():
         return directory
     if shutil.which("mvn", path=environ.get("PATH")) is None:
-        raise DevstackError(f"Apache Kafka: {directory} has no jars, and there is no mvn to fetch")
+        raise DevstackError(
+            f"Apache Kafka: {directory} has no jars, and mvn, which downloads them, is not on PATH: "
+            "install Maven"
+        )
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -91,8 +94,8 @@ def jars(environ: Mapping[str, str]) -> Path:
 def broker(
     directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
 ) -> Service:
-    """One broker, ready to be launched: with the log that the directory has of one at this port,
-    else with an empty one."""
+    """One broker, ready to start. It continues the log that the directory has of a broker at this port;
+    without one, its log is empty."""
     at = port()
     config = directory / "kafka" / "server.properties"
     formatted = directory / "kafka" / "data" / "meta.properties"
@@ -107,18 +110,18 @@ def cluster(
     environ: Mapping[str, str],
     *,
     brokers: int,
-    doors: Mapping[str, Door] = MappingProxyType({}),
+    listeners: Mapping[str, Listener] = MappingProxyType({}),
     scram: Sequence[str] = (),
     port: int = 0,
 ) -> list[Service]:
-    """Brokers kafka, kafka-2, ... that are controllers too, formatted and ready to be launched.
+    """Brokers kafka, kafka-2, ..., which are also controllers, formatted and ready to start.
 
-    `port` is the first broker's, by default a free one. `doors`, by a name in capitals, are more
-    listeners of the first broker; `scram` are users, as Kafka's storage tool takes them:
+    `port` is the first broker's port, by default a free one. `listeners` are more listeners of the first
+    broker, by a name in capitals. `scram` are users in the format of Kafka's storage tool:
     "SCRAM-SHA-512=[name=...,password=...]".
 
-    Each one's URL names them all. With three, one can be killed while a topic of replication
-    factor 3 stays writable. Their logs last for as long as the directory.
+    The URL of each service names all brokers. With three brokers, a topic of replication factor 3 stays
+    writable while one is killed. Their logs are kept in the directory.
     """
     names = ["kafka", *(f"kafka-{number}" for number in range(2, brokers + 1))]
     ports = {name: (free_port(), free_port()) for name in names}
@@ -140,7 +143,7 @@ def cluster(
             ports[name],
             controllers=voters,
             brokers=brokers,
-            doors=doors if number == 1 else {},
+            listeners=listeners if number == 1 else {},
         )
         java = _java(environ)
         storage = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(config))
@@ -168,21 +171,23 @@ def _configured(
     *,
     controllers: str,
     brokers: int,
-    doors: Mapping[str, Door],
+    listeners: Mapping[str, Listener],
 ) -> Path:
     """Writes the broker's configuration."""
     client, control = ports
     addresses = ",".join(voter.split("@")[1].rpartition(":")[0] for voter in controllers.split(","))
-    own = {"CLIENT": Door(client, client), "CONTROL": Door(control, control), **doors}
+    own = {"CLIENT": Listener(client, client), "CONTROL": Listener(control, control), **listeners}
     options = {
         "process.roles": "broker,controller",
         "node.id": number,
-        "listeners": ",".join(f"{name}://127.0.0.1:{door.port}" for name, door in own.items()),
+        "listeners": ",".join(
+            f"{name}://127.0.0.1:{listener.port}" for name, listener in own.items()
+        ),
         "advertised.listeners": ",".join(
-            f"{name}://127.0.0.1:{door.advertised}" for name, door in own.items()
+            f"{name}://127.0.0.1:{listener.advertised}" for name, listener in own.items()
         ),
         "listener.security.protocol.map": ",".join(
-            f"{name}:{door.protocol}" for name, door in own.items()
+            f"{name}:{listener.protocol}" for name, listener in own.items()
         ),
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROL",
@@ -200,9 +205,9 @@ def _configured(
         "min.insync.replicas": min(brokers, 2),
         "group.initial.rebalance.delay.ms": 0,
     }
-    for name, door in doors.items():
+    for name, listener in listeners.items():
         options |= {
-            f"listener.name.{name.lower()}.{key}": text for key, text in door.options.items()
+            f"listener.name.{name.lower()}.{key}": text for key, text in listener.options.items()
         }
     config = home / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in options.items()))
@@ -210,7 +215,7 @@ def _configured(
 
 
 def _launch(config: Path, environ: Mapping[str, str]) -> Launch:
-    """How the broker of this configuration is started, and started again."""
+    """How to start, and restart, the broker of this configuration."""
     home = config.parent
     argv = [*_java(environ), "-Xmx512m", "kafka.Kafka", str(config)]
     return Launch(argv, environ, home.parent / "logs" / f"{home.name}.log")
@@ -225,13 +230,17 @@ def _format(argv: list[str], environ: Mapping[str, str]) -> None:
     try:
         subprocess.run(argv, env=dict(environ), capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise DevstackError("Apache Kafka: there is no java on PATH: install a JDK 17") from error
+        raise DevstackError(
+            "Apache Kafka: java is not on PATH: install a JDK 17 or newer"
+        ) from error
     except subprocess.CalledProcessError as error:
-        raise DevstackError(f"Apache Kafka: format failed: {error.stdout}{error.stderr}") from error
+        raise DevstackError(
+            f"Apache Kafka: its data directory cannot be formatted: {error.stdout}{error.stderr}"
+        ) from error
 
 
 def _kafka_uuid() -> str:
-    """As Kafka writes its ids; one that starts with a hyphen reads as an option, so none does."""
+    """A random id in Kafka's format. None starts with a hyphen: Kafka's tools would read it as an option."""
     while (text := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text

@@ -1,6 +1,6 @@
-"""`devstack up`, `restart`, `down` and `status`: the whole stack in the background of this checkout.
+"""`devstack up`, `restart`, `down` and `status`: this checkout's stack in the background.
 
-Nothing watches over it: its processes are on their own, and `.devstack/state.json` says which.
+No supervisor restarts its processes; `.devstack/state.json` lists them.
 """
 
 import os
@@ -28,29 +28,29 @@ VARIABLES: Final = {
     "postgres": "DATABASE_URL",
     "redis": "REDIS_URL",
 }
-#: What the file `env` has, beside the URLs of web, admin and Flower and the demo app.
+#: What the file `env` has, besides the URLs of web, admin and Flower, and the demo app.
 EXPORTED: Final = (
     *VARIABLES.values(),
     *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER", "NOTIFY_TLS", "NOTIFY_NAMESPACE"),
 )
 SHOWN: Final = ("WEB_URL", "ADMIN_URL", "FLOWER_URL")
-#: The record of the example that `up` prints.
+#: The record in the example that `up` prints.
 EXAMPLE: Final = "6a1f0000-0000-4000-8000-000000000001"
-#: How long `up` and `restart` wait until all is ready; NOTIFY_UP_TIMEOUT_S sets another.
+#: How long `up` and `restart` wait until everything is ready; NOTIFY_UP_TIMEOUT_S overrides it.
 UP_S: Final = 180.0
-#: How long `down` waits until what an in-memory broker holds is applied.
+#: How long `down` waits until all updates in an in-memory broker are applied.
 DRAIN_S: Final = 30.0
-#: How long the system may take to reap a process that was killed.
+#: How long the system may take to reap a killed process.
 REAPED_S: Final = 10.0
-#: The line that a process without an HTTP port logs once it works.
+#: What a process without an HTTP port logs when it is ready.
 _WORKS: Final = re.compile(r'"event": "(stream_live|watch_started|[^"]* ready\.)"')
 Say = Callable[[str], None]
 
 
 class Background(Stack):
-    """A stack whose processes outlive us; it goes on with those of the state and keeps its ports.
+    """A stack whose processes outlive this command. It uses the processes and ports in `state`.
 
-    Each process that it starts is in the state's file as soon as it runs.
+    Each process that it starts is recorded in the state's file at once.
     """
 
     def __init__(self, home: Path, state: State, say: Say) -> None:
@@ -60,27 +60,28 @@ class Background(Stack):
         self._marks: dict[str, int] = {}
         for name, identity in state.processes.items():
             if not identity.running():
-                identity.end()  # what it left of its group would keep its port
-                if name == "postgres":  # its successor refuses to start beside a zombie
+                identity.end()  # what is left of its group would keep its port
+                if name == "postgres":  # it refuses to start while its predecessor is a zombie
                     identity.wait_reaped(REAPED_S)
 
     def port(self, name: str) -> int:
-        """The one that it had. Raises DevstackError where another process listens there now.
+        """The port that the process had before, or a free one.
 
-        Of a stack that was down, a free one instead, but for Kafka, whose data names it.
+        If another program uses that port now: a stack that was down gets a free port, except Kafka, whose
+        data names its port. Otherwise raises DevstackError.
         """
         port = self.state.ports.get(name) or free_port()
         if name not in self.identities() and not is_free(port):
             if name == "kafka" or not self.began_down:
                 raise DevstackError(
-                    f"another process listens on {name}'s port {port}: end it, then `make up`"
+                    f"another process listens on {name}'s port {port}: stop it, then run `make up`"
                 )
             port = free_port()
         self._note(ports={**self.state.ports, name: port})
         return port
 
     def start(self, name: str, launch: Launch) -> Child:
-        """As Stack's, and noted."""
+        """Starts the process and records it in the state."""
         self._marks[name] = launch.log.stat().st_size if launch.log.exists() else 0
         child = super().start(name, launch)
         if name == "kafka":
@@ -89,26 +90,26 @@ class Background(Stack):
         return child
 
     def identities(self) -> dict[str, Identity]:
-        """What runs, whoever started it."""
+        """The running processes, whichever command started them."""
         return self.state.running()
 
     def ended(self) -> list[str]:
-        """What was started, and runs no longer."""
+        """The processes that were started and no longer run."""
         return [name for name in self.state.processes if name not in self.identities()]
 
     def missing(self) -> list[str]:
-        """What is part of a whole stack, and does not run."""
+        """The parts of a whole stack that do not run."""
         return [name for name in parts(self.state) if name not in self.identities()]
 
     def complete(self) -> None:
-        """Starts what is missing and returns with all of it ready."""
+        """Starts what is missing and returns when everything is ready."""
         timeout_s = _timeout_s()
         product.configure(self)
         self.start_services()
         kept = self.state.env
         app = product.DemoApp(kept.get("DEMO_APP_ID", ""), kept.get("DEMO_APP_KEY", ""))
         if not (self.directory / "env").exists():
-            self._say("tables, topic, app and login")
+            self._say("creating tables, topic, demo app and login")
             app = product.prepare(self, app)
         if started := [name for name in PROCESSES if name in self.missing()]:
             self._say(f"starting {', '.join(started)}")
@@ -135,7 +136,7 @@ class Background(Stack):
         write_env(self.directory, env)
 
     def start_process(self, name: str) -> None:
-        """Starts one of PROCESSES; it may not be ready yet."""
+        """Starts one of PROCESSES. Does not wait until it is ready."""
         match name:
             case "bridge":
                 product.start_bridge(self)
@@ -149,29 +150,32 @@ class Background(Stack):
                 product.start_worker(self, name)
 
     def wait_for(self, *names: str) -> None:
-        """Returns once each of these PROCESSES, started just now, works.
+        """Waits until each of these PROCESSES, which were just started, is ready.
 
-        Raises DevstackError where one ended or does not in time.
+        Raises DevstackError if one exits or is not ready in time.
         """
         deadline = time.monotonic() + _timeout_s()
         for name in names:
             while not self._works(name):
-                why = "has ended" if name in self.ended() else "is not ready"
+                why = "exited" if name in self.ended() else "is not ready"
                 if name in self.ended() or time.monotonic() > deadline:
-                    tail = f"{self.log(name)} ends:\n{self.tail(name)}"
-                    raise DevstackError(f"{name} {why}; then: make restart PROCESS={name}; {tail}")
+                    raise DevstackError(
+                        f"{name} {why}. Fix the cause, then run `make restart PROCESS={name}`. "
+                        f"The end of its log, {self.log(name)}:\n{self.tail(name)}"
+                    )
                 time.sleep(0.1)
 
     def end(self, *names: str) -> None:
-        """Ends these, in this order; returns with them gone."""
+        """Stops these processes in this order. Returns when they are gone."""
         for name in names:
             number = postgres.STOP if name == "postgres" else signal.SIGTERM
             self.state.processes[name].end(number)
 
     def drain(self) -> int:
-        """Waits until all that the log holds is applied, while that can go on; how much is not.
+        """Waits until all updates in Kafka are applied, and returns how many are not.
 
-        Nothing new comes: web has ended.
+        Call it after web has stopped, so that no more arrive. Stops waiting after DRAIN_S, or if a process
+        that is needed does not run.
         """
         began, deadline = time.time(), time.monotonic() + DRAIN_S
         while True:
@@ -206,20 +210,19 @@ def _timeout_s() -> float:
     try:
         return float(raw)
     except ValueError:
-        raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to seconds") from None
+        raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to a number of seconds") from None
 
 
 def parts(state: State) -> list[str]:
-    """Everything that a whole stack of this state runs, in the order in which it is started."""
+    """The names of all services and processes of a whole stack, in the order in which they start."""
     return [*(name for name in FINDERS if not state.environ.get(VARIABLES[name])), *PROCESSES]
 
 
 def up(home: Path, environ: Mapping[str, str], say: Say, *, reset: bool = False) -> None:
-    """Returns with the stack ready: what was missing is started, what runs is left alone.
+    """Starts what is missing of the stack and returns when it is ready. Leaves running processes alone.
 
-    Raises DevstackError, with nothing changed, where the broker took the log along that the
-    database goes with; `reset` starts with both empty. Where a stack that was down does not come
-    up, nothing of it runs.
+    Raises DevstackError, and changes nothing, if an in-memory broker has exited and its log is lost.
+    `reset` deletes all data first. If a stack that was down does not become ready, stops it again.
     """
     with only_one(home):
         if reset:
@@ -233,7 +236,8 @@ def up(home: Path, environ: Mapping[str, str], say: Say, *, reset: bool = False)
         if state.log_is_lost:
             raise DevstackError(_loss(home, state))
         if state.processes:
-            say(f"down: {', '.join(stack.missing())}" if stack.missing() else "already up")
+            missing = ", ".join(stack.missing())
+            say(f"not running: {missing}" if missing else "already up")
         try:
             stack.complete()
         except BaseException:
@@ -245,27 +249,27 @@ def up(home: Path, environ: Mapping[str, str], say: Say, *, reset: bool = False)
 
 
 def restart(home: Path, name: str, say: Say) -> None:
-    """Stops one process in order and starts it as it was, on the same port; returns when it works.
+    """Stops one process and starts it again on the same port. Returns when it is ready.
 
-    Raises DevstackError, with nothing stopped, where that is not possible.
+    Raises DevstackError, and stops nothing, if that is not possible.
     """
     with only_one(home):
         state = State.read(home)
         if not (home / "env").exists():
-            raise DevstackError("the stack is not up: run `make up`")
+            raise DevstackError("the stack does not run: start it with `make up`")
         if name not in parts(state):
-            given = f" ({VARIABLES[name]} is given)" if name in VARIABLES else ""
+            given = f" (the environment sets {VARIABLES[name]})" if name in VARIABLES else ""
             raise DevstackError(
-                f"no process {name!r}{given}: name one of {', '.join(parts(state))}"
+                f"no process {name!r}{given}: choose one of {', '.join(parts(state))}"
             )
         if name == "kafka" and state.forgets:
             raise DevstackError(
-                "kafka's log is in its memory alone, so a restart loses it: "
-                "`make down`, then `make up` starts an empty one beside the same records"
+                "Kafka keeps its log in memory only, so a restart loses it. To start with an empty log and "
+                "keep the records: `make down`, then `make up`"
             )
         stack = Background(home, state, say)
         if down := [each for each in FINDERS if each in stack.missing() and each != name]:
-            raise DevstackError(f"{', '.join(down)} is down: run `make up`, which starts it")
+            raise DevstackError(f"{', '.join(down)} does not run: run `make up`, which starts it")
         if name in state.processes:
             stack.end(name)
         if name in FINDERS:
@@ -275,25 +279,25 @@ def restart(home: Path, name: str, say: Say) -> None:
             stack.env |= state.env
             stack.start_process(name)
             stack.wait_for(name)
-        say(f"{name} runs, process {stack.state.processes[name].pid}")
+        say(f"{name} runs, process id {stack.state.processes[name].pid}")
 
 
 def down(home: Path, say: Say, *, reset: bool = False) -> None:
-    """Returns with nothing of the stack running. `reset` removes its data too."""
+    """Stops the whole stack. `reset` also deletes its data."""
     with only_one(home):
         _down(home, say, reset=reset)
 
 
 def status(home: Path, say: Say) -> bool:
-    """Says what runs and what to do about what does not; whether all does and is healthy."""
+    """Prints what runs, and how to start what does not. Returns whether all runs and is healthy."""
     state = State.read(home)
     if not state.processes:
-        say("down: `make up` starts it")
+        say("not running: `make up` starts it")
         return False
     missing = [name for name in parts(state) if name not in state.running()]
     for name in parts(state):
         pid = state.processes[name].pid if name in state.processes else None
-        say(f"{name:<18} {'DOWN' if name in missing else f'runs, process {pid}'}")
+        say(f"{name:<18} {'DOWN' if name in missing else f'runs, process id {pid}'}")
     sick = []
     for path in product.HEALTH if state.env else ():
         problem = product.problem(state.env["WEB_URL"] + path)
@@ -302,11 +306,15 @@ def status(home: Path, say: Say) -> bool:
     for name in SHOWN:
         say(f"{name:<18} {state.env.get(name, '')}")
     if state.log_is_lost:
-        say("Kafka's log was in its memory and is lost: `make up` says what that means.")
+        say(
+            "Kafka kept its log in memory and has exited, so the log is lost: `make up` shows what to do."
+        )
     elif missing:
-        say(f"`make up` starts {', '.join(missing)}, and leaves the rest alone.")
+        say(f"`make up` starts {', '.join(missing)} and leaves the others alone.")
     elif sick:
-        say("All processes run. One that hangs: `make restart PROCESS=NAME`; logs say which.")
+        say(
+            "All processes run, but not all are healthy. See the logs; `make restart PROCESS=NAME`."
+        )
     return not missing and not sick
 
 
@@ -315,25 +323,25 @@ def _down(home: Path, say: Say, *, reset: bool) -> None:
     stack = Background(home, state, say)
     running = state.running()
     if running:
-        say(f"stopping {len(running)} processes")
-    lost = "nobody knows how many"
+        say(f"stopping {', '.join(running)}")
+    lost = "unknown"
     if state.forgets and not reset and state.processes and state.env:
         stack.end(*({"web"} & running.keys()))
         try:
             lost = f"{stack.drain():,}"
         except psycopg.Error as error:
-            say(f"PostgreSQL does not say what is applied: {error}")
+            say(f"PostgreSQL does not answer, so the number of lost updates is unknown: {error}")
     stack.end(*reversed(running))
     _gone_down(home, state)
     if reset:
         postgres.forget(home)
         shutil.rmtree(home / "kafka", ignore_errors=True)
-        say("removed: records, apps and Kafka's log")
+        say("deleted: records, apps and Kafka's log")
     elif not running:
-        say("nothing was up")
+        say("the stack was not running")
     elif state.forgets:
         say(
-            "kept: records, apps and ports. Kafka's log was in its memory and is gone; updates in "
+            "kept: records, apps and ports. Kafka kept its log in memory, so the log is gone; updates in "
             f"it that were not applied: {lost}"
         )
     else:
@@ -346,8 +354,8 @@ def _gone_down(home: Path, state: State) -> None:
 
 
 def _loss(home: Path, state: State) -> str:
-    """Why `up` does nothing. Starts PostgreSQL for as long as it takes to look, if it is down."""
-    lines = ["Kafka has ended, and its log was in its memory: it is lost. Nothing was changed."]
+    """Why `up` refuses, and what to do. Starts PostgreSQL for a moment if it does not run."""
+    lines = ["Kafka has exited. It kept its log in memory, so it is lost. Nothing was changed."]
     try:
         with Stack(home, environ=state.environ, say=lambda _: None) as stack:
             if "postgres" in parts(state) and "postgres" not in state.running():
@@ -356,12 +364,12 @@ def _loss(home: Path, state: State) -> str:
             url = stack.env.get("DATABASE_URL") or state.env["DATABASE_URL"]
             lines += unapplied.contents(url)
     except (DevstackError, KeyError, psycopg.Error) as error:
-        lines.append(f"PostgreSQL does not say what it has: {error}")
+        lines.append(f"PostgreSQL does not answer, so its contents are unknown: {error}")
     return "\n  ".join(
         (
             *lines,
-            "To keep the records and apps and lose those updates: make down, then make up",
-            "To lose all of it and start empty: make up RESET=1",
+            "To keep the records and apps, and lose those updates: make down, then make up",
+            "To delete everything and start empty: make up RESET=1",
         )
     )
 
@@ -369,9 +377,10 @@ def _loss(home: Path, state: State) -> str:
 def _show(home: Path, state: State, say: Say) -> None:
     for name in SHOWN:
         say(f"{name:<10} {state.env[name]}")
-    say(f"log in     {product.USER} / {product.PASSWORD} (admin and Flower)")
-    say(f"variables  . {_short(home / 'env')}; logs in {_short(home / 'logs')}/")
-    say("an update, from the demo app:")
+    say(f"login      {product.USER} / {product.PASSWORD} (admin and Flower)")
+    say(f"variables  run `. {_short(home / 'env')}` to set them in your shell")
+    say(f"logs       {_short(home / 'logs')}/")
+    say("Send an update as the demo app:")
     say(
         f"  curl -X PUT {state.env['WEB_URL']}/players/{EXAMPLE} -H 'Content-Type: application/json'"
         f""" -d '{{"app_id":"{state.env["DEMO_APP_ID"]}","tags":{{"level":"3"}}}}'"""

@@ -1,6 +1,6 @@
-"""`make chart` checks the Helm chart: it lints it, renders every example, and validates every object.
+"""`make chart`: lints the Helm chart, renders every example, and validates every object.
 
-kubernetes-validate (PyPI) brings the schemas of the Kubernetes API with it and needs no network.
+kubernetes-validate (PyPI) contains the schemas of the Kubernetes API, so it needs no network.
 """
 
 import shutil
@@ -15,25 +15,27 @@ import yaml
 from devstack import ROOT
 
 CHART: Final = ROOT / "docker" / "chart"
-#: The oldest and the newest release of Kubernetes that it is validated for.
+#: The oldest and the newest release of Kubernetes to validate for.
 KUBERNETES: Final = ("1.27", "1.37")
-#: Groups of KEDA and the Prometheus Operator, of which kubernetes-validate has no schemas.
+#: API groups that kubernetes-validate has no schemas for: KEDA and the Prometheus Operator.
 UNCHECKED: Final = ("keda.sh", "monitoring.coreos.com")
 
 
 def main() -> int:
-    """0 if all is well; prints what is not."""
+    """Returns 0 if the chart is valid. Prints what is not."""
     tools = {name: shutil.which(name) for name in ("helm", "kubernetes-validate")}
     helm, validate = tools.values()
     if helm is None or validate is None:
         missing = " and ".join(name for name, path in tools.items() if path is None)
-        print(f"chart: install {missing}, in your PATH", file=sys.stderr)
+        print(
+            f"chart: {missing} not found: install it, in a directory of your PATH", file=sys.stderr
+        )
         return 1
     failed = 0
     for example in sorted((CHART / "examples").glob("*.yaml")):
         values = ["--values", str(example)]
         failed += subprocess.run([helm, "lint", "--strict", CHART, *values], check=False).returncode
-        # A Helm that was compiled without a release's flags takes 1.20 for the cluster's version.
+        # Without this, a Helm that was built without release flags assumes Kubernetes 1.20.
         template: list[str | Path] = [
             helm,
             "template",
@@ -55,7 +57,7 @@ def main() -> int:
 
 
 def checked(rendered: bytes) -> list[object]:
-    """The objects of kinds that kubernetes-validate has schemas of."""
+    """The rendered objects, without those that kubernetes-validate has no schemas for."""
     objects = filter(None, yaml.safe_load_all(rendered))
     return [each for each in objects if each["apiVersion"].partition("/")[0] not in UNCHECKED]
 

@@ -1,4 +1,4 @@
-"""`make check`: everything that judges the code without running it, each step timed."""
+"""`make check`: the static checks, each with its time."""
 
 import os
 import secrets
@@ -16,7 +16,7 @@ from devstack import ROOT
 BIN: Final = Path(sys.executable).parent
 PYTHON: Final = sys.executable
 COMPOSE: Final = "compose*.y*ml"
-#: What production sets; `manage.py check --deploy` must find nothing to say about it.
+#: Settings as in production: `manage.py check --deploy` must report nothing.
 PRODUCTION: Final = {
     "NOTIFY_SECRET_KEY": secrets.token_urlsafe(64),
     "NOTIFY_KEY_PEPPER": secrets.token_urlsafe(48),
@@ -29,7 +29,7 @@ PRODUCTION: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command that passes with exit code 0, or why it is left out."""
+    """A command, which passes with exit code 0; or the reason why it is skipped."""
 
     name: str
     argv: Sequence[str | Path] = ()
@@ -38,16 +38,16 @@ class Step:
 
 
 def steps() -> list[Step]:
-    """All of them, in order."""
+    """The checks, in order."""
     return [
         Step("ruff check", [BIN / "ruff", "check", "--quiet", "."]),
         Step("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
         Step("mypy", [BIN / "mypy"]),
-        Step("import law", [BIN / "lint-imports", "--no-logo"]),
+        Step("import rules", [BIN / "lint-imports", "--no-logo"]),
         Step(
             "migrations",
             [
-                # Its look at the database's history only warns where there is no database.
+                # Without a database Django only warns that it cannot check the history.
                 *(PYTHON, "-W", "ignore::RuntimeWarning", "manage.py"),
                 *("makemigrations", "--check", "--dry-run"),
             ],
@@ -64,10 +64,10 @@ def steps() -> list[Step]:
 def _compose_steps() -> list[Step]:
     files = sorted((ROOT / "docker").glob(COMPOSE))
     if not files:
-        return [Step("compose", skipped=f"there is no docker/{COMPOSE}")]
+        return [Step("compose", skipped=f"there is no file docker/{COMPOSE}")]
     docker = shutil.which("docker")
     if docker is None:
-        return [Step("compose", skipped="there is no docker")]
+        return [Step("compose", skipped="docker is not on PATH")]
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         return [Step("compose", skipped="docker has no compose plugin")]
     return [
@@ -77,7 +77,7 @@ def _compose_steps() -> list[Step]:
 
 
 def main() -> int:
-    """0 if every step passed; prints the output of those that did not. Later steps run anyway."""
+    """Runs all steps and prints the output of those that fail. Returns 0 if all passed."""
     failed = 0
     for step in steps():
         if step.skipped:

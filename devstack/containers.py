@@ -1,7 +1,7 @@
-"""`make containers`: the stack of docker/compose.yaml, run by Docker or by podman, and one update through it.
+"""`make containers`: runs docker/compose.yaml with Docker or podman, and sends one update through it.
 
-Images are pulled. Where that fails, stand-ins are built from Debian's packages (docker/standins), and
-services that have none are left out, by name. Everything can be repeated; data stays until `--reset`.
+It pulls the images. If that fails, it builds stand-ins from Debian's packages (docker/standins) and names
+the services that it leaves out. You can run it again at any time; data is kept until `--reset`.
 """
 
 import argparse
@@ -34,17 +34,17 @@ COMPOSE: Final = DOCKER / "compose.yaml"
 ENV: Final = DOCKER / ".env"
 CERTIFICATE: Final = DOCKER / "tls" / "site.pem"
 STANDINS: Final = DOCKER / "standins"
-#: Debian of which the stand-ins are made: it has the Python of docker/Dockerfile.
+#: The Debian release of the stand-ins: it has the same Python as docker/Dockerfile.
 DEBIAN: Final = "trixie"
 BASE: Final = f"localhost/notify-standin-debian:{DEBIAN}"
 PROJECT: Final = "notify"
 API: Final = "https://localhost:8080"
 STORES: Final = ("kafka", "postgres", "redis")
-#: Until a container is healthy, and until an update is in PostgreSQL.
+#: How long a container may take to be healthy, an update to be in PostgreSQL, and an image to be pulled.
 HEALTHY_S: Final = 180
 APPLIED_S: Final = 60
 PULL_S: Final = 600
-#: What a stack on this machine has instead of the values of env.example.
+#: Values for this machine, in place of those in env.example.
 LOCAL: Final = {
     "NOTIFY_ALLOWED_HOSTS": "",
     "NOTIFY_CSRF_TRUSTED_ORIGINS": "https://localhost:8081",
@@ -54,26 +54,26 @@ LOCAL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Docker or podman: `binary` for containers and images, `compose` for services."""
+    """Docker or podman. `binary` manages containers and images, `compose` manages services."""
 
     binary: str
     compose: tuple[str, ...]
     environ: Mapping[str, str]
 
     def run(self, *argv: str, timeout_s: float | None = None) -> str:
-        """What the engine printed. Raises DevstackError with its last words."""
+        """Runs a command of the engine and returns its output. Raises DevstackError if it fails."""
         return _run([self.binary, *argv], self.environ, timeout_s)
 
     def succeeds(self, *argv: str) -> bool:
-        """Whether the engine ended with 0."""
+        """Whether a command of the engine exits with 0."""
         return _ended([self.binary, *argv], self.environ).returncode == 0
 
     def service(self, *argv: str) -> str:
-        """As `run`, of compose."""
+        """Like `run`, with compose."""
         return _run([*self.compose, "-f", str(COMPOSE), *argv], self.environ)
 
     def containers(self, service: str) -> list[str]:
-        """The names of its containers that are there, running or not."""
+        """The names of the service's containers, running or not."""
         labels = {"project": PROJECT, "service": service}
         filters = [
             word
@@ -84,7 +84,7 @@ class Engine:
         return sorted(found.split())
 
     def is_healthy(self, container: str) -> bool:
-        """What its health check says. Podman runs one only when it is asked, unless systemd is there."""
+        """Whether its health check passes. Without systemd, podman runs a health check only on request."""
         if self.binary == "podman":
             return self.succeeds("healthcheck", "run", container)
         status = self.run("inspect", "--format", "{{.State.Health.Status}}", container)
@@ -92,7 +92,7 @@ class Engine:
 
 
 def find(environ: Mapping[str, str], scratch: Path) -> Engine:
-    """Docker where its daemon answers, else podman. Raises DevstackError where neither can run."""
+    """Docker if its daemon answers, else podman. Raises DevstackError if neither works."""
     if _succeeds(["docker", "info"], environ) and _succeeds(
         ["docker", "compose", "version"], environ
     ):
@@ -100,7 +100,7 @@ def find(environ: Mapping[str, str], scratch: Path) -> Engine:
     missing = [name for name in ("podman", "podman-compose") if not shutil.which(name)]
     if missing:
         raise DevstackError(
-            "there is no Docker with compose whose daemon answers. Start it, or install "
+            "no Docker daemon answers, or Docker has no compose plugin. Start Docker, or install "
             f"{' and '.join(missing)} (Debian: apt install podman runc netavark aardvark-dns catatonit "
             "iptables; podman-compose is on PyPI)"
         )
@@ -110,12 +110,12 @@ def find(environ: Mapping[str, str], scratch: Path) -> Engine:
 
 
 def podman_config() -> str:
-    """Of podman on this machine: what it takes by default may be refused in a sandbox, or needs systemd."""
+    """podman's configuration for this machine: its defaults may be refused in a sandbox, or need systemd."""
     limits = []
     for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         hard = resource.getrlimit(kind)[1]
         if name == "nproc":
-            # A container's bound must not be above the one that podman sets for itself.
+            # A container's limit must not be above the one that podman sets for itself.
             hard = min(hard % 2**63, int(Path("/proc/sys/kernel/pid_max").read_text()))
         if hard != resource.RLIM_INFINITY:
             limits.append(f'"{name}={hard}:{hard}"')
@@ -124,20 +124,20 @@ def podman_config() -> str:
     if not Path("/run/systemd/system").exists():
         lines.append('log_driver = "k8s-file"')
         engine += ['events_logger = "file"', 'cgroup_manager = "cgroupfs"']
-    # crun, podman's choice, refuses machines with cgroups of version 1.
+    # crun, podman's default, does not run on machines with cgroups version 1.
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists() and shutil.which("runc"):
         engine.append('runtime = "runc"')
     return "\n".join([*lines, "[engine]", *engine, ""])
 
 
 def services() -> dict[str, dict[str, Any]]:
-    """Of the compose file, in its order."""
+    """The services of the compose file, in its order."""
     found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
     return found
 
 
 def images() -> dict[str, str]:
-    """Image with tag, as the files name it, to the stage that stands for it."""
+    """The images that the stack needs, with their tags; and for each the build stage of its stand-in."""
     dockerfile = (DOCKER / "Dockerfile").read_text()
     named = {*re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE)}
     named |= {each["image"] for each in services().values() if ":" in each["image"]}
@@ -145,12 +145,12 @@ def images() -> dict[str, str]:
 
 
 def qualified(image: str) -> str:
-    """With the registry that a name without one stands for."""
+    """The image's name with the registry that Docker assumes."""
     return f"docker.io/{image}" if "/" in image else f"docker.io/library/{image}"
 
 
 def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[str]:
-    """Every image is there afterwards, but those that are returned: neither pulled nor stood in for."""
+    """Pulls or builds every image. Returns those that could be neither pulled nor replaced by a stand-in."""
     wanted = {
         name: stage
         for name, stage in images().items()
@@ -163,7 +163,7 @@ def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[s
         try:
             engine.run("pull", "--quiet", qualified(name), timeout_s=PULL_S)
         except DevstackError as error:
-            say(f"it cannot be pulled: {str(error).splitlines()[-1]}")
+            say(f"cannot pull it: {str(error).splitlines()[-1]}")
             break
         wanted.pop(name)
     stages = set(
@@ -177,7 +177,7 @@ def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[s
 
 def _standins(engine: Engine, wanted: Mapping[str, str], say: Callable[[str], None]) -> None:
     if not engine.succeeds("image", "inspect", BASE):
-        say(f"making a minimal Debian {DEBIAN} for the stand-ins")
+        say(f"creating a minimal Debian {DEBIAN} for the stand-ins")
         _debian(engine)
     jars = apache_kafka.jars(engine.environ)
     for name, stage in wanted.items():
@@ -190,11 +190,15 @@ def _standins(engine: Engine, wanted: Mapping[str, str], say: Callable[[str], No
 
 
 def _debian(engine: Engine) -> None:
-    """Imports BASE: made by debootstrap of this machine's own mirror, trusting what this machine trusts."""
+    """Creates BASE with debootstrap, from this machine's own mirror and with its trusted certificates."""
     if not shutil.which("debootstrap"):
-        raise DevstackError("install debootstrap: the stand-ins for images are made with it")
+        raise DevstackError(
+            "debootstrap is missing, which makes the stand-ins for images: install it"
+        )
     if os.geteuid():
-        raise DevstackError("debootstrap needs root: run this as root where no image can be pulled")
+        raise DevstackError(
+            "no image can be pulled, and debootstrap, which makes stand-ins, needs root: run this as root"
+        )
     wanted = ["--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     mirror = _run(["apt-get", "indextargets", *wanted], engine.environ).split()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -220,15 +224,13 @@ def _debian(engine: Engine) -> None:
 
 
 def fill_in(say: Callable[[str], None]) -> None:
-    """docker/.env has secrets of its own, and HAProxy a certificate, where there were none."""
+    """Creates docker/.env with new secrets, and a certificate for HAProxy, if they are missing."""
     if not ENV.exists():
         say(f"writing {ENV.relative_to(ROOT)} with new secrets")
         ENV.touch(mode=0o600)
         ENV.write_text(filled((DOCKER / "env.example").read_text()))
     if not CERTIFICATE.exists():
-        say(
-            f"writing {CERTIFICATE.relative_to(ROOT)}: a certificate of localhost that nobody signed"
-        )
+        say(f"writing {CERTIFICATE.relative_to(ROOT)}: a self-signed certificate for localhost")
         names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
         with tempfile.TemporaryDirectory() as folder:
             key, certificate = Path(folder) / "key.pem", Path(folder) / "certificate.pem"
@@ -236,12 +238,12 @@ def fill_in(say: Callable[[str], None]) -> None:
             argv += ["-subj", "/CN=localhost", "-addext", names]
             _run([*argv, "-keyout", str(key), "-out", str(certificate)], os.environ)
             CERTIFICATE.write_text(certificate.read_text() + key.read_text())
-        # HAProxy's user in the container reads it; it is of no worth elsewhere.
+        # HAProxy's user in the container must be able to read it. It is good for nothing else.
         CERTIFICATE.chmod(0o644)
 
 
 def filled(example: str) -> str:
-    """The example with a secret for each one that must be there, and the addresses of this machine."""
+    """The example file with a new value for each required secret, and the values of LOCAL."""
 
     def value(match: re.Match[str]) -> str:
         name, given = match.groups()
@@ -257,16 +259,16 @@ def filled(example: str) -> str:
 
 
 def up(engine: Engine, *, left_out: Iterable[str], say: Callable[[str], None]) -> None:
-    """Every service runs and is healthy afterwards, but those whose image is left out."""
+    """Starts every service and waits until it is healthy. Skips services with an image in `left_out`."""
     out = set(left_out)
     having = [name for name, service in services().items() if service["image"] not in out]
     if missing := [name for name in services() if name not in having]:
-        say(f"left out, for want of an image: {', '.join(missing)}")
+        say(f"left out, because there is no image: {', '.join(missing)}")
     say("building the image")
     engine.service("build", "setup")
     rest = [name for name in having if name not in (*STORES, "setup", "haproxy")]
     _start(engine, STORES, say)
-    say("migrating, and making roles and the topic")
+    say("creating tables, roles and the topic")
     engine.service("run", "--rm", "--no-deps", "-T", "setup")
     _start(engine, rest, say)
     _start(engine, ["haproxy"], say)
@@ -281,7 +283,7 @@ def _start(engine: Engine, names: Sequence[str], say: Callable[[str], None]) -> 
 
 
 def wait_healthy(engine: Engine, container: str) -> None:
-    """Returns when it is. Raises DevstackError with its last lines after HEALTHY_S."""
+    """Waits until the container is healthy. After HEALTHY_S raises DevstackError with the end of its log."""
     deadline = time.monotonic() + HEALTHY_S
     while not engine.is_healthy(container):
         if time.monotonic() > deadline:
@@ -293,7 +295,7 @@ def wait_healthy(engine: Engine, container: str) -> None:
 
 
 def app(engine: Engine, name: str = "containers") -> str:
-    """The id of the app of this name, made where it is not there."""
+    """The id of the app with this name. Creates the app if it is missing."""
     manage = ("exec", engine.containers("web")[0], "python", "manage.py", "app")
     listed = json.loads(engine.run(*manage, "list", "--json"))["apps"]
     for each in listed:
@@ -303,7 +305,7 @@ def app(engine: Engine, name: str = "containers") -> str:
 
 
 def request(method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-    """The status and the JSON of the answer through HAProxy; status 0 where there was no answer."""
+    """Sends a request through HAProxy. Returns the answer's status and JSON; status 0 without an answer."""
     context = ssl.create_default_context(cafile=str(CERTIFICATE))
     asked = urllib.request.Request(  # noqa: S310 - API is https
         f"{API}{path}",
@@ -321,11 +323,11 @@ def request(method: str, path: str, body: object = None, **headers: str) -> tupl
 
 
 def one_update(engine: Engine, say: Callable[[str], None]) -> None:
-    """A new record's update is in PostgreSQL afterwards. Raises DevstackError after APPLIED_S."""
+    """Sends an update of a new record and waits until it is in PostgreSQL, at most APPLIED_S."""
     app_id, record, tags = app(engine), uuid.uuid4(), {"level": secrets.token_hex(4)}
     say(f"sending one update to {API}/players/{record}")
     body = {"app_id": app_id, "device_type": 1, "tags": tags}
-    # Web reads its apps about once a second: a new one is unknown before.
+    # Web reads the apps about once a second, so it may not know a new one yet.
     _until(lambda: request("PUT", f"/players/{record}", body), lambda found: found[0] == 200)
     read = f"/players/{record}?app_id={app_id}"
     _until(lambda: request("GET", read), lambda found: found[0] == 200 and found[1]["tags"] == tags)
@@ -334,7 +336,7 @@ def one_update(engine: Engine, say: Callable[[str], None]) -> None:
 
 
 def psql(engine: Engine, statement: str) -> str:
-    """What PostgreSQL answers the owner of the tables."""
+    """Runs a statement as the owner of the tables and returns the output."""
     container = engine.containers("postgres")[0]
     return engine.run("exec", container, "psql", "-U", "notify", "-Atc", statement).strip()
 
@@ -343,12 +345,14 @@ def _until(ask: Callable[[], Any], right: Callable[[Any], bool]) -> None:
     deadline = time.monotonic() + APPLIED_S
     while not right(found := ask()):
         if time.monotonic() > deadline:
-            raise DevstackError(f"not after {APPLIED_S} s; the last answer: {found}")
+            raise DevstackError(
+                f"the update is not applied after {APPLIED_S} s; the last answer: {found}"
+            )
         time.sleep(0.5)
 
 
 def down(engine: Engine, *, reset: bool) -> None:
-    """Nothing runs afterwards; the data stays, unless `reset`."""
+    """Stops the stack. Keeps its data, unless `reset`."""
     engine.service("down", *(["--volumes"] if reset else []))
 
 
@@ -356,7 +360,9 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], timeout_s: float | Non
     done = _ended(argv, environ, timeout_s)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-        raise DevstackError(f"{' '.join(argv[:6])} ... ended with {done.returncode}:\n{said}")
+        raise DevstackError(
+            f"{' '.join(argv[:6])} ... failed with exit code {done.returncode}:\n{said}"
+        )
     return done.stdout
 
 
@@ -372,15 +378,15 @@ def _ended(
             argv, env=dict(environ), capture_output=True, text=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 124, "", f"no end after {timeout_s} s")
+        return subprocess.CompletedProcess(argv, 124, "", f"timed out after {timeout_s} s")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 if the stack runs and an update went through it."""
+    """Returns 0 if the stack runs and an update went through it."""
     parser = argparse.ArgumentParser(prog="containers", description=__doc__)
-    parser.add_argument("--down", action="store_true", help="stop it; the data stays")
-    parser.add_argument("--reset", action="store_true", help="stop it and remove its data")
-    parser.add_argument("--standins", action="store_true", help="pull nothing: build stand-ins")
+    parser.add_argument("--down", action="store_true", help="stop the stack; keep its data")
+    parser.add_argument("--reset", action="store_true", help="stop the stack and delete its data")
+    parser.add_argument("--standins", action="store_true", help="pull no images: build stand-ins")
     options = parser.parse_args(argv)
 
     def say(text: str) -> None:
@@ -399,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except DevstackError as error:
             print(f"containers: {error}", file=sys.stderr)
             return 1
-    say(f"it runs: {API}, the operators' port at https://localhost:8081")
+    say(f"the stack runs: API at {API}, operators' port at https://localhost:8081")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""`make`'s set-up: installs a lock into a virtualenv, one line a step. Standard library only.
+"""The set-up of `make`: installs a lock into a virtualenv. Uses only the standard library.
 
-Run as `python -m devstack.install LOCK STAMP` by any Python that the project supports. The stamp is
-a file in the virtualenv, a copy of the lock, written last. So an interrupted set-up is repeated, a
-lock with a new time but the same text costs nothing, and what a newer lock dropped is uninstalled.
+Run it as `python -m devstack.install LOCK STAMP` with any supported Python. The stamp is a file in the
+virtualenv: a copy of the lock, written last. So an interrupted set-up is repeated, an unchanged lock
+costs nothing, and packages that a newer lock no longer has are uninstalled.
 """
 
 import contextlib
@@ -17,27 +17,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: The lock is complete, so pip resolves nothing. Left to pip, every module is compiled on one core,
-#: which takes longer than all the rest; the demo's processes compile the modules that they import.
+#: The lock is complete, so pip resolves nothing. pip would compile every module on one core, which takes
+#: longer than all the rest; the demo's processes compile only the modules that they import.
 ARGUMENTS: Final = ("--require-hashes", "--no-deps", "--no-compile")
 OPTIONS: Final = ("--disable-pip-version-check", "--no-input")
-#: What pip's line about one requirement begins with.
+#: How pip's line about one requirement begins.
 READ: Final = ("Collecting ", "Requirement already satisfied: ", "Ignoring ")
-#: The lock of those who run tests, in which a warning is an error: a SyntaxWarning of a dependency
-#: comes when it is compiled, so all of it is compiled here.
+#: The lock for tests, in which a warning is an error. Compiling a dependency may raise a SyntaxWarning, so
+#: all packages are compiled here, before the tests.
 TESTED: Final = "dev"
-#: What the locks have wheels for.
+#: The platforms that the locks have wheels for.
 SUPPORTED: Final = "Python 3.11 to 3.14 on Linux (glibc 2.28 or newer) and macOS 14 or newer"
-#: All of a step's line before its time, so that times stand below each other.
+#: The width of a step's line before its time, so that the times are aligned.
 WIDTH: Final = 60
 
 
 class SetUpError(Exception):
-    """A step failed; the text has its output, and what to do."""
+    """A step failed. The text has its output and says what to do."""
 
 
 class Step:
-    """One line: what is done, on a terminal also how far it is, and how long it took."""
+    """A line of output: what the step does, in a terminal also its progress, and how long it took."""
 
     def __init__(self, text: str) -> None:
         self._text = f"set-up: {text}"
@@ -46,7 +46,7 @@ class Step:
         self._write(self._text + " …")
 
     def show(self, progress: str) -> None:
-        """Says how far it is, on a terminal only."""
+        """Shows the progress, only in a terminal."""
         if self._live:
             self._write(f"\r\033[K{self._text} … {progress}")
 
@@ -59,7 +59,7 @@ class Step:
             self._write(" " * (WIDTH - len(self._text) - 2) + took)
 
     def _write(self, text: str) -> None:
-        """Nobody may be reading any more (`make up | head`): set-up goes on all the same."""
+        """Writes text. If the reader is gone (`make up | head`), set-up continues without output."""
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -67,7 +67,7 @@ class Step:
 
 @contextlib.contextmanager
 def step(text: str) -> Iterator[Step]:
-    """The line is completed in any case, so that an error begins on one of its own."""
+    """Shows a step's line. Completes it even after an error, so that the error starts on a new line."""
     line = Step(text)
     try:
         yield line
@@ -76,7 +76,7 @@ def step(text: str) -> Iterator[Step]:
 
 
 def install(lock: Path, stamp: Path) -> None:
-    """Returns with the virtualenv having all of the lock, and the stamp. Raises SetUpError."""
+    """Installs the lock into the virtualenv of the stamp, and writes the stamp. Raises SetUpError."""
     venv = stamp.parent
     python = make_venv(venv)
     text, before = lock.read_text(), stamp.read_text() if stamp.exists() else ""
@@ -89,7 +89,7 @@ def install(lock: Path, stamp: Path) -> None:
             pip.run("check")
         if lock.stem == TESTED:
             with step("bytecode of the packages"):
-                # A package may hold a file for another Python: one that can't be compiled is no error.
+                # A package may contain a file for another Python, so a failed compilation is not an error.
                 _run(
                     [python, "-m", "compileall", "-q", "-j", "0", *venv.glob("lib/*/site-packages")]
                 )
@@ -97,12 +97,12 @@ def install(lock: Path, stamp: Path) -> None:
 
 
 def pinned(lock: str) -> set[str]:
-    """The names of the lock's distributions, those for other platforms too."""
+    """The names of the lock's distributions, also of those for other platforms."""
     return set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
 
 
 def make_venv(venv: Path) -> Path:
-    """The virtualenv's Python. Makes a new one where there is none, or its Python does not run."""
+    """Returns the virtualenv's Python. Creates the virtualenv if it is missing or its Python does not run."""
     python = venv / "bin" / "python"
     if python.exists() and not _run([python, "-c", ""]).returncode:
         return python
@@ -113,22 +113,22 @@ def make_venv(venv: Path) -> Path:
         done = _run([sys.executable, "-m", "venv", venv])
     if done.returncode:
         raise SetUpError(
-            f"{done.stdout}\nset-up: {sys.executable} cannot make a virtualenv, see above. On Debian "
-            "and Ubuntu install python3-venv, or name another Python: make PYTHON=/path/to/python"
+            f"{done.stdout}\nset-up: {sys.executable} cannot create a virtualenv; the error is above. On "
+            "Debian and Ubuntu install python3-venv, or use another Python: make PYTHON=/path/to/python"
         )
     return python
 
 
 @dataclass(frozen=True, slots=True)
 class Pip:
-    """The virtualenv's pip; a line shows how much of the lock it has read."""
+    """The virtualenv's pip. `line` shows how many of the `total` requirements it has read."""
 
     python: Path
     line: Step
     total: int
 
     def run(self, command: str, *arguments: str) -> None:
-        """Raises SetUpError with the whole output, and what to do, where pip fails."""
+        """Runs a command of pip. If it fails, raises SetUpError with the whole output and what to do."""
         output, count = [], 0
         with subprocess.Popen(
             [self.python, "-m", "pip", *OPTIONS, command, *arguments],
@@ -151,18 +151,18 @@ class Pip:
     def _advice(self, command: str) -> str:
         if command != "install":
             return (
-                f"set-up: `pip {command}` failed, see above. Something that is not in the lock was "
-                f"installed into {self.python.parent.parent}: remove that directory and try again."
+                f"set-up: `pip {command}` failed; the error is above. A package that is not in the lock was "
+                f"installed into {self.python.parent.parent}: delete that directory and try again."
             )
         return (
-            "set-up: pip could not install the packages, see above.\n"
-            "- A connection or a certificate failed: pip must reach its package index; "
+            "set-up: pip could not install the packages; the error is above.\n"
+            "- If a connection or a certificate failed: pip must reach its package index; "
             f"`{self.python} -m pip config list` shows which.\n"
-            f"- No matching distribution, or a build failed: there are wheels for {SUPPORTED}. This "
-            f"is Python {platform.python_version()} on {platform.platform()}. For another Python "
-            f"remove {self.python.parent.parent} and run make PYTHON=/path/to/python.\n"
-            "- A hash does not match: the file is not the one that was locked. Please report it.\n"
-            "Then run the same make again: it keeps what is installed."
+            f"- If there is no matching distribution, or a build failed: there are wheels for {SUPPORTED}. "
+            f"This is Python {platform.python_version()} on {platform.platform()}. To use another Python, "
+            f"delete {self.python.parent.parent} and run make PYTHON=/path/to/python.\n"
+            "- If a hash does not match: the file is not the one in the lock. Please report it.\n"
+            "Then run the same make command again: it keeps what is installed."
         )
 
 
@@ -173,14 +173,14 @@ def _run(argv: list[str | Path]) -> "subprocess.CompletedProcess[str]":
 
 
 def main(lock: str, stamp: str) -> int:
-    """0 with all of it installed; else 1, and what to do is on standard error; 130 on Ctrl-C."""
+    """Returns 0 if all is installed; 1 after an error, which it prints; 130 after Ctrl-C."""
     try:
         install(Path(lock), Path(stamp))
     except SetUpError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("set-up: stopped; the same make starts it again", file=sys.stderr)
+        print("set-up: stopped. Run the same make command to start it again.", file=sys.stderr)
         return 130
     return 0
 

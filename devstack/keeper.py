@@ -1,12 +1,17 @@
-"""Ends what its parent started, once the parent is gone in whatever way (kill -9 too).
+"""Ends the processes that its parent started when the parent ends, even by kill -9.
 
-Run as a script, standard library only. Reads lines from standard input, whose other end only the
-parent and a child that is being started hold: `maybe TARGET SIGNAL` whom to end and how, said by
-such a child; `watch TARGET SIGNAL` the same, said by the parent once the child runs; `clear` the
-child does not run, forget every maybe; `forget TARGET` it has ended; `remove PATH` a directory to
-remove. A target is as kill(2) has it: N a process, -N a group. At end of file the keeper acts on
-what is left. It is in a session of its own and ignores the signals that a terminal or a polite
-`kill` sends, so it outlives its parent.
+It runs as a script and uses only the standard library. It reads commands from standard input, a pipe whose
+other end only the parent holds, and a child while it starts:
+
+    maybe TARGET SIGNAL   a child that is starting: end TARGET with SIGNAL
+    watch TARGET SIGNAL   the same from the parent, when the child runs
+    clear                 the child did not start: forget every `maybe`
+    forget TARGET         the target has ended
+    remove PATH           delete this directory
+
+A target is as in kill(2): N is a process, -N a process group. At the end of the input the keeper ends all
+targets that are left. It has its own session and ignores SIGINT, SIGTERM and SIGHUP, so it outlives its
+parent.
 """
 
 import os
@@ -16,12 +21,12 @@ import sys
 import time
 from typing import Final
 
-#: How long a target may take over its signal before it is killed.
+#: How long a target may take to end after its signal, before it gets SIGKILL.
 GRACE_S: Final = 5.0
 
 
 def send(target: int, number: int) -> bool:
-    """Signals the target; False where it has no process left that we may signal."""
+    """Signals the target. Returns False if no process is left that we may signal."""
     try:
         os.kill(target, number)
     except (ProcessLookupError, PermissionError):
@@ -30,7 +35,7 @@ def send(target: int, number: int) -> bool:
 
 
 def end(targets: dict[int, int]) -> None:
-    """Sends each target its signal and, to those still there after GRACE_S, SIGKILL."""
+    """Sends each target its signal, and SIGKILL to those that still run after GRACE_S."""
     left = [target for target, number in targets.items() if send(target, number)]
     deadline = time.monotonic() + GRACE_S
     while left and time.monotonic() < deadline:
@@ -41,7 +46,7 @@ def end(targets: dict[int, int]) -> None:
 
 
 def main() -> None:
-    """Returns once the parent is gone and all that it left has been ended."""
+    """Waits until the parent is gone, then ends all that it left."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     targets: dict[int, int] = {}

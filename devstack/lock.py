@@ -1,8 +1,8 @@
-"""`make lock`: resolves pyproject.toml into requirements/*.txt and notes what was locked.
+"""`make lock`: resolves pyproject.toml into requirements/*.txt, and describes the locked distributions.
 
-The notes, requirements/distributions.json, hold what a lock cannot say itself: the dependencies of
-each locked distribution, and its file for each target. tests/unit/test_locks.py holds the locks to
-them without a network.
+The description, requirements/distributions.json, has what a lock does not contain: the dependencies of
+each locked distribution, and its file for each target. So tests/unit/test_locks.py can check the locks
+without a network.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from devstack import ROOT
 
 REQUIREMENTS: Final = ROOT / "requirements"
 NOTES: Final = REQUIREMENTS / "distributions.json"
-#: The lock that contains all others, and takes their versions from nowhere else.
+#: The lock that contains all others. They take their versions from it.
 ALL: Final = "dev"
-#: The extras of pyproject.toml in each lock. All locks contain the runtime's dependencies.
+#: The extras of pyproject.toml in each lock. Every lock contains the runtime's dependencies.
 LOCKS: Final = {
     ALL: ("devstack", "docs", "otel", "test"),
     "devstack": ("devstack",),
@@ -36,7 +36,7 @@ LOCKS: Final = {
     "otel": ("otel",),
     "base": (),
 }
-#: What runs `make lock` itself, in a virtualenv of its own.
+#: The lock of the tools that `make lock` itself uses, in a separate virtualenv.
 TOOLS: Final = "lock"
 TOOLS_VENV: Final = ROOT / ".venv" / "lock"
 
@@ -48,7 +48,7 @@ MACOS: Final = (14, 0)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A Python on a platform that the locks promise wheels for."""
+    """A Python version on a platform that the locks have wheels for."""
 
     python: tuple[int, int]
     system: str
@@ -58,7 +58,7 @@ class Target:
         return f"Python {self.python[0]}.{self.python[1]} on {self.system} {self.machine}"
 
     def best(self, files: Iterable[str]) -> str | None:
-        """The name of the wheel that pip would choose of these; None if it can install none."""
+        """The name of the wheel that pip would choose from these files; None if it can install none."""
         ranks = _ranks(self)
         found = {
             min(ranks[tag] for tag in fits): name
@@ -69,7 +69,7 @@ class Target:
         return found[min(found)] if found else None
 
     def platforms(self) -> Iterator[str]:
-        """The platform tags of wheels that it can install, the most specific first."""
+        """The platform tags of wheels that the target can install, the most specific first."""
         if self.system == "macOS":
             yield from mac_platforms(MACOS, self.machine)
             return
@@ -103,9 +103,9 @@ TARGETS: Final = tuple(
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 with all locks and the notes written; else 1, with the output of what failed shown."""
+    """Writes all locks and their description. Returns 1 if a step fails, after its output was shown."""
     parser = argparse.ArgumentParser(prog="make lock", description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest releases")
+    parser.add_argument("--upgrade", action="store_true", help="use the newest releases")
     upgrade = ["--upgrade"] if parser.parse_args(argv).upgrade else []
     try:
         _prepare_tools()
@@ -117,9 +117,9 @@ def main(argv: Sequence[str]) -> int:
         _write_notes()
     except subprocess.CalledProcessError as error:
         print(
-            f"make lock: {Path(error.cmd[0]).name} failed, see above. It needs the package index: uv "
-            "reads UV_DEFAULT_INDEX, pip its own configuration. The locks written so far are good; "
-            "`git diff requirements` shows them.",
+            f"make lock: {Path(error.cmd[0]).name} failed; the error is above. It needs the package index: "
+            "uv reads UV_DEFAULT_INDEX, pip its own configuration. The locks that were written so far are "
+            "complete; `git diff requirements` shows them.",
             file=sys.stderr,
         )
         return 1
@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _prepare_tools() -> None:
-    """Makes a virtualenv with uv as locked, beside the one that tests run in."""
+    """Creates a separate virtualenv with the locked version of uv."""
     if not (TOOLS_VENV / "bin" / "pip").exists():
         venv.create(TOOLS_VENV, with_pip=True, clear=True)
     lock = REQUIREMENTS / f"{TOOLS}.txt"
@@ -139,7 +139,7 @@ def _extras(name: str) -> list[str]:
 
 
 def _compile(name: str, *arguments: str) -> None:
-    """Writes a lock; without --upgrade the versions that it has stay if they can."""
+    """Writes a lock. Without --upgrade, it keeps the present versions if it can."""
     print(f"make lock: requirements/{name}.txt", flush=True)
     _uv("--generate-hashes", "-o", f"requirements/{name}.txt", *arguments)
 
@@ -158,13 +158,13 @@ def _run(program: str, *arguments: str) -> None:
 
 
 def _write_notes() -> None:
-    """Notes each distribution of the largest lock; the others are parts of it (a test holds that)."""
+    """Describes each distribution of the largest lock. A test checks that it contains the others."""
     print(f"make lock: {NOTES.relative_to(ROOT)}", flush=True)
     with tempfile.TemporaryDirectory() as directory:
         files = _files(Path(directory) / "pylock.toml")
         metadata = _metadata(Path(directory))
     if files.keys() != metadata.keys():
-        raise AssertionError(f"uv and pip saw different distributions: {files.keys() ^ metadata}")
+        raise AssertionError(f"uv and pip found different distributions: {files.keys() ^ metadata}")
     notes = {
         name: {
             "requires_python": metadata[name].get("requires_python", ""),
@@ -177,14 +177,14 @@ def _write_notes() -> None:
 
 
 def _chosen(files: Iterable[str]) -> list[str]:
-    """The wheels that any target would install, and the source archive if one has none."""
+    """The wheels that any target would install, and the source archive if a target has no wheel."""
     best = {target.best(files) for target in TARGETS}
     source = [name for name in files if None in best and name.endswith(".tar.gz")]
     return sorted({name for name in best if name} | set(source))
 
 
 def _files(pylock: Path) -> dict[str, dict[str, str]]:
-    """The SHA-256 of each file by its name, for each distribution ("name==version")."""
+    """The SHA-256 of each file by its name, by distribution ("name==version")."""
     _uv(
         *_extras(ALL), f"--constraint=requirements/{ALL}.txt", "--format=pylock.toml", f"-o{pylock}"
     )
@@ -200,7 +200,7 @@ def _files(pylock: Path) -> dict[str, dict[str, str]]:
 def _metadata(directory: Path) -> dict[str, dict[str, Any]]:
     """Each locked distribution's core metadata, read by pip from the hashed files.
 
-    Markers are left out, so that pip also reads what other platforms and Pythons install. A
+    It removes the markers, so that pip also reads what other platforms and Pythons install. A
     distribution that is locked in two versions needs two rounds.
     """
     rounds: list[dict[str, str]] = []

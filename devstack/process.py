@@ -1,4 +1,4 @@
-"""Child processes that are ended by id, with all they started, however this process ends."""
+"""Starts child processes that end, with all that they started, when this process ends in any way."""
 
 import contextlib
 import os
@@ -15,16 +15,16 @@ import psutil
 
 from devstack import ROOT
 
-#: How long a child may take over a clean stop before it is killed.
+#: How long a child may take to stop before it is killed.
 STOP_S: Final = 15.0
-#: Two readings of one process's start time differ by less (the clock may have been set between).
+#: Two readings of a process's start time may differ by this, because the clock may have been set.
 START_TIME_TOLERANCE_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a child runs as where that is not us; only root can ask for it."""
+    """The account that a child runs as. Only root can choose another one than its own."""
 
     uid: int
     gid: int
@@ -32,18 +32,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process, told apart from a later one that was given the same number."""
+    """Identifies a process, also after another process got the same id."""
 
     pid: int
     started: float
 
     @classmethod
     def of(cls, pid: int) -> "Identity":
-        """Raises psutil.NoSuchProcess where no such process runs."""
+        """The identity of a running process. Raises psutil.NoSuchProcess if there is none."""
         return cls(pid, psutil.Process(pid).create_time())
 
     def running(self) -> bool:
-        """Whether this very process still runs; a zombie does not."""
+        """Whether exactly this process still runs. A zombie does not."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -54,7 +54,7 @@ class Identity:
             return False
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it ended within the time."""
+        """Waits until the process ends. Returns False after the timeout."""
         deadline = time.monotonic() + timeout_s
         while self.running():
             if time.monotonic() > deadline:
@@ -63,10 +63,10 @@ class Identity:
         return True
 
     def end(self, number: int = signal.SIGTERM, *, timeout_s: float = STOP_S) -> None:
-        """Returns with the process gone: asked by the signal, after the time killed.
+        """Stops the process with the signal, and kills it after the timeout. Returns when it is gone.
 
-        A process that leads its own group, as every Child does, takes the group with it; also
-        where it ended before the rest did.
+        If it leads a process group, as every Child does, the whole group ends, also if the leader ended
+        before.
         """
         if not self.running():
             self._end_session()
@@ -82,15 +82,16 @@ class Identity:
         self.wait(timeout_s)
 
     def wait_reaped(self, timeout_s: float) -> None:
-        """Returns once a process that ended is no zombie any more, or after the time."""
+        """Waits until an ended process is no longer a zombie, at most for the timeout."""
         deadline = time.monotonic() + timeout_s
         while psutil.pid_exists(self.pid) and not self.running() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
     def _end_session(self) -> None:
-        """Kills what is left of the session that it led: its number is not given again until then.
+        """Kills what is left of the session that the process led. Returns when that is gone.
 
-        Where another process has the number, nothing was left. Returns with the rest gone.
+        The system does not reuse the id while the session exists. So if another process has the id now,
+        nothing was left.
         """
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
@@ -105,7 +106,8 @@ class Identity:
 
 
 class Keeper:
-    """Our promise that children end with us: devstack/keeper.py holds the other end of a pipe."""
+    """Ends the children when this process ends. devstack/keeper.py, a separate process, does the work: it
+    reads from a pipe that closes with this process."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -127,9 +129,10 @@ class Keeper:
         own_group: bool = True,
         **how: Any,
     ) -> "subprocess.Popen[bytes]":
-        """As Popen. Once we are gone, even while it starts, it gets the signal, later SIGKILL.
+        """Starts a process like Popen. When this process ends, the child gets the signal, later SIGKILL.
 
-        With a group of its own (and a session), the group does. Raises OSError as Popen does.
+        That is so even while the child starts. With `own_group`, the child has its own session and group,
+        and the whole group gets the signals. Raises OSError like Popen.
         """
         sign = -1 if own_group else 1
         pipe = self._pipe.fileno()
@@ -151,15 +154,15 @@ class Keeper:
         return process
 
     def forget(self, target: int) -> None:
-        """The target has ended; its number may be another's from now on."""
+        """Notes that the target has ended, since another process may get its id now."""
         self._write(f"forget {target}")
 
     def remove_at_end(self, directory: Path) -> None:
-        """The directory goes when we are gone, and all groups with us."""
+        """Deletes the directory after this process and all groups have ended."""
         self._write(f"remove {directory}")
 
     def close(self) -> None:
-        """Lets the keeper do what is left to do, and waits for it."""
+        """Lets the keeper end what is left, and waits until it has."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()
         self._process.wait()
@@ -171,7 +174,7 @@ class Keeper:
 
 
 class NoKeeper(Keeper):
-    """For children that live on after us: nobody ends them but who knows their Identity."""
+    """For children that outlive this process. They must be stopped by their Identity."""
 
     def __init__(self) -> None:
         """Starts nothing."""
@@ -179,16 +182,16 @@ class NoKeeper(Keeper):
     def start(
         self, argv: Sequence[str], number: int, *, own_group: bool = True, **how: Any
     ) -> "subprocess.Popen[bytes]":
-        """As Popen, in a session of its own."""
+        """Starts a process like Popen, in its own session."""
         process = subprocess.Popen(argv, start_new_session=own_group, **how)
-        process.returncode = 0  # it outlives us: Popen must neither wait for it nor complain
+        process.returncode = 0  # it outlives us: Popen must not wait for it or warn
         return process
 
     def close(self) -> None:
         """Ends nothing."""
 
     def _write(self, line: str) -> None:
-        """Tells nobody."""
+        """Does nothing: there is no keeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +203,19 @@ class Launch:
     log: Path
     cwd: Path = ROOT
     account: Account | None = None
-    #: What asks it to stop in order, and what stops it when nobody is left to wait for it.
+    #: The signal for a clean stop, and the one to use if the parent is gone and nobody waits.
     stop_signal: int = signal.SIGTERM
     orphan_signal: int = signal.SIGKILL
 
 
 class Child:
-    """A running Launch, leader of its own session; its output is appended to the log.
+    """A process that was started from a Launch. It leads its own session; its output goes to the log.
 
-    It is reaped only after its group has been killed, so the group's number can't be another's.
+    It is reaped only after its group was killed, so that no other group can get the same id.
     """
 
     def __init__(self, launch: Launch, keeper: Keeper) -> None:
-        """Raises OSError where the program can't be started."""
+        """Starts the process. Raises OSError if the program cannot be started."""
         self.launch = launch
         self._keeper = keeper
         with launch.log.open("ab") as log:
@@ -232,37 +235,38 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id, and that of its group."""
+        """The id of the process and of its group."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether its main process runs."""
+        """Whether the main process runs."""
         return self._process.returncode is None and self.identity.running()
 
     @property
     def exit_code(self) -> int | None:
-        """As subprocess gives it (-N for signal N); None before `stop`, `kill` or `wait`."""
+        """The exit code as in subprocess (-N for signal N). None before `stop`, `kill` or `wait`."""
         return self._process.returncode
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code of the ended process, with its group gone too; None if it still runs."""
+        """Waits for the end of the process, then kills its group. Returns the exit code; None if it still
+        runs after the timeout."""
         if self._process.returncode is None and self.identity.wait(timeout_s):
             self._reap()
         return self._process.returncode
 
     def signal(self, number: int) -> None:
-        """To its main process alone; nothing where that has ended."""
+        """Sends a signal to the main process only, if it runs."""
         if self.running:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, as to a container; returns when it is gone."""
+        """Kills the whole group with SIGKILL. Returns when it is gone."""
         if self._process.returncode is None:
             self._reap()
 
     def stop(self, timeout_s: float = STOP_S) -> None:
-        """Asks it to stop; kills the group when it ended, or has not in time. Returns when gone."""
+        """Sends the stop signal, waits for the main process at most for the timeout, then kills the group."""
         self.signal(self.launch.stop_signal)
         if self._process.returncode is None:
             self.identity.wait(timeout_s)

@@ -1,4 +1,4 @@
-"""The product's processes on a stack: what is prepared, how each is started, when all are ready."""
+"""Prepares and starts the product's processes on a stack, and waits until they are ready."""
 
 import json
 import secrets
@@ -20,40 +20,40 @@ from devstack.process import Child
 from devstack.services import DevstackError
 from devstack.stack import Stack
 
-#: A group join alone takes 3 s on Tansu; a cold machine needs most of the rest for imports.
+#: Joining the consumer group takes 3 s with Tansu; a slow machine needs most of the rest for imports.
 READY_S: Final = 90.0
 PYTHON: Final = sys.executable
 APP: Final = "demo"
-#: Of the admin and of Flower; both listen on loopback only, and `up` prints it.
+#: The login of the admin and of Flower. Both listen on loopback only, and `up` prints the login.
 USER: Final = "demo"
 PASSWORD: Final = "demo"  # noqa: S105
 HEALTH: Final = ("/healthz/ready", "/healthz/pipeline")
-#: Kinds of process that log in to PostgreSQL, each as a role of its own.
+#: The kinds of processes that log in to PostgreSQL, each with its own role.
 LOGINS: Final = ("web", "bridge", "worker", "watch")
-#: What only web gets.
+#: Secrets that only web gets.
 OF_WEB: Final = ("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoApp:
-    """A customer to send updates as."""
+    """An app to send updates as."""
 
     app_id: str
     key: str
 
 
 def configure(stack: Stack) -> None:
-    """Adds to the stack's `env` what product processes need beside the URLs, if not given.
+    """Adds to the stack's `env` what the processes need besides URLs, unless the environment sets it.
 
-    Secrets are made once for the stack's directory, so that keys and sessions in a database that
-    is kept stay good.
+    Secrets are created once for the stack's directory, so that the keys and sessions in its database stay
+    valid.
     """
     defaults = {"NOTIFY_TLS": "0", **{name: _secret(stack, name) for name in OF_WEB}}
     stack.env |= {name: value for name, value in defaults.items() if name not in stack.env}
 
 
 def _secret(stack: Stack, name: str) -> str:
-    """The stack's own, in a file for us alone."""
+    """A secret of the stack, in a file that only its owner may read. Creates it if it is missing."""
     file = stack.directory / name.lower()
     if not file.exists():
         file.touch(mode=0o600)
@@ -62,12 +62,12 @@ def _secret(stack: Stack, name: str) -> str:
 
 
 def login_password(stack: Stack) -> str:
-    """Of the roles that the stack's processes log in to PostgreSQL as; DATABASE_URL is their owner's."""
+    """The password of the processes' roles in PostgreSQL. DATABASE_URL has the tables' owner instead."""
     return _secret(stack, "database_password")
 
 
 def grant_logins(stack: Stack) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The words after `manage.py` that make those roles, and what to add to its environment."""
+    """The arguments of `manage.py` that create those roles, and what to add to its environment."""
     variable = "LOGIN_PASSWORD"
     words = ("database", "roles", "--login", *(f"{each}={variable}" for each in LOGINS))
     return words, {variable: login_password(stack)}
@@ -76,10 +76,10 @@ def grant_logins(stack: Stack) -> tuple[tuple[str, ...], dict[str, str]]:
 def _own(
     stack: Stack, process: str, env: Mapping[str, str] | None, code: Path
 ) -> Mapping[str, str] | None:
-    """`env` and what the process gets of its own: its role in DATABASE_URL, no secrets of others.
+    """`env` with the process's own role in DATABASE_URL, and without secrets of other processes.
 
-    A URL of another user than the owner stays as it is. So does all of it for a release that knows no
-    roles.
+    A DATABASE_URL with another user than the owner is not changed. A release without roles gets `env` as it
+    is.
     """
     if not (code / "notify" / "database_roles.py").exists():
         return env
@@ -98,11 +98,11 @@ def _own(
 
 
 def prepare(stack: Stack, known: DemoApp | None = None) -> DemoApp:
-    """Tables, roles, topic, an app and a login: the stack is ready for its processes.
+    """Creates tables, roles, topic, an app and a login, so that processes can start.
 
-    The app is the `known` one where the database has it. A database from before gets a new topic
-    where the broker starts with an empty log; what the old one still held is abandoned. Raises
-    DevstackError with the output of a failed command.
+    Returns the `known` app if the database has it. If the broker starts with an empty log, an existing
+    database gets a new topic, and updates of the old one that were not applied are abandoned. Raises
+    DevstackError with the output of a command that fails.
     """
     manage(stack, "migrate", "--no-input", "--verbosity=0")
     words, env = grant_logins(stack)
@@ -116,7 +116,7 @@ def prepare(stack: Stack, known: DemoApp | None = None) -> DemoApp:
 def manage(
     stack: Stack, *words: str, env: Mapping[str, str] | None = None, code: Path = ROOT
 ) -> str:
-    """What `manage.py WORDS` of the release in `code` printed. Raises DevstackError where it failed."""
+    """Runs `manage.py WORDS` in `code` and returns its output. Raises DevstackError if it fails."""
     done = subprocess.run(
         [PYTHON, "manage.py", *words],
         cwd=code,
@@ -126,7 +126,8 @@ def manage(
         check=False,
     )
     if done.returncode:
-        raise DevstackError(f"manage.py {' '.join(words)}: {done.stdout}{done.stderr}".strip())
+        output = f"{done.stdout}{done.stderr}".strip()
+        raise DevstackError(f"manage.py {' '.join(words)} failed: {output}")
     return done.stdout
 
 
@@ -141,7 +142,7 @@ def _login(stack: Stack) -> None:
 
 
 def _demo_app(stack: Stack, known: DemoApp | None) -> DemoApp:
-    """The known app, a new one or, where its key is not known, with a new key (none can be read)."""
+    """The known app; else the app APP: created, or with a new key, since a key cannot be read."""
     apps = json.loads(manage(stack, "app", "list", "--json"))["apps"]
     if known and any(app["id"] == known.app_id for app in apps):
         return known
@@ -158,8 +159,8 @@ def start_web(
     env: Mapping[str, str] | None = None,
     code: Path = ROOT,
 ) -> str:
-    """Starts Granian, on the stack's port if none is given, and returns its URL; it may not answer
-    yet. `code`, here and below, is the checkout that the process runs."""
+    """Starts Granian and returns its URL. Does not wait until it answers. Without `port`, it uses the
+    stack's. `code`, here and below, is the checkout whose code the process runs."""
     port = port or stack.port(name)
     stack.spawn(
         name,
@@ -183,7 +184,7 @@ def start_bridge(
     env: Mapping[str, str] | None = None,
     code: Path = ROOT,
 ) -> Child:
-    """Starts one more bridge of the consumer group."""
+    """Starts a bridge. All bridges are in one consumer group."""
     return stack.spawn(
         name, [PYTHON, "manage.py", "bridge"], env=_own(stack, "bridge", env, code), code=code
     )
@@ -192,7 +193,7 @@ def start_bridge(
 def start_worker(
     stack: Stack, name: str, *, env: Mapping[str, str] | None = None, code: Path = ROOT
 ) -> Child:
-    """Starts a Celery worker of one process that serves every lane."""
+    """Starts a Celery worker with one process, which serves every lane."""
     return stack.spawn(
         name,
         [
@@ -207,14 +208,14 @@ def start_worker(
 def start_watch(
     stack: Stack, name: str = "watch", *, env: Mapping[str, str] | None = None
 ) -> Child:
-    """Starts a watcher; NOTIFY_ADMIN_URL in `env` is what links in its alerts begin with."""
+    """Starts a watcher. Links in its alerts begin with NOTIFY_ADMIN_URL of `env`."""
     return stack.spawn(name, [PYTHON, "manage.py", "watch"], env=_own(stack, "watch", env, ROOT))
 
 
 def start_flower(
     stack: Stack, name: str = "flower", *, env: Mapping[str, str] | None = None
 ) -> str:
-    """Starts Flower, behind USER and PASSWORD, and returns its URL; it may not answer yet."""
+    """Starts Flower with the login USER and PASSWORD, and returns its URL. Does not wait until it answers."""
     port = stack.port(name)
     stack.spawn(
         name,
@@ -229,7 +230,7 @@ def start_flower(
 
 
 def answers(url: str, *, status: int = 200) -> bool:
-    """Whether a GET of the URL is answered with the status within two seconds."""
+    """Whether a GET of the URL gets an answer with the status within two seconds."""
     try:
         with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own http URLs
             return bool(answer.status == status)
@@ -242,10 +243,10 @@ def answers(url: str, *, status: int = 200) -> bool:
 def wait_ready(
     stack: Stack, web_url: str, *, flower_url: str = "", timeout_s: float = READY_S
 ) -> None:
-    """Returns once web can accept and the pipeline moves (both of HEALTH answer 200).
+    """Waits until web accepts updates and the pipeline works: both paths of HEALTH answer 200.
 
-    With a `flower_url`, Flower answers too. Raises DevstackError, with the tail of the log that
-    matters, where a process ended or the time is over.
+    With a `flower_url`, also waits until Flower answers. Raises DevstackError with the end of a log if a
+    process exits, or after the timeout.
     """
     deadline = time.monotonic() + timeout_s
     waiting = [("web", web_url + HEALTH[0], 200), ("bridge", web_url + HEALTH[1], 200)]
@@ -253,19 +254,21 @@ def wait_ready(
         waiting.append(("flower", flower_url, 401))
     while waiting:
         for name in stack.ended():
-            raise DevstackError(f"{name} ended; {stack.log(name)} ends:\n{stack.tail(name)}")
+            raise DevstackError(
+                f"{name} exited. The end of its log, {stack.log(name)}:\n{stack.tail(name)}"
+            )
         if time.monotonic() > deadline:
             name, url, status = waiting[0]
             raise DevstackError(
                 f"{url} does not answer {status} after {timeout_s:.0f} s: {problem(url)}\n"
-                f"{stack.log(name)} ends:\n{stack.tail(name)}"
+                f"The end of the log of {name}, {stack.log(name)}:\n{stack.tail(name)}"
             )
         waiting = [each for each in waiting if not answers(each[1], status=each[2])]
         time.sleep(0.2)
 
 
 def problem(url: str) -> str:
-    """What the URL answers where that is not 200, or why it does not; else empty."""
+    """The answer of the URL if it is not 200, or why there is none; empty if it is 200."""
     try:
         with urlopen(url, timeout=2):  # noqa: S310 - our own http URLs
             return ""

@@ -1,4 +1,4 @@
-"""`devstack run -- CMD`: the three services around one command, and nothing left afterwards."""
+"""`devstack run -- CMD`: starts the three services, runs a command, and stops and deletes everything."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from typing import Final
 
 from devstack.stack import Stack
 
-#: How long a command that was told to stop may take before it is killed.
+#: How long the command may take to stop after a signal, before it is killed.
 STOP_S: Final = 30.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,10 +24,10 @@ class _Interrupted(BaseException):
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The command's exit code, 128 + N where signal N ended it or us.
+    """Runs the command and returns its exit code; 128 + N if signal N ended it or this process.
 
-    The command sees the services' URLs and NOTIFY_SERVICES=1. Raises DevstackError where a service
-    can't be started, OSError where the command can't.
+    Its environment has the services' URLs and NOTIFY_SERVICES=1. Raises DevstackError if a service cannot
+    be started, OSError if the command cannot.
     """
     try:
         for number in _SIGNALS:
@@ -60,7 +60,7 @@ def _command(stack: Stack, argv: Sequence[str]) -> int:
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """Its exit code; meanwhile passes on the signals that tell us to stop."""
+    """Waits for the command and returns its exit code. Passes stop signals on to it."""
     deadline: float | None = None
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -82,7 +82,7 @@ def _wait(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _terminal_told_all() -> bool:
-    """Whether Ctrl-C reaches the command without us: we share the terminal's foreground group."""
+    """Whether the terminal sends Ctrl-C to the command too: both are in its foreground group."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:

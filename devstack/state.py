@@ -1,4 +1,4 @@
-"""What a background stack leaves on disk, so that another command can find and end it."""
+"""The state of a background stack on disk, so that later commands can find and stop it."""
 
 import fcntl
 import json
@@ -12,30 +12,30 @@ from typing import Final, Self
 from devstack import ROOT
 from devstack.process import Identity
 
-#: Where the background stack of this checkout keeps its logs, data and `env`.
+#: The directory of this checkout's background stack: logs, data and the file `env`.
 HOME: Final = ROOT / ".devstack"
-#: In `env`, names the variables there that stand for services of the stack's own.
+#: A variable in `env` that lists those variables there that belong to the stack's own services.
 OWN: Final = "NOTIFY_DEVSTACK_OWN"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A background stack: up if it has processes, whether they run or not; else down."""
+    """A background stack. It is up if it has processes, even if they have exited."""
 
-    #: What was started, by name, each as it was last started.
+    #: The started processes by name, each from its last start.
     processes: Mapping[str, Identity] = field(default_factory=dict)
-    #: Kept while the stack is down too.
+    #: The ports by name. They are kept while the stack is down.
     ports: Mapping[str, int] = field(default_factory=dict)
-    #: The environment of whoever started it, empty while it is down.
+    #: The environment of the command that started it; empty while it is down.
     environ: Mapping[str, str] = field(default_factory=dict)
-    #: URLs and the like, as in the file `env`; from the last time that it was ready.
+    #: The contents of the file `env`, from the last time that the stack was ready.
     env: Mapping[str, str] = field(default_factory=dict)
-    #: Whether the broker's log is in its memory alone.
+    #: Whether the broker keeps its log in memory only.
     forgets: bool = False
 
     @classmethod
     def read(cls, home: Path) -> Self:
-        """An empty one where no stack left a state, or none that can be read."""
+        """Reads the state. It is empty if there is no file, or the file cannot be read."""
         try:
             data = json.loads((home / "state.json").read_text())
             processes = {name: Identity(**each) for name, each in data.pop("processes").items()}
@@ -44,35 +44,35 @@ class State:
             return cls()
 
     def write(self, home: Path) -> None:
-        """Replaces what was there at once; readable by its owner only (it holds passwords)."""
+        """Replaces the file atomically. Only its owner may read it, because it contains passwords."""
         _replace(home / "state.json", json.dumps(asdict(self), indent=1))
 
     def running(self) -> dict[str, Identity]:
-        """Its processes that run now, in the order in which they were first started."""
+        """The processes that run now, in the order of their first start."""
         return {name: each for name, each in self.processes.items() if each.running()}
 
     @property
     def log_is_lost(self) -> bool:
-        """Whether the broker ended, unasked, and took its log along."""
+        """Whether an in-memory broker has exited unexpectedly, so that its log is lost."""
         return self.forgets and "kafka" in self.processes and "kafka" not in self.running()
 
 
 def write_env(home: Path, env: Mapping[str, str]) -> None:
-    """The file `env`, for a shell to source."""
+    """Writes the file `env`, which a shell can source."""
     _replace(
         home / "env", "".join(f"export {name}={quote(value)}\n" for name, value in env.items())
     )
 
 
 def given(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what a shell got by sourcing `env`: those services are a stack's."""
+    """The environment without what a shell got by sourcing `env`: those services belong to a stack."""
     own = environ.get(OWN, "").split(",")
     return {name: value for name, value in environ.items() if name not in {*own, OWN}}
 
 
 @contextmanager
 def only_one(home: Path) -> Iterator[None]:
-    """Waits until no other `up`, `down` or `restart` is at work in the directory."""
+    """Waits until no other `up`, `down` or `restart` works in the directory."""
     home.mkdir(exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,14 +1,14 @@
-"""What is in PostgreSQL, and what Kafka held beyond it: what is lost with the one or the other."""
+"""Reads from PostgreSQL what it contains, and which updates in Kafka are not applied."""
 
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
-#: Apps that an error names; the others are counted.
+#: How many apps an error names. It counts the others.
 APPS_SHOWN: Final = 10
 _CONNECT_S: Final = 5
-#: The end of the log is what the partition's bridge saw last, once in a second or so.
+#: The end of the log is what the partition's bridge last saw; it looks about once a second.
 _STREAMS: Final = """
     SELECT stream.partition, stream.frontier, greatest(stream.planned, seen.log_end), seen.at
     FROM stream
@@ -26,7 +26,8 @@ _APPS: Final = """
 
 
 class Partition(NamedTuple):
-    """Offsets frontier..end-1 are accepted and not applied, as its bridge saw it at `seen`."""
+    """A partition: offsets frontier..end-1 are accepted and not applied. `seen` is when the bridge read the
+    end of the log."""
 
     partition: int
     frontier: int
@@ -38,12 +39,12 @@ class Partition(NamedTuple):
 
 
 def partitions(url: str) -> list[Partition]:
-    """Every partition of the active topic. Raises psycopg.Error, also where there are no tables."""
+    """Reads every partition of the active topic. Raises psycopg.Error, also if there are no tables."""
     return [Partition(*row) for row in _read(url, _STREAMS)]
 
 
 def contents(url: str) -> list[str]:
-    """Sentences that say what is in the database and what of the log is not."""
+    """Sentences about what the database contains, and which updates are not applied to it."""
     try:
         apps, streams = _read(url, _APPS), partitions(url)
     except psycopg.errors.UndefinedTable:
@@ -53,7 +54,7 @@ def contents(url: str) -> list[str]:
     seen = max((each.seen for each in streams if each.seen), default=None)
     listed = f" ({'; '.join(map(str, behind))})" if behind else ""
     when = (
-        f" The bridge last looked at {seen:%Y-%m-%d %H:%M:%S} UTC; what came later is not counted."
+        f" The bridge last read Kafka at {seen:%Y-%m-%d %H:%M:%S} UTC; later updates are not counted."
         if seen
         else ""
     )
@@ -65,7 +66,7 @@ def contents(url: str) -> list[str]:
         f"Records in PostgreSQL: {sum(records for _, records in apps):,}, of the apps "
         f"{', '.join(names)}."
         if apps
-        else "PostgreSQL has no app and no record.",
+        else "PostgreSQL has no apps and no records.",
     ]
 
 

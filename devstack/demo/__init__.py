@@ -1,4 +1,4 @@
-"""`make demo`: plays the incident on the whole stack, live in the terminal."""
+"""`make demo`: replays the incident on the whole stack and shows it in the terminal."""
 
 from devstack.demo.play import main
 

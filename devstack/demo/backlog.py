@@ -1,4 +1,4 @@
-"""The preloaded backlog: prepared updates, half of them of one row, waiting in Kafka."""
+"""The demo's backlog: updates that wait in Kafka, half of them for one row."""
 
 import random
 import time
@@ -15,13 +15,13 @@ from notify.domain.patch import ADD, SET, Patch
 from notify.domain.update import Update, encode
 
 UPDATES: Final = 200_000
-#: Plain Celery gets the first of the same updates: all of them would take it minutes.
+#: Plain Celery gets only the first of these updates: all of them would take it minutes.
 PLAIN_UPDATES: Final = 6_000
 RECORDS: Final = 20_000
 
 
 def updates(apps: list[str]) -> Iterator[tuple[str, str, int]]:
-    """(app, record, level) of each update; every second one is of the same row."""
+    """Yields (app, record, level) of each update. Every second one is for the same row."""
     dice = random.Random(7)  # noqa: S311 - the same backlog every time
     records = [
         (dice.choice(apps), str(uuid.UUID(int=dice.getrandbits(128)))) for _ in range(RECORDS)
@@ -32,7 +32,7 @@ def updates(apps: list[str]) -> Iterator[tuple[str, str, int]]:
 
 
 def preload(bootstrap: str, topic: str, apps: list[str], *, partitions: int) -> None:
-    """Write the backlog straight to the topic, past web; returns when Kafka has it all."""
+    """Writes the backlog to the topic, without web. Returns when Kafka has acked all of it."""
     producer = KafkaProducer(
         bootstrap_servers=bootstrap.split(","), acks="all", linger_ms=50, batch_size=512 * 1024
     )
@@ -46,7 +46,7 @@ def preload(bootstrap: str, topic: str, apps: list[str], *, partitions: int) -> 
 
 
 def preload_plain(dsn: str, redis_url: str, apps: list[str]) -> None:
-    """Queue the first of the same updates for the plain worker, a task each."""
+    """Queues the first PLAIN_UPDATES of the same updates for plain Celery, one task per update."""
     with psycopg.connect(dsn, autocommit=True) as sql:
         sql.execute(plain.TABLE)
     plain.app.conf.broker_url = redis_url
@@ -57,6 +57,6 @@ def preload_plain(dsn: str, redis_url: str, apps: list[str]) -> None:
 
 
 def plain_applied(sql: psycopg.Connection[Any]) -> int:
-    """How many of them are applied."""
+    """How many updates plain Celery has applied."""
     ((count,),) = sql.execute("SELECT coalesce(sum(n), 0) FROM plain_record").fetchall()
     return int(count)

@@ -1,7 +1,7 @@
-"""Plain Celery for comparison: a task an update, one INSERT … ON CONFLICT each.
+"""Plain Celery, for comparison: one task and one INSERT … ON CONFLICT per update.
 
-Run as `celery -A devstack.demo.plain worker`. It keeps no order, and a lost or repeated task is a lost or
-repeated update: it only shows what a task an update costs.
+Run it as `celery -A devstack.demo.plain worker`. It keeps no order, and a lost or repeated task is a lost
+or repeated update. It only shows what one task per update costs.
 """
 
 import os
@@ -39,7 +39,7 @@ def _session() -> psycopg.Connection[Any]:
 
 @app.task(name="plain.apply")
 def apply(record_app: str, record: str, level: int) -> None:
-    """Apply one update."""
+    """Applies one update."""
     _session().execute(
         "INSERT INTO plain_record AS r (app, id, tags, n) "
         "VALUES (%s, %s, jsonb_build_object('level', %s::int), 1) "

@@ -1,4 +1,4 @@
-"""The play: normal traffic, the incident, the cure, a backlog, and the comparison at the end."""
+"""The demo's five phases: normal traffic, the incident, the fix, a backlog, and a final comparison."""
 
 import os
 import signal
@@ -33,13 +33,13 @@ from devstack.state import given
 
 APPS: Final = 20
 CULPRIT: Final = "Closely"
-#: High enough to let the incident happen; the default of 100 would have prevented it.
+#: High enough for the incident to happen: the default limit of 100 would prevent it.
 INCIDENT_LIMIT: Final = 1_000_000
 CURE_LIMIT: Final = 10
 NORMAL_S: Final = 8
 INCIDENT_S: Final = 20
 CURE_S: Final = 8
-#: How long the record's writes may go on after the cure, and the culprit stay unnamed.
+#: How long the record's writes may continue after it is skipped.
 STOPPED_WITHIN_S: Final = 15
 DRAIN_S: Final = 240
 WATCHED: Final = "the record"
@@ -47,7 +47,7 @@ WATCHED: Final = "the record"
 
 @dataclass(slots=True)
 class Demo:
-    """The running stack, and what was found so far. `failures` empty at the end: all held."""
+    """The running stack and the results so far. `failures` are the checks that failed."""
 
     stack: Stack
     screen: Screen
@@ -64,7 +64,7 @@ class Demo:
         until: Callable[[Sample], bool] = lambda _: False,
         bars: Callable[[Sample], list[tuple[str, int, int, str]]] = lambda _: [],
     ) -> bool:
-        """Sample and draw for so long, or until it holds; whether it came to hold."""
+        """Samples and draws for `seconds`, or until `until` is true. Returns whether it became true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             sample = self.sampler.read()
@@ -76,20 +76,20 @@ class Demo:
         return False
 
     def check(self, what: str, *, held: bool) -> None:
-        """Note what was to be shown, and whether it was."""
-        self.screen.note(("held: " if held else "DID NOT HOLD: ") + what)
+        """Shows the result of a check and counts failures."""
+        self.screen.note(("ok: " if held else "FAILED: ") + what)
         if not held:
             self.failures.append(what)
 
 
 def main(*, exits: bool) -> int:
-    """0 if all held (or the user ended it), 1 if something did not, 130 on Ctrl-C before the end."""
+    """Returns 0 if all checks passed, 1 if one failed, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     directory = Path(tempfile.mkdtemp(prefix="notify-demo-"))
     directory.chmod(0o711)
     with Screen() as screen:
-        screen.say("[bold]notify demo[/bold]: the incident, live. Ctrl-C ends it at any time.")
+        screen.say("[bold]notify demo[/bold]: a replay of the incident. Press Ctrl-C to stop.")
         stack = Stack(
             directory, environ=given(os.environ), say=lambda line: screen.say("  " + line)
         )
@@ -97,7 +97,7 @@ def main(*, exits: bool) -> int:
         try:
             return _play(stack, screen, exits=exits)
         except KeyboardInterrupt:
-            screen.say("\nstopping…")
+            screen.say("\nstopping …")
             return 130
         finally:
             screen.rest()
@@ -118,11 +118,11 @@ def _play(stack: Stack, screen: Screen, *, exits: bool) -> int:
         _pages(demo)
         screen.rest()
         for failure in demo.failures:
-            screen.say(f"[bold red]did not hold: {failure}")
+            screen.say(f"[bold red]failed: {failure}")
         if not demo.failures:
-            screen.say("[bold green]all held")
+            screen.say("[bold green]all checks passed")
         if not exits:
-            screen.say("The stack stays up until Ctrl-C.")
+            screen.say("The stack keeps running until you press Ctrl-C.")
             while True:
                 time.sleep(3600)
         return 1 if demo.failures else 0
@@ -134,10 +134,10 @@ def _start(stack: Stack, screen: Screen) -> Demo:
     screen.say("starting the services …")
     product.configure(stack)
     stack.start_services()
-    screen.say("making tables, topic and apps …")
+    screen.say("creating tables, topic and apps …")
     product.prepare(stack)
     apps = _make_apps(stack)
-    screen.say("starting web, bridge, two workers, watch and Flower …")
+    screen.say("starting web, the bridge, two workers, the watcher and Flower …")
     web_url = product.start_web(stack)
     product.start_watch(stack, env={"NOTIFY_ADMIN_URL": web_url})
     product.start_bridge(stack)
@@ -150,12 +150,15 @@ def _start(stack: Stack, screen: Screen) -> Demo:
         stack.env["KAFKA_BOOTSTRAP_SERVERS"],
         f"{stack.env.get('NOTIFY_NAMESPACE', 'notify')}-sdk-updates",
     )
-    screen.say(f"ready: {web_url}/admin/ and {flower_url} (demo / demo)")
+    screen.say(
+        f"ready: admin {web_url}/admin/, Flower {flower_url}/ "
+        f"(login {product.USER} / {product.PASSWORD})"
+    )
     return Demo(stack, screen, web_url, flower_url, sampler, apps)
 
 
 def _make_apps(stack: Stack) -> dict[str, str]:
-    """20 customers by name. They have no key: old SDKs send none."""
+    """Creates APPS apps and returns their ids by name. They need no key, since old SDKs send none."""
     apps = {f"App {number:02d}": str(uuid.uuid4()) for number in range(1, APPS)}
     apps[CULPRIT] = str(uuid.uuid4())
     with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as sql:
@@ -165,28 +168,35 @@ def _make_apps(stack: Stack) -> dict[str, str]:
                 "VALUES (%s, %s, false, true, now())",
                 (app, name),
             )
-    time.sleep(1.5)  # web reads the apps every second
+    time.sleep(1.5)  # web reads the list of apps every second
     return apps
 
 
 def _incident(demo: Demo) -> None:
     counts = Counts()
     staff = Staff(demo.web_url + "/admin")
-    staff.limit(CULPRIT, label="email", children=INCIDENT_LIMIT, reason="demo: as it was that day")
+    staff.limit(
+        CULPRIT,
+        label="email",
+        children=INCIDENT_LIMIT,
+        reason="demo: the limit on the day of the incident",
+    )
     normal = [app for name, app in demo.apps.items() if name != CULPRIT]
     loads = [Load(Normal(normal).act, demo.web_url, counts, per_s=NORMAL_PER_S)]
     try:
-        demo.screen.phase("1 of 5: a normal day", f"{APPS} apps; their devices open and set tags.")
+        demo.screen.phase(
+            "1 of 5: a normal day", f"The devices of {APPS} apps start sessions and set tags."
+        )
         demo.watch(NORMAL_S)
         demo.screen.phase(
             "2 of 5: the incident",
-            f"{CULPRIT}'s new version calls `set email` with {ADMIN_EMAIL} on every device: every "
-            "update of every device is mirrored to one record.",
+            f"A new version of {CULPRIT} calls `set email` with {ADMIN_EMAIL} on every device. So each "
+            "update of each device is also written to one record.",
         )
         incident = Incident(demo.apps[CULPRIT], counts)
         loads.append(Load(incident.act, demo.web_url, counts, per_s=INCIDENT_PER_S))
         named = demo.watch(INCIDENT_S, until=lambda sample: _is_named(sample, incident))
-        demo.check("the culprit is named by app and record", held=named)
+        demo.check("Notify names the app and the record that cause the load", held=named)
         demo.watch(6)
         demo.sampler.watch = incident.email_id
         _cure(demo, staff, incident)
@@ -208,20 +218,23 @@ def _is_named(sample: Sample, incident: Incident) -> bool:
 
 def _cure(demo: Demo, staff: Staff, incident: Incident) -> None:
     demo.screen.phase(
-        "3 of 5: the cure",
-        "Support sets a link limit, then skips the record, in the admin. No restart, no deploy.",
+        "3 of 5: the fix",
+        "In the admin, support sets a link limit, then skips the record. Nothing is restarted.",
     )
     demo.watch(4)
-    staff.limit(CULPRIT, label="email", children=CURE_LIMIT, reason="demo: one row took it all")
-    demo.screen.note(f"link limit of {CULPRIT} set to {CURE_LIMIT}: mirroring stops")
+    staff.limit(
+        CULPRIT, label="email", children=CURE_LIMIT, reason="demo: one row got almost all writes"
+    )
+    demo.screen.note(f"link limit of {CULPRIT} set to {CURE_LIMIT}: mirroring to the record stops")
     demo.watch(CURE_S)
     staff.skip(CULPRIT, incident.email_id, reason="demo: mirrored from every device")
-    demo.screen.note("skip rule set: direct updates of the record stop too")
+    demo.screen.note("record skipped: direct updates of it stop too")
     began = time.monotonic()
     stopped = demo.watch(STOPPED_WITHIN_S, until=lambda _: _is_quiet(demo.sampler))
     took = time.monotonic() - began
     demo.check(
-        f"the record's writes stopped ({took:.0f} s after the rule, 2 s quiet)", held=stopped
+        f"writes to the record stopped ({took:.0f} s after the skip, with 2 s without one)",
+        held=stopped,
     )
     demo.watch(3)
 
@@ -235,13 +248,13 @@ def _backlog(demo: Demo) -> None:
     demo.sampler.watch = ""
     demo.screen.phase(
         "4 of 5: a backlog",
-        f"Preloaded: {backlog.UPDATES:,} updates, half of them of one row. Beside it a plain Celery "
-        f"worker with the first {backlog.PLAIN_UPDATES:,} of the same updates, a task each.",
+        f"{backlog.UPDATES:,} updates wait in Kafka, half of them for one row. At the same time a plain "
+        f"Celery worker applies the first {backlog.PLAIN_UPDATES:,} of them, one task per update.",
     )
     env = demo.stack.env
     demo.stack.kill("bridge", signal.SIGTERM)
     demo.stack.child("bridge").wait(20)
-    demo.screen.note("bridge stopped; writing the backlog to Kafka")
+    demo.screen.note("bridge stopped; the demo writes the backlog to Kafka")
     demo.sampler.read()
     backlog.preload(
         env["KAFKA_BOOTSTRAP_SERVERS"],
@@ -259,12 +272,12 @@ def _backlog(demo: Demo) -> None:
     )
     progress = _Progress(demo)
     drained = demo.watch(DRAIN_S, until=lambda _: progress.drained, bars=progress.bars)
-    demo.check(f"the backlog was applied ({progress.remark()})", held=drained)
+    demo.check(f"the backlog is applied ({progress.remark()})", held=drained)
     demo.stack.kill("plain")
 
 
 class _Progress:
-    """How far the backlog and plain Celery are."""
+    """The progress of Notify and of plain Celery with the backlog."""
 
     def __init__(self, demo: Demo) -> None:
         self._sql = psycopg.connect(demo.stack.env["DATABASE_URL"], autocommit=True)
@@ -275,7 +288,7 @@ class _Progress:
         self.drained = False
 
     def bars(self, sample: Sample) -> list[tuple[str, int, int, str]]:
-        """One for us, one for plain Celery."""
+        """One progress bar for Notify, one for plain Celery."""
         now = time.monotonic()
         done = backlog.UPDATES - min(sample.lag_messages, backlog.UPDATES)
         plain = backlog.plain_applied(self._sql)
@@ -292,9 +305,9 @@ class _Progress:
         ]
 
     def remark(self) -> str:
-        """Both rates."""
+        """Both rates, as text."""
         ours, plain = self._rates
-        return f"{ours:,.0f} updates/s; plain Celery beside it {plain:,.0f}/s"
+        return f"{ours:,.0f} updates/s; plain Celery at the same time: {plain:,.0f}/s"
 
 
 def _partitions(demo: Demo) -> int:
@@ -305,8 +318,8 @@ def _partitions(demo: Demo) -> int:
 
 def _compare(demo: Demo) -> None:
     demo.screen.phase(
-        "5 of 5: is it right?",
-        "An independent interpreter replays the topic, one message at a time, and compares.",
+        "5 of 5: the result",
+        "A second, independent implementation replays the topic, message by message, and compares.",
     )
     demo.watch(30, until=lambda sample: sample.lag_messages == 0)
     report = compare(
@@ -317,15 +330,15 @@ def _compare(demo: Demo) -> None:
     demo.screen.rest()
     demo.screen.say(str(report))
     if not report.equal:
-        demo.failures.append("PostgreSQL equals the serial replay of the topic")
+        demo.failures.append("PostgreSQL must equal the serial replay of the topic")
 
 
 def _pages(demo: Demo) -> None:
     staff = Staff(demo.web_url + "/admin")
     admin = staff.can_see("/notify/hot/")
     flower = product.answers(demo.flower_url, status=401)
-    demo.screen.say(f"admin  {demo.web_url}/admin/   {'works' if admin else 'DOES NOT ANSWER'}")
-    demo.screen.say(f"Flower {demo.flower_url}/   {'works' if flower else 'DOES NOT ANSWER'}")
-    demo.screen.say(f"log in {product.USER} / {product.PASSWORD}")
+    demo.screen.say(f"admin  {demo.web_url}/admin/   {'ok' if admin else 'DOES NOT ANSWER'}")
+    demo.screen.say(f"Flower {demo.flower_url}/   {'ok' if flower else 'DOES NOT ANSWER'}")
+    demo.screen.say(f"login  {product.USER} / {product.PASSWORD}")
     if not (admin and flower):
-        demo.failures.append("admin and Flower answer")
+        demo.failures.append("admin and Flower must answer")

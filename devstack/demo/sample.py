@@ -1,4 +1,4 @@
-"""What the screen shows, read once a second from PostgreSQL, Kafka and the machine."""
+"""Reads what the screen shows from PostgreSQL, Kafka and the machine."""
 
 import time
 from collections import deque
@@ -29,7 +29,7 @@ _WRITES: Final = """
 
 
 class Culprit(NamedTuple):
-    """The record with most writes in the last seconds."""
+    """The record with the most writes in the last 20 seconds."""
 
     app: str
     record: str
@@ -42,7 +42,7 @@ class Culprit(NamedTuple):
 
 @dataclass(slots=True)
 class Sample:
-    """One second of the stack."""
+    """The state of the stack at one moment; rates are since the sample before."""
 
     at: float = 0.0
     applied: int = 0
@@ -56,7 +56,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Sampler:
-    """Reads samples and keeps the last minute of them. `watch` is a record to count writes of."""
+    """Reads samples and keeps the last 60. `watch` is a record whose writes it counts."""
 
     dsn: str
     bootstrap: str
@@ -69,7 +69,7 @@ class Sampler:
     _ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=600))
 
     def read(self) -> Sample:
-        """The sample of now."""
+        """Reads a sample now."""
         if self._sql is None:
             self._sql = psycopg.connect(self.dsn, autocommit=True)
             self._kafka = KafkaConsumer(
@@ -99,7 +99,7 @@ class Sampler:
         return sample
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Closes the connections."""
         if self._sql is not None:
             self._sql.close()
             self._kafka.close(autocommit=False)
@@ -109,7 +109,7 @@ class Sampler:
         return sum(self._kafka.end_offsets(at).values())
 
     def _lag_s(self, now: float, applied: int, end: int) -> float:
-        """How long ago the log ended where we are now."""
+        """How long ago the log ended at the offset up to which updates are applied now."""
         self._ends.append((now, end))
         return next((now - then for then, end_then in self._ends if end_then > applied), 0.0)
 

@@ -1,4 +1,4 @@
-"""The demo's screen: a live panel in a terminal, a line every other second elsewhere."""
+"""The demo's output: a live panel in a terminal; otherwise a line every two seconds."""
 
 import time
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from devstack.demo.sample import Culprit, Sample
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _PLAIN_EVERY_S: Final = 2.0
-#: A record with less than this share of all writes dominates nothing.
+#: A record is named if it gets at least this share of all writes.
 DOMINATES: Final = 0.15
 
 
 class Screen:
-    """Shows the phase, the newest sample, and progress bars if there are any."""
+    """Shows the phase, the newest sample, and progress bars."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -43,11 +43,11 @@ class Screen:
         self.rest()
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Prints a line that stays."""
         self.console.print(line)
 
     def phase(self, title: str, story: str) -> None:
-        """A new part of the play."""
+        """Starts a new phase."""
         self.rest()
         self._phase, self._notes = (title, story), []
         self._said = 0.0
@@ -55,13 +55,13 @@ class Screen:
             self.console.print(f"\n== {title}: {story}")
 
     def note(self, line: str) -> None:
-        """Something that happened within the phase."""
+        """Shows an event of the phase."""
         self._notes.append(line)
         if not self.console.is_terminal:
             self.console.print(f"   * {line}")
 
     def rest(self) -> None:
-        """Leave the last panel standing."""
+        """Stops updating the panel; its last state stays on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -73,7 +73,7 @@ class Screen:
         watched: str = "",
         bars: Sequence[tuple[str, int, int, str]] = (),
     ) -> None:
-        """Draw. `bars`: (label, done, of, remark) each."""
+        """Draws the newest sample. `bars` are progress bars: (label, done, total, remark)."""
         self._history = list(history)
         if not self.console.is_terminal:
             self._show_plain(watched, bars)
@@ -141,7 +141,7 @@ class Screen:
 
 
 def accuse(culprit: Culprit) -> str:
-    """The culprit by name, and why."""
+    """Which record causes the load, and why."""
     name = culprit.identifier or culprit.record
     linked = f": {culprit.linked:,} devices linked to it" if culprit.linked else ""
     return (
@@ -151,7 +151,7 @@ def accuse(culprit: Culprit) -> str:
 
 
 def sparkline(series: Sequence[float]) -> str:
-    """The series as bars, the highest of it full."""
+    """The series as a line of bars, scaled to its highest value."""
     top = max(series, default=0) or 1
     return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in series)
 

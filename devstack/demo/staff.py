@@ -1,4 +1,4 @@
-"""What support staff do in the incident, through the admin's own pages."""
+"""What support staff do in the incident, through the pages of the admin."""
 
 import re
 from typing import Final
@@ -12,7 +12,7 @@ _TOKEN: Final = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
 class Staff:
-    """Someone who is logged in to the admin."""
+    """A person who is logged in to the admin."""
 
     def __init__(self, admin_url: str) -> None:
         self._url = admin_url.rstrip("/")
@@ -20,13 +20,13 @@ class Staff:
         self._submit("/login/", username=product.USER, password=product.PASSWORD)
 
     def limit(self, app: str, *, label: str, children: int, reason: str) -> None:
-        """Set how many children one record of the app may have."""
+        """Sets how many records of the app may be linked to one record."""
         self._submit(
             "/notify/linklimit/add/", app=app, label=label, children=str(children), reason=reason
         )
 
     def skip(self, app: str, record: str, *, reason: str) -> None:
-        """Drop the record's updates."""
+        """Skips the record: its updates are dropped."""
         self._submit(
             "/notify/skiprule/add/",
             app=app,
@@ -37,15 +37,17 @@ class Staff:
         )
 
     def can_see(self, page: str) -> bool:
-        """Whether an admin page answers."""
+        """Whether a page of the admin opens."""
         return self._client.get(self._url + page).status_code == httpx.codes.OK
 
     def _submit(self, page: str, **fields: str) -> None:
-        """Fill a form and send it, as a browser does. Raises DevstackError where it is refused."""
+        """Fills in a form and sends it, as a browser does. Raises DevstackError if it is refused."""
         form = self._client.get(self._url + page)
         token = _TOKEN.search(form.text)
         if token is None:
-            raise DevstackError(f"{page} of the admin answered {form.status_code}, without a form")
+            raise DevstackError(
+                f"the admin's page {page} has no form: it answered {form.status_code}"
+            )
         answer = self._client.post(
             self._url + page,
             data={"csrfmiddlewaretoken": token[1], **fields},
@@ -53,4 +55,4 @@ class Staff:
         )
         if answer.status_code != httpx.codes.FOUND:
             errors = re.findall(r'class="errorlist[^>]*>(.*?)</ul>', answer.text, re.DOTALL)
-            raise DevstackError(f"{page} of the admin refused the form: {errors}")
+            raise DevstackError(f"the admin's page {page} refused the form: {errors}")

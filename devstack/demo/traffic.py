@@ -1,4 +1,4 @@
-"""Traffic through the HTTP API, as SDKs make it: normal devices, and the app of the incident."""
+"""Sends requests to the HTTP API as SDKs do: those of normal devices, and of the app of the incident."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 ADMIN_EMAIL: Final = "admin@closely.example"
-#: Requests a second of all the normal apps, and of the incident's devices.
+#: Requests per second of all normal apps together, and of the incident's devices.
 NORMAL_PER_S: Final = 120
 INCIDENT_PER_S: Final = 160
 THREADS: Final = 4
@@ -20,7 +20,7 @@ THREADS: Final = 4
 
 @dataclass(slots=True)
 class Counts:
-    """Answers so far."""
+    """The numbers of accepted and refused requests, and of linked devices."""
 
     accepted: int = 0
     refused: int = 0
@@ -37,7 +37,7 @@ class Client:
         self._connection = HTTPConnection(self._address, timeout=15)
 
     def call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON answer; empty where it was refused or the connection broke."""
+        """Sends a request. Returns the answer's JSON; empty if it was refused or the connection broke."""
         try:
             self._connection.request(
                 method, path, json.dumps(body), {"Content-Type": "application/json"}
@@ -61,8 +61,8 @@ class Normal:
         self._devices = [(app, str(uuid.uuid4())) for app in apps for _ in range(50)]
 
     def act(self, client: Client) -> None:
-        """One request of a random device."""
-        app, device = random.choice(self._devices)  # noqa: S311 - a demo's dice
+        """Sends one request of a random device."""
+        app, device = random.choice(self._devices)  # noqa: S311 - not for security
         body: dict[str, Any] = {"app_id": app}
         if random.random() < 0.3:  # noqa: S311
             client.call("POST", f"/players/{device}/on_session", {**body, "device_type": 1})
@@ -72,9 +72,9 @@ class Normal:
 
 
 class Incident:
-    """The app that calls `set email` with its admin's address on every device."""
+    """The app that calls `set email` with its administrator's address on every device."""
 
-    #: Requests of one `act`, on average.
+    #: The average number of requests of one `act`.
     REQUESTS: Final = 0.25 * 3 + 0.2 * 2 + 0.55
 
     def __init__(self, app: str, counts: Counts) -> None:
@@ -84,7 +84,7 @@ class Incident:
         self._devices: list[str] = []
 
     def act(self, client: Client) -> None:
-        """A device more is linked, or one that is linked sends tags, to its email record too."""
+        """Links a new device, or sends tags of a linked device, sometimes also of the email record."""
         dice = random.random()  # noqa: S311
         if not self._devices or dice < 0.25:
             self._link(client)
@@ -122,7 +122,7 @@ class Incident:
 
 
 class Load:
-    """Threads that call `act` so many times a second, until stopped."""
+    """Threads that call `act` `per_s` times per second, until stopped."""
 
     def __init__(
         self, act: Callable[[Client], None], web_url: str, counts: Counts, *, per_s: float
@@ -145,7 +145,7 @@ class Load:
             self._stopped.wait(max(0.0, due - time.monotonic()))
 
     def stop(self) -> None:
-        """Returns when the last answer is in."""
+        """Stops the threads. Returns after the last answer."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()

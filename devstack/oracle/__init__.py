@@ -1,6 +1,6 @@
-"""What PostgreSQL must hold after a topic, found out a second time, the slow and simple way.
+"""A second, slow and simple implementation of what PostgreSQL must contain after a topic is applied.
 
-`wire`, `serial` and `policy_history` import nothing of the product: the message format, the rules and
-the tables are read anew from their descriptions, so that a mistake would have to be made twice to
-stay unseen. `serial` is the whole meaning of an update in one file, to be checked by eye.
+`wire`, `serial` and `policy_history` import nothing from the product. They implement the message format,
+the rules and the tables again from their descriptions, so a mistake stays hidden only if it is made
+twice. `serial` has the whole meaning of an update in one file, so that you can check it by reading.
 """

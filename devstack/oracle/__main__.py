@@ -1,6 +1,6 @@
-"""`python -m devstack.oracle`: compares a drained stack's PostgreSQL with a replay of its topic.
+"""`python -m devstack.oracle`: compares PostgreSQL with a replay of the topic, after all is applied.
 
-Exit codes: 0 equal, 1 different, 2 not comparable.
+Exit codes: 0 equal, 1 different, 2 cannot be compared.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from devstack.oracle.compare import NotComparable, compare
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code; prints the report."""
+    """Prints the report. Returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
         report = compare(arguments.database, arguments.kafka, arguments.topic)
     except (NotComparable, psycopg.Error, KafkaError) as error:
-        print(f"not comparable: {error}", file=sys.stderr)
+        print(f"cannot compare: {error}", file=sys.stderr)
         return 2
     print(report)
     return 0 if report.equal else 1
@@ -35,7 +35,12 @@ def _parser() -> argparse.ArgumentParser:
         ("--topic", "NOTIFY_TOPIC", f"{namespace}-sdk-updates"),
     ):
         value = os.environ.get(variable, default)
-        parser.add_argument(option, default=value, required=value is None, help=f"or {variable}")
+        parser.add_argument(
+            option,
+            default=value,
+            required=value is None,
+            help=f"default: {variable} from the environment",
+        )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Replays the active topic from its first message and compares PostgreSQL with what it comes to."""
+"""Replays the active topic from its first message and compares PostgreSQL with the result."""
 
 import time
 from collections import Counter
@@ -16,9 +16,9 @@ from devstack.oracle.serial import Serial, Write
 from devstack.oracle.state import Dead, Dropped, State, differences
 from notify.topic import Topics
 
-#: Differences that a report names.
+#: How many differences a report lists.
 NAMED: Final = 20
-#: How long Kafka may bring nothing before the end of the log.
+#: How long Kafka may return nothing before the end of the log.
 STALLED_S: Final = 30.0
 _FETCH_BYTES: Final = 4 * 1024 * 1024
 
@@ -59,7 +59,7 @@ class NotComparable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A partition as PostgreSQL has it, and the end of its log."""
+    """A partition's progress in PostgreSQL, and the end of its log in Kafka."""
 
     partition: int
     id: int
@@ -69,18 +69,18 @@ class Stream:
 
     @property
     def undrained(self) -> str | None:
-        """Why it holds less than the log; None if it holds all."""
+        """Says how much of the log is not applied; None if all of it is."""
         if self.frontier == self.planned == self.end:
             return None
         return (
             f"partition {self.partition} is applied up to {self.frontier} and planned up to "
-            f"{self.planned}, its log ends at {self.end}"
+            f"{self.planned}, but its log ends at {self.end}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was compared, and the first of the differences."""
+    """How much was compared, and the first differences."""
 
     messages: int
     records: int
@@ -89,32 +89,35 @@ class Report:
 
     @property
     def equal(self) -> bool:
-        """Whether PostgreSQL holds what the serial replay comes to."""
+        """Whether PostgreSQL equals the serial replay."""
         return not self.differences
 
     def __str__(self) -> str:
         what = f"{self.messages} messages, {self.records} records, {self.links} links"
         if self.equal:
-            return f"equal: PostgreSQL is the serial replay of the topic ({what})"
+            return f"equal: PostgreSQL has exactly what a serial replay of the topic gives ({what})"
         return "\n".join(
-            (f"PostgreSQL is not the serial replay of the topic ({what}):", *self._lines())
+            (
+                f"different: PostgreSQL does not have what a serial replay of the topic gives ({what}):",
+                *self._lines(),
+            )
         )
 
     def _lines(self) -> Iterator[str]:
         for line in self.differences:
             yield f"  {line}"
         if len(self.differences) == NAMED:
-            yield "  and perhaps more"
+            yield "  there may be more differences"
 
 
 def compare(
     dsn: str, bootstrap: str, topic: str, *, poisoned: Collection[tuple[str, str]] = ()
 ) -> Report:
-    """Compare; everything must have drained, and nothing may be written meanwhile.
+    """Compares PostgreSQL with a replay. All updates must be applied, and none may arrive meanwhile.
 
-    Of the `poisoned` records, by app and id, it is right that a write was dead-lettered, of no others.
+    Writes of the `poisoned` records, by app and id, may be dead-lettered; those of other records may not.
 
-    Raises NotComparable; psycopg.Error and KafkaError where a service is away.
+    Raises NotComparable; psycopg.Error or KafkaError if a service does not answer.
     """
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap.split(","),
@@ -141,11 +144,11 @@ def _compare(
 ) -> Report:
     rows = connection.execute(_STREAMS, (topic,)).fetchall()
     if not rows:
-        raise NotComparable(f"no active topic {topic} is in the database")
+        raise NotComparable(f"the database has no active topic {topic}")
     earlier = connection.execute(_EARLIER).fetchone()
     if earlier is not None and earlier[0]:
         raise NotComparable(
-            "the database holds records of earlier topics too: start with an empty one"
+            "the database also has records of earlier topics: start with an empty database"
         )
     with Topics(bootstrap.split(",")) as topics:
         logs = topics.extents(topic, [row[0] for row in rows])
@@ -178,7 +181,7 @@ def _compare(
 def _replay(
     consumer: KafkaConsumer, topic: str, streams: list[Stream], serials: dict[int, Serial]
 ) -> int:
-    """Hand every message of the log to its partition's interpreter; how many there were."""
+    """Passes every message to its partition's interpreter. Returns the number of messages."""
     left = {TopicPartition(topic, stream.partition): stream.end for stream in streams}
     consumer.assign(list(left))
     for at, start in consumer.beginning_offsets(list(left)).items():
@@ -192,7 +195,7 @@ def _replay(
             messages += len(found)
         if time.monotonic() - progressed > STALLED_S:
             raise NotComparable(
-                f"Kafka brings nothing more of {sorted(at.partition for at in left)}"
+                f"Kafka returns no more messages of partitions {sorted(at.partition for at in left)}"
             )
     return messages
 
@@ -200,7 +203,7 @@ def _replay(
 def _refused(
     dead: Iterable[Dead], partition: int, poisoned: Collection[tuple[str, str]]
 ) -> dict[Write, str]:
-    """Why each of the partition's writes of poisoned records was dead-lettered."""
+    """The partition's dead-lettered writes of poisoned records, with the reason of each."""
     return {
         (letter.offset, letter.app, letter.record): letter.why
         for letter in dead
@@ -219,7 +222,7 @@ def _take(serial: Serial, partition: int, offset: int, value: bytes | None) -> N
 
 
 def read_state(connection: Connection[Any], streams: list[int]) -> State:
-    """What the tables hold."""
+    """Reads the state from PostgreSQL."""
     found = State()
     with connection.cursor() as cursor:
         cursor.execute(_RECORDS)

@@ -1,7 +1,7 @@
-"""The policy that each offset was decided under: the version and moment in `plan_log`.
+"""The policy under which each offset was decided: its version and time are in `plan_log`.
 
-A version is an edit of one key (a record's skip rule, an app's limit for a label). In force is a key's
-newest edit up to the version, if it is not lifted and has not expired at the moment.
+A version is an edit of one key: of a record's skip rule, or an app's limit for a label. The newest edit of
+a key up to the version is in force, unless it is lifted or has expired at that time.
 """
 
 from bisect import bisect_right
@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from devstack.oracle.serial import Rules, Skip
 
-# Moments are compared in milliseconds, rounded as the planner rounds them.
+# Times are compared in milliseconds, rounded as the planner rounds them.
 _SKIPS: Final = """
     SELECT version, app_id::text, record::text, rule, scope, active,
         (extract(epoch FROM expires_at) * 1000)::bigint
@@ -33,7 +33,7 @@ _Rule = TypeVar("_Rule")
 
 
 class NotPlanned(LookupError):
-    """No chunk in plan_log holds the offset: it is not planned yet, or the log was tidied."""
+    """No chunk in plan_log contains the offset: it is not planned yet, or its row was deleted."""
 
 
 class Chunk(NamedTuple):
@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """A version: from then on `rule` is in force for `key`, or nothing where it is None."""
+    """A version: from then on `rule` is in force for `key`; none if it is None."""
 
     version: int
     key: Any
@@ -55,7 +55,7 @@ class Edit(NamedTuple):
 
 
 class PolicyHistory:
-    """All versions, read once."""
+    """All versions of the policy."""
 
     def __init__(self, skips: Iterable[Edit], limits: Iterable[Edit]) -> None:
         self._skips = list(skips)
@@ -63,7 +63,7 @@ class PolicyHistory:
 
     @classmethod
     def read(cls, connection: Connection[Any]) -> "PolicyHistory":
-        """The versions in the database, oldest first."""
+        """Reads the versions from the database."""
         return cls(
             (
                 Edit(version, (app, record), Skip(rule, scope) if active else None, end)
@@ -76,11 +76,12 @@ class PolicyHistory:
         )
 
     def rules(self, version: int, at: int) -> Rules:
-        """The policy of a version as of a moment."""
+        """The policy of a version at a time."""
         return Rules(_in_force(self._skips, version, at), _in_force(self._limits, version, at), at)
 
     def rules_at(self, chunks: list[Chunk]) -> Callable[[int], Rules]:
-        """The policy by offset, for a stream with these chunks, in order. It raises NotPlanned."""
+        """A function that returns the policy for an offset of a stream with these chunks, in order. It
+        raises NotPlanned."""
         firsts = [chunk.first for chunk in chunks]
         known: dict[int, Rules] = {}
 
@@ -96,7 +97,7 @@ class PolicyHistory:
 
 
 def read_chunks(connection: Connection[Any], stream: int) -> list[Chunk]:
-    """A stream's plan_log, in order."""
+    """The chunks in a stream's plan_log, in order."""
     return [Chunk(*row) for row in connection.execute(_CHUNKS, (stream,))]
 
 

@@ -1,7 +1,6 @@
-"""The meaning of the topic, one message after the other: docs/protocol.md, "Meaning".
+"""Applies a topic's messages one after the other, to plain dicts: docs/protocol.md, "Meaning".
 
-No chunks, lanes, patches that merge, generations that spare work, or recorded decisions. A message is
-read, what it does is done to plain dicts, and the next one is read.
+It has no chunks, lanes, merged patches or recorded decisions.
 """
 
 from collections import defaultdict
@@ -28,33 +27,32 @@ Write = tuple[int, str, str]  # offset, app, record
 
 
 class Skip(NamedTuple):
-    """A skip rule: `scope` is "all", or "mirrored" for writes mirrored to the record only."""
+    """A skip rule. `scope` is "all"; or "mirrored": only writes that are mirrored to the record."""
 
     rule: int
     scope: str
 
 
 class Rules(NamedTuple):
-    """The policy in force: skip rules by (app, record), limits by (app or None for all, label); and
-    the moment, in milliseconds."""
+    """The policy in force at the time `at`, in milliseconds: skip rules by (app, record), and limits by
+    (app, or None for all apps; label)."""
 
     skips: Mapping[tuple[str, str], Skip]
     limits: Mapping[tuple[str | None, str], int]
     at: int = 0
 
     def limit(self, app: str, label: str) -> int:
-        """The most children of a parent by the label: the app's own, else everyone's, else 100, of
-        users that logged in as one 1,000."""
+        """The maximum number of children of a parent for a label: the app's own limit, else that of all apps,
+        else 100; for `merged`, the users that logged in as one, 1,000."""
         default = 1_000 if label == "merged" else 100
         return self.limits.get((app, label), self.limits.get((None, label), default))
 
 
 class Serial:
-    """One partition, interpreted in log order. `rules_at` gives the policy for an offset.
+    """Interprets one partition in log order. `rules_at` returns the policy for an offset.
 
-    A client's message id is remembered for `seen_ms`. `refused` are writes that must not be done but
-    dead-lettered, and why: of whose it is not known from the log that PostgreSQL, or the worker,
-    cannot do them.
+    It remembers a client's message id for `seen_ms`. `refused` are writes that must be dead-lettered, with
+    the reason: the log does not show that PostgreSQL or the worker refuses them.
     """
 
     def __init__(
@@ -75,11 +73,11 @@ class Serial:
         self._taken = (-1, b"")
         self._state = State()
         self._children: defaultdict[Place, set[str]] = defaultdict(set)
-        #: Of who logged in: what counts the logins of that user, and its generation then.
+        #: For each record that logged in: the counter of that user's logins, and its generation at the time.
         self._logins: dict[tuple[str, str], tuple[str, int]] = {}
 
     def take(self, offset: int, value: bytes | None) -> None:
-        """Do what the next message says."""
+        """Applies the next message."""
         message, body = wire.read(value), value or b""
         self._taken = (offset, body)
         if message is None:
@@ -97,7 +95,7 @@ class Serial:
             self._detach(app, self._meant(message))
 
     def end(self) -> State:
-        """What the messages came to."""
+        """The state after all messages."""
         for (app, parent, label), children in self._children.items():
             generation = self._state.generations.get((app, parent), 0)
             self._state.counts[app, parent, label, generation] = len(children)
@@ -122,7 +120,7 @@ class Serial:
     # -- names -------------------------------------------------------------------------------------
 
     def _meant(self, message: Message) -> str:
-        """The record that the message is about."""
+        """The record that the message updates."""
         app, record, _, _ = _head(message)
         if message.get("owner"):
             owner = self._state.links.get((app, record, "user"))
@@ -149,8 +147,8 @@ class Serial:
         return self._named(app, record)
 
     def _holder(self, app: str, kind: str, address: str) -> str:
-        """Who has the address: who took it; else its own record, if that has no other and did not lose it;
-        else somebody new."""
+        """The record that has the address: the one that took it; else the address's own record, unless that
+        has another address or lost this one; else a new record."""
         alias, home = _alias(app, kind, "token", address), _home(app, kind, address)
         owner = self._state.links.get((app, alias, "alias"))
         if owner is None and self._bears(app, home, "token") is not None:
@@ -165,7 +163,7 @@ class Serial:
         return self._is(app, record)
 
     def _is(self, app: str, record: str) -> str:
-        """The user that a record is while it is logged in, or itself."""
+        """The user that the record is logged in as, or the record itself."""
         user = self._state.links.get((app, record, "merged"), record)
         if (app, record) in self._logins:
             counter, then = self._logins[app, record]
@@ -176,7 +174,7 @@ class Serial:
     def _name(
         self, message: Message, record: str, rules: Rules
     ) -> tuple[str, dict[str, str | None]]:
-        """Give and take aliases: the record that it is then about, and those that it has got."""
+        """Assigns and removes aliases. Returns the record to update, and the aliases that it got."""
         app = message["app"]
         kind, names = _names(message)
         wanted = dict(names)
@@ -215,7 +213,8 @@ class Serial:
     def _keeps_home(
         self, message: Message, kind: str | None, record: str, token: str, owner: str | None
     ) -> bool:
-        """What a token does to those that had it; and whether it is its record's without being given."""
+        """Takes a token from the records that had it. Returns whether the token is already the record's own,
+        so that no alias is needed."""
         app, home = message["app"], _home(message["app"], kind, token)
         if kind == "push":
             if owner is not None:
@@ -228,7 +227,7 @@ class Serial:
         return record == home and message["record"] != _alias(app, kind, "token", token)
 
     def _log_in(self, app: str, record: str, wanted: Mapping[str, str | None], rules: Rules) -> str:
-        """A user without a name that asks for another's is that other one."""
+        """Logs a user without a name in as the user that has one of its new names. Returns the user."""
         if self._children[app, record, "alias"] or self._children[app, record, "merged"]:
             return record
         for label, name in wanted.items():
@@ -247,7 +246,7 @@ class Serial:
         return record
 
     def _count_login(self, app: str, record: str, owner: str, limit: int) -> None:
-        """One login more. When half of the limit is reached, those of two halves ago end."""
+        """Counts a login. At half of the limit a new generation begins; logins two generations ago end."""
         counter = _logins(app, owner, self._state.generations.get((app, owner), 0))
         self._leave(app, record, "login")
         if len(self._children[app, counter, "login"]) >= max(1, limit // 2):
@@ -272,7 +271,7 @@ class Serial:
         return self._state.links.get((app, record, self._bearing(app, record, label)))
 
     def _nameless(self, app: str, record: str, label: str) -> None:
-        """Take the alias from the record; nobody has it, and who has it next is somebody else."""
+        """Takes the alias from the record. Nobody has it then, and the next to have it is a new record."""
         alias = self._bears(app, record, label)
         if alias == record:
             del self._state.links[app, record, self._bearing(app, record, label)]
@@ -281,11 +280,11 @@ class Serial:
             self._detach(app, alias)
 
     def _without_address(self, app: str, record: str) -> None:
-        """The record's link to itself says so."""
+        """Marks that the record lost its address, by a link to itself."""
         self._state.links[app, record, self._bearing(app, record, "token")] = record
 
     def _count_once(self, message: Message, at: int) -> bool:
-        """Whether the message's counters are to be added: not when its client sent them before."""
+        """Whether to add the message's counters: not if its client has sent the message before."""
         if not message.get("once") or not message.get("patch", {}).get("+"):
             return True
         key = (message["app"], message["message_id"])
@@ -294,7 +293,7 @@ class Serial:
         self._seen[key] = at
         return True
 
-    # -- links, and what is written ------------------------------------------------------------------
+    # -- links and writes ----------------------------------------------------------------------------
 
     def _join(self, app: str, child: str, label: str, parent: str) -> None:
         self._state.links[app, child, label] = parent
@@ -324,7 +323,7 @@ class Serial:
         return self._is(app, parent)
 
     def _log_out(self, app: str, subscription: str) -> None:
-        """An anonymous user whose last subscription goes to somebody else is nobody else any more."""
+        """Ends the login of an anonymous user whose last subscription moves to another user."""
         before = self._state.links.get((app, subscription, "user"))
         if before is not None and self._children[app, before, "user"] == {subscription}:
             self._leave(app, before, "merged")
@@ -389,7 +388,7 @@ class Serial:
         self._state.records[app, record] = _new_row(message["at"]) | tombstone
 
     def _detach(self, app: str, parent: str) -> None:
-        """All children leave, at once: how many they were stays written under the old generation."""
+        """Removes all children of the parent. Their count stays stored under the old generation."""
         generation = self._state.generations.get((app, parent), 0)
         for label in LABELS:
             children = self._children.pop((app, parent, label), set())
@@ -407,7 +406,7 @@ class Serial:
             self._state.hits[rule] += 1
 
     def _is_refused(self, app: str, record: str) -> bool:
-        """Whether the write is one that is dead-lettered, and then lists it."""
+        """Whether the write must be dead-lettered; if so, adds it to the dead letters."""
         offset, body = self._taken
         why = self._refused.get((offset, app, record))
         if why is None:
@@ -416,7 +415,7 @@ class Serial:
         return True
 
     def _row(self, app: str, record: str, at: int) -> Row:
-        """The record's row, new if need be, touched at `at`."""
+        """The record's row, with `updated_at` set. Creates the row if it is missing."""
         row = self._state.records.setdefault((app, record), _new_row(at))
         row["updated_at"] = at
         return row
@@ -427,8 +426,8 @@ def _head(message: Message) -> tuple[str, str, str, bool]:
 
 
 def _names(message: Message) -> tuple[str | None, Mapping[str, str | None]]:
-    """The names that the message gives, and whose kind of record they are: its aliases, or the address that
-    is its identifier."""
+    """The kind of record, and the names in the message: its aliases, or the address that is its
+    identifier."""
     kind, patch = message.get("kind"), message.get("patch", {})
     said = message.get("aliases")
     if said:
@@ -447,20 +446,20 @@ def _is_alias(record: str) -> bool:
 
 
 def _unnamed_user(app: str, record: str, generation: int) -> str:
-    """The id of the user of an alias or a subscription that has none. Version 5 tells that it can be
-    computed from a name: a random id leads to another random one, of version 4."""
+    """The id of the user of an alias or subscription that has no user yet. UUID version 5 means that it can
+    be computed from a name; from a random id comes an id of version 4."""
     made = str(uuid5(UUID(app), f"user:{record}:{generation}"))
     return made if record[14] in "58" else f"{made[:14]}4{made[15:]}"
 
 
 def _logins(app: str, user: str, generation: int) -> str:
-    """What the logins of a user are counted in: UUID version 8, as an alias."""
+    """The id of the counter of a user's logins: UUID version 8, as for an alias."""
     digits = str(uuid5(UUID(app), f"logins:{user}:{generation}"))
     return f"{digits[:14]}8{digits[15:]}"
 
 
 def _alias(app: str, kind: str | None, label: str, name: str) -> str:
-    """The id of an alias: UUID version 8, whose bits are those of version 5 for its words."""
+    """The id of an alias: UUID version 8, otherwise with the bits of the version 5 of its text."""
     if kind in ADDRESSES:
         name = _spelled(kind, name)
     digits = str(uuid5(UUID(app), f"alias:{kind}:{len(label)}:{label}:{name}"))
@@ -468,13 +467,13 @@ def _alias(app: str, kind: str | None, label: str, name: str) -> str:
 
 
 def _home(app: str, kind: str | None, token: str) -> str:
-    """The subscription that a token is of while no other has claimed it."""
+    """The id of the subscription that a token belongs to until another subscription takes it."""
     digits = str(uuid5(UUID(app), f"{kind}:{_spelled(kind, token)}"))
     return digits if kind in ADDRESSES else f"{digits[:14]}4{digits[15:]}"
 
 
 def _spelled(kind: str | None, token: str) -> str:
-    """The one spelling of a token."""
+    """The normalised form of a token."""
     if kind == "email":
         token = token.strip().lower()
     elif kind == "sms":
@@ -502,7 +501,7 @@ def _new_row(at: int) -> Row:
 
 
 def _change(row: Row, patch: Message) -> None:
-    """Do the parts of a patch, `=` set, `-` remove, `?` set if absent, `+` add, to a row."""
+    """Applies a patch to a row: `=` sets, `-` removes, `?` sets if absent, `+` adds."""
     for key, value in patch.get("=", {}).items():
         holder, name = _find(row, key)
         holder[name] = value
@@ -520,7 +519,7 @@ def _change(row: Row, patch: Message) -> None:
 
 
 def _without_identifier(patch: Message) -> dict[str, Any]:
-    """A patch that leaves the identifier as it is: a push token is none of an address's."""
+    """The patch without changes of the identifier: a push token must not replace an address."""
     kept = dict(patch)
     if "=" in kept:
         kept["="] = {key: value for key, value in kept["="].items() if key != "identifier"}
@@ -530,13 +529,13 @@ def _without_identifier(patch: Message) -> dict[str, Any]:
 
 
 def _find(row: Row, key: str) -> tuple[dict[str, Any], str]:
-    """`tags.NAME` and `properties.NAME` are in a map of the row, anything else is a column."""
+    """Where a key is stored: `tags.NAME` and `properties.NAME` in a map of the row, others in a column."""
     family, dot, name = key.partition(".")
     return (row[family], name) if dot else (row, key)
 
 
 def _mirrored(patch: Message) -> Message:
-    """What of a patch goes to the parents."""
+    """The part of a patch that is mirrored to the parents."""
     return {
         op: [key for key in part if _is_mirrored(key)]
         if op == "-"

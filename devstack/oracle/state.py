@@ -1,4 +1,4 @@
-"""What a topic comes to, as replayed and as PostgreSQL has it, and how the two differ."""
+"""The state after a topic, as the replay gives it and as PostgreSQL has it, and their differences."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 class Dropped(NamedTuple):
-    """What of a record was dropped and why; `rule` is the skip rule's id, if it was one."""
+    """A dropped write or link of a record, and the reason. `rule` is the id of the skip rule, if any."""
 
     app: str
     record: str
@@ -20,7 +20,7 @@ class Dropped(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A dead letter. `why` is the first word of its error; its record is unknown if malformed."""
+    """A dead letter. `why` is the first word of its error. A malformed message has no known record."""
 
     partition: int
     offset: int
@@ -32,8 +32,8 @@ class Dead(NamedTuple):
 
 @dataclass(slots=True)
 class State:
-    """Everything that updates do. `links` has those that count; a count or generation of 0 may be
-    absent."""
+    """Everything that updates change. `links` has only the links that are valid. A count or generation of 0
+    may be absent."""
 
     records: dict[Key, Row] = field(default_factory=dict)
     links: dict[tuple[str, str, str], str] = field(default_factory=dict)  # app, child, label
@@ -44,7 +44,7 @@ class State:
     dead: Counter[Dead] = field(default_factory=Counter)
 
     def add(self, other: "State") -> None:
-        """Take what another partition came to: no app is in two."""
+        """Adds the state of another partition. No app is in two partitions."""
         self.records |= other.records
         self.links |= other.links
         self.generations |= other.generations
@@ -55,7 +55,7 @@ class State:
 
 
 def differences(must: State, found: State) -> Iterator[str]:
-    """One line for each thing in which `found` is not what it `must` be."""
+    """Yields a line for each difference between the expected state, `must`, and `found`."""
     for key in sorted(must.records.keys() | found.records.keys()):
         yield from _row_differences(key, must.records.get(key), found.records.get(key))
     yield from _map_differences("link", must.links, found.links, absent=None)
@@ -69,7 +69,7 @@ def differences(must: State, found: State) -> Iterator[str]:
 def _row_differences(key: Key, must: Row | None, found: Row | None) -> Iterator[str]:
     name = f"record {key[1]} of app {key[0]}"
     if must is None or found is None:
-        yield f"{name}: {'is there and must not be' if must is None else 'is missing'}"
+        yield f"{name}: {'exists, but must not' if must is None else 'is missing'}"
         return
     for column in must:
         if not same(must[column], found[column]):
@@ -79,7 +79,8 @@ def _row_differences(key: Key, must: Row | None, found: Row | None) -> Iterator[
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: 1 is 1.0, true is not 1. PostgreSQL writes 1e23 as an integer."""
+    """Whether two JSON values are equal: 1 equals 1.0, true does not equal 1. (PostgreSQL stores 1e23 as an
+    integer.)"""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, bool) or isinstance(other, bool):
@@ -91,7 +92,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _short(value: Any, other: Any) -> str:
-    """Of a map only the keys in which it differs from the other."""
+    """The value as text; of a map only the keys in which it differs from the other."""
     if isinstance(value, dict) and isinstance(other, dict):
         value = {
             key: it for key, it in value.items() if key not in other or not same(it, other[key])

@@ -1,4 +1,4 @@
-"""Which message values are updates: docs/protocol.md, "Message" and its limits."""
+"""Decides which Kafka messages are valid updates: docs/protocol.md, "Message" and its limits."""
 
 import json
 import math
@@ -13,7 +13,7 @@ _REQUIRED: Final = frozenset(("v", "op", "message_id", "app", "record", "at"))
 
 
 def read(value: bytes | None) -> dict[str, Any] | None:
-    """The fields of the update; None for a value that is none."""
+    """The fields of the update; None if the message is not a valid update."""
     if value is None or len(value) > 32 * 1024:
         return None
     try:
@@ -96,7 +96,7 @@ def _are_aliases(aliases: object) -> bool:
 
 
 def _may_have(kind: object, aliases: Mapping[str, Any]) -> bool:
-    """A user may have any alias, a subscription its token."""
+    """Whether a record of this kind may have the aliases: a user any, a subscription only its token."""
     return kind == "user" or (kind is not None and not aliases.keys() - {"token"})
 
 

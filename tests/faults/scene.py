@@ -22,7 +22,7 @@ import psycopg
 import redis
 
 from devstack import product
-from devstack.apache_kafka import Door
+from devstack.apache_kafka import Listener
 from devstack.product import DemoApp
 from devstack.services import free_port
 from devstack.stack import Stack
@@ -99,13 +99,13 @@ class Scene:
 
     def _start(self) -> None:
         stack = self.stack
-        doors = {}
+        listeners = {}
         if self.kind in WITH_WIRES:
             for part in ("web", "bridge"):
                 wire = self.wires[part, "kafka"] = Wire(free_port())
-                doors[part.upper()] = Door(wire.target, wire.port)
+                listeners[part.upper()] = Listener(wire.target, wire.port)
         if self.kind is not Kind.EMBEDDED:
-            stack.start_cluster(brokers=3 if self.kind is Kind.THREE else 1, doors=doors)
+            stack.start_cluster(brokers=3 if self.kind is Kind.THREE else 1, listeners=listeners)
         stack.start_services()
         product.configure(stack)
         first = product.prepare(stack)

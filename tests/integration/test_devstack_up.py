@@ -160,7 +160,7 @@ def test_what_is_killed_is_started_again_and_nothing_is_lost(stack: Stack) -> No
     ):
         before = stack.state.processes
         stack.kill(killed)
-        assert f"starts {', '.join(n for n in before if n in killed)}," in stack.run(
+        assert f"starts {', '.join(n for n in before if n in killed)} and" in stack.run(
             "status", code=1
         )
         said = stack.run("up")

@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
 from devstack import apache_kafka, product
-from devstack.apache_kafka import Door
+from devstack.apache_kafka import Listener
 from devstack.services import DevstackError, free_port
 from devstack.stack import Stack
 from notify.kafka_security import Security, arguments
@@ -39,7 +39,7 @@ LISTENERS: Final = {"SECURE": "SASL_SSL", "PASSWORDS": "SASL_PLAINTEXT", "MUTUAL
 
 
 class Secured:
-    """A broker with a door for each of LISTENERS, and a stack whose processes use SECURE."""
+    """A broker with a listener for each of LISTENERS, and a stack whose processes use SECURE."""
 
     def __init__(self, stack: Stack, directory: Path) -> None:
         self.stack = stack
@@ -64,15 +64,15 @@ class Secured:
             "PASSWORDS": passwords,
             "MUTUAL": files | {"ssl.client.auth": "required"},
         }
-        doors = {
-            name: Door(port, port, LISTENERS[name], MappingProxyType(options[name]))
+        listeners = {
+            name: Listener(port, port, LISTENERS[name], MappingProxyType(options[name]))
             for name, port in self.ports.items()
         }
         (broker,) = apache_kafka.cluster(
             stack.directory,
             stack.env,
             brokers=1,
-            doors=doors,
+            listeners=listeners,
             scram=[f"{SCRAM}=[name={USER},password={PASSWORD}]"],
         )
         stack.add(broker)

@@ -49,7 +49,7 @@ def test_down_ends_what_runs_and_keeps_ports_and_app(
     )
     before.write(tmp_path)
     background.down(tmp_path, said.append)
-    assert said == ["stopping 1 processes", "kept: records, apps, ports and Kafka's log"]
+    assert said == ["stopping web", "kept: records, apps, ports and Kafka's log"]
     assert not sleeper.running()
     assert State.read(tmp_path) == State(ports={"web": 1}, env={"DEMO_APP_ID": "y"})
     assert not (tmp_path / "env").exists()
@@ -74,15 +74,15 @@ def test_down_leaves_a_recycled_process_id_alone(
 ) -> None:
     State({"web": dead}).write(tmp_path)
     background.down(tmp_path, said.append)
-    assert said == ["nothing was up"]
+    assert said == ["the stack was not running"]
     assert sleeper.running()
 
 
 def test_down_where_nothing_was_up(tmp_path: Path, said: list[str]) -> None:
     background.down(tmp_path / "new", said.append)
-    assert said == ["nothing was up"]
+    assert said == ["the stack was not running"]
     assert not background.status(tmp_path / "new", said.append)
-    assert said[-1] == "down: `make up` starts it"
+    assert said[-1] == "not running: `make up` starts it"
 
 
 def test_status_names_what_is_down_and_the_cure(
@@ -90,10 +90,10 @@ def test_status_names_what_is_down_and_the_cure(
 ) -> None:
     State({"web": sleeper, "bridge": dead}, environ=given_services()).write(tmp_path)
     assert not background.status(tmp_path, said.append)
-    assert f"{'web':<18} runs, process {sleeper.pid}" in said
+    assert f"{'web':<18} runs, process id {sleeper.pid}" in said
     assert f"{'bridge':<18} DOWN" in said
     assert said[-1] == (
-        "`make up` starts worker-1, worker-2, bridge, watch, flower, and leaves the rest alone."
+        "`make up` starts worker-1, worker-2, bridge, watch, flower and leaves the others alone."
     )
     assert not any("kafka" in line for line in said), "given services are not its own"
 
@@ -129,7 +129,7 @@ def test_restart_of_what_there_is_not_lists_the_names(
 def test_restart_does_not_lose_the_log(tmp_path: Path, sleeper: Identity) -> None:
     (tmp_path / "env").touch()
     State({"kafka": sleeper}, forgets=True).write(tmp_path)
-    with pytest.raises(DevstackError, match="in its memory alone"):
+    with pytest.raises(DevstackError, match="keeps its log in memory only"):
         background.restart(tmp_path, "kafka", print)
     assert sleeper.running()
 
@@ -140,13 +140,13 @@ def test_restart_beside_a_service_that_is_down_stops_nothing(
     (tmp_path / "env").touch()
     environ = given_services() | {"REDIS_URL": ""}
     State({"web": sleeper, "redis": dead}, environ=environ).write(tmp_path)
-    with pytest.raises(DevstackError, match="redis is down: run `make up`"):
+    with pytest.raises(DevstackError, match="redis does not run: run `make up`"):
         background.restart(tmp_path, "web", print)
     assert sleeper.running()
 
 
 def test_restart_where_nothing_is_up(tmp_path: Path) -> None:
-    with pytest.raises(DevstackError, match="run `make up`"):
+    with pytest.raises(DevstackError, match="start it with `make up`"):
         background.restart(tmp_path, "web", print)
 
 
@@ -202,6 +202,8 @@ def test_a_timeout_that_is_none_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_UP_TIMEOUT_S", "soon")
-    with pytest.raises(DevstackError, match="NOTIFY_UP_TIMEOUT_S='soon': set it to seconds"):
+    with pytest.raises(
+        DevstackError, match="NOTIFY_UP_TIMEOUT_S='soon': set it to a number of seconds"
+    ):
         background.up(tmp_path, given_services(), print)
     assert State.read(tmp_path).processes == {}

@@ -113,7 +113,7 @@ def test_another_file_than_the_locked_one_is_refused(tmp_path: Path, stamp: Path
     done = _set_up(lock, stamp, tmp_path)
     assert done.returncode == 1
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
-    assert "A hash does not match: the file is not the one that was locked." in done.stderr
+    assert "If a hash does not match: the file is not the one in the lock." in done.stderr
     assert not stamp.exists()
     assert "swapped" not in _modules(stamp.parent)
 

@@ -44,7 +44,7 @@ def test_what_is_absent_counts_as_nothing() -> None:
     ("change", "named"),
     [
         (lambda state: state.records.clear(), "record record of app app: is missing"),
-        (lambda state: state.records.update({("app", "new"): ROW}), "is there and must not be"),
+        (lambda state: state.records.update({("app", "new"): ROW}), "exists, but must not"),
         (lambda state: state.records[KEY].update(kind=None), "kind is None, must be 'push'"),
         (lambda state: state.records[KEY].update(tags={"a": 1}), "tags is {}, must be {'b': 'x'}"),
         (lambda state: state.records[KEY].update(session_count=3), "session_count is 3, must be 2"),
