@@ -26,32 +26,40 @@ _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _SIZES: Final = (1, 3, 10, 30, 100, 300, 1_000, 2_000, 5_000)
 
 WEB_REQUESTS = Counter("notify_web_requests_total", "Requests answered.", ["route", "status"])
-WEB_SECONDS = Histogram("notify_web_request_seconds", "Time to answer.", ["route"], buckets=_FAST_S)
+WEB_SECONDS = Histogram(
+    "notify_web_request_seconds",
+    "Seconds from the start of a request to its answer.",
+    ["route"],
+    buckets=_FAST_S,
+)
 WEB_UPDATES = Counter("notify_web_updates_total", "Updates that Kafka acked.")
-WEB_ACK_SECONDS = Histogram("notify_web_ack_seconds", "Time to Kafka's ack.", buckets=_FAST_S)
+WEB_ACK_SECONDS = Histogram(
+    "notify_web_ack_seconds", "Seconds until Kafka acked a request's updates.", buckets=_FAST_S
+)
 WEB_IN_FLIGHT_BYTES = Gauge(
     "notify_web_in_flight_bytes",
-    "Bytes handed to the producer and not acked.",
+    "Bytes that the producer has and Kafka has not acked.",
     multiprocess_mode="livesum",
 )
 WEB_REFUSED = Counter("notify_web_refused_total", "Requests answered 503.", ["reason"])
 WEB_LIMITED = Counter("notify_web_limited_total", "Requests answered 429.", ["limit"])
 WEB_HELD = Counter(
-    "notify_web_held_total", "Requests of SDKs answered 503 where others are answered 4xx."
+    "notify_web_held_total", "Requests of SDKs answered 503 where other clients get 4xx."
 )
 WEB_UNSTORED = Counter(
     "notify_web_unstored_total", "Requests of SDKs answered 200 and not stored.", ["route"]
 )
 WEB_LIMITS_ALONE = Counter(
     "notify_web_limits_alone_total",
-    "Times that Redis could not count and the process counted alone for a second.",
+    "How often Redis did not count in time, and the process counted alone for a second.",
 )
 WEB_LOG_LOST = Counter(
-    "notify_web_log_lost_total", "Lines of accepted updates that standard output did not take."
+    "notify_web_log_lost_total",
+    "Log lines of accepted updates that standard output did not accept.",
 )
 WEB_APPS_READ_TIMESTAMP = Gauge(
     "notify_web_apps_read_timestamp_seconds",
-    "When apps and keys were last read; time() minus it is how long a revoked key may live on.",
+    "When apps and keys were last read; time() minus it is how long a revoked key may still work.",
     multiprocess_mode="livemin",
 )
 
@@ -65,16 +73,18 @@ BRIDGE_WINDOW_OFFSETS = Gauge(
 )
 BRIDGE_HALTED = Gauge("notify_bridge_halted", "1 while the stream is halted.", ["partition"])
 BRIDGE_PAUSED = Gauge(
-    "notify_bridge_paused", "1 while fetching waits for what is held.", ["partition"]
+    "notify_bridge_paused",
+    "1 while fetching is paused because enough messages wait.",
+    ["partition"],
 )
 BRIDGE_UNREAD_SECONDS = Gauge(
     "notify_bridge_unread_seconds",
-    "How long fetches have brought nothing of a partition although its log goes on.",
+    "Seconds for which fetches have returned nothing although the log has more messages.",
     ["partition"],
 )
 BRIDGE_UNHEARD_SECONDS = Gauge(
     "notify_bridge_unheard_seconds",
-    "How long Kafka has not said where a partition's log ends.",
+    "Seconds for which Kafka has owed an answer where the log ends.",
     ["partition"],
 )
 BRIDGE_LANE_WRITES = Gauge(
@@ -90,7 +100,7 @@ BRIDGE_HOT_SHARE = Gauge(
 )
 BRIDGE_POLICY_TIMESTAMP = Gauge(
     "notify_bridge_policy_timestamp_seconds",
-    "When a chunk was last decided by the newest policy.",
+    "When a chunk was last decided, under the newest policy.",
     multiprocess_mode="livemax",
 )
 BRIDGE_STEP_TIMESTAMP = Gauge(
@@ -99,7 +109,7 @@ BRIDGE_STEP_TIMESTAMP = Gauge(
     multiprocess_mode="livemax",
 )
 BRIDGE_WRITES = Counter("notify_bridge_writes_total", "Writes decided, before they are merged.")
-BRIDGE_TICK_SECONDS = Histogram("notify_bridge_tick_seconds", "One tick.", buckets=_FAST_S)
+BRIDGE_TICK_SECONDS = Histogram("notify_bridge_tick_seconds", "Seconds of a tick.", buckets=_FAST_S)
 BRIDGE_CHUNK_MESSAGES = Histogram(
     "notify_bridge_chunk_messages", "Messages of a chunk.", buckets=_SIZES
 )
@@ -115,7 +125,7 @@ BRIDGE_SKIPPED = Counter("notify_bridge_skipped_total", "Writes and links droppe
 BRIDGE_DEAD_LETTERS = Counter("notify_bridge_dead_letters_total", "Messages that can't be decided.")
 
 WORKER_BATCHES = Counter("notify_worker_batches_total", "Batches by outcome.", ["outcome"])
-WORKER_SECONDS = Histogram("notify_worker_task_seconds", "One task.", buckets=_FAST_S)
+WORKER_SECONDS = Histogram("notify_worker_task_seconds", "Seconds of a task.", buckets=_FAST_S)
 WORKER_BUSY_SINCE = Gauge(
     "notify_worker_busy_since_timestamp_seconds",
     "When the oldest unfinished task began; 0 without one. The parent sets it.",
@@ -145,7 +155,7 @@ WATCH_CHECK_TIMESTAMP = Gauge(
 )
 WATCH_POSTGRES_AWAY = Gauge(
     "notify_watch_postgres_away_seconds",
-    "How long PostgreSQL has not answered this watcher, as of its last try.",
+    "Seconds for which PostgreSQL has not answered this watcher, as of its last attempt.",
     multiprocess_mode="livemax",
 )
 
