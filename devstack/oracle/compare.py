@@ -93,7 +93,7 @@ class Report:
         return not self.differences
 
     def __str__(self) -> str:
-        what = f"{self.messages} messages, {self.records} records, {self.links} links"
+        what = f"{self.messages:,} messages, {self.records:,} records, {self.links:,} links"
         if self.equal:
             return f"equal: PostgreSQL has exactly what a serial replay of the topic gives ({what})"
         return "\n".join(
