@@ -75,7 +75,7 @@ def _do(arguments: argparse.Namespace) -> int:
 
 
 def _demo(*, exits: bool) -> int:
-    """Imports the demo only when it is used: its libraries take time to load."""
+    """Imports the demo only when it is used, and returns its exit code."""
     if importlib.util.find_spec("devstack.demo") is None:
         raise DevstackError("this checkout has no demo: use `make up`")
     return int(importlib.import_module("devstack.demo").main(exits=exits))

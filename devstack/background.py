@@ -214,7 +214,7 @@ def _timeout_s() -> float:
 
 
 def parts(state: State) -> list[str]:
-    """The names of all services and processes of a whole stack, in the order in which they start."""
+    """The names of all that a whole stack of this state runs, in the order of their start."""
     return [*(name for name in FINDERS if not state.environ.get(VARIABLES[name])), *PROCESSES]
 
 

@@ -27,9 +27,7 @@ def main() -> int:
     helm, validate = tools.values()
     if helm is None or validate is None:
         missing = " and ".join(name for name, path in tools.items() if path is None)
-        print(
-            f"chart: {missing} not found: install it, in a directory of your PATH", file=sys.stderr
-        )
+        print(f"chart: install {missing}: not found on PATH", file=sys.stderr)
         return 1
     failed = 0
     for example in sorted((CHART / "examples").glob("*.yaml")):

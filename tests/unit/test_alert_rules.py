@@ -116,6 +116,13 @@ def test_every_rule_names_its_sender_and_the_watcher_sends_what_it_finds() -> No
         assert labels.get("finding", POSTGRES_AWAY) in {*KINDS, POSTGRES_AWAY}, name
 
 
+@pytest.mark.parametrize("name", ["alerts.yml", "recording.yml"])
+def test_the_chart_has_the_same_rules(name: str) -> None:
+    """They are links: an edit that replaces a link by a copy leaves it with old rules."""
+    chart, rules = (ROOT / "docker" / part / name for part in ("chart/files", "prometheus"))
+    assert chart.read_text() == rules.read_text()
+
+
 def test_alertmanager_names_alarms_that_there_are() -> None:
     text = (ROOT / "docker" / "alertmanager" / "alertmanager.yml").read_text()
     named = {
