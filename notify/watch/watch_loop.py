@@ -62,7 +62,7 @@ def name() -> str:
 
 
 class WatchLoop:
-    """The main loop of a watcher. `is_leader` is set while it is."""
+    """The main loop of a watcher. `is_leader` is set while this watcher is the leader."""
 
     def __init__(
         self, worker_events: WorkerEvents, queues: Queues, progress: Progress, outages: Outages
@@ -127,7 +127,7 @@ class WatchLoop:
         self.checked_at_s = None
         if self.is_leader.is_set():
             self.is_leader.clear()
-            logs.get().warning("watch_lost_leader")
+            logs.get().warning("watch_lost_leadership")
         for gauge in _OF_ALL:
             gauge.clear()
 

@@ -148,7 +148,7 @@ def test_one_acts_and_another_follows(run: Running) -> None:
     run.stack.kill(acting, signal.SIGSTOP)
     run.wait("the other leads", lambda: run.rows(leader)[:1] not in ([], [(first,)]))
     run.stack.kill(acting, signal.SIGCONT)
-    run.wait("the first notices", lambda: bool(run.events("watch_lost_leader")))
+    run.wait("the first notices", lambda: bool(run.events("watch_lost_leadership")))
     ((second,),) = run.rows("SELECT name FROM watcher")
     assert second.endswith(f":{pids[other]}")
 
