@@ -28,6 +28,7 @@ from django.conf import settings
 
 from notify import logs, metrics, required_secrets
 from notify.domain.lanes import LANES_MAX, queue_of
+from notify.probes import CannotListen
 from notify.unfinished_tasks import UnfinishedTasks
 
 #: Task names: the bridge sends by name and never imports the workers.
@@ -124,7 +125,10 @@ def _refuse_development(**kwargs: Any) -> None:
 
 @worker_init.connect
 def _serve_metrics(**kwargs: Any) -> None:
-    """Serves metrics and health in the worker's parent process, for all its children."""
+    """Serves metrics and health in the worker's parent process, for all its children.
+
+    A worker that cannot does not start: nobody would notice that it makes no progress.
+    """
     if not settings.NOTIFY_METRICS_PORT:
         return
     tasks = UnfinishedTasks(after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
@@ -133,12 +137,16 @@ def _serve_metrics(**kwargs: Any) -> None:
         tasks.note(request)
 
     task_received.connect(note, weak=False)
-    metrics.serve(
-        settings.NOTIFY_METRICS_PORT,
-        process="worker",
-        problem=tasks.problem,
-        refresh=lambda: metrics.WORKER_BUSY_SINCE.set(tasks.oldest() or 0),
-    )
+    try:
+        metrics.serve(
+            settings.NOTIFY_METRICS_PORT,
+            host=settings.NOTIFY_METRICS_HOST,
+            process="worker",
+            problem=tasks.problem,
+            refresh=lambda: metrics.WORKER_BUSY_SINCE.set(tasks.oldest() or 0),
+        )
+    except CannotListen as error:
+        raise SystemExit(str(error)) from None
 
 
 @worker_process_init.connect

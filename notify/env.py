@@ -1,5 +1,6 @@
 """Reads settings from the environment; nothing else reads it. Errors name the variable and valid values."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -63,6 +64,18 @@ def header(name: str, default: str) -> str:
             f"{name}={value!r}: set it to the name of a header, of letters, digits and hyphens alone"
         )
     return value
+
+
+def address(name: str, default: str) -> str:
+    """An IP address. Raises ImproperlyConfigured for anything else, names of hosts among them."""
+    raw = text(name, default)
+    try:
+        return str(ipaddress.ip_address(raw))
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}={raw!r}: set it to an IP address of this host, such as 127.0.0.1, or to 0.0.0.0 or :: "
+            "for all addresses"
+        ) from None
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:

@@ -266,12 +266,14 @@ def _nothing() -> None:
 def serve(
     port: int,
     *,
+    host: str = "127.0.0.1",
     process: str = "",
     problem: probes.Problem = _nothing,
     refresh: Callable[[], None] = _nothing,
 ) -> int:
-    """Serve /metrics, /healthz/live and /healthz/progress (503 where `problem` names one) on `port`,
-    0 being any free one, from threads of their own; the port. Raises OSError where it is taken.
+    """Serve /metrics, /healthz/live and /healthz/progress (503 where `problem` names one) on `port`
+    of the IP address `host`, 0 being any free port, from threads of their own; the port. Raises
+    probes.CannotListen.
 
     `process` names whose CPU time this one's is; `refresh` sets gauges before each scrape. A worker's
     children count for it only where PROMETHEUS_MULTIPROC_DIR names an empty directory.
@@ -289,4 +291,6 @@ def serve(
             refresh()
         return generate_latest(registry())
 
-    return probes.serve(port, scrape=scrape, content_type=CONTENT_TYPE_LATEST, problem=problem)
+    return probes.serve(
+        port, host=host, scrape=scrape, content_type=CONTENT_TYPE_LATEST, problem=problem
+    )

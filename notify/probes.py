@@ -5,12 +5,15 @@ without progress: its thread answers here while its loop hangs. Whether accepted
 is a third question, about all processes together: web's /healthz/pipeline.
 """
 
+import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any, Final
 
 #: What is wrong, in a sentence; None while the work goes on.
@@ -18,6 +21,22 @@ Problem = Callable[[], str | None]
 
 #: Seconds that a client may take to send its request.
 REQUEST_S: Final = 5
+
+
+class CannotListen(Exception):
+    """The port cannot be bound. The text names the settings to change."""
+
+
+class _Server(ThreadingTCPServer):
+    """Unlike `HTTPServer`, it does not look up its address in DNS, which may take long to answer."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        if ipaddress.ip_address(host).version == 6:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), handler)
 
 
 class Progress:
@@ -43,9 +62,16 @@ class Progress:
         return f"{self._loop} has been stuck for {waited_s:.0f} s, although the process runs"
 
 
-def serve(port: int, *, scrape: Callable[[], bytes], content_type: str, problem: Problem) -> int:
-    """Answer on `port`, 0 being any free one, from daemon threads; the port. Raises OSError where
-    it is taken.
+def serve(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    scrape: Callable[[], bytes],
+    content_type: str,
+    problem: Problem,
+) -> int:
+    """Answer on `port` of the IP address `host`, 0 being any free port, from daemon threads; the port.
+    Raises CannotListen.
 
     An error in `scrape` or `problem` is answered 500 and ends nothing.
     """
@@ -85,8 +111,13 @@ def serve(port: int, *, scrape: Callable[[], bytes], content_type: str, problem:
         def log_message(self, *args: Any) -> None:
             """Nothing: probes come every few seconds."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
-    server.daemon_threads = True
+    try:
+        server = _Server(host, port, Handler)
+    except (OSError, OverflowError) as error:
+        raise CannotListen(
+            f"/metrics and /healthz cannot listen on {host} port {port}: {error}. Set "
+            "NOTIFY_METRICS_HOST to an address of this host, and NOTIFY_METRICS_PORT to a port that is free"
+        ) from error
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return int(server.server_address[1])
 

@@ -357,8 +357,10 @@ NOTIFY_ALERT_EMAILS = alert_receivers.checked_emails(env.texts("NOTIFY_ALERT_EMA
 #: The URL of the admin without /admin/, with which links in alerts begin.
 NOTIFY_ADMIN_URL = admin_theme.checked_link("NOTIFY_ADMIN_URL", env.text("NOTIFY_ADMIN_URL", ""))
 
-#: Port of /metrics in bridge and workers (web serves it itself); 0 is off.
-NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0)
+#: Port of /metrics and health in bridge, workers and watch (web serves them itself); 0 is off.
+NOTIFY_METRICS_PORT = env.integer("NOTIFY_METRICS_PORT", 0, most=65_535)
+#: The address that this port is bound to. It asks for no login, so by default only this host reaches it.
+NOTIFY_METRICS_HOST = env.address("NOTIFY_METRICS_HOST", "127.0.0.1")
 #: How long a bridge's loop or a worker's task may take before /healthz/progress reports it as stuck.
 NOTIFY_PROGRESS_AFTER_MS = env.integer("NOTIFY_PROGRESS_AFTER_MS", 8_000, least=1)
 #: Whether to make OpenTelemetry spans, and for how many messages at a time a bridge does so.

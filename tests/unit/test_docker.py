@@ -305,6 +305,14 @@ def test_the_image_installs_the_lock_and_does_not_run_as_root() -> None:
     assert stages[-1].rindex("\nUSER ") > stages[-1].rindex("\nRUN ")
 
 
+def test_in_a_container_metrics_and_probes_are_reached_from_outside() -> None:
+    """Outside the image only the host itself reaches them."""
+    assert settings.NOTIFY_METRICS_HOST == "127.0.0.1"
+    assert "NOTIFY_METRICS_HOST=0.0.0.0\n" in IMAGE.split("\nFROM ")[-1]
+    containers = [*yaml.safe_load(COMPOSE)["services"].values()]
+    assert not any("NOTIFY_METRICS_HOST" in (each.get("environment") or {}) for each in containers)
+
+
 def test_the_image_is_built_without_secrets() -> None:
     assert not re.search(r"^ARG |--mount=type=secret|SECRET|PEPPER|PASSWORD", IMAGE, re.MULTILINE)
 

@@ -25,7 +25,7 @@ from ingest.tracing import Ticks
 from notify import logs, metrics, postgres, required_secrets
 from notify.celery import app as celery_app
 from notify.models import Topic
-from notify.probes import Progress
+from notify.probes import CannotListen, Progress
 
 #: The shortest time of a round unless a whole chunk waits, so that ticks are few and each has some work.
 ROUND_MS: Final = 10
@@ -53,7 +53,8 @@ class SystemClock:
 class Command(BaseCommand):
     """Runs a bridge. While PostgreSQL or Kafka does not answer, it waits.
 
-    Exit codes: 0 it was told to stop; 1 a system check fails or a secret is missing; 2 the topic is
+    Exit codes: 0 it was told to stop; 1 a system check fails, a secret is missing, or its
+    port cannot be bound; 2 the topic is
     missing. The message says what to do.
     """
 
@@ -63,12 +64,12 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The port of /metrics."""
+        """The port of /metrics and /healthz."""
         parser.add_argument(
             "--metrics-port",
             type=int,
             default=settings.NOTIFY_METRICS_PORT,
-            help="serve Prometheus metrics on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
+            help="serve /metrics and /healthz on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -80,7 +81,15 @@ class Command(BaseCommand):
         stopped = _on_signals()
         progress = Progress("the loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:
-            metrics.serve(options["metrics_port"], process="bridge", problem=progress.problem)
+            try:
+                metrics.serve(
+                    options["metrics_port"],
+                    host=settings.NOTIFY_METRICS_HOST,
+                    process="bridge",
+                    problem=progress.problem,
+                )
+            except CannotListen as error:
+                raise CommandError(str(error)) from None
         if not _retried(_has_topic, stopped):
             if stopped:
                 return

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from notify import logs, metrics, postgres, replays, required_secrets
 from notify.celery import app as celery_app
-from notify.probes import Progress
+from notify.probes import CannotListen, Progress
 from notify.watch.alert_channels import AlertChannel, of_settings
 from notify.watch.alert_sender import AlertSender
 from notify.watch.heartbeat import Heartbeat
@@ -31,7 +31,7 @@ class Command(BaseCommand):
     """Runs a watcher. Any number may run; one is the leader, the others stand by.
 
     While PostgreSQL, Redis or receivers do not answer, it waits. SIGTERM and SIGINT end it with exit code
-    0. Without a secret that it needs it does not start: exit code 1.
+    0. Without a secret that it needs, or with a port that it cannot bind, it does not start: exit code 1.
     """
 
     help = (
@@ -58,7 +58,15 @@ class Command(BaseCommand):
         stopped = _on_signals()
         progress = Progress("the watcher's loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
         if options["metrics_port"]:
-            metrics.serve(options["metrics_port"], process="watch", problem=progress.problem)
+            try:
+                metrics.serve(
+                    options["metrics_port"],
+                    host=settings.NOTIFY_METRICS_HOST,
+                    process="watch",
+                    problem=progress.problem,
+                )
+            except CannotListen as error:
+                raise CommandError(str(error)) from None
         worker_events, queues = WorkerEvents(), Queues()
         outages = Outages(
             name(),
