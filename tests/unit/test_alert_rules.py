@@ -211,8 +211,31 @@ def test_a_rule_that_never_fires_is_found(tmp_path: Path) -> None:
         _promtool("test", "rules", tmp_path / "tests.yml")
 
 
-def test_prometheus_takes_its_file() -> None:
-    _promtool("check", "config", RULES / "prometheus.yml")
+@pytest.mark.parametrize("name", ["prometheus.yml", "systemd.yml"])
+def test_prometheus_takes_its_file(name: str) -> None:
+    _promtool("check", "config", RULES / name)
+
+
+def test_the_units_that_the_documents_start_are_scraped() -> None:
+    theirs, ours = _yaml(RULES / "prometheus.yml"), _yaml(RULES / "systemd.yml")
+    for part in ("global", "rule_files"):
+        assert ours[part] == theirs[part]
+    targets = {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in ours["scrape_configs"]
+    }
+    # The rules name jobs.
+    assert targets.keys() <= {job["job_name"] for job in theirs["scrape_configs"]}
+    install = (ROOT / "docs" / "install.md").read_text()
+    (enabled,) = re.findall(r"^systemctl enable (notify\.target .*)$", install, re.MULTILINE)
+    for process in ("web", "bridge", "worker"):
+        ports = re.findall(rf"notify-{process}@(\d+)", enabled)
+        assert targets.pop(process) == [f"127.0.0.1:{port}" for port in ports]
+    watch = (ROOT / "docker" / "systemd" / "notify-watch.service").read_text()
+    (port,) = re.findall(r"NOTIFY_METRICS_PORT=(\d+)", watch)
+    assert targets.pop("watch") == [f"127.0.0.1:{port}"]
+    proxy = (ROOT / "docker" / "haproxy.cfg").read_text()
+    assert targets.pop("proxy") == re.findall(r"presetenv METRICS (\S+)", proxy)
+    assert targets == {"host": ["127.0.0.1:9100"]}
 
 
 def test_prometheus_takes_what_the_panels_ask(tmp_path: Path) -> None:
