@@ -106,6 +106,8 @@ CURES: Final[Mapping[str, str]] = {
     DEAD_LETTERS: "Read their errors, fix the cause, then replay them.",
     UNWATCHED: "Start `manage.py watch`.",
 }
+#: Ends a cure that names a command: what to type for `manage.py` depends on the installation.
+WHAT_TO_TYPE: Final = "What to type: docs/operations.md, “Run a command”."
 #: The panel of the Overview that shows the details of a kind.
 PANELS: Final[Mapping[str, str]] = {
     **dict.fromkeys((state.value for state in TROUBLE), "partitions"),
@@ -146,7 +148,9 @@ def cure_of(kind: str, text: str) -> str:
     Empty for a halt that ends with an upgrade: its reason already says which release to deploy.
     """
     is_upgrade = kind == State.HALTED and needed_version(text.partition(": ")[2]) is not None
-    return "" if is_upgrade else CURES.get(kind, "")
+    cure = "" if is_upgrade else CURES.get(kind, "")
+    names_command = "`manage.py " in cure or "`celery " in cure
+    return f"{cure} {WHAT_TO_TYPE}" if names_command else cure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

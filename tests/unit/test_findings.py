@@ -6,8 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from devstack import ROOT
 from notify.domain.stream import upgrade_reason
-from notify.findings.find import CURES, KINDS, PANELS, POSTGRES_AWAY, Bounds, find
+from notify.findings.find import (
+    CURES,
+    KINDS,
+    PANELS,
+    POSTGRES_AWAY,
+    WHAT_TO_TYPE,
+    Bounds,
+    cure_of,
+    find,
+)
 from notify.findings.link_limits import FullLinks
 from notify.findings.partition_state import ABOUT, State, StreamNow
 from notify.findings.snapshot import (
@@ -589,3 +599,12 @@ def test_every_kind_says_what_to_do_or_leads_to_buttons() -> None:
     assert set(KINDS) | {POSTGRES_AWAY} == set(CURES) | with_buttons
     assert set(PANELS) <= set(KINDS)
     assert {each.value for each in State} - set(KINDS) == {"ok", "draining"}
+
+
+def test_a_cure_that_names_a_command_says_where_to_read_what_to_type() -> None:
+    named = {kind for kind, cure in CURES.items() if "manage.py" in cure or "celery" in cure}
+    assert named >= {"halted", "stalled", "stuck", "no_workers", "lag", "unwatched"}
+    for kind, cure in CURES.items():
+        assert cure_of(kind, "") == (f"{cure} {WHAT_TO_TYPE}" if kind in named else cure)
+    page, _, heading = WHAT_TO_TYPE.removeprefix("What to type: ").partition(", ")
+    assert f"\n## {heading.strip('“”.')}\n" in (ROOT / page).read_text()

@@ -83,6 +83,24 @@ def test_migrate_does_what_setup_does_in_the_compose_file() -> None:
     assert ours == theirs
 
 
+def test_operators_are_told_commands_that_there_are() -> None:
+    """In each installation: a command that reads, one of the owner's, a restart, and a log."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    section = text.partition("\n## Run a command\n")[2].partition("\n## ")[0]
+    blocks = [each.splitlines() for each in re.findall(r"```\n(.*?)```", section, re.DOTALL)]
+    systemd, compose, kubernetes, checkout = (" ".join(block) for block in blocks)
+    for each in (systemd, compose, kubernetes, checkout):
+        for command in ("status", "stream resume 3"):
+            assert re.search(rf"(notify-as \w+|python manage\.py) {command}\b", each), each
+    assert set(re.findall(r"notify-(\w+)@", systemd)) <= set(UNITS)
+    assert set(re.findall(r"notify-as (\w+)", systemd)) <= set(PROCESSES.values())
+    named = re.findall(r"(?:exec|--rm|restart|logs) ([a-z]+)", compose)
+    assert len(named) == 4
+    assert set(named) <= set(SERVICES)
+    workloads = set(re.findall(r"deploy/notify-(\w+)|component=(\w+)", kubernetes))
+    assert {name for pair in workloads for name in pair if name} <= set(FACTS)
+
+
 def test_memory_and_stop_times_are_those_of_containers() -> None:
     for name, process in PROCESSES.items():
         text = UNITS[name].read_text()
