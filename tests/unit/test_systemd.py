@@ -146,6 +146,15 @@ def test_each_file_of_settings_is_there_and_has_settings_alone() -> None:
     assert used == {file.name for file in (SYSTEMD / "env").iterdir()}
 
 
+def test_the_admin_answers_where_the_documents_open_it() -> None:
+    """Through a tunnel the browser names the tunnel's end, not the host."""
+    install = (ROOT / "docs" / "install.md").read_text()
+    (host, port) = re.findall(r"https://([\d.]+):(\d+)/admin/", install)[0]
+    assert _given("haproxy.env")["OPERATORS"] == f"{host}:{port}"
+    assert host in _given("web.env")["NOTIFY_ALLOWED_HOSTS"].split(",")
+    assert f"https://{host}:{port}" in _given("web.env")["NOTIFY_CSRF_TRUSTED_ORIGINS"].split(",")
+
+
 def test_the_proxys_file_has_each_variable_that_it_needs() -> None:
     proxy = (ROOT / "docker" / "haproxy.cfg").read_text()
     needed = set(re.findall(r'"\$\{(\w+)', proxy)) - set(re.findall(r"presetenv (\w+)", proxy))
