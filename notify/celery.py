@@ -127,7 +127,7 @@ def _refuse_development(**kwargs: Any) -> None:
 def _serve_metrics(**kwargs: Any) -> None:
     """Serves metrics and health in the worker's parent process, for all its children.
 
-    A worker that cannot does not start: nobody would notice that it makes no progress.
+    A worker that cannot serve them does not start: nobody would notice that it makes no progress.
     """
     if not settings.NOTIFY_METRICS_PORT:
         return

@@ -53,9 +53,8 @@ class SystemClock:
 class Command(BaseCommand):
     """Runs a bridge. While PostgreSQL or Kafka does not answer, it waits.
 
-    Exit codes: 0 it was told to stop; 1 a system check fails, a secret is missing, or its
-    port cannot be bound; 2 the topic is
-    missing. The message says what to do.
+    Exit codes: 0 it was told to stop; 1 a system check fails, a secret is missing, or its port cannot be
+    bound; 2 the topic is missing. The message says what to do.
     """
 
     help = (
