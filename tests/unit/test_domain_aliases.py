@@ -3,18 +3,15 @@
 import pytest
 
 from notify.domain import ids
-from notify.domain import links as linking
-from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN, resolve
+from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
 from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason, decide, writes
 from notify.domain.ids import alias_id, named_user, record_id
 from notify.domain.links import Links
 from notify.domain.patch import ADD, REMOVE, SET, Patch
 from notify.domain.policy import MERGED_LIMIT_DEFAULT, Limit, Policy, Skip
 from notify.domain.update import ALIAS, DELETE, DETACH, MERGED, TOKEN, USER, Update
+from tests.serial import ANN, APP, BOB, DEVICE, NO_POLICY, OTHER_DEVICE, Serial, device, user
 
-APP = "00000000-0000-0000-0000-0000000000a0"
-ANN, BOB = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))
-DEVICE, OTHER_DEVICE = (f"00000000-0000-0000-0000-0000000000d{n}" for n in range(2))
 E1, E2, CRM = (
     alias_id(APP, USER, label, name)
     for label, name in (("external_id", "e1"), ("external_id", "e2"), ("crm", "c"))
@@ -22,54 +19,6 @@ E1, E2, CRM = (
 T = alias_id(APP, "push", TOKEN, "t")
 #: The user that the alias stands for while nobody has it, and the subscription of the token.
 OF_E1, HOME = named_user(APP, E1, 0), record_id(APP, "push", "t")
-NO_POLICY = Policy()
-
-
-def user(record: str, **names: str | None) -> Update:
-    return Update(APP, record, 1, "m", kind=USER, aliases=names)
-
-
-def device(record: str, token: str | None = None, *, owner: str | None = None) -> Update:
-    return Update(
-        APP,
-        record,
-        1,
-        "m",
-        kind="push",
-        aliases={TOKEN: token} if token else {},
-        links={USER: owner} if owner else {},
-    )
-
-
-class Serial:
-    """Decides one update after the other, each with no more than what it must know."""
-
-    def __init__(self) -> None:
-        self.links = Links()
-
-    def take(self, message: Update, policy: Policy = NO_POLICY) -> Decision:
-        self.update = message
-        known = linking.gather(self._read, linking.named([message]))
-        decision, changes = decide(message, known, policy)
-        self.links.put(changes)
-        return decision
-
-    def _read(
-        self, children: set[linking.ParentKey], parents: set[linking.ParentKey]
-    ) -> linking.Links:
-        found = {key: it for key, it in self.links.parents.items() if key[:2] in children}
-        asked = parents | {(key[0], it[0]) for key, it in found.items()}
-        return Links(
-            found,
-            {key: gen for key, gen in self.links.generations.items() if key in asked},
-            {key: n for key, n in self.links.counts.items() if key[:2] in asked},
-        )
-
-    def meant(self, record: str) -> str:
-        return resolve(self.links, APP, record)
-
-    def count(self, record: str, label: str) -> int:
-        return self.links.count(APP, record, label)
 
 
 @pytest.fixture
@@ -98,6 +47,12 @@ def test_an_update_by_an_unknown_alias_makes_its_user(serial: Serial) -> None:
     assert write.patch.ops["properties.alias:external_id"] == (SET, "e1")
     assert serial.take(user(E1)) == Decision(target=OF_E1)
     assert serial.count(OF_E1, ALIAS) == 1
+
+
+def test_a_users_alias_may_be_labelled_token(serial: Serial) -> None:
+    """It is a name like any other, and no subscription's token."""
+    alias = alias_id(APP, USER, TOKEN, "x")
+    assert serial.take(user(alias, token="x")) == Decision(target=named_user(APP, alias, 0))
 
 
 def test_an_alias_leads_to_whom_it_was_given(serial: Serial) -> None:
@@ -152,6 +107,19 @@ def test_a_new_name_by_a_label_takes_the_place_of_the_old_one(serial: Serial) ->
     assert serial.meant(E2) == ANN
     assert serial.count(ANN, ALIAS) == 1
     assert serial.meant(E1) == named_user(APP, E1, 1)
+
+
+def test_a_first_alias_replaces_none(serial: Serial) -> None:
+    """Only an alias that is taken away starts a new generation."""
+    serial.take(user(ANN, external_id="e1"))
+    assert not serial.links.generations
+
+
+def test_a_user_whose_alias_is_removed_has_one_less(serial: Serial) -> None:
+    serial.take(user(ANN, external_id="e1", crm="c"))
+    serial.take(user(ANN, external_id=None))
+    assert serial.count(ANN, ALIAS) == 1
+    assert serial.meant(CRM) == ANN
 
 
 def test_an_alias_that_was_taken_away_is_nobodys(serial: Serial) -> None:
@@ -210,6 +178,13 @@ def test_a_users_subscriptions_have_a_limit_and_may_be_transferred(serial: Seria
     moved = serial.take(device(DEVICE, owner=BOB), policy)
     assert moved.prior == (("user", ANN),)
     assert serial.take(device(OTHER_DEVICE, owner=ANN), policy) == Decision()
+
+
+def test_at_the_limit_a_subscription_may_be_linked_to_its_user_again(serial: Serial) -> None:
+    policy = Policy(limits={(APP, USER): Limit(1)})
+    serial.take(device(DEVICE, owner=ANN), policy)
+    assert serial.take(device(DEVICE, owner=ANN), policy) == Decision()
+    assert serial.links.parent(APP, DEVICE, USER) == ANN
 
 
 def test_a_refused_subscription_leaves_its_user_all_the_same(serial: Serial) -> None:
@@ -316,6 +291,47 @@ def test_the_subscription_with_a_tokens_id_that_has_another_token_keeps_its_user
     assert serial.links.parent(APP, HOME, USER) == ANN
 
 
+@pytest.mark.parametrize("record", [HOME, DEVICE], ids=["with the token's id", "with another id"])
+def test_a_subscription_that_says_its_token_again_keeps_its_user(
+    serial: Serial, record: str
+) -> None:
+    serial.take(device(record, "t", owner=ANN))
+    serial.take(device(record, "t"))
+    assert serial.links.parent(APP, record, USER) == ANN
+
+
+@pytest.mark.parametrize("next_token", ["another", None], ids=["is changed", "is removed"])
+def test_a_push_token_that_nobody_claims_any_more_is_of_the_subscription_with_its_id_again(
+    serial: Serial, next_token: str | None
+) -> None:
+    """So that subscription leaves its user if the token moves once more."""
+    serial.take(device(HOME, "t", owner=ANN))
+    serial.take(device(DEVICE, "t"))
+    serial.take(Update(APP, DEVICE, 1, "m", kind="push", aliases={TOKEN: next_token}))
+    serial.take(device(HOME, owner=ANN))
+    serial.take(device(OTHER_DEVICE, "t", owner=BOB))
+    assert serial.links.parent(APP, HOME, USER) is None
+
+
+def test_a_push_token_that_was_removed_still_takes_the_subscription_with_its_id_from_its_user(
+    serial: Serial,
+) -> None:
+    """That subscription has claimed no other token (decision 0040)."""
+    serial.take(device(HOME, "t", owner=ANN))
+    serial.take(Update(APP, HOME, 1, "m", kind="push", aliases={TOKEN: None}))
+    serial.take(device(DEVICE, "t", owner=BOB))
+    assert serial.links.parent(APP, HOME, USER) is None
+
+
+def test_of_all_subscriptions_that_had_a_push_token_only_the_last_has_a_user(
+    serial: Serial,
+) -> None:
+    for record in (HOME, DEVICE, OTHER_DEVICE):
+        serial.take(device(record, "t", owner=ANN))
+        assert serial.count(ANN, USER) == 1
+        assert serial.links.parent(APP, record, USER) == ANN
+
+
 def test_an_address_that_moves_leaves_its_old_subscription_where_it_is(serial: Serial) -> None:
     for record in (DEVICE, OTHER_DEVICE):
         names: dict[str, str | None] = {TOKEN: "a@example.com"}
@@ -361,6 +377,15 @@ def test_a_subscription_without_an_owner_gets_one(serial: Serial) -> None:
     assert not ids.follows_from_a_name(first.target)
     assert serial.links.parent(APP, DEVICE, USER) == first.target == serial.meant(E1)
     assert serial.take(by_device(DEVICE)) == Decision(target=first.target)
+
+
+def test_a_record_is_never_its_own_owner(serial: Serial) -> None:
+    """Bob's id is used as that of a subscription, whose owner logs in as Bob."""
+    serial.take(user(BOB, external_id="e1"))
+    serial.take(by_device(BOB, external_id="e1"))
+    serial.take(Update(APP, BOB, 1, "m", links={USER: None}))
+    serial.take(by_device(BOB))
+    assert serial.links.parent(APP, BOB, USER) is None
 
 
 def test_a_token_that_is_named_and_changed_in_two_steps(serial: Serial) -> None:
