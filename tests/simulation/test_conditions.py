@@ -8,7 +8,7 @@ import pytest
 
 from devstack import ROOT
 from tests.simulation.changes import changed, changes
-from tests.simulation.conditions import ENGINE
+from tests.simulation.conditions import MODULES
 from tests.simulation.equivalent import EQUIVALENT
 
 SOURCE = """
@@ -50,7 +50,7 @@ def test_a_change_is_made_alone_and_the_condition_is_still_evaluated() -> None:
 
 
 def test_what_is_listed_as_equivalent_is_a_change_of_the_engine() -> None:
-    keys = {change.key for path in ENGINE for change in changes(path, (ROOT / path).read_text())}
+    keys = {change.key for path in MODULES for change in changes(path, (ROOT / path).read_text())}
     assert EQUIVALENT.keys() <= keys
 
 
@@ -75,7 +75,7 @@ def _line_of(text: str) -> str:
 
 DENSE = _line_of("if form == _DENSE:")
 KEY = "notify/domain/digest.py decode: form == _DENSE: always true"
-NO_TESTS = "tool.ENGINE['notify/domain/digest.py'] = ('unit/test_domain_ids.py',)"
+NO_TESTS = "tool.MODULES['notify/domain/digest.py'] = ('unit/test_domain_ids.py',)"
 
 
 def test_a_change_that_a_test_finds_is_found() -> None:
@@ -89,6 +89,13 @@ def test_a_change_that_the_tests_miss_is_found_by_a_seed_or_survives() -> None:
     assert "always false: found by seed 0" in ended.stdout, ended.stderr
     ended = _run(DENSE, "--seeds", "0", before=[NO_TESTS])
     assert ended.returncode == 1
+    assert ended.stdout.count("SURVIVES") == 2
+
+
+def test_no_seed_judges_a_module_that_the_simulations_oracle_calls_too() -> None:
+    records = "tool.RECORDS['notify/domain/digest.py'] = ()"
+    ended = _run(DENSE, "--seeds", "1", before=[NO_TESTS, records])
+    assert ended.returncode == 1, ended.stderr
     assert ended.stdout.count("SURVIVES") == 2
 
 
