@@ -24,8 +24,9 @@ from ingest.ports import LedgerAway, LogAway
 from ingest.tracing import Ticks
 from notify import logs, metrics, postgres, required_secrets
 from notify.celery import app as celery_app
+from notify.management import metrics_port
 from notify.models import Topic
-from notify.probes import CannotListen, Progress
+from notify.probes import Progress
 
 #: The shortest time of a round unless a whole chunk waits, so that ticks are few and each has some work.
 ROUND_MS: Final = 10
@@ -64,12 +65,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The port of /metrics and /healthz."""
-        parser.add_argument(
-            "--metrics-port",
-            type=int,
-            default=settings.NOTIFY_METRICS_PORT,
-            help="serve /metrics and /healthz on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
-        )
+        metrics_port.add_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -79,16 +75,7 @@ class Command(BaseCommand):
         postgres.limit_django()
         stopped = _on_signals()
         progress = Progress("the loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
-        if options["metrics_port"]:
-            try:
-                metrics.serve(
-                    options["metrics_port"],
-                    host=settings.NOTIFY_METRICS_HOST,
-                    process="bridge",
-                    problem=progress.problem,
-                )
-            except CannotListen as error:
-                raise CommandError(str(error)) from None
+        metrics_port.serve(options["metrics_port"], process="bridge", progress=progress)
         if not _retried(_has_topic, stopped):
             if stopped:
                 return

@@ -10,9 +10,10 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from notify import logs, metrics, postgres, replays, required_secrets
+from notify import logs, postgres, replays, required_secrets
 from notify.celery import app as celery_app
-from notify.probes import CannotListen, Progress
+from notify.management import metrics_port
+from notify.probes import Progress
 from notify.watch.alert_channels import AlertChannel, of_settings
 from notify.watch.alert_sender import AlertSender
 from notify.watch.heartbeat import Heartbeat
@@ -42,12 +43,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The port of /metrics and /healthz."""
-        parser.add_argument(
-            "--metrics-port",
-            type=int,
-            default=settings.NOTIFY_METRICS_PORT,
-            help="serve /metrics and /healthz on this port; 0 is off (default: NOTIFY_METRICS_PORT)",
-        )
+        metrics_port.add_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -57,16 +53,7 @@ class Command(BaseCommand):
         postgres.limit_django()
         stopped = _on_signals()
         progress = Progress("the watcher's loop", after_s=settings.NOTIFY_PROGRESS_AFTER_MS / 1000)
-        if options["metrics_port"]:
-            try:
-                metrics.serve(
-                    options["metrics_port"],
-                    host=settings.NOTIFY_METRICS_HOST,
-                    process="watch",
-                    problem=progress.problem,
-                )
-            except CannotListen as error:
-                raise CommandError(str(error)) from None
+        metrics_port.serve(options["metrics_port"], process="watch", progress=progress)
         worker_events, queues = WorkerEvents(), Queues()
         outages = Outages(
             name(),
