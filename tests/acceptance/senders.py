@@ -16,6 +16,8 @@ BATCH: Final = 250
 TIMEOUT_S: Final = 30
 #: How long web may answer 503 or 429 to one request.
 PATIENCE_S: Final = 60.0
+#: Web closes a connection after 30 s without a request. One that was idle this long is opened anew.
+IDLE_S: Final = 10.0
 
 
 class Client:
@@ -23,6 +25,7 @@ class Client:
 
     def __init__(self, web_url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(web_url).netloc, timeout=TIMEOUT_S)
+        self._used_at = time.monotonic()
 
     def call(self, method: str, path: str, body: Body, *, key: str = "") -> Body:
         """The fields of a 200 or 202. Raises AssertionError for anything else."""
@@ -32,9 +35,12 @@ class Client:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             content = None if method == "DELETE" else json.dumps(body)
+            if time.monotonic() - self._used_at > IDLE_S:
+                self._connection.close()
             self._connection.request(method, path, content, headers)
             answer = self._connection.getresponse()
             received = answer.read()
+            self._used_at = time.monotonic()
             if answer.status not in (429, 503) or time.monotonic() > deadline:
                 break
             time.sleep(float(answer.headers["Retry-After"]))
