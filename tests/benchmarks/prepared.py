@@ -30,7 +30,7 @@ def targets(updates: int, *, hot_share: float) -> Iterator[Target]:
     dice = random.Random(SEED)
     apps = [str(uuid.UUID(int=dice.getrandbits(128))) for _ in range(APPS)]
     records = [
-        Target(apps[number % APPS], str(uuid.UUID(int=dice.getrandbits(128))))
+        Target(apps[number % APPS], str(uuid.UUID(int=dice.getrandbits(128), version=4)))
         for number in range(RECORDS)
     ]
     for _ in range(updates):
