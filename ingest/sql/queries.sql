@@ -71,20 +71,29 @@ FROM (
 WHERE children IS NOT NULL
 
 -- :links
-SELECT link.app::text, link.child::text, link.label, link.parent::text, link.parent_gen
-FROM unnest(%(apps)s::uuid[], %(children)s::uuid[]) AS wanted (app, child)
-JOIN link ON link.app = wanted.app AND link.child = wanted.child
-
--- :parents
-SELECT app::text, parent.id::text, parent.gen
-FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[]) AS wanted (app, id)
-JOIN parent USING (app, id)
-
--- :link_counts
-SELECT counted.app::text, counted.parent::text, counted.label, counted.gen, counted.n
-FROM unnest(%(apps)s::uuid[], %(parents)s::uuid[], %(gens)s::bigint[]) AS wanted (app, parent, gen)
+-- Three kinds of rows in one answer: links have a child; generations neither child nor label; counts n.
+WITH linked AS MATERIALIZED (
+    SELECT link.app, link.child, link.label, link.parent, link.parent_gen
+    FROM unnest(%(child_apps)s::uuid[], %(children)s::uuid[]) AS wanted (app, child)
+    JOIN link ON link.app = wanted.app AND link.child = wanted.child
+),
+asked AS MATERIALIZED (
+    SELECT app, id, parent.gen
+    FROM (
+        SELECT app, parent AS id FROM linked
+        UNION
+        SELECT * FROM unnest(%(parent_apps)s::uuid[], %(parents)s::uuid[])
+    ) AS wanted
+    LEFT JOIN parent USING (app, id)
+)
+SELECT app::text, child::text, label, parent::text, parent_gen, NULL::bigint FROM linked
+UNION ALL
+SELECT app::text, NULL, NULL, id::text, gen, NULL FROM asked WHERE gen IS NOT NULL
+UNION ALL
+SELECT counted.app::text, NULL, counted.label, counted.parent::text, counted.gen, counted.n
+FROM asked
 JOIN link_count AS counted
-    ON counted.app = wanted.app AND counted.parent = wanted.parent AND counted.gen = wanted.gen
+    ON counted.app = asked.app AND counted.parent = asked.id AND counted.gen = COALESCE(asked.gen, 0)
 
 -- :seen
 SELECT seen.app::text, seen.message::text
