@@ -25,6 +25,7 @@ from ingest.ports import (
     LogEnd,
     Part,
     Samples,
+    Task,
     Tick,
 )
 from notify import logs, metrics
@@ -520,16 +521,19 @@ class Bridge:
                     part = Part(held.partition, memory.stream.token, batch)
                     waiting.setdefault(number, []).append((memory, part))
         due = self._clock.now_ms() + self._limits.resend_after_ms
+        tasks: list[Task] = []
         for number, found in waiting.items():
             for memory, part in found:
                 memory.flights[number] = Flight(part, 1, due)
-            for task in pack([part for _, part in found], rows=self._limits.task_rows):
-                metrics.BRIDGE_TASK_ROWS.observe(sum(part.batch.rows for part in task))
-                self._send(number, task, attempt=1)
+            for parts in pack([part for _, part in found], rows=self._limits.task_rows):
+                metrics.BRIDGE_TASK_ROWS.observe(sum(part.batch.rows for part in parts))
+                tasks.append(Task(number, parts, attempt=1))
+        self._send(tasks)
 
     def resend(self) -> None:
         """Sends batches that were not applied in time again, each in its own task and unchanged."""
         now = self._clock.now_ms()
+        tasks: list[Task] = []
         for _, memory in self._live():
             for number, flight in memory.flights.items():
                 if now < flight.due:
@@ -539,7 +543,8 @@ class Bridge:
                 if self._is_read(number):
                     flight.attempt += 1
                     metrics.BRIDGE_RESENT.inc()
-                    self._send(number, [flight.part], attempt=flight.attempt)
+                    tasks.append(Task(number, [flight.part], flight.attempt))
+        self._send(tasks)
 
     def _is_read(self, lane: int) -> bool:
         if self._clock.now_ms() < self._next_redis:
@@ -547,32 +552,33 @@ class Bridge:
         try:
             return self._dispatcher.queued(lane) < QUEUED_MAX
         except DispatcherAway as error:
-            self._redis_away(lane, error)
+            self._redis_away(error)
             return False
 
-    def _send(self, lane: int, task: list[Part], *, attempt: int) -> None:
-        if self._clock.now_ms() < self._next_redis:
+    def _send(self, tasks: Sequence[Task]) -> None:
+        if not tasks or self._clock.now_ms() < self._next_redis:
             return
         try:
-            self._dispatcher.send(lane, task, attempt=attempt)
+            self._dispatcher.send(tasks)
         except DispatcherAway as error:
-            self._redis_away(lane, error)
+            self._redis_away(error)
             return
-        say = logs.get().debug if attempt == 1 else logs.get().info
-        for part in task:
-            say(
-                "batch_sent",
-                partition=part.partition,
-                lane=lane,
-                prev=part.batch.prev,
-                last=part.batch.last,
-                rows=part.batch.rows,
-                attempt=attempt,
-            )
+        for lane, parts, attempt in tasks:
+            say = logs.get().debug if attempt == 1 else logs.get().info
+            for part in parts:
+                say(
+                    "batch_sent",
+                    partition=part.partition,
+                    lane=lane,
+                    prev=part.batch.prev,
+                    last=part.batch.last,
+                    rows=part.batch.rows,
+                    attempt=attempt,
+                )
 
-    def _redis_away(self, lane: int, error: DispatcherAway) -> None:
+    def _redis_away(self, error: DispatcherAway) -> None:
         self._next_redis = self._clock.now_ms() + REDIS_AGAIN_MS
-        logs.get().warning("redis_away", lane=lane, error=str(error))
+        logs.get().warning("redis_away", error=str(error))
 
     def housekeep(self) -> None:
         """Commits offsets to Kafka, writes samples and deletes old rows. Nothing depends on these."""

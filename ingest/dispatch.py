@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from celery import Celery
+from kombu import Producer
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import BatchPublishError
 from redis.exceptions import RedisError
 
-from ingest.ports import DispatcherAway, Part
+from ingest.ports import DispatcherAway, Task
 from notify.celery import APPLY, ISOLATE
 from notify.domain import rows
 from notify.domain.lanes import queue_of
 
 #: A Redis that is full (OOM) or read-only causes errors of redis-py, which kombu does not translate.
-_AWAY: Final = (OperationalError, RedisError, OSError)
+_AWAY: Final = (OperationalError, BatchPublishError, RedisError, OSError)
+#: So many tasks go to Redis in one pipeline. One has at most NOTIFY_TASK_BYTES, plus its envelope.
+TASKS_AT_ONCE: Final = 16
 
 
 class CeleryDispatcher:
@@ -23,11 +27,38 @@ class CeleryDispatcher:
         self._app = app
         self._dead_letters_max: Final = dead_letters_max
 
-    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+    def send(self, tasks: Sequence[Task]) -> None:
+        try:
+            # In one round trip, which a round with 8 tasks and more needs.
+            with (
+                self._app.producer_or_acquire() as producer,
+                producer.batch(max_size=TASKS_AT_ONCE),
+            ):
+                for task in tasks:
+                    self._publish(producer, task)
+        except _AWAY as error:
+            # kombu's own text says no more than that a pipeline failed.
+            raise DispatcherAway(str(error.__cause__ or error)) from error
+
+    def _publish(self, producer: Producer, task: Task) -> None:
+        name, body = self._body(task)
+        self._app.send_task(
+            name,
+            kwargs=body,
+            queue=queue_of(task.lane),
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+            argsrepr="()",
+            kwargsrepr=describe(task),
+        )
+
+    def _body(self, task: Task) -> tuple[str, dict[str, Any]]:
+        """The name and the arguments of the Celery task."""
         body: dict[str, Any] = {
             "v": rows.WIRE_VERSION,
-            "lane": lane,
-            "attempt": attempt,
+            "lane": task.lane,
+            "attempt": task.attempt,
             "segments": [
                 [
                     part.batch.stream,
@@ -36,36 +67,24 @@ class CeleryDispatcher:
                     part.batch.prev,
                     part.batch.last,
                 ]
-                for part in parts
+                for part in task.parts
             ],
         }
-        isolated = parts[0].batch.isolated
+        isolated = task.parts[0].batch.isolated
         if isolated:
-            name = ISOLATE
+            stream = task.parts[0].batch.stream
             body["originals"] = [
-                (offset, rows.row(parts[0].batch.stream, write), message.decode())
-                for offset, write, message in isolated
+                (each.offset, rows.row(stream, each.write), each.message.decode())
+                for each in isolated
             ]
             body["dead_letters_max"] = self._dead_letters_max
-        else:
-            name = APPLY
-            merged = [
-                rows.row(part.batch.stream, write) for part in parts for write in part.batch.merged
-            ]
-            body["rows"] = rows.as_text(merged)
-            body["fields"] = rows.fields(merged)
-        try:
-            self._app.send_task(
-                name,
-                kwargs=body,
-                queue=queue_of(lane),
-                retry=False,
-                ignore_result=True,
-                argsrepr="()",
-                kwargsrepr=describe(lane, parts, attempt=attempt),
-            )
-        except _AWAY as error:
-            raise DispatcherAway(str(error)) from error
+            return ISOLATE, body
+        merged = [
+            rows.row(part.batch.stream, write) for part in task.parts for write in part.batch.merged
+        ]
+        body["rows"] = rows.as_text(merged)
+        body["fields"] = rows.fields(merged)
+        return APPLY, body
 
     def queued(self, lane: int) -> int:
         try:
@@ -79,10 +98,11 @@ class CeleryDispatcher:
             raise DispatcherAway(str(error)) from error
 
 
-def describe(lane: int, parts: Sequence[Part], *, attempt: int) -> str:
+def describe(task: Task) -> str:
     """A description of a task for Flower and logs: its lane, offsets and number of rows, but no content."""
+    parts = task.parts
     ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
     count = sum(part.batch.rows for part in parts)
-    again = "" if attempt == 1 else f" send {attempt}"
+    again = "" if task.attempt == 1 else f" send {task.attempt}"
     alone = " isolated" if parts[0].batch.isolated else ""
-    return f"lane {lane:02d} {ranges} {count} rows{alone}{again}"
+    return f"lane {task.lane:02d} {ranges} {count} rows{alone}{again}"

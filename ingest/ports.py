@@ -296,11 +296,19 @@ class Part(NamedTuple):
     batch: Batch
 
 
+class Task(NamedTuple):
+    """A task for a lane: merged parts, or one isolated part. `attempt` counts how often it was sent."""
+
+    lane: int
+    parts: Sequence[Part]
+    attempt: int
+
+
 class Dispatcher(Protocol):
     """The sender of tasks. Every method raises DispatcherAway."""
 
-    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
-        """Queues one task with merged parts, or with one isolated part."""
+    def send(self, tasks: Sequence[Task]) -> None:
+        """Queues these tasks, all at once. After an error any of them may be queued or not."""
         ...
 
     def queued(self, lane: int) -> int:

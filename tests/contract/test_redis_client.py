@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from devstack.services import find_redis, free_port, wait_ready
 from ingest.dispatch import CeleryDispatcher
-from ingest.ports import DispatcherAway, Part
+from ingest.ports import DispatcherAway, Part, Task
 from notify import celery, metrics, redis_client
 from notify.domain.lanes import queue_of
 from notify.domain.window import Batch
@@ -170,14 +170,15 @@ def test_a_bridge_leaves_one_that_became_a_replica(failover: Failover) -> None:
     app = Celery("test", broker=failover.url)
     dispatcher = CeleryDispatcher(app, dead_letters_max=20)
     part = Part(0, 1, Batch(stream=1, lane=1, prev=-1, last=0, first=0, held_bytes=0))
+    first, second, third = (Task(1, [part], attempt) for attempt in (1, 2, 3))
     with closing(app):
-        dispatcher.send(1, [part], attempt=1)
+        dispatcher.send([first])
         assert dispatcher.queued(1) == 1
         failover.happen()
         assert dispatcher.queued(1) == 0
         with pytest.raises(DispatcherAway):
-            dispatcher.send(1, [part], attempt=2)
-        dispatcher.send(1, [part], attempt=3)
+            dispatcher.send([second])
+        dispatcher.send([third])
         assert dispatcher.queued(1) == 1
 
 

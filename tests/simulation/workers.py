@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.ports import DispatcherAway, Part
+from ingest.ports import Task as Sent
 from notify.domain import rows as wire
 from tests.fakes import MemoryLanes
 from workers.apply import (
@@ -49,7 +50,12 @@ class SimDispatcher:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+    def send(self, tasks: Sequence[Sent]) -> None:
+        """Queues all, or those before an error."""
+        for task in tasks:
+            self._send(*task)
+
+    def _send(self, lane: int, parts: Sequence[Part], attempt: int) -> None:
         world = self._world
         if world.redis_away or world.chance(0.03):
             raise DispatcherAway("refused")
@@ -148,8 +154,10 @@ def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
                 task.lane,
                 segments[0],
                 originals=[
-                    Original(offset, wire.row(segments[0].stream, write), message.decode())
-                    for offset, write, message in task.parts[0].batch.isolated
+                    Original(
+                        each.offset, wire.row(segments[0].stream, each.write), each.message.decode()
+                    )
+                    for each in task.parts[0].batch.isolated
                 ],
                 attempt=task.attempt,
                 dead_letters_max=DEAD_LETTERS_MAX,

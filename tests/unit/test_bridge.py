@@ -35,6 +35,7 @@ from ingest.ports import (
     Part,
     Polled,
     Samples,
+    Task,
 )
 from notify.domain import rows as wire
 from notify.domain.patch import ADD, Op, Patch
@@ -159,9 +160,9 @@ class FakeDispatcher:
     away: set[str] = field(default_factory=set)
     failed: int = 0
 
-    def send(self, lane: int, parts: Sequence[Part], *, attempt: int) -> None:
+    def send(self, tasks: Sequence[Task]) -> None:
         self._fail("send")
-        self.sent.append((lane, list(parts), attempt))
+        self.sent += [(lane, list(parts), attempt) for lane, parts, attempt in tasks]
 
     def queued(self, lane: int) -> int:
         self._fail("queued")

@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import pytest
 from structlog.testing import CapturingLogger
 
 from ingest.dispatch import CeleryDispatcher
-from ingest.ports import Part
+from ingest.ports import Part, Task
 from notify.domain import rows as wire
 from notify.domain.decide import Write
 from notify.domain.patch import ADD, REMOVE, SET, Patch
@@ -93,6 +94,12 @@ class _Sent:
     def __init__(self) -> None:
         self.kwargs: dict[str, Any] = {}
 
+    def producer_or_acquire(self) -> AbstractContextManager["_Sent"]:
+        return nullcontext(self)
+
+    def batch(self, *, max_size: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def send_task(self, name: str, *, kwargs: dict[str, Any], **options: object) -> None:
         self.kwargs = kwargs
 
@@ -101,7 +108,7 @@ def _dispatched(merged: Sequence[Write]) -> dict[str, Any]:
     sent = _Sent()
     batch = Batch(1, 0, -1, 0, 0, 1, merged=tuple(merged))
     dispatcher = CeleryDispatcher(sent, dead_letters_max=20)
-    dispatcher.send(0, [Part(0, 11, batch)], attempt=1)
+    dispatcher.send([Task(0, [Part(0, 11, batch)], attempt=1)])
     return sent.kwargs
 
 
