@@ -23,6 +23,8 @@ from notify.domain.window import Lane, Window
 
 #: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
 DEAD_LETTERS_MIN: Final = 20
+#: The time of one update is remembered for about so many offsets.
+AGE_OFFSETS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Memory:
             if offset >= self.stream.frontier:
                 decision = self.decisions.pop(offset, OWN_ONLY)
                 again.append((offset, message.body, self._writes(message, decision)))
-                self._note_age(message)
+                self._note_ages((message,))
         self.window.add(again)
 
     def _writes(self, message: Message, decision: Decision) -> list[Write]:
@@ -161,14 +163,18 @@ class Memory:
 
     def room(self, limits: Limits) -> bool:
         """Whether the window has room for a chunk of at least one message."""
-        return bool(self.fetched) and self._fits(self.fetched[0], 0, 0, limits)
+        if not self.fetched:
+            return False
+        first = self.fetched[0]
+        return self._fits(first, 0, 0, self.window.frontier(first.offset), limits)
 
     def next_chunk(self, limits: Limits) -> tuple[list[Message], int]:
         """The messages of the next chunk and the offset where it ends; `planned` if there is no chunk."""
         messages: list[Message] = []
         size = 0
+        oldest = self.window.frontier(self.fetched[0].offset) if self.fetched else 0
         for message in self.fetched:
-            if not self._fits(message, len(messages), size, limits):
+            if not self._fits(message, len(messages), size, oldest, limits):
                 break
             messages.append(message)
             size += len(message.body)
@@ -176,17 +182,16 @@ class Memory:
             return messages, self.position
         return messages, messages[-1].offset + 1 if messages else self.stream.planned
 
-    def _fits(self, message: Message, count: int, size: int, limits: Limits) -> bool:
+    def _fits(self, message: Message, count: int, size: int, oldest: int, limits: Limits) -> bool:
         """Whether `message` fits into the chunk, which has `count` messages and `size` bytes so far.
+        `oldest` is the lowest offset that is not applied, of those that were fetched too.
 
         The first message of an empty window always fits, so that no readable message stops the stream. A
         message of a later release never fits, because this release cannot decide it.
         """
         if isinstance(message.content, Newer):
             return False
-        oldest = self.window.frontier(self.fetched[0].offset)
-        empty = oldest == self.fetched[0].offset
-        if empty and count == 0:
+        if count == 0 and oldest == message.offset:
             return True
         size += len(message.body)
         return (
@@ -210,10 +215,8 @@ class Memory:
         """Takes over the result of a committed tick: `stream` is the row in the database now."""
         self.stream = stream
         if planned is not None:
-            for _ in planned.written:
-                message = self.fetched.popleft()
-                self.fetched_bytes -= len(message.body)
-                self._note_age(message)
+            self._note_ages(self.fetched.popleft() for _ in planned.written)
+            self.fetched_bytes -= sum(len(body) for _, body, _ in planned.written)
             self.window.add(planned.written)
         while self.ages and self.ages[0][0] < stream.frontier:
             self.ages.popleft()
@@ -234,12 +237,13 @@ class Memory:
         found = bisect_right(self.ages, offset, key=itemgetter(0))
         return self.ages[max(0, found - 1)][1] if self.ages else None
 
-    def _note_age(self, message: Message) -> None:
-        """Remembers the time of about one update in a hundred offsets, which is exact enough for the lag."""
-        if isinstance(message.content, Update) and (
-            not self.ages or message.offset >= self.ages[-1][0] + 50
-        ):
-            self.ages.append((message.offset, message.content.at))
+    def _note_ages(self, messages: Iterable[Message]) -> None:
+        """Remembers the time of about one update in fifty offsets, which is exact enough for the lag."""
+        due = self.ages[-1][0] + AGE_OFFSETS if self.ages else 0
+        for message in messages:
+            if message.offset >= due and isinstance(message.content, Update):
+                self.ages.append((message.offset, message.content.at))
+                due = message.offset + AGE_OFFSETS
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Final
 
+import msgspec
+
 from ingest.ports import AppRow, HotRow
 
 BUCKET_MS: Final = 10_000
@@ -19,8 +21,7 @@ BUCKET_MS: Final = 10_000
 Key = tuple[str, str]  # app, record
 
 
-@dataclass(slots=True)
-class Count:
+class Count(msgspec.Struct, gc=False):
     """The updates of one record; at most `error` of them are not its own."""
 
     direct: int = 0

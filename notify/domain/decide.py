@@ -44,6 +44,7 @@ from notify.domain.policy import SCOPE_ALL, Policy, Skip
 from notify.domain.update import (
     DELETE,
     DETACH,
+    KINDS,
     LINK_LABELS,
     MIRROR_LABELS,
     USER,
@@ -63,6 +64,11 @@ MISROUTED: Final = "misrouted"
 MIRRORED_PROPERTIES: Final = frozenset(
     PROPERTIES + name for name in ("language", "timezone", "timezone_id", "country", "last_active")
 )
+
+#: Ops that most writes have, made once.
+_KIND_OPS: Final[dict[str, Op]] = {kind: (DEFAULT, kind) for kind in KINDS}
+_DELETED: Final[Op] = (SET, True)
+_NOT_DELETED: Final[Op] = (SET, False)
 
 
 class Reason(NamedTuple):
@@ -94,7 +100,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 OWN_ONLY: Final = Decision()
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """A patch for one record of one app."""
 
     app: str
@@ -163,11 +169,7 @@ def _decide_update(
     reasons += own.reasons
     mirrors: list[str] = []
     if own.own:
-        moved = {
-            change.label: change.parent
-            for change in changes
-            if isinstance(change, linking.Linked) and change.child == record
-        }
+        moved = _moved(record, changes) if changes else {}
         for label in MIRROR_LABELS:
             parent = moved[label] if label in moved else links.parent(app, record, label)
             if parent is None or parent in mirrors:
@@ -191,6 +193,15 @@ def _decide_update(
         own.repeated,
     )
     return decision, changes
+
+
+def _moved(record: str, changes: Sequence[Change]) -> dict[str, str | None]:
+    """The record's new parents by label, as far as the changes are about it."""
+    return {
+        change.label: change.parent
+        for change in changes
+        if isinstance(change, linking.Linked) and change.child == record
+    }
 
 
 def _linked(
@@ -272,12 +283,12 @@ def _own_patch(message: Update, decision: Decision) -> Patch:
     if message.kind == PUSH and IDENTIFIER in ops:
         ops[PUSH_IDENTIFIER] = ops.pop(IDENTIFIER)
     if message.kind is not None:
-        ops["kind"] = (DEFAULT, message.kind)
+        ops["kind"] = _KIND_OPS[message.kind]
     if message.kind == USER:
         for label, name in message.aliases.items():
             if label not in decision.refused:
                 ops[ALIASES + label] = (REMOVE, None) if name is None else (SET, name)
-    ops["deleted"] = (SET, message.op == DELETE)
+    ops["deleted"] = _DELETED if message.op == DELETE else _NOT_DELETED
     ops["created_at"] = (DEFAULT, message.at)
     ops["updated_at"] = (SET, message.at)
     return Patch(message.op == DELETE, ops)

@@ -23,7 +23,9 @@ Property tests check two laws: `apply` accepts every state and patch, and
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 Value = str | bool | int | float
 State = Mapping[str, Value]
@@ -59,7 +61,7 @@ PUSH: Final = "push"
 _COUNTER_SET: Final = frozenset(COUNTERS)
 
 
-class Patch(NamedTuple):
+class Patch(msgspec.Struct, frozen=True, gc=False):
     """A change of a record's state. Never modify `ops`: patches are shared."""
 
     reset: bool

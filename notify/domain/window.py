@@ -8,7 +8,9 @@ is only memory: it knows positions as of the last tick, and a Load builds it aga
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from notify.domain.decide import Write
 from notify.domain.lanes import lane_of
@@ -29,7 +31,7 @@ ISOLATED_OFFSETS: Final = 100
 ONE_AT_A_TIME: Final = -1
 
 
-class Original(NamedTuple):
+class Original(msgspec.Struct, frozen=True, gc=False):
     """An unmerged write of one offset, with its message: isolated batches consist of these."""
 
     offset: int

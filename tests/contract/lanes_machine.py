@@ -154,7 +154,7 @@ class LanesMachine(RuleBasedStateMachine):
         token=_tokens,
         prev=_near,
         length=st.integers(1, 4),
-        writes=st.lists(_writes, max_size=3, unique_by=lambda write: write[:2]),
+        writes=st.lists(_writes, max_size=3, unique_by=lambda write: (write.app, write.record)),
     )
     def apply(
         self,

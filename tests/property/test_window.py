@@ -119,7 +119,7 @@ class WindowMachine(RuleBasedStateMachine):
             return
         assert not batch.isolated
         merged: dict[str, Write] = {}
-        for _, write, _ in content:
+        for write in (each.write for each in content):
             before = merged.get(write.record)
             patch = write.patch if before is None else compose(before.patch, write.patch)
             merged[write.record] = Write(APP, write.record, patch)

@@ -377,8 +377,10 @@ def _live_too_early(patch: pytest.MonkeyPatch) -> None:
 def _window_is_unbounded(patch: pytest.MonkeyPatch) -> None:
     fits = Memory._fits
 
-    def roomy(self: Memory, message: Message, count: int, size: int, limits: Limits) -> bool:
-        return fits(self, message, count, size, replace(limits, window_offsets=10**6))
+    def roomy(
+        self: Memory, message: Message, count: int, size: int, oldest: int, limits: Limits
+    ) -> bool:
+        return fits(self, message, count, size, oldest, replace(limits, window_offsets=10**6))
 
     patch.setattr(Memory, "_fits", roomy)
 
@@ -387,10 +389,12 @@ def _window_is_unbounded(patch: pytest.MonkeyPatch) -> None:
 def _window_bytes_are_unbounded(patch: pytest.MonkeyPatch) -> None:
     fits = Memory._fits
 
-    def roomy(self: Memory, message: Message, count: int, size: int, limits: Limits) -> bool:
+    def roomy(
+        self: Memory, message: Message, count: int, size: int, oldest: int, limits: Limits
+    ) -> bool:
         wide = replace(limits, window_bytes=10**9, window_offsets=10**6)
-        return fits(self, message, count, size, wide) and (
-            message.offset - self.window.frontier(self.fetched[0].offset) < limits.window_offsets
+        return fits(self, message, count, size, oldest, wide) and (
+            message.offset - oldest < limits.window_offsets
         )
 
     patch.setattr(Memory, "_fits", roomy)

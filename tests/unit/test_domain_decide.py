@@ -14,6 +14,7 @@ from notify.domain.decide import (
     SKIPPED,
     Decision,
     Reason,
+    Write,
     decide,
     writes,
 )
@@ -299,16 +300,13 @@ STAMPS: dict[str, Op] = {"created_at": (DEFAULT, AT), "updated_at": (SET, AT)}
 
 def test_the_own_write_is_the_patch_with_kind_and_times() -> None:
     ops: dict[str, Op] = {"tags.a": (SET, 1), "session_count": (ADD, 1)}
-    ((app, record, patch),) = writes(update(kind="push", ops=ops), OWN_ONLY)
-    assert (app, record) == (APP, PUSH)
-    assert patch == Patch(
-        False, {**ops, **STAMPS, "kind": (DEFAULT, "push"), "deleted": (SET, False)}
-    )
+    patch = Patch(False, {**ops, **STAMPS, "kind": (DEFAULT, "push"), "deleted": (SET, False)})
+    assert writes(update(kind="push", ops=ops), OWN_ONLY) == [Write(APP, PUSH, patch)]
 
 
 def test_without_a_kind_the_kind_stays() -> None:
-    ((_, _, patch),) = writes(update(), OWN_ONLY)
-    assert "kind" not in patch.ops
+    (written,) = writes(update(), OWN_ONLY)
+    assert "kind" not in written.patch.ops
 
 
 def after(*messages: Update) -> dict[str, Value]:
@@ -345,8 +343,8 @@ def test_a_push_token_is_no_address() -> None:
 
 
 def test_a_delete_resets_the_record_to_a_tombstone() -> None:
-    ((_, _, patch),) = writes(update(op=DELETE), OWN_ONLY)
-    assert patch == Patch(True, {**STAMPS, "deleted": (SET, True)})
+    (written,) = writes(update(op=DELETE), OWN_ONLY)
+    assert written.patch == Patch(True, {**STAMPS, "deleted": (SET, True)})
 
 
 def test_tags_and_where_and_when_are_mirrored_and_nothing_else() -> None:

@@ -34,8 +34,8 @@ POLL_MS: Final = 20
 #: Time between two tries to reach PostgreSQL or Kafka at the start.
 RETRY_MS: Final = 1_000
 #: The window has hundreds of thousands of small objects without cycles. With Python's default of 700 the
-#: garbage collector takes a third of the bridge's time to scan them.
-GC_THRESHOLD: Final = (50_000, 20, 20)
+#: garbage collector takes a third of the bridge's time to scan them, with 50,000 a tenth.
+GC_THRESHOLD: Final = (500_000, 20, 20)
 
 
 Result = TypeVar("Result")
