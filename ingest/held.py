@@ -191,7 +191,7 @@ class Memory:
         """
         if isinstance(message.content, Newer):
             return False
-        if count == 0 and oldest == message.offset:
+        if message.offset == oldest:
             return True
         size += len(message.body)
         return (

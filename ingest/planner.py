@@ -10,7 +10,7 @@ import msgspec
 from ingest.ports import Chunk, DeadMessage, SkippedRow
 from notify.domain import digest as digests
 from notify.domain import plan as plans
-from notify.domain.decide import MALFORMED, MISROUTED, OWN_ONLY, Decision, Write, decide, writes
+from notify.domain.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
 from notify.domain.digest import Last
 from notify.domain.links import Links
 from notify.domain.policy import Policy
@@ -76,16 +76,12 @@ def plan_chunk(
         offset, content = message.offset, message.content
         routed = isinstance(content, Unreadable) or is_routed(content.app)
         key = key_of(content)
-        decision, changes = decide(
-            content, links, policy, routed=routed, repeated=key is not None and key in seen
-        )
-        if changes:
-            links.put(changes)
+        decision, changes = decide(content, links, policy, routed=routed, repeated=key in seen)
+        links.put(changes)
         if key is not None and decision.own and not decision.repeated:
             seen.add(key)
             counted.append(key)
-        if decision is not OWN_ONLY:
-            decisions[offset] = decision
+        decisions[offset] = decision
         if isinstance(content, Update):
             apps.append(content.app)
         for reason, record, rule in decision.reasons:

@@ -161,6 +161,7 @@ class FakeDispatcher:
     failed: int = 0
 
     def send(self, tasks: Sequence[Task]) -> None:
+        assert tasks, "a send without tasks costs a connection"
         self._fail("send")
         self.sent += [(lane, list(parts), attempt) for lane, parts, attempt in tasks]
 
@@ -564,6 +565,23 @@ def test_a_redis_that_is_away_is_asked_once_a_while_and_not_for_every_lane(what:
     world.step(REDIS_AGAIN_MS // 100 * 5, pass_ms=100)
     assert world.bridge.in_flight > 1
     assert 1 < world.dispatcher.failed <= 5
+
+
+def test_nothing_new_is_sent_to_a_redis_that_failed_a_moment_ago() -> None:
+    world = World(lanes=4)
+    world.step(2)
+    world.dispatcher.away = {"send"}
+    world.produce(RECORDS[0])
+    world.step()
+    world.dispatcher.away = set()
+    world.produce(*RECORDS[1:4])
+    world.step()
+    assert world.bridge.in_flight > 1
+    assert world.dispatcher.sent == []
+    world.clock.now += REDIS_AGAIN_MS
+    world.produce(*RECORDS[4:])
+    world.step()
+    assert world.dispatcher.sent
 
 
 def test_redis_is_asked_again_when_its_time_has_come() -> None:

@@ -70,6 +70,7 @@ def test_writes_stand_with_their_offset_and_bytes() -> None:
     assert [(offset, body) for offset, body, _ in planned.written] == list(enumerate(bodies, 10))
     records = [[write.record for write in writes] for _, _, writes in planned.written]
     assert records == [[A, MAIL], [], [], [B]]
+    assert len(planned.accepted) == 3  # of those that are updates
 
 
 def test_direct_and_mirrored_updates_are_counted_apart() -> None:
