@@ -27,7 +27,9 @@ NAVIGATION: Final = {
         *("docs/reliability", "docs/simulation", "docs/fuzzing"),
     ],
     "Guide: support staff": ["docs/support"],
-    "Guide: operators": ["docs/install", "docs/alerts", "docs/operations", "docs/security"],
+    "Guide: operators": [
+        *("docs/install", "docs/capacity", "docs/alerts", "docs/operations", "docs/security"),
+    ],
     "Guide: SDK developers": ["docs/sdks", "docs/compatibility", "docs/identity", "docs/moving"],
     "Reference": [
         *("docs/http-api", "docs/commands", "docs/settings", "docs/limits"),

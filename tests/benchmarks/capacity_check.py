@@ -1,0 +1,99 @@
+"""Compares the model behind docs/capacity.md with a real drain of this machine, on these services.
+
+    .venv/bin/python -m devstack run -- .venv/bin/python -m tests.benchmarks.capacity_check
+
+It drains prepared updates with some bridges and two workers, prints the model's rate beside the measured one,
+and exits with 1 if they differ by more than a quarter. It also prints the measured CPU of an update in
+bridge and workers, and the bytes of a row, for a file of costs of your own.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from devstack import product
+from notify.management import capacity
+from notify.topic import Topics
+from tests.benchmarks.capacity_model import Machines, drain_rate
+from tests.benchmarks.prepared import preload
+from tests.running import PARTITIONS, Running, running
+
+TOLERANCE: Final = 0.25
+WORKERS: Final = ("worker-0", "worker-1")
+DRAIN_S: Final = 600
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 if the model's rate is within TOLERANCE of the measured one."""
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.capacity_check", description=__doc__)
+    parser.add_argument("--updates", type=int, default=600_000)
+    parser.add_argument("--bridges", type=int, default=1, choices=(1, 2, 4))
+    parser.add_argument("--costs", type=Path, default=capacity.COSTS)
+    arguments = parser.parse_args(argv)
+    if "DATABASE_URL" not in os.environ:
+        print("capacity_check: run it with `python -m devstack run --` before it", file=sys.stderr)
+        return 2
+    bridges = [f"bridge-{number}" for number in range(arguments.bridges)]
+    costs = capacity.read_costs(arguments.costs)
+    cores = os.cpu_count() or 1
+    machines = Machines(
+        cores, len(WORKERS), cores, [1 / PARTITIONS] * PARTITIONS, len(bridges), shared=cores
+    )
+    model = drain_rate(arguments.updates, machines, costs)
+    with tempfile.TemporaryDirectory(prefix="notify-capacity-") as directory:
+        Path(directory).chmod(0o711)
+        with running(Path(directory), f"capacity{uuid.uuid4().hex[:8]}") as run:
+            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
+            real = _drain(run, arguments.updates, bridges)
+    off = model / real - 1
+    print(f"model {model:,.0f}/s, measured {real:,.0f}/s on {cores} cores: {off:+.0%}")
+    return int(abs(off) > TOLERANCE)
+
+
+def _drain(run: Running, updates: int, bridges: Sequence[str]) -> float:
+    kafka = run.stack.env["KAFKA_BOOTSTRAP_SERVERS"]
+    preload(kafka, run.topic, updates, hot_share=0)
+    with Topics(kafka.split(",")) as topics:
+        ends = {n: each.end for n, each in topics.extents(run.topic, range(PARTITIONS)).items()}
+    for name in WORKERS:
+        product.start_worker(run.stack, name)
+    run.wait("the workers", lambda: all(" ready." in run.stack.log(n).read_text() for n in WORKERS))
+    for name in bridges:
+        product.start_bridge(run.stack, name)
+    run.wait("the first plan", lambda: bool(run.rows("SELECT 1 FROM plan_log LIMIT 1")))
+    before = {name: _cpu_s(run, name) for name in (*bridges, *WORKERS)}
+    run.wait("all applied", lambda: _frontiers(run) == ends, timeout_s=DRAIN_S)
+    ((took,),) = run.rows("SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM plan_log")
+    spent = {name: _cpu_s(run, name) - was for name, was in before.items()}
+    workers = sum(spent[name] for name in WORKERS)
+    decides = sum(spent[name] for name in bridges)
+    print(f"bridges, without their start: {decides * 1e6 / updates:.0f} us of CPU an update")
+    print(f"workers: {workers * 1e6 / updates:.0f} us of CPU an update")
+    ((rows, size),) = run.rows("SELECT count(*), pg_total_relation_size('record') FROM record")
+    print(f"{rows:,} rows of {size / rows:,.0f} bytes, indexes included")
+    for name in (*bridges, *WORKERS):
+        run.stack.kill(name, signal.SIGTERM)
+        run.stack.child(name).wait(30)
+    return updates / float(took)
+
+
+def _cpu_s(run: Running, name: str) -> float:
+    parent = psutil.Process(run.stack.child(name).pid)
+    times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
+
+
+def _frontiers(run: Running) -> dict[int, int]:
+    return dict(run.rows("SELECT partition, frontier FROM stream"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""Draws the plot of docs/capacity.md: `.venv/bin/python -m tests.benchmarks.capacity_plot`.
+
+The model plays the same day twice: with every part sized for the peak, and with only web sized for it.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from devstack import ROOT
+from notify.management import capacity
+from tests.benchmarks.capacity_model import DAY_S, Machines, Step, day, play
+
+TARGET: Final = ROOT / "docs" / "images" / "capacity.svg"
+MEAN: Final = 1_000.0
+PEAK: Final = 10.0
+#: The pipeline behind web, as a multiple of the mean.
+SMALLER: Final = 1.5
+STEP_S: Final = 5
+WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 16, 64, 130, 52
+COLOURS: Final = ("#64748b", "#2563eb", "#c2410c")
+
+
+class Line(NamedTuple):
+    """A named curve."""
+
+    name: str
+    colour: str
+    values: list[float]
+
+
+class Panel(NamedTuple):
+    """Curves over the same day."""
+
+    title: str
+    lines: list[Line]
+
+
+def days() -> tuple[list[Step], list[Step]]:
+    """The day with all parts sized for the peak, and with the parts behind web sized for less."""
+    rates = day(MEAN, PEAK, step_s=STEP_S)
+    return _played(rates, PEAK * MEAN), _played(rates, SMALLER * MEAN)
+
+
+def _played(rates: Sequence[float], pipeline: float) -> list[Step]:
+    costs = capacity.read_costs()
+    cpu = costs.cpu_us
+    # 1 % more than needed, since a queue at exactly its capacity never drains.
+    web = PEAK * MEAN * cpu["web"] / 1e6 * 1.01
+    each = {name: pipeline * cpu[name] / 1e6 / costs.busy * 1.01 for name in ("worker", "postgres")}
+    return play(
+        rates, Machines(web, each["worker"], each["postgres"], [1.0], 1), costs, step_s=STEP_S
+    )
+
+
+def panels() -> list[Panel]:
+    """What is drawn."""
+    full, small = days()
+    _, blue, orange = COLOURS
+    sized = (
+        f"all parts sized for {PEAK:g} times the mean",
+        f"behind web for {SMALLER:g} times the mean",
+    )
+    return [
+        Panel(
+            "Updates a second",
+            [
+                Line("arriving", COLOURS[0], [step.arrived for step in full]),
+                Line(f"applied, {sized[1]}", orange, [step.applied for step in small]),
+            ],
+        ),
+        Panel(
+            "Updates that wait in Kafka or in the window",
+            [
+                Line(sized[0], blue, [step.backlog + step.held for step in full]),
+                Line(sized[1], orange, [step.backlog + step.held for step in small]),
+            ],
+        ),
+        Panel(
+            "Lag, in minutes",
+            [
+                Line(sized[0], blue, [step.lag_s / 60 for step in full]),
+                Line(sized[1], orange, [step.lag_s / 60 for step in small]),
+            ],
+        ),
+    ]
+
+
+def svg() -> str:
+    """The plot."""
+    drawn = panels()
+    height = TOP + len(drawn) * (PANEL + GAP) + 4
+    parts = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            'font-family="system-ui, sans-serif" font-size="12" fill="#334155">'
+        ),
+        f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>',
+        _text(16, 26, f"A day in the model: {MEAN:,.0f} updates/s on average", "600", size=15),
+    ]
+    for number, panel in enumerate(drawn):
+        parts += _panel(panel, TOP + number * (PANEL + GAP))
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _panel(panel: Panel, top: float) -> list[str]:
+    most = _round_up(max(max(line.values) for line in panel.lines))
+    bottom = top + PANEL
+    parts = [_text(16, top - 10, panel.title, "600")]
+    at = WIDTH - RIGHT
+    for line in reversed(panel.lines):
+        at -= round(len(line.name) * 6.3) + 10
+        parts.append(
+            f'<rect x="{at - 18}" y="{top - 19}" width="12" height="10" fill="{line.colour}"/>'
+        )
+        parts.append(_text(at, top - 10, line.name))
+        at -= 26
+    for share in (0, 0.5, 1):
+        y = bottom - share * PANEL
+        parts.append(f'<path d="M{LEFT} {y:g}H{WIDTH - RIGHT}" stroke="#e2e8f0"/>')
+        parts.append(_text(LEFT - 8, y + 4, f"{most * share:,g}", anchor="end"))
+    for hour in range(0, 25, 3):
+        x = LEFT + hour / 24 * (WIDTH - LEFT - RIGHT)
+        anchor = "end" if hour == 24 else "middle"
+        parts.append(_text(x, bottom + 16, f"{hour:02d}:00", anchor=anchor))
+    return parts + [_curve(line, most, bottom) for line in panel.lines]
+
+
+def _curve(line: Line, most: float, bottom: float) -> str:
+    columns = WIDTH - LEFT - RIGHT
+    highest = [0.0] * columns
+    for n, value in enumerate(line.values):
+        at = n * columns * STEP_S // DAY_S
+        highest[at] = max(highest[at], value)
+    path = " ".join(
+        f"{LEFT + n},{bottom - each / most * PANEL:.0f}" for n, each in enumerate(highest)
+    )
+    return f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="1.4"/>'
+
+
+def _round_up(value: float) -> float:
+    size = 1.0
+    while size * 10 < value:
+        size *= 10
+    return next(step * size for step in (1, 2, 4, 6, 8, 10) if step * size >= value * 0.999)
+
+
+def _text(
+    x: float, y: float, text: str, weight: str = "400", *, size: int = 12, anchor: str = "start"
+) -> str:
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" '
+        f'text-anchor="{anchor}">{text}</text>'
+    )
+
+
+def main() -> int:
+    """Writes the plot and says what it shows."""
+    Path(TARGET).write_text(svg())
+    for name, steps in zip(("all parts for the peak", "smaller behind web"), days(), strict=True):
+        lag = max(step.lag_s for step in steps)
+        waits = max(step.backlog + step.held for step in steps)
+        refused = sum(step.refused for step in steps) * STEP_S
+        print(
+            f"{name}: lag {lag:,.0f} s at most, {waits:,.0f} wait at most, {refused:,.0f} refused"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
