@@ -195,9 +195,9 @@ class _Load:
             title = names.get(part, part.capitalize())
             basis, said = Basis.MEASURED, source
             if part == "kafka" and given["replication"] != 1:
-                basis, said = Basis.ASSUMED, "costs; a replica costs as much as the leader"
+                basis, said = Basis.ASSUMED, "costs, for each replica"
             if part in ("worker", "postgres") and given["mirrored"]:
-                basis, said = Basis.ASSUMED, "costs; a mirrored write costs as much as its own"
+                basis, said = Basis.ASSUMED, "costs, for each write"
             yield f"cores_{part}", Figure(title, cores, "cores", basis, said)
         kafka = self._mean * 3_600 * given["retention_hours"] * given["update_bytes"]
         kafka *= given["replication"] / self._free / 1e9

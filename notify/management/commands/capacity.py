@@ -73,7 +73,8 @@ def _text(found: Mapping[str, Figure], costs: capacity.Costs) -> str:
     ]
     listed = table(("WHAT", "FIGURE", "UNIT", "BASIS", "FROM"), rows, right=(1,))
     return (
-        f"{listed}\n\nCosts measured on: {costs.source}.\nMeasured means: a measured cost times the rate. "
+        f"{listed}\n\nCosts of an update, measured on\n{costs.source}.\n"
+        "Measured means: a measured cost times the rate. "
         "Cores and disks are those of all\ninstallations together; 'each' is for one installation."
     )
 
