@@ -373,13 +373,9 @@ def _by_column(rows: Sequence[NamedTuple]) -> dict[str, list[object]]:
     }
 
 
-def _columns(keys: Collection[tuple[str, str]], *names: str) -> dict[str, str]:
-    """The columns of these keys as arrays, under these names."""
-    return (
-        dict(zip(names, map(_array, zip(*keys, strict=True)), strict=True))
-        if keys
-        else dict.fromkeys(names, "{}")
-    )
+def _columns(keys: Collection[tuple[str, str]], apps: str, others: str) -> dict[str, str]:
+    """The two columns of these keys as arrays, under these names."""
+    return {apps: _array(app for app, _ in keys), others: _array(other for _, other in keys)}
 
 
 def _array(values: Iterable[str | int]) -> str:

@@ -169,7 +169,11 @@ def _decide_update(
     reasons += own.reasons
     mirrors: list[str] = []
     if own.own:
-        moved = _moved(record, changes) if changes else {}
+        moved = {
+            change.label: change.parent
+            for change in changes
+            if isinstance(change, linking.Linked) and change.child == record
+        }
         for label in MIRROR_LABELS:
             parent = moved[label] if label in moved else links.parent(app, record, label)
             if parent is None or parent in mirrors:
@@ -193,15 +197,6 @@ def _decide_update(
         own.repeated,
     )
     return decision, changes
-
-
-def _moved(record: str, changes: Sequence[Change]) -> dict[str, str | None]:
-    """The record's new parents by label, as far as the changes are about it."""
-    return {
-        change.label: change.parent
-        for change in changes
-        if isinstance(change, linking.Linked) and change.child == record
-    }
 
 
 def _linked(
