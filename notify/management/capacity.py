@@ -162,8 +162,9 @@ class _Load:
         self._free = 1 - given["headroom"]
         cpu, batched, writes = costs.cpu_us, given["batched"], 1 + given["mirrored"]
         self._cores = {
+            # Web's costs contain `busy`, which `_need` divides by.
             "web": self._need(
-                (cpu["web"] * (1 - batched) + cpu["web_batched"] * batched) * costs.busy
+                costs.busy * (cpu["web"] * (1 - batched) + cpu["web_batched"] * batched)
             ),
             "bridge": self._need(cpu["bridge"]),
             "worker": self._need(cpu["worker"] * writes),

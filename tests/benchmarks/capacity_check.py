@@ -9,7 +9,6 @@ bridge and workers, and the bytes of a row, for a file of costs of your own.
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import uuid
@@ -19,16 +18,13 @@ from typing import Final
 
 import psutil
 
-from devstack import product
 from notify.management import capacity
-from notify.topic import Topics
 from tests.benchmarks.capacity_model import Machines, drain_rate
+from tests.benchmarks.drain import DRAIN_S, WORKERS, frontiers, kafka, log_ends, start, stop
 from tests.benchmarks.prepared import preload
 from tests.running import PARTITIONS, Running, running
 
 TOLERANCE: Final = 0.25
-WORKERS: Final = ("worker-0", "worker-1")
-DRAIN_S: Final = 600
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,18 +55,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _drain(run: Running, updates: int, bridges: Sequence[str]) -> float:
-    kafka = run.stack.env["KAFKA_BOOTSTRAP_SERVERS"]
-    preload(kafka, run.topic, updates, hot_share=0)
-    with Topics(kafka.split(",")) as topics:
-        ends = {n: each.end for n, each in topics.extents(run.topic, range(PARTITIONS)).items()}
-    for name in WORKERS:
-        product.start_worker(run.stack, name)
-    run.wait("the workers", lambda: all(" ready." in run.stack.log(n).read_text() for n in WORKERS))
-    for name in bridges:
-        product.start_bridge(run.stack, name)
+    preload(kafka(run), run.topic, updates, hot_share=0)
+    ends = log_ends(run)
+    start(run, bridges)
     run.wait("the first plan", lambda: bool(run.rows("SELECT 1 FROM plan_log LIMIT 1")))
     before = {name: _cpu_s(run, name) for name in (*bridges, *WORKERS)}
-    run.wait("all applied", lambda: _frontiers(run) == ends, timeout_s=DRAIN_S)
+    run.wait("all applied", lambda: frontiers(run) == ends, timeout_s=DRAIN_S)
     ((took,),) = run.rows("SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM plan_log")
     spent = {name: _cpu_s(run, name) - was for name, was in before.items()}
     workers = sum(spent[name] for name in WORKERS)
@@ -79,9 +69,7 @@ def _drain(run: Running, updates: int, bridges: Sequence[str]) -> float:
     print(f"workers: {workers * 1e6 / updates:.0f} us of CPU an update")
     ((rows, size),) = run.rows("SELECT count(*), pg_total_relation_size('record') FROM record")
     print(f"{rows:,} rows of {size / rows:,.0f} bytes, indexes included")
-    for name in (*bridges, *WORKERS):
-        run.stack.kill(name, signal.SIGTERM)
-        run.stack.child(name).wait(30)
+    stop(run, bridges)
     return updates / float(took)
 
 
@@ -89,10 +77,6 @@ def _cpu_s(run: Running, name: str) -> float:
     parent = psutil.Process(run.stack.child(name).pid)
     times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
     return float(sum(each.user + each.system for each in times))
-
-
-def _frontiers(run: Running) -> dict[int, int]:
-    return dict(run.rows("SELECT partition, frontier FROM stream"))
 
 
 if __name__ == "__main__":

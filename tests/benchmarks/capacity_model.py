@@ -72,12 +72,11 @@ def play(
         taken = min(rate * step_s, in_web)
         for number, share in enumerate(shares):
             log[number] += taken * share
-        room = in_workers
         now_applied = 0.0
         # What is decided in this step can be applied in it: a window is much shorter than a step.
         decided = [min(each, in_bridge) for each in log]
         ready = [held + new for held, new in zip(window, decided, strict=True)]
-        part = min(1.0, room / sum(ready)) if sum(ready) else 0.0
+        part = min(1.0, in_workers / sum(ready)) if sum(ready) else 0.0
         for number, each in enumerate(ready):
             out = each * part
             kept = min(each - out, WINDOW_OFFSETS)

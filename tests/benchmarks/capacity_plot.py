@@ -5,7 +5,6 @@ The model plays the same day twice: with every part sized for the peak, and with
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from devstack import ROOT
@@ -19,7 +18,7 @@ PEAK: Final = 10.0
 SMALLER: Final = 1.5
 STEP_S: Final = 5
 WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 16, 64, 130, 52
-COLOURS: Final = ("#64748b", "#2563eb", "#c2410c")
+GREY, BLUE, ORANGE = "#64748b", "#2563eb", "#c2410c"
 
 
 class Line(NamedTuple):
@@ -54,10 +53,8 @@ def _played(rates: Sequence[float], pipeline: float) -> list[Step]:
     )
 
 
-def panels() -> list[Panel]:
-    """What is drawn."""
-    full, small = days()
-    _, blue, orange = COLOURS
+def panels(full: Sequence[Step], small: Sequence[Step]) -> list[Panel]:
+    """What is drawn of the two days."""
     sized = (
         f"all parts sized for {PEAK:g} times the mean",
         f"behind web for {SMALLER:g} times the mean",
@@ -66,30 +63,30 @@ def panels() -> list[Panel]:
         Panel(
             "Updates a second",
             [
-                Line("arriving", COLOURS[0], [step.arrived for step in full]),
-                Line(f"applied, {sized[1]}", orange, [step.applied for step in small]),
+                Line("arriving", GREY, [step.arrived for step in full]),
+                Line(f"applied, {sized[1]}", ORANGE, [step.applied for step in small]),
             ],
         ),
         Panel(
             "Updates that wait in Kafka or in the window",
             [
-                Line(sized[0], blue, [step.backlog + step.held for step in full]),
-                Line(sized[1], orange, [step.backlog + step.held for step in small]),
+                Line(sized[0], BLUE, [step.backlog + step.held for step in full]),
+                Line(sized[1], ORANGE, [step.backlog + step.held for step in small]),
             ],
         ),
         Panel(
             "Lag, in minutes",
             [
-                Line(sized[0], blue, [step.lag_s / 60 for step in full]),
-                Line(sized[1], orange, [step.lag_s / 60 for step in small]),
+                Line(sized[0], BLUE, [step.lag_s / 60 for step in full]),
+                Line(sized[1], ORANGE, [step.lag_s / 60 for step in small]),
             ],
         ),
     ]
 
 
-def svg() -> str:
-    """The plot."""
-    drawn = panels()
+def svg(full: Sequence[Step], small: Sequence[Step]) -> str:
+    """The plot of the two days."""
+    drawn = panels(full, small)
     height = TOP + len(drawn) * (PANEL + GAP) + 4
     parts = [
         (
@@ -157,8 +154,9 @@ def _text(
 
 def main() -> int:
     """Writes the plot and says what it shows."""
-    Path(TARGET).write_text(svg())
-    for name, steps in zip(("all parts for the peak", "smaller behind web"), days(), strict=True):
+    full, small = days()
+    TARGET.write_text(svg(full, small))
+    for name, steps in (("all parts for the peak", full), ("smaller behind web", small)):
         lag = max(step.lag_s for step in steps)
         waits = max(step.backlog + step.held for step in steps)
         refused = sum(step.refused for step in steps) * STEP_S

@@ -28,7 +28,7 @@ import redis
 
 from devstack import product
 from devstack.demo import plain
-from notify.topic import Extent, Topics
+from notify.topic import Topics
 from tests.benchmarks import handwritten, lag
 from tests.benchmarks.prepared import preload, targets
 from tests.running import PARTITIONS, Running, running
@@ -81,24 +81,24 @@ def _measure(run: Running, arguments: argparse.Namespace) -> Rates:
     before = dict.fromkeys(range(PARTITIONS), 0)
     for shape, hot_share in SHAPES.items():
         _say(f"preloading {arguments.updates:,} updates, {shape}")
-        preload(_kafka(run), run.topic, arguments.updates, hot_share=hot_share)
-        ends = {number: extent.end for number, extent in _extents(run).items()}
+        preload(kafka(run), run.topic, arguments.updates, hot_share=hot_share)
+        ends = log_ends(run)
         ours[shape] = _drain(run, ends, arguments.updates)
         _say(f"notify, {shape}: {ours[shape]:,.0f}/s")
         others[shape] = _drain_by_hand(run, before, ends)
         _say(f"hand-written, {shape}: {others[shape]:,.0f}/s")
         before = ends
-    _start(run)
+    start(run)
     run.wait("the bridge ticks", lambda: _ticks(run))
     _say(f"{arguments.rate:,} updates/s for {arguments.seconds} s")
     measured = lag.measure(
         run.stack.env["DATABASE_URL"],
-        _kafka(run),
+        kafka(run),
         run.topic,
         per_s=arguments.rate,
         seconds=arguments.seconds,
     )
-    _stop(run)
+    stop(run)
     _say(f"plain Celery, {arguments.plain:,} updates")
     return Rates(ours, others, _drain_plainly(run, arguments.plain), measured)
 
@@ -107,27 +107,32 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _kafka(run: Running) -> str:
+def kafka(run: Running) -> str:
+    """Where Kafka is."""
     return run.stack.env["KAFKA_BOOTSTRAP_SERVERS"]
 
 
-def _extents(run: Running) -> dict[int, Extent]:
-    with Topics(_kafka(run).split(",")) as topics:
-        return topics.extents(run.topic, range(PARTITIONS))
+def log_ends(run: Running) -> dict[int, int]:
+    """The ends of the topic's partitions."""
+    with Topics(kafka(run).split(",")) as topics:
+        extents = topics.extents(run.topic, range(PARTITIONS))
+    return {number: extent.end for number, extent in extents.items()}
 
 
-def _start(run: Running) -> None:
-    """One bridge and two workers, which are ready before it starts."""
+def start(run: Running, bridges: Sequence[str] = ("bridge",)) -> None:
+    """Bridges and two workers, which are ready before the bridges start."""
     logs = [run.stack.log(name) for name in WORKERS]
     for name, log in zip(WORKERS, logs, strict=True):
         log.unlink(missing_ok=True)
         product.start_worker(run.stack, name)
     run.wait("the workers", lambda: all(" ready." in log.read_text() for log in logs))
-    product.start_bridge(run.stack)
+    for name in bridges:
+        product.start_bridge(run.stack, name)
 
 
-def _stop(run: Running) -> None:
-    for name in ("bridge", *WORKERS):
+def stop(run: Running, bridges: Sequence[str] = ("bridge",)) -> None:
+    """Ends what `start` has started."""
+    for name in (*bridges, *WORKERS):
         run.stack.kill(name, signal.SIGTERM)
         run.stack.child(name).wait(30)
 
@@ -143,18 +148,19 @@ def _drain(run: Running, ends: dict[int, int], updates: int) -> float:
     ((applied, since),) = run.rows(
         "SELECT COALESCE(sum(session_count), 0), clock_timestamp() FROM record"
     )
-    _start(run)
-    run.wait("all applied", lambda: _frontiers(run) == ends, timeout_s=DRAIN_S)
+    start(run)
+    run.wait("all applied", lambda: frontiers(run) == ends, timeout_s=DRAIN_S)
     ((took,),) = run.rows(
         "SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM plan_log WHERE at > %s", since
     )
-    _stop(run)
+    stop(run)
     ((total,),) = run.rows("SELECT sum(session_count) FROM record")
     assert total - applied == updates, f"{total - applied} of {updates} were applied"
     return updates / float(took)
 
 
-def _frontiers(run: Running) -> dict[int, int]:
+def frontiers(run: Running) -> dict[int, int]:
+    """Up to where each partition is applied."""
     return dict(run.rows("SELECT partition, frontier FROM stream"))
 
 

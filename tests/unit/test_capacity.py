@@ -16,6 +16,7 @@ from devstack import ROOT
 from notify.domain.lanes import LANES_MAX
 from notify.management import capacity, exit_codes
 from notify.management.capacity import INPUTS, Basis, Costs, Figure, Limits, figures, read_costs
+from notify.web import wiring
 from tests.benchmarks import capacity_plot
 from tests.benchmarks.capacity_model import Machines, day, drain_rate, play
 
@@ -76,6 +77,11 @@ def test_the_figures_of_a_load_computed_by_hand() -> None:
             "app_peak": 10_000,  # 20,000 x 0.8 x 0.625
         }
     )
+
+
+def test_the_sessions_of_web_are_those_that_it_opens() -> None:
+    # Also one for the list of apps, and two for counts.
+    assert capacity.SESSIONS_PER_WEB == 1 + wiring.READ_SESSIONS + wiring.LOOKUP_SESSIONS + 2
 
 
 def test_batches_cost_web_less_and_mirrors_cost_workers_and_postgresql_more() -> None:
@@ -234,7 +240,7 @@ def test_the_document_lists_the_costs() -> None:
 
 def test_the_plot_is_the_one_that_the_command_draws() -> None:
     number = re.compile(r"\d+(?:\.\d+)?")
-    kept, drawn = capacity_plot.TARGET.read_text(), capacity_plot.svg()
+    kept, drawn = capacity_plot.TARGET.read_text(), capacity_plot.svg(*capacity_plot.days())
     assert number.sub("", kept) == number.sub("", drawn)
     # Another machine's exp() may round a point to the next pixel.
     there, now = ([float(each) for each in number.findall(text)] for text in (kept, drawn))
