@@ -156,14 +156,21 @@ def _row(state: Mapping[str, Value]) -> RecordRow:
     )
 
 
+class AppsInMemory(AppsCache):
+    """`AppsCache` without its thread: the first use reads."""
+
+    def _start(self) -> None:
+        if self._known is None:
+            self._refresh()
+
+
 def fake_services(*apps: KnownApp, partitions: int = 8) -> tuple[Services, FakeProducer, FakeReads]:
     """Services with these apps known, and the fakes in them."""
     producer = FakeProducer(has=partitions)
     reads = FakeReads(producer)
     known = AppsSnapshot({app.id: app for app in apps}, partitions)
-    cache = AppsCache(lambda: known, refresh_ms=3_600_000)
     return (
-        Services(cache, producer, reads),
+        Services(AppsInMemory(lambda: known, refresh_ms=3_600_000), producer, reads),
         producer,
         reads,
     )

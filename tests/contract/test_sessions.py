@@ -31,16 +31,16 @@ SESSION_IS_FINE = (
 
 
 @pytest.fixture
-def wire(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Wire:
+def wire(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """Between the sessions and PostgreSQL."""
     given = connections["default"].get_connection_params
-    wire = Wire(int(given().get("port") or urlsplit(postgres).port or 5432))
+    with closing(Wire(int(given().get("port") or urlsplit(postgres).port or 5432))) as wire:
 
-    def parameters() -> dict[str, Any]:
-        return {**given(), "host": "127.0.0.1", "port": wire.port}
+        def parameters() -> dict[str, Any]:
+            return {**given(), "host": "127.0.0.1", "port": wire.port}
 
-    monkeypatch.setattr(connections["default"], "get_connection_params", parameters)
-    return wire
+        monkeypatch.setattr(connections["default"], "get_connection_params", parameters)
+        yield wire
 
 
 def _open(deadline_ms: int) -> psycopg.Connection[tuple[Any, ...]]:

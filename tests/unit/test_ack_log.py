@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,7 +272,7 @@ def test_a_standard_output_that_fails_fails_no_request(monkeypatch: pytest.Monke
     def fails(descriptor: int, data: bytes) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr(os, "write", fails)
+    monkeypatch.setattr(ack_log, "os", SimpleNamespace(write=fails))
     ack_log.to_stdout(b"one\ntwo\n")
     assert metrics.WEB_LOG_LOST._value.get() == lost + 2
 
@@ -283,6 +284,6 @@ def test_what_is_written_in_part_is_written_on(capfd: pytest.CaptureFixture[str]
         return whole(descriptor, data[: len(data) // 2 or 1])
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(os, "write", half)
+        patched.setattr(ack_log, "os", SimpleNamespace(write=half))
         ack_log.to_stdout(b"a whole line\n")
     assert capfd.readouterr().out == "a whole line\n"

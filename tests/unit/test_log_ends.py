@@ -1,6 +1,7 @@
 """The log's true ends: kept while Kafka answers, older while it does not."""
 
 from collections.abc import Collection
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_what_kafka_does_not_answer_keeps_its_end_and_grows_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("ingest.log_ends.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingest.log_ends.time", SimpleNamespace(monotonic=lambda: now[0]))
     kafka = Kafka()
     ends = LogEnds(kafka)
     ends._wanted = frozenset([0])
@@ -62,7 +63,7 @@ def test_a_process_that_was_frozen_does_not_call_kafka_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("ingest.log_ends.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingest.log_ends.time", SimpleNamespace(monotonic=lambda: now[0]))
     ends = LogEnds(Kafka())
     ends._wanted = frozenset([0])
     ends.ask()

@@ -192,6 +192,7 @@ def test_what_the_group_takes_and_what_is_loaded_anew_is_forgotten(
     log._opened.poll.return_value = {}
     log._listener.on_partitions_revoked([TopicPartition("t", 3)])
     log.poll(1)
+    log._ends.close()
     assert forgotten == [3]
     ledger = PostgresLedger(seen)
     monkeypatch.setattr(ledger, "_transaction", Mock(side_effect=LedgerAway("away")))

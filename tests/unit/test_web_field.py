@@ -24,12 +24,12 @@ from notify.domain.update import (
 )
 from notify.producer import Unavailable
 from notify.web import not_served, wiring
-from notify.web.apps_cache import AppsCache
 from notify.web.deleted import PAUSE_S, THERE_S, DeletedRecords
 from notify.web.draft import TAG_REMOVALS_MAX
 from notify.web.left_out import SENTENCES_MAX
 from notify.web.purchases import PURCHASES_MAX
 from notify.web.users import SUBSCRIPTIONS_MAX
+from tests.fake_producer import AppsInMemory
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 
 IOS = {"SDK-Version": "onesignal/ios/050400"}
@@ -740,12 +740,11 @@ def test_f9_no_call_makes_a_user_of_that_name(web: Web) -> None:
 def test_f9_an_app_has_its_own_list(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     known = web.services.apps.known()
     app = replace(known.apps[APP], nobody=frozenset(("guest",)))
-    apps = AppsCache(lambda: replace(known, apps={APP: app}), refresh_ms=3_600_000)
+    apps = AppsInMemory(lambda: replace(known, apps={APP: app}), refresh_ms=3_600_000)
     monkeypatch.setattr(wiring, "services", lambda: replace(web.services, apps=apps))
     assert warnings(create_user(web, identity={"external_id": "0"})) == []
     assert warnings(create_user(web, identity={"external_id": "Guest"})) != []
     assert warnings(put(web, external_user_id="1")) == []
-    apps.close()
 
 
 @pytest.mark.parametrize("key", ["external_user_id", "email", "sms_number"])

@@ -1,5 +1,7 @@
 """How the children of a worker, which run its tasks, end."""
 
+from types import SimpleNamespace
+
 import billiard
 import billiard.pool
 import pytest
@@ -15,7 +17,8 @@ def test_a_child_waits_for_its_parent_no_longer_than_it_says(
     at `_ensure_messages_consumed` in billiard/pool.py."""
     slept: list[float] = []
     monkeypatch.setattr(billiard.pool, "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT", 300)
-    monkeypatch.setattr(billiard.pool.time, "sleep", slept.append)
+    # Not `sleep` of the time module itself: other threads sleep too.
+    monkeypatch.setattr(billiard.pool, "time", SimpleNamespace(sleep=slept.append))
     worker_process_init.send(sender=None)
     pipes = billiard.get_context()
     unheard = pipes.Value("i", 0)
