@@ -28,13 +28,8 @@ from ingest.ports import (
     Task,
     Tick,
 )
-from notify import logs, metrics
-from notify.domain import links as linking
-from notify.domain import repeats
-from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
-from notify.domain.lanes import partition_of
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import (
+from notify.domain.engine.lanes import partition_of
+from notify.domain.engine.stream import (
     TAKEN,
     LogFacts,
     StreamRow,
@@ -44,7 +39,12 @@ from notify.domain.stream import (
     replaced_reason,
     tick_surprise,
 )
-from notify.domain.update import Unreadable, Update
+from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
+from notify.domain.records import idempotency
+from notify.domain.records import links as linking
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.update import Unreadable, Update
+from notify.telemetry import logs, metrics
 
 #: Milliseconds from a failed Load to the next one: the first wait, and the longest.
 LOAD_RETRY_MS: Final = 100
@@ -455,7 +455,7 @@ class Bridge:
 
     @staticmethod
     def _seen(tick: Tick, contents: Sequence[Update | Unreadable]) -> set[SeenKey]:
-        keys = repeats.keys_of(contents)
+        keys = idempotency.keys_of(contents)
         return tick.seen(keys) if keys else set()
 
     def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:

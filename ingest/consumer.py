@@ -33,8 +33,8 @@ from ingest.log_ends import LogEnds
 from ingest.ports import Fetched, LogAway, LogEnd, Polled
 from ingest.topic_connection import TopicConnection
 from ingest.tracing import Ticks
-from notify import kafka_client
-from notify.domain.stream import LogFacts
+from notify.domain.engine.stream import LogFacts
+from notify.kafka import kafka_client
 
 POLL_MIN_MS: Final = 10
 #: A poll takes all messages that were fetched; see above.

@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 
 from ingest.ports import DispatcherAway, Task
 from notify.celery import APPLY, ISOLATE
-from notify.domain import rows
-from notify.domain.lanes import queue_of
+from notify.domain.engine.lanes import queue_of
+from notify.domain.records import task_rows
 
 #: A Redis that is full (OOM) or read-only causes errors of redis-py, which kombu does not translate.
 _AWAY: Final = (OperationalError, BatchPublishError, RedisError, OSError)
@@ -56,7 +56,7 @@ class CeleryDispatcher:
     def _body(self, task: Task) -> tuple[str, dict[str, Any]]:
         """The name and the arguments of the Celery task."""
         body: dict[str, Any] = {
-            "v": rows.WIRE_VERSION,
+            "v": task_rows.WIRE_VERSION,
             "lane": task.lane,
             "attempt": task.attempt,
             "segments": [
@@ -74,16 +74,18 @@ class CeleryDispatcher:
         if isolated:
             stream = task.parts[0].batch.stream
             body["originals"] = [
-                (each.offset, rows.row(stream, each.write), each.message.decode())
+                (each.offset, task_rows.row(stream, each.write), each.message.decode())
                 for each in isolated
             ]
             body["dead_letters_max"] = self._dead_letters_max
             return ISOLATE, body
         merged = [
-            rows.row(part.batch.stream, write) for part in task.parts for write in part.batch.merged
+            task_rows.row(part.batch.stream, write)
+            for part in task.parts
+            for write in part.batch.merged
         ]
-        body["rows"] = rows.as_text(merged)
-        body["fields"] = rows.fields(merged)
+        body["rows"] = task_rows.as_text(merged)
+        body["fields"] = task_rows.fields(merged)
         return APPLY, body
 
     def queued(self, lane: int) -> int:

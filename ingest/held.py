@@ -12,14 +12,14 @@ from ingest.counts import Counts
 from ingest.planner import Message, Planned
 from ingest.ports import Fetched, Loaded, LogEnd, Part
 from ingest.refusals import Refusals
-from notify.domain import plan as plans
-from notify.domain import window as windows
-from notify.domain.decide import OWN_ONLY, Decision, Write, writes
-from notify.domain.digest import Digests, Expected, Last
+from notify.domain.engine import window as windows
+from notify.domain.engine.digest import Digests, Expected, Last
+from notify.domain.engine.stream import StreamRow, upgrade_reason
+from notify.domain.engine.window import Lane, Window
 from notify.domain.errors import NeedsUpgrade, ReplayDisagrees
-from notify.domain.stream import StreamRow, upgrade_reason
-from notify.domain.update import READS, Newer, Update, read
-from notify.domain.window import Lane, Window
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import OWN_ONLY, Decision, Write, writes
+from notify.domain.records.update import READS, Newer, Update, read
 
 #: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
 DEAD_LETTERS_MIN: Final = 20

@@ -13,12 +13,12 @@ from django.conf import settings
 
 from ingest.ports import Chunk, DeadMessage, LedgerAway, Loaded, Samples, SkippedRow
 from ingest.tracing import Ticks
-from notify import postgres, queries
-from notify.domain.digest import Last
-from notify.domain.links import CountKey, Links, ParentKey
-from notify.domain.policy import Limit, Policy, Skip
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, PlanRow, StreamRow
+from notify.databases import postgres, queries
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.links import CountKey, Links, ParentKey
+from notify.domain.records.policy import Limit, Policy, Skip
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 LOCK_TIMEOUT_MS: Final = 5_000

@@ -8,15 +8,15 @@ from typing import Final
 import msgspec
 
 from ingest.ports import Chunk, DeadMessage, SkippedRow
-from notify.domain import digest as digests
-from notify.domain import plan as plans
-from notify.domain.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
-from notify.domain.digest import Last
-from notify.domain.links import Links
-from notify.domain.policy import Policy
-from notify.domain.repeats import SeenKey, key_of
-from notify.domain.stream import PlanRow
-from notify.domain.update import UPDATE_BYTES_MAX, Unreadable, Update
+from notify.domain.engine import digest as digests
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import PlanRow
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
+from notify.domain.records.idempotency import SeenKey, key_of
+from notify.domain.records.links import Links
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import UPDATE_BYTES_MAX, Unreadable, Update
 
 #: How many bytes of a message a dead letter keeps: the most that a worker's dead letter can have.
 DEAD_LETTER_BYTES_MAX: Final = UPDATE_BYTES_MAX

@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from notify.domain.digest import Last
-from notify.domain.links import Links, ParentKey
-from notify.domain.policy import Policy
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow
-from notify.domain.window import Batch
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import LaneRow, LogFacts, PlanRow, StreamRow
+from notify.domain.engine.window import Batch
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.links import Links, ParentKey
+from notify.domain.records.policy import Policy
 
 
 class LogAway(Exception):

@@ -5,7 +5,7 @@ from typing import Final
 
 from ingest.hot import BUCKET_MS
 from ingest.ports import SkippedRow
-from notify.domain.decide import SKIPPED
+from notify.domain.records.decide import SKIPPED
 
 
 class Refusals:

@@ -6,8 +6,8 @@ from heapq import nlargest
 from ingest.counts import RANKS
 from ingest.held import Held, Memory
 from ingest.ports import AppRow, HotRow, LaneSample, Samples, StreamSample
-from notify import metrics
-from notify.domain.window import Lane
+from notify.domain.engine.window import Lane
+from notify.telemetry import metrics
 
 
 def take(

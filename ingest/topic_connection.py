@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from ingest.ports import LogAway
-from notify.topic import TopicError, Topics
+from notify.kafka.topic import TopicError, Topics
 
 
 class TopicConnection:

@@ -63,6 +63,6 @@ def of_settings() -> Ticks | None:
     """As the settings say; None where tracing is off."""
     if not settings.NOTIFY_OTEL:
         return None
-    from notify import spans  # noqa: PLC0415 - only where it is on
+    from notify.telemetry import spans  # noqa: PLC0415 - only where it is on
 
     return Ticks(spans.tick, messages_max=settings.NOTIFY_OTEL_MESSAGES)

@@ -12,7 +12,8 @@ class NotifyConfig(AppConfig):
     verbose_name = "Notify"
 
     def ready(self) -> None:
-        from notify import checks, logins, roles  # noqa: PLC0415 - they need the app registry
+        from notify import checks  # noqa: PLC0415 - they need the app registry
+        from notify.security import logins, roles  # noqa: PLC0415
 
         del checks  # registers itself
         user_logged_in.connect(logins.end_count, dispatch_uid="notify.login")

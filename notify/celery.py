@@ -26,10 +26,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify.settings")
 
 from django.conf import settings
 
-from notify import logs, metrics, required_secrets
-from notify.domain.lanes import LANES_MAX, queue_of
-from notify.probes import CannotListen
-from notify.unfinished_tasks import UnfinishedTasks
+from notify.domain.engine.lanes import LANES_MAX, queue_of
+from notify.security import required_secrets
+from notify.telemetry import logs, metrics
+from notify.telemetry.probes import CannotListen
+from notify.telemetry.unfinished_tasks import UnfinishedTasks
 
 #: Task names: the bridge sends by name and never imports the workers.
 APPLY: Final = "workers.apply"

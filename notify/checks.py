@@ -9,8 +9,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
-from notify import kafka_client, required_secrets
-from notify.domain.lanes import LANES_MAX
+from notify.domain.engine.lanes import LANES_MAX
+from notify.kafka import kafka_client
+from notify.security import required_secrets
 
 
 @register(Tags.security, deploy=True)

@@ -11,8 +11,8 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models.functions import Coalesce, Now
 
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
-from notify.domain.update import LABELS
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED
+from notify.domain.records.update import LABELS
 
 
 class App(models.Model):
@@ -144,8 +144,8 @@ class Stream(models.Model):
     waiting_since = models.DateTimeField(null=True)
     waiting_at = models.BigIntegerField(null=True)
     halted = models.TextField(null=True)  # noqa: DJ001 - NULL is "not halted", "" would be a halt without a reason
-    #: The last planned message and its digest, as of this `planned` (notify.domain.digest): a Load must
-    #: find it. NULL where it is not known.
+    #: The last planned message and its digest, as of this `planned` (notify.domain.engine.digest): a Load
+    #: must find it. NULL where it is not known.
     last_offset = models.BigIntegerField(null=True)
     last_digest = models.BigIntegerField(null=True)
     last_planned = models.BigIntegerField(null=True)
@@ -182,7 +182,7 @@ class Plan(models.Model):
     first = models.BigIntegerField()
     next = models.BigIntegerField()
     decisions = models.BinaryField()
-    #: Of each message, as notify.domain.digest encodes them; NULL in a row of an older bridge.
+    #: Of each message, as notify.domain.engine.digest encodes them; NULL in a row of an older bridge.
     digests = models.BinaryField(null=True)
 
     class Meta:

@@ -12,8 +12,11 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from notify import admin_theme, alert_receivers, env, kafka_security, tracing
-from notify.domain import window
+from notify import admin_theme, env
+from notify.domain.engine import window
+from notify.kafka import kafka_security
+from notify.monitoring.watch import alert_receivers
+from notify.telemetry import tracing
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -48,7 +51,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "notify.web.edge.ApiFirst",
+    "notify.web.http.edge.ApiFirst",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -143,10 +146,11 @@ NOTIFY_PROXIES = env.integer("NOTIFY_PROXIES", int(NOTIFY_TLS))
 #: WSGI has one name for X-Forwarded-For and X_Forwarded_For, so the proxy must drop the second one. A name
 #: without a hyphen does not have this problem.
 NOTIFY_ADDRESS_HEADER = env.header("NOTIFY_ADDRESS_HEADER", "X-Forwarded-For")
-AXES_LOCKOUT_PARAMETERS = "notify.logins.counted_by"
+AXES_LOCKOUT_PARAMETERS = "notify.security.logins.counted_by"
 AXES_CLIENT_IP_CALLABLE = "notify.admin.login.client_address"
 AXES_LOCKOUT_CALLABLE = "notify.admin.login.locked_out"
-#: notify.logins resets counts after a success: axes would also reset failures of the address for other users.
+#: notify.security.logins resets counts after a success: axes would also reset failures of the address for
+#: other users.
 AXES_RESET_ON_SUCCESS = False
 #: Tries during a lock are not stored, so that the table stays small and the lock ends.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -180,7 +184,7 @@ def _database(url: str) -> dict[str, Any]:
     except ProgrammingError as error:
         raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL URL: {error}") from None
     return {
-        "ENGINE": "notify.postgres_backend",
+        "ENGINE": "notify.databases.postgres_backend",
         "NAME": parts.pop("dbname", "notify"),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),
@@ -303,7 +307,7 @@ NOTIFY_LIMIT_REDIS_TIMEOUT_MS = env.integer("NOTIFY_LIMIT_REDIS_TIMEOUT_MS", 50,
 NOTIFY_BODY_MEMBERS = env.integer("NOTIFY_BODY_MEMBERS", 100_000, least=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = NOTIFY_BATCH_BYTES
 
-# Thresholds of findings (notify/findings).
+# Thresholds of findings (notify/monitoring).
 #: The share of a hot record in all updates, and its lowest rate, so that a quiet night causes no alert.
 NOTIFY_FIND_RECORD_PERCENT = env.integer("NOTIFY_FIND_RECORD_PERCENT", 15, least=1, most=100)
 NOTIFY_FIND_UPDATES_PER_S = env.integer("NOTIFY_FIND_UPDATES_PER_S", 20)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from notify.domain import nobody
+from notify.domain.records import nobody
 from notify.models import App
 
 APPS: Final = "/admin/notify/app/"

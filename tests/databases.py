@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from notify.database_roles import PROCESSES
+from notify.security.database_roles import PROCESSES
 
 
 @contextmanager

@@ -7,18 +7,18 @@ from typing import Any
 
 from django.conf import settings
 
-from notify.domain import patch as patches
-from notify.domain import update as updates
-from notify.domain.aliases import holder, resolve
-from notify.domain.decide import decide, writes
-from notify.domain.lanes import partition_of
-from notify.domain.links import Links
-from notify.domain.patch import COUNTERS, PROPERTIES, TAGS, Value
-from notify.domain.policy import Policy
-from notify.domain.update import USER, Update
-from notify.findings.partition_state import StreamNow
-from notify.producer import Acked, Unavailable
-from notify.web.apps_cache import AppsCache, AppsSnapshot, KnownApp
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records import patch as patches
+from notify.domain.records import update as updates
+from notify.domain.records.aliases import holder, resolve
+from notify.domain.records.decide import decide, writes
+from notify.domain.records.links import Links
+from notify.domain.records.patch import COUNTERS, PROPERTIES, TAGS, Value
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import USER, Update
+from notify.kafka.producer import Acked, Unavailable
+from notify.monitoring.partition_state import StreamNow
+from notify.web.access.apps_cache import AppsCache, AppsSnapshot, KnownApp
 from notify.web.reads import ReadsAway, RecordRow, SubscriptionRow, UserRow
 from notify.web.wiring import Services
 

@@ -8,10 +8,10 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from notify.domain.update import Update
-from notify.keys import digest_of, make_key
+from notify.domain.records.update import Update
+from notify.security.keys import digest_of, make_key
 from notify.web import wiring
-from notify.web.apps_cache import KnownApp
+from notify.web.access.apps_cache import KnownApp
 from tests.fake_producer import FakeProducer, FakeReads, fake_services
 
 APP = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
@@ -81,7 +81,7 @@ class Web(Requests):
             KnownApp(DISABLED_APP, enabled=False, digests=digests),
         )
         monkeypatch.setattr(wiring, "services", lambda: services)
-        monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.edge.ApiFirst"])
+        monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.http.edge.ApiFirst"])
         return cls(services, secret, producer, reads)
 
     def sent(self) -> list[Update]:

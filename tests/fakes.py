@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ingest.ports import Chunk, DeadMessage, Loaded, Samples, SkippedRow
-from notify.domain import rows as wire
-from notify.domain.digest import Last
-from notify.domain.links import Links, ParentKey
-from notify.domain.patch import COUNTERS, Value, apply
-from notify.domain.policy import Policy
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, PlanRow, StreamRow
-from notify.domain.window import ONE_AT_A_TIME
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.engine.window import ONE_AT_A_TIME
+from notify.domain.records import task_rows as wire
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.links import Links, ParentKey
+from notify.domain.records.patch import COUNTERS, Value, apply
+from notify.domain.records.policy import Policy
 from workers.apply import BadData, Original, Segment
 
 State = dict[str, Value]

@@ -17,9 +17,9 @@ from psycopg import sql
 
 from devstack import ROOT, product
 from devstack.stack import Stack
-from notify.domain.lanes import partition_of
-from notify.domain.update import Update, encode
-from notify.topic import Topics
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.update import Update, encode
+from notify.kafka.topic import Topics
 from tests.databases import own_database
 
 PARTITIONS = 4

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from notify.domain import links as linking
-from notify.domain.aliases import resolve
-from notify.domain.decide import Decision, decide
-from notify.domain.links import Links
-from notify.domain.policy import Policy
-from notify.domain.update import TOKEN, USER, Update
+from notify.domain.records import links as linking
+from notify.domain.records.aliases import resolve
+from notify.domain.records.decide import Decision, decide
+from notify.domain.records.links import Links
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import TOKEN, USER, Update
 
 APP: Final = "00000000-0000-0000-0000-0000000000a0"
 ANN, BOB = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))

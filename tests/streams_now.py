@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from notify.findings.partition_state import StateBounds, StreamNow
+from notify.monitoring.partition_state import StateBounds, StreamNow
 
 STATE_BOUNDS: Final = StateBounds(stalled_s=10, lag_s=30, start_s=30)
 STREAM: Final = StreamNow(

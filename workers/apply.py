@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
-from notify.domain.stream import dead_letters_reason
-from notify.domain.window import ONE_AT_A_TIME
+from notify.domain.engine.stream import dead_letters_reason
+from notify.domain.engine.window import ONE_AT_A_TIME
 
 #: From this send on, the tries of a batch are counted, because it may have killed workers before.
 TRY_FROM_ATTEMPT: Final = 3
@@ -48,7 +48,7 @@ class Segment:
 
 
 class Original(NamedTuple):
-    """One write of an isolated batch: its row (domain/rows.py) and its message."""
+    """One write of an isolated batch: its row (domain/records/task_rows.py) and its message."""
 
     offset: int
     row: dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from notify import queries
+from notify.databases import queries
 from workers.apply import BadData, Original, Segment, Unavailable
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")

@@ -14,9 +14,10 @@ from typing import Any, Self
 from celery import shared_task
 from django.conf import settings
 
-from notify import logs, metrics, postgres
 from notify.celery import APPLY, ISOLATE
-from notify.domain import rows as wire
+from notify.databases import postgres
+from notify.domain.records import task_rows as wire
+from notify.telemetry import logs, metrics
 from workers.apply import (
     Original,
     Outcome,

@@ -10,9 +10,9 @@ import psycopg
 from kafka import KafkaProducer
 
 from devstack.demo import plain
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update, encode
 
 UPDATES: Final = 200_000
 #: Plain Celery gets only the first of these updates: all of them would take it minutes.

@@ -14,7 +14,7 @@ from psycopg import Connection
 from devstack.oracle.policy_history import NotPlanned, PolicyHistory, read_chunks
 from devstack.oracle.serial import Serial, Write
 from devstack.oracle.state import Dead, Dropped, State, differences
-from notify.topic import Topics
+from notify.kafka.topic import Topics
 
 #: How many differences a report lists.
 NAMED: Final = 20

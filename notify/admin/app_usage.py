@@ -14,12 +14,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from notify import queries
 from notify.admin.charts import Spark, spark
 from notify.admin.pages import page, shown
-from notify.domain.update import LABELS
-from notify.findings.link_limits import limit_versions, policy_of
+from notify.databases import queries
+from notify.domain.records.update import LABELS
 from notify.models import Alert, App, AppKey, IdentityKey, LinkLimit, SkipRule
+from notify.monitoring.link_limits import limit_versions, policy_of
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "app_usage.sql")
 #: Rows of each list of the page.

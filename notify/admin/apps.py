@@ -14,16 +14,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from notify import app_keys, identity_keys
 from notify.admin.listing import ListAdmin, moment
 from notify.admin.pages import shown
 from notify.admin.reasons import ReasonedAdmin, ReasonForm, with_reason
 from notify.admin.unfolded import Checkbox, TabularInline, Textarea
-from notify.app_keys import NewKey
-from notify.domain import nobody
-from notify.identity_keys import AddedKey
+from notify.domain.records import nobody
 from notify.models import App, AppKey, IdentityKey
-from notify.public_keys import KeyRefused
+from notify.operations import app_keys, identity_keys
+from notify.operations.app_keys import NewKey
+from notify.operations.identity_keys import AddedKey
+from notify.security.public_keys import KeyRefused
 
 _MAKE_KEY: Final = "_make_key"
 _PUBLIC_KEY: Final = "public_key"

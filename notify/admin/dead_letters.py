@@ -15,18 +15,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from notify import replays
 from notify.admin import dropped_groups, reasons
 from notify.admin.filters import AppFilter, TimeFilter
 from notify.admin.listing import ReadOnlyAdmin, moment
 from notify.admin.masking import masked
 from notify.admin.pages import page, shown
-from notify.domain import replay
-from notify.domain.decide import MALFORMED, MISROUTED
-from notify.domain.replay import CannotReplay
-from notify.domain.update import Update
+from notify.domain.records import replay
+from notify.domain.records.decide import MALFORMED, MISROUTED
+from notify.domain.records.replay import CannotReplay
+from notify.domain.records.update import Update
+from notify.kafka.producer import Overloaded, Unavailable
 from notify.models import DeadLetter
-from notify.producer import Overloaded, Unavailable
+from notify.operations import replays
 
 _KINDS: Final = {
     MALFORMED: Q(error__startswith=f"{MALFORMED}:"),

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from notify import queries
 from notify.admin.charts import Bar, bars
 from notify.admin.listing import names_of
+from notify.databases import queries
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "dropped_groups.sql")
 #: The tables that have groups.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from notify import queries
 from notify.admin.charts import Spark, spark
+from notify.databases import queries
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 _HOUR_S: Final = 3_600

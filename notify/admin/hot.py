@@ -12,12 +12,12 @@ from django.urls import reverse
 from notify.admin.hot_record import chosen, label_to_limit
 from notify.admin.listing import ReadOnlyAdmin
 from notify.admin.pages import shown
-from notify.domain.lanes import lane_of, partition_of
-from notify.domain.policy import SCOPE_ALL, Policy
-from notify.findings.find import HOT_APP, HOT_RECORD, find
-from notify.findings.link_limits import limits_of
-from notify.findings.snapshot import HotRecord, Snapshot, fresh_for_s, read
+from notify.domain.engine.lanes import lane_of, partition_of
+from notify.domain.records.policy import SCOPE_ALL, Policy
 from notify.models import Hot, Stream, Topic
+from notify.monitoring.findings import HOT_APP, HOT_RECORD, find
+from notify.monitoring.link_limits import limits_of
+from notify.monitoring.snapshot import HotRecord, Snapshot, fresh_for_s, read
 
 #: Label and seconds of each window that can be chosen; the first is shown unless asked otherwise.
 SPANS: Final = {"1min": ("1 min", 60), "10min": ("10 min", 600), "1h": ("1 h", 3_600)}

@@ -16,11 +16,11 @@ from django.utils.html import format_html
 from notify.admin.hot import page_of
 from notify.admin.pages import page, shown
 from notify.admin.reasons import ReasonField
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED
-from notify.domain.update import LABELS, MIRROR_LABELS
-from notify.findings import preview
-from notify.findings.link_limits import FullLinks, limits_of
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED
+from notify.domain.records.update import LABELS, MIRROR_LABELS
 from notify.models import App, LinkLimit, SkipRule
+from notify.monitoring import preview
+from notify.monitoring.link_limits import FullLinks, limits_of
 from notify.templatetags.figures import count
 
 #: Hours until a rule or limit ends; 0 is never.

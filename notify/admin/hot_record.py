@@ -9,10 +9,10 @@ from django.db.models import Sum
 
 from notify.admin import history
 from notify.admin.charts import Spark
-from notify.domain.update import MIRROR_LABELS
-from notify.findings.preview import SkipPreview, of_skip
-from notify.findings.snapshot import run
+from notify.domain.records.update import MIRROR_LABELS
 from notify.models import App, SkipCount, SkipRule
+from notify.monitoring.preview import SkipPreview, of_skip
+from notify.monitoring.snapshot import run
 
 
 @dataclass(frozen=True, slots=True)

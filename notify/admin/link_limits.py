@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from notify.admin.app_field import AppField
 from notify.admin.policy_versions import PolicyVersionAdmin, StateFilter, VersionForm
-from notify.domain.policy import LINK_LIMIT_DEFAULT, MERGED_LIMIT_DEFAULT
+from notify.domain.records.policy import LINK_LIMIT_DEFAULT, MERGED_LIMIT_DEFAULT
 from notify.models import LinkLimit
 from notify.templatetags.figures import count
 

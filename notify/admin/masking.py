@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from notify.domain.lanes import is_uuid
-from notify.domain.update import AT_MAX, KEY_CHARS_MAX, KINDS, LABELS, OPS, VERSION
+from notify.domain.engine.lanes import is_uuid
+from notify.domain.records.update import AT_MAX, KEY_CHARS_MAX, KINDS, LABELS, OPS, VERSION
 
 _PARTS: Final = ("=", "?", "+", "-")
 

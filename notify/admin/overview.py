@@ -11,11 +11,19 @@ from django.urls import reverse
 
 from notify.admin import history
 from notify.admin.charts import Bar, bars
-from notify.findings import find as findings
-from notify.findings.find import STALLED, Bounds, Finding, find, is_stalled, percent, worker_state
-from notify.findings.partition_state import ABOUT, State, ranges, state_of
-from notify.findings.snapshot import LaneNow, Snapshot, WorkerNow, read
 from notify.models import App
+from notify.monitoring import findings
+from notify.monitoring.findings import (
+    STALLED,
+    Bounds,
+    Finding,
+    find,
+    is_stalled,
+    percent,
+    worker_state,
+)
+from notify.monitoring.partition_state import ABOUT, State, ranges, state_of
+from notify.monitoring.snapshot import LaneNow, Snapshot, WorkerNow, read
 
 #: Lines of a panel's list; the rest is a number.
 _ROWS: Final = 10

@@ -1,6 +1,6 @@
 """Which record of an app a text means: an id, an address, a number, a token or an external id.
 
-Ids follow from names (notify.domain.ids) and names are followed by links, both as the bridge does
+Ids follow from names (notify.domain.records.ids) and names are followed by links, both as the bridge does
 it, so nothing is searched: each way to read the text is one id, looked up by its key.
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from notify import queries
-from notify.domain import ids
-from notify.domain.aliases import resolve
-from notify.domain.links import Named, ParentKey, gather
-from notify.domain.update import TOKEN, USER
-from notify.replays import links_now
+from notify.databases import queries
+from notify.domain.records import ids
+from notify.domain.records.aliases import resolve
+from notify.domain.records.links import Named, ParentKey, gather
+from notify.domain.records.update import TOKEN, USER
+from notify.operations.replays import links_now
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "record.sql")
 _EXTERNAL_ID: Final = "external_id"

@@ -10,9 +10,9 @@ from uuid import UUID
 from notify.admin.charts import Spark, spark
 from notify.admin.masking import masked
 from notify.admin.record_find import rows
-from notify.domain.lanes import lane_of, partition_of, queue_of
-from notify.findings.link_limits import limits_of
+from notify.domain.engine.lanes import lane_of, partition_of, queue_of
 from notify.models import SkipRule, Stream, Topic
+from notify.monitoring.link_limits import limits_of
 
 #: Rows of each list of the page.
 MOST: Final = 10

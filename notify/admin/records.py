@@ -17,10 +17,10 @@ from notify.admin.app_field import AppField
 from notify.admin.pages import page, shown
 from notify.admin.record_find import Found, find, rows
 from notify.admin.unfolded import TextInput
-from notify.domain import ids
 from notify.domain.errors import Malformed
-from notify.domain.policy import SCOPE_ALL
-from notify.domain.update import MIRROR_LABELS, VALUE_CHARS_MAX
+from notify.domain.records import ids
+from notify.domain.records.policy import SCOPE_ALL
+from notify.domain.records.update import MIRROR_LABELS, VALUE_CHARS_MAX
 from notify.models import App, SkipRule
 
 _FIND: Final = "Find a record"

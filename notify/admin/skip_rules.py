@@ -11,7 +11,7 @@ from notify.admin.app_field import AppField
 from notify.admin.listing import moment, record_of
 from notify.admin.policy_versions import PolicyVersionAdmin, StateFilter, VersionForm
 from notify.admin.unfolded import TextInput
-from notify.domain.policy import SCOPE_ALL
+from notify.domain.records.policy import SCOPE_ALL
 from notify.models import SkipCount, SkipRule
 
 

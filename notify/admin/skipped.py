@@ -16,17 +16,17 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from notify import replays
 from notify.admin import dropped_groups, reasons
 from notify.admin.filters import AppFilter, TimeFilter
 from notify.admin.hot_orders import limit_cell
 from notify.admin.listing import ReadOnlyAdmin, moment, names_of
 from notify.admin.pages import page, shown
-from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
-from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
-from notify.findings.link_limits import FullLinks, explaining, full_links
-from notify.findings.snapshot import run
+from notify.domain.records.aliases import ALIAS_LIMIT, ALIAS_TAKEN
+from notify.domain.records.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
 from notify.models import App, Replay, SkipCount, Skipped, SkipRule
+from notify.monitoring.link_limits import FullLinks, explaining, full_links
+from notify.monitoring.snapshot import run
+from notify.operations import replays
 
 REASONS: Final = {
     SKIPPED: "skip rule",

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
+from notify.kafka.topic import KafkaAway, TopicError
 from notify.management import exit_codes
-from notify.streams import NotInRange, NoTopic, StreamsRefused
-from notify.topic import KafkaAway, TopicError
+from notify.operations.streams import NotInRange, NoTopic, StreamsRefused
 
 #: What to do about an SQLSTATE.
 _HINTS: Final = {

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from notify.domain.lanes import LANES_MAX
+from notify.domain.engine.lanes import LANES_MAX
 
 COSTS: Final = Path(__file__).with_suffix(".toml")
 CPU: Final = ("web", "web_batched", "bridge", "worker", "postgres", "kafka", "redis")

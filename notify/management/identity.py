@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from notify import identity_keys
 from notify.management.answering import Answer, wrong
 from notify.management.table import table
 from notify.models import App, IdentityKey
+from notify.operations import identity_keys
 
 #: Of a fingerprint, to say which key is meant: 32 bits, of the few keys that an app ever has.
 _FINGERPRINT_CHARS: Final = 8

@@ -5,8 +5,8 @@ from argparse import ArgumentParser
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from notify import metrics
-from notify.probes import CannotListen, Progress
+from notify.telemetry import metrics
+from notify.telemetry.probes import CannotListen, Progress
 
 
 def add_argument(parser: ArgumentParser) -> None:

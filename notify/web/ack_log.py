@@ -26,10 +26,10 @@ from typing import Final, NamedTuple
 
 from django.conf import settings
 
-from notify import metrics
-from notify.domain.lanes import is_uuid
-from notify.domain.update import Update
-from notify.producer import Acked
+from notify.domain.engine.lanes import is_uuid
+from notify.domain.records.update import Update
+from notify.kafka.producer import Acked
+from notify.telemetry import metrics
 
 EVENT: Final = "update_acked"
 #: Seconds between two writes: the lines of this time are lost if the process is killed.

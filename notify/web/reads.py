@@ -15,14 +15,14 @@ from typing import Any, Final, Protocol
 import psycopg
 from django.conf import settings
 
-from notify import postgres, queries
-from notify.domain import ids, nobody
-from notify.domain.patch import ALIASES, PROPERTIES
-from notify.domain.update import ALIAS, TOKEN, USER
-from notify.findings.partition_state import StreamNow
-from notify.findings.snapshot import STREAMS, fresh_for_s
-from notify.web import warned
-from notify.web.apps_cache import AppsSnapshot, KnownApp, ReadFailed, TopicUnusable
+from notify.databases import postgres, queries
+from notify.domain.records import ids, nobody
+from notify.domain.records.patch import ALIASES, PROPERTIES
+from notify.domain.records.update import ALIAS, TOKEN, USER
+from notify.monitoring.partition_state import StreamNow
+from notify.monitoring.snapshot import STREAMS, fresh_for_s
+from notify.web.access.apps_cache import AppsSnapshot, KnownApp, ReadFailed, TopicUnusable
+from notify.web.resources import warned
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from notify.domain.update import DELETE, Update
-from notify.producer import Overloaded, Unavailable
-from notify.web import answers
-from notify.web.apps_cache import KnownApp
-from notify.web.endpoint import Call
+from notify.domain.records.update import DELETE, Update
+from notify.kafka.producer import Overloaded, Unavailable
+from notify.web.access.apps_cache import KnownApp
+from notify.web.http import answers
+from notify.web.http.endpoint import Call
 
 #: The seconds that a full buffer takes to drain, if Kafka accepts anything at all.
 OVERLOADED_RETRY_AFTER_S = 1

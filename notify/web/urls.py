@@ -5,20 +5,19 @@ from typing import Final
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from notify.web import (
+from notify.web.http import health, scrape
+from notify.web.http.endpoint import endpoint
+from notify.web.openapi import document
+from notify.web.resources import (
     aliases,
     batch,
-    health,
     page_config,
     params,
     players,
-    scrape,
     subscriptions,
     unstored,
     users,
 )
-from notify.web.endpoint import endpoint
-from notify.web.openapi import document
 
 Patterns = list[URLPattern | URLResolver]
 

@@ -10,18 +10,20 @@ from typing import Final
 
 from django.conf import settings
 
-from notify import metrics
-from notify.producer import Producer, TopicProducer
-from notify.web import ack_log, deletions, limits
+from notify.kafka.producer import Producer, TopicProducer
+from notify.telemetry import metrics
+from notify.web import ack_log
+from notify.web.access import limits
+from notify.web.access.apps_cache import AppsCache
+from notify.web.access.identity import Verifier
+from notify.web.access.limits import RateLimits
+from notify.web.access.rejection_counts import UNAVAILABLE, CountWriter, RefusedRequests
 from notify.web.ack_log import AckLog
-from notify.web.addresses import Addresses
-from notify.web.apps_cache import AppsCache
-from notify.web.deleted import DeletedRecords
-from notify.web.identity import Verifier
-from notify.web.left_out import LeftOut
-from notify.web.limits import RateLimits
 from notify.web.reads import PostgresReads, Reads
-from notify.web.refused import UNAVAILABLE, CountWriter, RefusedRequests
+from notify.web.resources import deletions
+from notify.web.resources.addresses import Addresses
+from notify.web.resources.deleted import DeletedRecords
+from notify.web.resources.left_out import LeftOut
 
 #: How many reads may run at a time, and how many lookups to accept updates. A hanging PostgreSQL blocks only
 #: this many threads; the others accept updates.

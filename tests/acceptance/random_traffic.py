@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from notify.domain import ids
+from notify.domain.records import ids
 
 ADMIN_EMAIL: Final = "admin@closely.example"
 DEVICES: Final = 400

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from notify.domain import patch as patches
-from notify.domain.decide import decide, writes
-from notify.domain.links import Links
-from notify.domain.patch import Value
-from notify.domain.policy import Policy
+from notify.domain.records import patch as patches
+from notify.domain.records.decide import decide, writes
+from notify.domain.records.links import Links
+from notify.domain.records.patch import Value
+from notify.domain.records.policy import Policy
 from tests.acceptance.devices import Device, Fixtures, http, to_views
 from tests.fake_web import APP, Web
 from tests.running import Running

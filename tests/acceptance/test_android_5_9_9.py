@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from notify.keys import make_key
+from notify.security.keys import make_key
 from notify.web import wiring
-from notify.web.apps_cache import KnownApp
+from notify.web.access.apps_cache import KnownApp
 from tests.acceptance.devices import Device, Fixtures, http, to_server, to_views
 from tests.acceptance.users import seen, until
 from tests.fake_producer import fake_services
@@ -32,7 +32,7 @@ def web_of(monkeypatch: pytest.MonkeyPatch, *, verified: bool) -> Web:
     app = KnownApp(APP, digests=(digest,), requires_identity=verified, identity_keys=keys)
     services, producer, reads = fake_services(app)
     monkeypatch.setattr(wiring, "services", lambda: services)
-    monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.edge.ApiFirst"])
+    monkeypatch.setattr(settings, "MIDDLEWARE", ["notify.web.http.edge.ApiFirst"])
     return Web(services, secret, producer, reads)
 
 

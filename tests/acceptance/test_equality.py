@@ -16,9 +16,9 @@ import pytest
 
 from devstack import product
 from devstack.oracle.compare import compare
-from notify.domain.lanes import partition_of
-from notify.domain.update import DELETE, Update, encode
-from notify.topic import Topics
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.update import DELETE, Update, encode
+from notify.kafka.topic import Topics
 from tests.acceptance.random_traffic import Customer, World
 from tests.acceptance.senders import Senders
 from tests.running import PARTITIONS, Running, running

@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 
 from devstack import product
 from devstack.oracle.compare import compare
-from notify.topic import Topics
+from notify.kafka.topic import Topics
 from tests.acceptance.devices import http, to_server
 from tests.acceptance.lives import FAMILIES, UPGRADES, Body, NewDevice, OldDevice
 from tests.running import PARTITIONS, Running, running

@@ -14,8 +14,8 @@ from onesignal.exceptions import ForbiddenException, NotFoundException
 from onesignal.model.subscription import Subscription
 from onesignal.model.subscription_body import SubscriptionBody
 
-from notify.domain.patch import SET
-from notify.web.edge import Application
+from notify.domain.records.patch import SET
+from notify.web.http.edge import Application
 from tests.fake_web import APP, PLAYER, STRICT_APP, Web
 
 

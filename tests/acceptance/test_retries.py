@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from notify.producer import Overloaded, Unavailable
+from notify.kafka.producer import Overloaded, Unavailable
 from notify.web import wiring
-from notify.web.apps_cache import AppsCache, AppsSnapshot, ReadFailed
+from notify.web.access.apps_cache import AppsCache, AppsSnapshot, ReadFailed
 from notify.web.wiring import Services
 from tests.acceptance.devices import Fixtures, filled
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP, Answer, Web

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from notify.domain.window import WINDOW_OFFSETS
+from notify.domain.engine.window import WINDOW_OFFSETS
 from notify.management.capacity import Costs
 
 DAY_S: Final = 86_400

@@ -28,7 +28,7 @@ import redis
 
 from devstack import product
 from devstack.demo import plain
-from notify.topic import Topics
+from notify.kafka.topic import Topics
 from tests.benchmarks import handwritten, lag
 from tests.benchmarks.prepared import preload, targets
 from tests.running import PARTITIONS, Running, running

@@ -14,9 +14,10 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from notify import wsgi
-from notify.domain.patch import PROPERTIES, SET, TAGS
-from notify.domain.update import Update
-from notify.web import changes, wiring
+from notify.domain.records.patch import PROPERTIES, SET, TAGS
+from notify.domain.records.update import Update
+from notify.web import wiring
+from notify.web.resources import changes
 
 #: Granian looks for it here.
 application = wsgi.application

@@ -9,8 +9,8 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Final
 
-from notify.web.apps_cache import KnownApp
-from notify.web.identity import Limits, Verifier
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.identity import Limits, Verifier
 from tests.identity_tokens import pair, public_pem, token
 
 APP: Final = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from notify.domain import ids
+from notify.domain.records import ids
 
 APP: Final = uuid.UUID("6f1c0000-0000-4000-8000-000000000001")
 #: Parents for each so many records.

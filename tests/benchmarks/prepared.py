@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 from kafka import KafkaProducer
 
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update, encode
 from tests.running import PARTITIONS
 
 APPS: Final = 20

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from kafka import KafkaConsumer, TopicPartition
 
-from notify.domain.update import Update, read
+from notify.domain.records.update import Update, read
 from tests import proxy
 from tests.benchmarks import edge, http_load
 from tests.benchmarks.http_load import Load, request

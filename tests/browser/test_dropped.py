@@ -9,11 +9,11 @@ from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from notify import app_keys, replays
-from notify.domain.decide import LINK_REFUSED, SKIPPED
-from notify.domain.update import Update, encode
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED
+from notify.domain.records.update import Update, encode
+from notify.kafka.producer import Acked, Unavailable
 from notify.models import App, DeadLetter, Replay, SkipCount, Skipped, SkipRule, Stream, Topic
-from notify.producer import Acked, Unavailable
+from notify.operations import app_keys, replays
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened, staff
 from tests.sampled_incident import linked
 

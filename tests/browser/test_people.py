@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Browser, Page, ViewportSize
 
-from notify import roles
+from notify.security import roles
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,10 +8,9 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from notify import app_keys
-from notify.domain import ids
-from notify.domain.decide import LINK_REFUSED, SKIPPED
-from notify.domain.lanes import lane_of, partition_of
+from notify.domain.engine.lanes import lane_of, partition_of
+from notify.domain.records import ids
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED
 from notify.models import (
     Alert,
     App,
@@ -29,6 +28,7 @@ from notify.models import (
     Stream,
     Topic,
 )
+from notify.operations import app_keys
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened, staff
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,9 +12,9 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django import Settings
 
-from notify import app_keys, identity_keys
-from notify.domain.decide import SKIPPED
+from notify.domain.records.decide import SKIPPED
 from notify.models import App, DeadLetter, Hot, LinkLimit, Skipped, SkipRule, Stream
+from notify.operations import app_keys, identity_keys
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened, staff
 from tests.identity_tokens import pair, public_pem
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from notify.web.readable import INTEGER_MAX, readable
+from notify.web.resources.readable import INTEGER_MAX, readable
 from tests.clients.operations import faults
 from tests.fake_web import APP, Answer, Web
 

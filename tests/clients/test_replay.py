@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from django.urls import Resolver404, resolve
 
-from notify.domain.update import encode
+from notify.domain.records.update import encode
 from tests.clients.drivers import COMMANDS
 from tests.clients.operations import faults
 from tests.clients.record import FIXTURES, same

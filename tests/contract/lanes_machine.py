@@ -13,10 +13,10 @@ import psycopg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from notify.domain import rows as wire
-from notify.domain.decide import Write
-from notify.domain.patch import ADD, COUNTERS, DEFAULT, PUSH_IDENTIFIER, REMOVE, SET, Patch
-from notify.domain.stream import LaneRow, StreamRow
+from notify.domain.engine.stream import LaneRow, StreamRow
+from notify.domain.records import task_rows as wire
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, COUNTERS, DEFAULT, PUSH_IDENTIFIER, REMOVE, SET, Patch
 from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
 from workers.apply import BadData, Original, Segment, apply_isolated
 from workers.lanes import QUERIES, PostgresLanes

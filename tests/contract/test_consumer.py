@@ -16,7 +16,7 @@ from ingest import consumer
 from ingest.consumer import KafkaLog
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LogAway, Polled
-from notify.topic import Topics
+from notify.kafka.topic import Topics
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

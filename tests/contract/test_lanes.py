@@ -6,7 +6,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from notify import postgres as sessions
+from notify.databases import postgres as sessions
 from tests.contract.lanes_machine import LanesMachine
 from workers.lanes import QUERIES
 

@@ -33,18 +33,18 @@ from ingest.ports import (
     Tick,
 )
 from notify import models
-from notify import postgres as sessions
-from notify.domain import links as linking
-from notify.domain import repeats
-from notify.domain.decide import SKIPPED
-from notify.domain.digest import Last
-from notify.domain.ids import alias_id
-from notify.domain.links import Links
-from notify.domain.patch import ADD, Patch
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, PlanRow, StreamRow
-from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
+from notify.databases import postgres as sessions
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.records import idempotency
+from notify.domain.records import links as linking
+from notify.domain.records.decide import SKIPPED
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.ids import alias_id
+from notify.domain.records.links import Links
+from notify.domain.records.patch import ADD, Patch
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.records.update import DELETE, DETACH, UPDATE, Update, encode, read
 from notify.models import LinkLimit, SkipRule, Topic
 from tests.fakes import MemoryDatabase, MemoryLedger
 
@@ -228,8 +228,8 @@ class Pair:
         links, policy = linking.gather(mine.links, named), mine.policy()
         assert linking.gather(theirs.links, named) == links
         assert theirs.policy() == policy
-        seen = mine.seen(repeats.keys_of(contents))
-        assert theirs.seen(repeats.keys_of(contents)) == seen
+        seen = mine.seen(idempotency.keys_of(contents))
+        assert theirs.seen(idempotency.keys_of(contents)) == seen
 
         def plan(links: Links) -> Chunk:
             return plan_chunk(

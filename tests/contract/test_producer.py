@@ -16,9 +16,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from devstack.services import DevstackError, find_kafka, wait_ready
-from notify import kafka_client, metrics
-from notify.domain.lanes import partition_of
-from notify.producer import (
+from notify.domain.engine.lanes import partition_of
+from notify.kafka import kafka_client
+from notify.kafka.producer import (
     Acked,
     Overloaded,
     Producer,
@@ -26,7 +26,8 @@ from notify.producer import (
     Unavailable,
     forbid_bodies_in_logs,
 )
-from notify.topic import Topics
+from notify.kafka.topic import Topics
+from notify.telemetry import metrics
 from tests.fake_producer import FakeProducer
 from tests.fake_web import APP, STRICT_APP
 from tests.waiting import wait_for
@@ -183,7 +184,7 @@ def sockets_collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def test_kafka_away_is_noticed_once_and_then_at_once(
     sockets_collected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notify.producer.CONNECT_AGAIN_S", 600)
+    monkeypatch.setattr("notify.kafka.producer.CONNECT_AGAIN_S", 600)
     connected, tried = kafka_client.connected, []
 
     def connecting(*words: Any, **options: Any) -> Any:

@@ -19,12 +19,14 @@ from pytest_django import Settings
 from devstack.services import find_redis, free_port, wait_ready
 from ingest.dispatch import CeleryDispatcher
 from ingest.ports import DispatcherAway, Part, Task
-from notify import celery, metrics, redis_client
-from notify.domain.lanes import queue_of
-from notify.domain.window import Batch
-from notify.watch.queues import Queues, ask, measure
-from notify.web.apps_cache import KnownApp
-from notify.web.limits import of_settings
+from notify import celery
+from notify.databases import redis_client
+from notify.domain.engine.lanes import queue_of
+from notify.domain.engine.window import Batch
+from notify.monitoring.watch.queues import Queues, ask, measure
+from notify.telemetry import metrics
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.limits import of_settings
 from tests.fake_web import APP
 from tests.faults.wire import Wire
 from tests.waiting import wait_for
@@ -212,7 +214,7 @@ def _thread(target: Callable[[threading.Event], None]) -> Iterator[None]:
 def test_the_watcher_reads_no_depths_of_one_that_became_a_replica(
     failover: Failover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notify.watch.queues.DEPTHS_EVERY_S", 0.01)
+    monkeypatch.setattr("notify.monitoring.watch.queues.DEPTHS_EVERY_S", 0.01)
     app = Celery("test", broker=failover.url)
     queues = Queues()
     queues.lanes = 1
@@ -232,8 +234,8 @@ def test_the_watcher_asks_workers_through_no_redis_that_became_a_replica(
     failover: Failover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which takes the question, and has no workers any more."""
-    monkeypatch.setattr("notify.watch.queues.ASK_EVERY_S", 0.01)
-    monkeypatch.setattr("notify.watch.queues.ANSWER_S", 0.1)
+    monkeypatch.setattr("notify.monitoring.watch.queues.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr("notify.monitoring.watch.queues.ANSWER_S", 0.1)
     app = Celery("test", broker=failover.url)
     with closing(app), _thread(lambda stopped: ask(app, Queues(), stopped)):
         wait_for(lambda: failover.wire.connections() > 0)

@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import Settings
 
-from notify import postgres
+from notify.databases import postgres
 from tests.faults.wire import Wire
 from workers.apply import Segment, Unavailable
 from workers.lanes import PostgresLanes

@@ -1,4 +1,4 @@
-"""What `notify.topic` promises, on whatever broker the tests run on."""
+"""What `notify.kafka.topic` promises, on whatever broker the tests run on."""
 
 import gc
 import logging
@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
-from notify.topic import (
+from notify.kafka.topic import (
     Extent,
     Head,
     KafkaAway,

@@ -16,9 +16,9 @@ from typing import Final
 
 from kafka import KafkaProducer
 
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update, encode
 
 #: More than twice what all windows hold (four partitions, 20,000 offsets each), so that each partition
 #: still has messages to read when its window is full.

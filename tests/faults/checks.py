@@ -17,7 +17,7 @@ import psycopg
 from kafka import KafkaConsumer, TopicPartition
 
 from devstack.oracle.compare import compare
-from notify.domain.lanes import lane_of
+from notify.domain.engine.lanes import lane_of
 from tests.faults.load import Call, Outcome, Sent
 from tests.faults.watch import Bounds, Look, StreamLook
 

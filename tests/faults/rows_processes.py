@@ -8,7 +8,7 @@ from typing import Final
 
 import psutil
 
-from notify.domain.lanes import LANES_MAX, queue_of
+from notify.domain.engine.lanes import LANES_MAX, queue_of
 from tests.faults.load import send_once
 from tests.faults.matrix import row
 from tests.faults.scene import PARTITIONS, Scene

@@ -26,8 +26,8 @@ from devstack.apache_kafka import Listener
 from devstack.product import DemoApp
 from devstack.services import free_port
 from devstack.stack import Stack
-from notify.domain.window import WINDOW_OFFSETS
-from notify.topic import TopicError, Topics
+from notify.domain.engine.window import WINDOW_OFFSETS
+from notify.kafka.topic import TopicError, Topics
 from tests.faults.backlog import Backlog
 from tests.faults.checks import Message, Verdict, judge, read_topic
 from tests.faults.load import Call, Load, Outcome

@@ -12,8 +12,8 @@ import psycopg
 import redis
 
 from devstack.stack import Stack
-from notify.domain.lanes import LANES_MAX, queue_of
-from notify.domain.window import WINDOW_OFFSETS
+from notify.domain.engine.lanes import LANES_MAX, queue_of
+from notify.domain.engine.window import WINDOW_OFFSETS
 
 EVERY_S: Final = 0.25
 _STREAMS: Final = """

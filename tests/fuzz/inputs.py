@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from notify.domain.ids import alias_id
-from notify.domain.update import UPDATE_BYTES_MAX
-from notify.keys import make_key
+from notify.domain.records.ids import alias_id
+from notify.domain.records.update import UPDATE_BYTES_MAX
+from notify.security.keys import make_key
 from notify.web.openapi import requests
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP
 from tests.fuzz.mutate import VALUES, Mutator

@@ -10,10 +10,10 @@ import io
 import json
 from typing import Any
 
-from notify.domain.update import Unreadable, Update, encode, parse, read
+from notify.domain.records.update import Unreadable, Update, encode, parse, read
 from notify.web import wiring
-from notify.web.apps_cache import KnownApp
-from notify.web.edge import Application
+from notify.web.access.apps_cache import KnownApp
+from notify.web.http.edge import Application
 from tests.fake_producer import FakeProducer, fake_services
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP
 from tests.fuzz.inputs import MESSAGES, Request, key

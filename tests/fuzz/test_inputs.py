@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from notify.domain import update as updates
-from notify.domain.update import Unreadable
-from notify.web import answers, device, wiring
+from notify.domain.records import update as updates
+from notify.domain.records.update import Unreadable
+from notify.web import wiring
+from notify.web.http import answers
+from notify.web.resources import device
 from tests.fake_web import APP
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import fleet, target
@@ -80,7 +82,9 @@ def test_what_the_bridge_cannot_read_is_found(
 
 def test_what_was_refused_and_sent_is_found(tried: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = answers.Refused(400, "no")
-    monkeypatch.setattr("notify.web.players.ok", lambda body: answers.refusal(refused, "id"))
+    monkeypatch.setattr(
+        "notify.web.resources.players.ok", lambda body: answers.refusal(refused, "id")
+    )
     with pytest.raises(Broken, match="yet in Kafka"):
         tried.look(good("player_put"))
 
@@ -98,7 +102,7 @@ def test_what_was_refused_and_sent_is_found(tried: Target, monkeypatch: pytest.M
 def test_an_answer_of_another_form_is_found(
     tried: Target, monkeypatch: pytest.MonkeyPatch, answer: Any, found: str
 ) -> None:
-    monkeypatch.setattr("notify.web.players.ok", lambda body: answer)
+    monkeypatch.setattr("notify.web.resources.players.ok", lambda body: answer)
     with pytest.raises(Broken, match=found):
         tried.look(good("on_focus_post"))
 

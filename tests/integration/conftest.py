@@ -11,8 +11,8 @@ from django.test import Client, override_settings
 from psycopg import sql
 from pytest_django import DjangoDbBlocker, Settings
 
-from notify import database_roles
-from notify.database_roles import PROCESSES, WEB
+from notify.security import database_roles
+from notify.security.database_roles import PROCESSES, WEB
 
 ADMIN = "test_admin_"
 

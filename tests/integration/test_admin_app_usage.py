@@ -13,9 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from notify import app_keys
 from notify.admin import app_usage
-from notify.domain.decide import LINK_REFUSED, SKIPPED
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED
 from notify.models import (
     Alert,
     App,
@@ -30,6 +29,7 @@ from notify.models import (
     SkipRule,
     StreamSample,
 )
+from notify.operations import app_keys
 from tests.staff import staff as client
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]

@@ -12,11 +12,11 @@ from django.test import Client, RequestFactory
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from notify import app_keys
-from notify.domain import nobody
-from notify.domain.nobody import NAMES_CHARS_MAX
-from notify.keys import digest_of
+from notify.domain.records import nobody
+from notify.domain.records.nobody import NAMES_CHARS_MAX
 from notify.models import App, AppKey
+from notify.operations import app_keys
+from notify.security.keys import digest_of
 from tests import app_page
 from tests.app_page import APPS as LIST
 from tests.app_page import make_key, page

@@ -11,9 +11,9 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from notify import app_keys
 from notify.admin import reasons
 from notify.models import App, SkipRule
+from notify.operations import app_keys
 from tests import app_page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]

@@ -17,10 +17,10 @@ from pytest_django import DjangoAssertNumQueries
 
 from notify.admin import dropped_groups, listing
 from notify.admin.masking import masked
-from notify.domain.aliases import ALIAS_TAKEN
-from notify.domain.decide import LINK_REFUSED, MALFORMED, MISROUTED, SKIPPED
-from notify.domain.patch import ADD, REMOVE, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.records.aliases import ALIAS_TAKEN
+from notify.domain.records.decide import LINK_REFUSED, MALFORMED, MISROUTED, SKIPPED
+from notify.domain.records.patch import ADD, REMOVE, SET, Patch
+from notify.domain.records.update import Update, encode
 from notify.models import App, DeadLetter, Skipped, Stream
 from tests.sampled_incident import linked
 from tests.staff import staff

@@ -14,9 +14,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from notify.findings import snapshot
-from notify.findings.find import find
-from notify.findings.partition_state import StateBounds
 from notify.models import (
     App,
     BridgeStart,
@@ -32,7 +29,10 @@ from notify.models import (
     Watcher,
     WorkerSample,
 )
-from notify.web.pipeline import problems
+from notify.monitoring import snapshot
+from notify.monitoring.findings import find
+from notify.monitoring.partition_state import StateBounds
+from notify.web.http.pipeline import problems
 from tests.sampled_incident import (
     AHEAD_S,
     RECORD,

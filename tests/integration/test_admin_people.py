@@ -15,7 +15,8 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from notify import admin_theme, roles
+from notify import admin_theme
+from notify.security import roles
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 

@@ -12,10 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from notify.admin.record_seen import masked_identifier
-from notify.domain import ids
-from notify.domain.decide import SKIPPED
-from notify.domain.lanes import lane_of, partition_of, queue_of
-from notify.domain.update import TOKEN, USER
+from notify.domain.engine.lanes import lane_of, partition_of, queue_of
+from notify.domain.records import ids
+from notify.domain.records.decide import SKIPPED
+from notify.domain.records.update import TOKEN, USER
 from notify.models import (
     App,
     DeadLetter,

@@ -16,18 +16,18 @@ from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 from pytest_django import Settings
 
-from notify import app_keys, identity_keys
-from notify.domain import ids
-from notify.domain import patch as patches
-from notify.domain import update as updates
-from notify.domain.decide import decide, writes
-from notify.domain.links import Links
-from notify.domain.patch import Value
-from notify.domain.policy import Policy
-from notify.domain.update import ALIAS, USER, Update
+from notify.domain.records import ids
+from notify.domain.records import patch as patches
+from notify.domain.records import update as updates
+from notify.domain.records.decide import decide, writes
+from notify.domain.records.links import Links
+from notify.domain.records.patch import Value
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import ALIAS, USER, Update
 from notify.models import App, Link, Record, Topic
+from notify.operations import app_keys, identity_keys
 from notify.web import urls, wiring
-from notify.web.apps_cache import AppsCache
+from notify.web.access.apps_cache import AppsCache
 from notify.web.reads import PostgresReads
 from tests.fake_producer import FakeProducer
 from tests.fake_web import Answer, Requests
@@ -245,7 +245,7 @@ def _record(app: str | uuid.UUID, record: str, kind: str, mark: str) -> None:
 
 @pytest.fixture
 def two(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
-    settings.MIDDLEWARE = ["notify.web.edge.ApiFirst"]
+    settings.MIDDLEWARE = ["notify.web.http.edge.ApiFirst"]
     settings.NOTIFY_TOPIC = TOPIC
     Topic.objects.create(id=uuid.uuid4(), name=TOPIC, partitions=8)
     a = party("a", MARK_A, {USER_ID: PUSH_ID, ONLY_USER_ID: ONLY_PUSH_ID})

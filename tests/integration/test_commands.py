@@ -19,17 +19,17 @@ from django.core.management.base import SystemCheckError
 from django.utils import timezone
 from pytest_django import Settings
 
-from notify.domain import plan as plans
-from notify.domain.decide import Decision
-from notify.domain.lanes import lane_of
-from notify.domain.patch import SET, Patch
-from notify.domain.stream import upgrade_reason
-from notify.domain.update import Update, encode
-from notify.keys import digest_of
+from notify.domain.engine.lanes import lane_of
+from notify.domain.engine.stream import upgrade_reason
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import Decision
+from notify.domain.records.patch import SET, Patch
+from notify.domain.records.update import Update, encode
+from notify.kafka.topic import TopicRefused, Topics
 from notify.management import exit_codes
 from notify.management.table import duration, table
 from notify.models import App, AppKey, Hot, Lane, Plan, PlanLog, Stream, StreamSample, Topic
-from notify.topic import TopicRefused, Topics
+from notify.security.keys import digest_of
 from tests.sampled_incident import sampled
 
 pytestmark = pytest.mark.django_db

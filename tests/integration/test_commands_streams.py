@@ -10,11 +10,12 @@ from django.utils import timezone
 from kafka import KafkaProducer
 
 from ingest.ledger import PostgresLedger
-from notify import postgres, streams
-from notify.domain import digest as digests
+from notify.databases import postgres
+from notify.domain.engine import digest as digests
+from notify.kafka.topic import Described, Extent, Topics
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
-from notify.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
-from notify.topic import Described, Extent, Topics
+from notify.operations import streams
+from notify.operations.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from tests.waiting import wait_for
 from workers.apply import Segment
 from workers.lanes import PostgresLanes

@@ -13,9 +13,18 @@ from django.db.utils import ProgrammingError
 from psycopg import sql
 from pytest_django import Settings
 
-from notify import database_roles
-from notify.database_roles import BRIDGE, FUNCTIONS, PROCESSES, TABLES, WATCH, WEB, WORKER, Granted
 from notify.models import Topic
+from notify.security import database_roles
+from notify.security.database_roles import (
+    BRIDGE,
+    FUNCTIONS,
+    PROCESSES,
+    TABLES,
+    WATCH,
+    WEB,
+    WORKER,
+    Granted,
+)
 
 pytestmark = pytest.mark.django_db
 

@@ -9,9 +9,9 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from notify.web import deletions
-from notify.web.deleted import APPLIED_S, ASK_S, PAUSE_S, DeletedRecords
-from notify.web.deletions import KEPT_S, RedisDeletions
+from notify.web.resources import deletions
+from notify.web.resources.deleted import APPLIED_S, ASK_S, PAUSE_S, DeletedRecords
+from notify.web.resources.deletions import KEPT_S, RedisDeletions
 from tests.fake_producer import FakeProducer, FakeReads
 from tests.fake_web import APP, STRICT_APP
 from tests.faults.wire import Wire

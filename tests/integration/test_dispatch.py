@@ -16,10 +16,10 @@ from ingest.dispatch import TASKS_AT_ONCE, CeleryDispatcher
 from ingest.ports import DispatcherAway, Part, Task
 from notify import celery
 from notify.celery import APPLY
-from notify.domain.decide import Write
-from notify.domain.lanes import queue_of
-from notify.domain.patch import ADD, Patch
-from notify.domain.window import Batch
+from notify.domain.engine.lanes import queue_of
+from notify.domain.engine.window import Batch
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, Patch
 
 APP: Final = "11111111-1111-4111-8111-111111111111"
 RECORD: Final = "22222222-2222-4222-8222-222222222222"

@@ -9,9 +9,6 @@ from django.db import connection
 from django.db.models.functions import Now
 from pytest_django import DjangoAssertNumQueries
 
-from notify.findings import snapshot
-from notify.findings.find import find
-from notify.findings.link_limits import FullLinks
 from notify.models import (
     App,
     AppSample,
@@ -34,6 +31,9 @@ from notify.models import (
     Watcher,
     WorkerSample,
 )
+from notify.monitoring import snapshot
+from notify.monitoring.findings import find
+from notify.monitoring.link_limits import FullLinks
 
 pytestmark = pytest.mark.django_db
 RECORD = uuid.UUID(int=7)

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from devstack import product
-from notify.domain.lanes import queue_of
-from notify.domain.update import Update
+from notify.domain.engine.lanes import queue_of
+from notify.domain.records.update import Update
 from tests.running import Running, running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]

@@ -12,16 +12,16 @@ from django.db import connection, transaction
 from kafka import KafkaConsumer, TopicPartition
 from pytest_django import Settings
 
-from notify import app_keys, streams
-from notify.domain import nobody
-from notify.domain import update as updates
-from notify.domain.lanes import partition_of
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records import nobody
+from notify.domain.records import update as updates
+from notify.kafka.topic import Topics
 from notify.models import App, Record, Stream
-from notify.topic import Topics
+from notify.operations import app_keys, streams
 from notify.web import wiring
-from notify.web.apps_cache import AppsCache
-from notify.web.deleted import DeletedRecords
+from notify.web.access.apps_cache import AppsCache
 from notify.web.reads import PostgresReads, ReadsAway
+from notify.web.resources.deleted import DeletedRecords
 from tests import sampled_incident
 from tests.fake_web import PLAYER, Answer, Requests
 from tests.waiting import wait_for
@@ -52,7 +52,7 @@ def web(
     kafka: list[str], namespace: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Real]:
     """A topic, an app with a key, and the services that a web process makes of its settings."""
-    settings.MIDDLEWARE = ["notify.web.edge.ApiFirst"]
+    settings.MIDDLEWARE = ["notify.web.http.edge.ApiFirst"]
     settings.KAFKA_BOOTSTRAP_SERVERS = kafka
     settings.NOTIFY_TOPIC = namespace
     settings.NOTIFY_APPS_REFRESH_MS = 20

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from devstack import product
-from notify.web.bodies import DISCARDED_BYTES_MAX
+from notify.web.http.bodies import DISCARDED_BYTES_MAX
 from tests.running import Running, running
 
 #: `product.start_web` gives web so many.

@@ -13,11 +13,12 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import Settings
 
-from notify import app_keys, identity_keys, public_keys
 from notify.management import exit_codes
 from notify.models import App, AppKey, IdentityKey, Topic
-from notify.public_keys import KeyRefused
-from notify.web.apps_cache import KnownApp
+from notify.operations import app_keys, identity_keys
+from notify.security import public_keys
+from notify.security.public_keys import KeyRefused
+from notify.web.access.apps_cache import KnownApp
 from notify.web.reads import PostgresReads
 from tests.app_page import APPS, form, page
 from tests.identity_tokens import pair, private_pem, public_pem

@@ -16,11 +16,11 @@ from psycopg.conninfo import make_conninfo
 
 from devstack import ROOT, product
 from devstack.oracle.compare import compare
-from notify.domain import ids
-from notify.domain.patch import SET, Patch
-from notify.domain.update import DELETE, Update
+from notify.domain.records import ids
+from notify.domain.records.patch import SET, Patch
+from notify.domain.records.update import DELETE, Update
+from notify.kafka.topic import Topics
 from notify.management import exit_codes
-from notify.topic import Topics
 from tests.running import PARTITIONS, Running, running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]

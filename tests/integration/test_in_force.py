@@ -12,12 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devstack import ROOT
-from notify import app_keys, queries
 from notify.admin import skipped
-from notify.domain.policy import Limit, Policy, Skip
-from notify.findings.link_limits import limits_of
-from notify.findings.snapshot import _QUERIES as FINDINGS
+from notify.databases import queries
+from notify.domain.records.policy import Limit, Policy, Skip
 from notify.models import App, LinkLimit, LinkLimitInForce, SkipRule, SkipRuleInForce
+from notify.monitoring.link_limits import limits_of
+from notify.monitoring.snapshot import _QUERIES as FINDINGS
+from notify.operations import app_keys
 from tests.staff import staff
 
 pytestmark = pytest.mark.django_db

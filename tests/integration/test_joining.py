@@ -8,7 +8,7 @@ import pytest
 
 from ingest.consumer import KafkaLog
 from ingest.log_ends import LogEnds
-from notify.topic import Topics
+from notify.kafka.topic import Topics
 
 PARTITIONS = 2
 

@@ -19,8 +19,8 @@ from devstack import apache_kafka, product
 from devstack.apache_kafka import Listener
 from devstack.services import DevstackError, free_port
 from devstack.stack import Stack
-from notify.kafka_security import Security, arguments
-from notify.topic import KafkaAway, Topics
+from notify.kafka.kafka_security import Security, arguments
+from notify.kafka.topic import KafkaAway, Topics
 from tests.certificates import Authority
 from tests.databases import own_database
 from tests.waiting import wait_for

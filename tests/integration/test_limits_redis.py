@@ -16,10 +16,10 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from notify import metrics
-from notify.web.answers import Refused
-from notify.web.apps_cache import KnownApp
-from notify.web.limits import LEASES_A_WINDOW, REDIS_AGAIN_S, RateLimits, of_settings
+from notify.telemetry import metrics
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.limits import LEASES_A_WINDOW, REDIS_AGAIN_S, RateLimits, of_settings
+from notify.web.http.answers import Refused
 from tests.fake_web import APP, STRICT_APP
 from tests.faults.wire import Wire
 from tests.waiting import wait_for

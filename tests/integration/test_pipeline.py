@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from devstack import product
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update
 from tests.running import PARTITIONS, Running, running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -105,7 +105,7 @@ def test_a_message_that_cannot_be_read_is_listed_and_the_rest_goes_on(pipeline: 
     before = len(pipeline.rows("SELECT 1 FROM dead_letter"))
     pipeline.produce_raw(b"\xff{", partition=partition)
     misrouted = (partition + 1) % PARTITIONS
-    from notify.domain.update import encode
+    from notify.domain.records.update import encode
 
     pipeline.produce_raw(encode(_update(pipeline, _fresh(), 1)), partition=misrouted)
     pipeline.produce([_update(pipeline, record, 1)])

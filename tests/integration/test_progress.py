@@ -13,8 +13,8 @@ import pytest
 
 from devstack import product
 from devstack.services import free_port
-from notify.domain.patch import ADD, Patch
-from notify.domain.update import Update
+from notify.domain.records.patch import ADD, Patch
+from notify.domain.records.update import Update
 from tests.running import Running, running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]

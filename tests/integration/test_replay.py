@@ -11,9 +11,9 @@ import pytest
 
 from devstack import product
 from devstack.services import DevstackError
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update
 from tests.running import PARTITIONS, Running, running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
@@ -274,7 +274,7 @@ def test_without_kafka_a_letter_stays(pipeline: Running, admin: Admin) -> None:
 
 
 def _message(run: Running, record: str) -> bytes:
-    from notify.domain.update import encode
+    from notify.domain.records.update import encode
 
     return encode(_update(run, record, 1))
 

@@ -11,13 +11,13 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from notify import replays
-from notify.domain.decide import LINK_REFUSED, SKIPPED
-from notify.domain.replay import CannotReplay
-from notify.domain.update import Update, encode, parse
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED
+from notify.domain.records.replay import CannotReplay
+from notify.domain.records.update import Update, encode, parse
+from notify.kafka.producer import Acked, Unavailable
+from notify.kafka.topic import Head
 from notify.models import App, DeadLetter, Replay, Skipped, SkipRule, Stream, Topic
-from notify.producer import Acked, Unavailable
-from notify.topic import Head
+from notify.operations import replays
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
 
@@ -104,7 +104,7 @@ def test_only_one_step_at_a_time(app: App, stream: Stream, monkeypatch: pytest.M
 
     def advance(order: Replay, limit: int) -> tuple[int, int, int]:
         # The lock is the session's, which may take it again: ask as another session would.
-        from notify import postgres
+        from notify.databases import postgres
 
         with postgres.connect(name="another", lock_timeout_ms=1_000) as other:
             (got,) = other.execute("SELECT pg_try_advisory_lock(%s)", (replays._LOCK,)).fetchone()  # type: ignore[misc]

@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from devstack import product
-from notify.domain.patch import SET, Patch
-from notify.domain.update import Update
+from notify.domain.records.patch import SET, Patch
+from notify.domain.records.update import Update
 from tests.running import Running, running
 
 #: So long is the bridge frozen: longer than what is a lag, so that a catch-up has one to work off.

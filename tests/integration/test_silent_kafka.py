@@ -11,8 +11,8 @@ import pytest
 from devstack.stack import FINDERS, Stack
 from ingest.consumer import KafkaLog
 from ingest.log_ends import LogEnds
-from notify.domain.stream import LogFacts
-from notify.topic import Topics
+from notify.domain.engine.stream import LogFacts
+from notify.kafka.topic import Topics
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]

@@ -13,8 +13,8 @@ import pytest
 
 from devstack import ROOT, product
 from devstack.services import DevstackError
-from notify.domain import ids
-from notify.domain.lanes import lane_of, partition_of
+from notify.domain.engine.lanes import lane_of, partition_of
+from notify.domain.records import ids
 from notify.management import exit_codes
 from tests.fake_loki import fake_loki
 from tests.running import PARTITIONS, Running, running

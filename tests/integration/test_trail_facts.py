@@ -5,13 +5,13 @@ import uuid
 import pytest
 from django.utils import timezone
 
-from notify.domain import ids
-from notify.domain import plan as plans
-from notify.domain.decide import SKIPPED, Decision
-from notify.domain.lanes import lane_of, partition_of
-from notify.management.trail.facts import ROWS_MAX, of_record, of_updates
+from notify.domain.engine.lanes import lane_of, partition_of
+from notify.domain.records import ids
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import SKIPPED, Decision
 from notify.models import DeadLetter, Lane, Link, Parent, Plan, PlanLog, Skipped, Stream, Topic
-from notify.streams import NoTopic
+from notify.operations.streams import NoTopic
+from notify.operations.trail.facts import ROWS_MAX, of_record, of_updates
 
 pytestmark = pytest.mark.django_db
 

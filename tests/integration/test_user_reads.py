@@ -15,15 +15,16 @@ from pytest_django import Settings
 
 from ingest.ledger import PostgresLedger
 from ingest.planner import Message, plan_chunk
-from notify import models, queries
+from notify import models
 from notify.admin import record_find
-from notify.domain import ids
-from notify.domain import links as linking
-from notify.domain.ids import alias_id
-from notify.domain.patch import SET, Op, Patch
-from notify.domain.policy import Limit, Policy
-from notify.domain.update import DELETE, USER, Update, encode, read
-from notify.management.trail.facts import linked_now
+from notify.databases import queries
+from notify.domain.records import ids
+from notify.domain.records import links as linking
+from notify.domain.records.ids import alias_id
+from notify.domain.records.patch import SET, Op, Patch
+from notify.domain.records.policy import Limit, Policy
+from notify.domain.records.update import DELETE, USER, Update, encode, read
+from notify.operations.trail.facts import linked_now
 from notify.web import reads as web_reads
 from notify.web.reads import PostgresReads
 from tests.fake_producer import FakeProducer, FakeReads

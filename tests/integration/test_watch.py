@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from devstack import product
-from notify.domain.update import Update
+from notify.domain.records.update import Update
 from tests.receivers import Hook, Post, mail_server, webhook
 from tests.running import Running, running
 

@@ -8,14 +8,14 @@ from django.db import connection
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from notify import postgres
+from notify.databases import postgres
 from notify.models import Alert, WorkerSample
-from notify.watch.alert_channels import Mail, NotSent, Webhook
-from notify.watch.alert_rows import AlertRows
-from notify.watch.alert_sender import MUTED, AlertSender
-from notify.watch.leader_lock import LeaderLock, Session, run
-from notify.watch.message import CLOSED, OPENED, DueAlert, Event
-from notify.watch.pace import Pace
+from notify.monitoring.watch.alert_channels import Mail, NotSent, Webhook
+from notify.monitoring.watch.alert_rows import AlertRows
+from notify.monitoring.watch.alert_sender import MUTED, AlertSender
+from notify.monitoring.watch.leader_lock import LeaderLock, Session, run
+from notify.monitoring.watch.message import CLOSED, OPENED, DueAlert, Event
+from notify.monitoring.watch.pace import Pace
 from tests.receivers import mail_server, webhook
 
 pytestmark = pytest.mark.django_db(transaction=True)

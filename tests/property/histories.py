@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from notify.domain import ids
-from notify.domain.patch import CLIENT_COUNTERS
-from notify.domain.update import LABELS, LINK_LABELS
+from notify.domain.records import ids
+from notify.domain.records.patch import CLIENT_COUNTERS
+from notify.domain.records.update import LABELS, LINK_LABELS
 
 PARTITIONS = 2
 LANES = 3

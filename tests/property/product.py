@@ -8,16 +8,16 @@ from devstack.oracle.serial import Serial
 from devstack.oracle.serial import Skip as SerialSkip
 from devstack.oracle.state import Dead, Dropped, Row, State
 from ingest.planner import Message, plan_chunk
-from notify.domain import links as linking
-from notify.domain import plan as plans
-from notify.domain import repeats, rows
-from notify.domain.decide import OWN_ONLY, writes
-from notify.domain.lanes import partition_of
-from notify.domain.patch import apply
-from notify.domain.policy import Limit, Policy, Skip
-from notify.domain.stream import StreamRow
-from notify.domain.update import read
-from notify.domain.window import Lane, Window
+from notify.domain.engine.lanes import partition_of
+from notify.domain.engine.stream import StreamRow
+from notify.domain.engine.window import Lane, Window
+from notify.domain.records import idempotency, task_rows
+from notify.domain.records import links as linking
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import OWN_ONLY, writes
+from notify.domain.records.patch import apply
+from notify.domain.records.policy import Limit, Policy, Skip
+from notify.domain.records.update import read
 from tests import fakes
 from tests.property.histories import (
     LANES,
@@ -114,7 +114,7 @@ class Product:
             end=partition.end,
             links=linking.gather(tick.links, linking.named(contents)),
             policy=tick.policy(),
-            seen=tick.seen(repeats.keys_of(contents)),
+            seen=tick.seen(idempotency.keys_of(contents)),
             is_routed=lambda app: partition_of(app, PARTITIONS) == partition.stream,
         )
         tick.write(partition.stream, frontier=0, planned=partition.end, chunk=planned.chunk)
@@ -144,8 +144,8 @@ class Product:
         batch = partition.window.take(lane, max_rows=2, max_bytes=10_000)
         if batch is None:
             return False
-        task = rows.encode((partition.stream, write) for write in batch.merged)
-        for _, write in rows.decode(task):
+        task = task_rows.encode((partition.stream, write) for write in batch.merged)
+        for _, write in task_rows.decode(task):
             key = (write.app, write.record)
             before = self.db.tables.records.get(key, {})
             self.db.tables.records[key] = apply(before, write.patch)

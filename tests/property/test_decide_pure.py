@@ -7,14 +7,14 @@ from copy import deepcopy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify.domain import links as linking
-from notify.domain import plan as plans
-from notify.domain import rows
-from notify.domain.decide import Decision, decide, writes
-from notify.domain.links import Links, ParentKey
-from notify.domain.patch import EMPTY, MIRRORED_UPDATES
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.update import ALIAS, DETACH, LABELS, Unreadable, Update, encode, parse
+from notify.domain.records import links as linking
+from notify.domain.records import plan as plans
+from notify.domain.records import task_rows
+from notify.domain.records.decide import Decision, decide, writes
+from notify.domain.records.links import Links, ParentKey
+from notify.domain.records.patch import EMPTY, MIRRORED_UPDATES
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.records.update import ALIAS, DETACH, LABELS, Unreadable, Update, encode, parse
 from tests.property.test_update_roundtrip import APPS, RECORDS, updates
 
 _KEYS = st.tuples(st.sampled_from(APPS), st.sampled_from(RECORDS))
@@ -96,7 +96,7 @@ def test_the_rows_of_a_task_hold_the_writes(
 ) -> None:
     decision, _ = decide(update, _after(history, policy), policy)
     found = [(stream, write) for stream, write in enumerate(writes(update, decision))]
-    assert rows.decode(rows.encode(found)) == found
+    assert task_rows.decode(task_rows.encode(found)) == found
 
 
 @settings(max_examples=50)

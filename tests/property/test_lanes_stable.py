@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.lanes import LANES_MAX, is_uuid, lane_of, partition_of, queue_of
+from notify.domain.engine.lanes import LANES_MAX, is_uuid, lane_of, partition_of, queue_of
 
 ROOT = Path(__file__).parents[2]
 NIL, ONES = str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1))
@@ -53,7 +53,7 @@ LANES = {
 }
 SCRIPT = f"""
 import json
-from notify.domain.lanes import lane_of, partition_of
+from notify.domain.engine.lanes import lane_of, partition_of
 partitions = [partition_of(*key) for key in {list(PARTITIONS)!r}]
 print(json.dumps([partitions, [lane_of(*key) for key in {list(LANES)!r}]]))
 """

@@ -7,7 +7,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.patch import (
+from notify.domain.records.patch import (
     ADD,
     COUNTERS,
     DEFAULT,

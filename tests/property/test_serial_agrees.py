@@ -12,8 +12,8 @@ import pytest
 
 from devstack.oracle.serial import Rules, Serial
 from devstack.oracle.state import differences
-from notify.domain.lanes import partition_of
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.update import Update, encode
 from tests.property.histories import Action, draw
 from tests.property.product import Product, replay
 

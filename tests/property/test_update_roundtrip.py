@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.domain.errors import Malformed
-from notify.domain.ids import alias_id
-from notify.domain.patch import ADD, CLIENT_COUNTERS, DEFAULT, REMOVE, SET, Patch
-from notify.domain.update import (
+from notify.domain.records.ids import alias_id
+from notify.domain.records.patch import ADD, CLIENT_COUNTERS, DEFAULT, REMOVE, SET, Patch
+from notify.domain.records.update import (
     AT_MAX,
     COUNTER_MAX,
     DELETE,

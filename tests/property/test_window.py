@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from notify.domain.decide import Write
-from notify.domain.lanes import lane_of
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value, apply, compose
-from notify.domain.window import ISOLATED_OFFSETS, Batch, Lane, Original, Window
+from notify.domain.engine.lanes import lane_of
+from notify.domain.engine.window import ISOLATED_OFFSETS, Batch, Lane, Original, Window
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch, Value, apply, compose
 
 APP = "00000000-0000-0000-0000-0000000000aa"
 RECORDS = [str(uuid.uuid5(uuid.NAMESPACE_DNS, str(n))) for n in range(5)]

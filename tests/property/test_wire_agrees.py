@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devstack.oracle import wire
-from notify.domain.update import LINK_LABELS, Unreadable, read
+from notify.domain.records.update import LINK_LABELS, Unreadable, read
 from tests.property.histories import ALIASES, APPS, RECORDS, Fields
 
 

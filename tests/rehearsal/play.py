@@ -20,9 +20,9 @@ from playwright.sync_api import Browser
 
 from devstack import product
 from devstack.demo.traffic import Client, Counts, Incident, Load, Normal
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update, encode
 from tests.rehearsal.probes import Probes
 from tests.rehearsal.staff import MAKE, Staff
 from tests.rehearsal.told import Told

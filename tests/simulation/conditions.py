@@ -35,10 +35,10 @@ ENGINE: Final[dict[str, tuple[str, ...]]] = {
     "ingest/bridge.py": ("unit/test_bridge.py",),
     "ingest/held.py": ("unit/test_held.py", "unit/test_bridge.py"),
     "ingest/planner.py": ("unit/test_planner.py", "unit/test_bridge.py"),
-    "notify/domain/digest.py": ("unit/test_domain_digest.py", "unit/test_held.py"),
-    "notify/domain/lanes.py": ("property/test_lanes_stable.py",),
-    "notify/domain/stream.py": ("unit/test_domain_stream.py", "unit/test_bridge.py"),
-    "notify/domain/window.py": (
+    "notify/domain/engine/digest.py": ("unit/test_domain_digest.py", "unit/test_held.py"),
+    "notify/domain/engine/lanes.py": ("property/test_lanes_stable.py",),
+    "notify/domain/engine/stream.py": ("unit/test_domain_stream.py", "unit/test_bridge.py"),
+    "notify/domain/engine/window.py": (
         "unit/test_domain_window.py",
         "unit/test_domain_stream.py",
         "property/test_window.py",
@@ -48,12 +48,15 @@ ENGINE: Final[dict[str, tuple[str, ...]]] = {
 #: Which record an update belongs to. The simulation compares the engine with a replay that calls these
 #: modules too, so it has the same fault on both sides, and no seed can find it: only tests count.
 RECORDS: Final[dict[str, tuple[str, ...]]] = {
-    "notify/domain/aliases.py": (
+    "notify/domain/records/aliases.py": (
         "unit/test_domain_aliases.py",
         "unit/test_domain_addresses.py",
         "unit/test_domain_logins.py",
     ),
-    "notify/domain/logins.py": ("unit/test_domain_logins.py", "unit/test_domain_aliases.py"),
+    "notify/domain/records/logins.py": (
+        "unit/test_domain_logins.py",
+        "unit/test_domain_aliases.py",
+    ),
 }
 #: All modules whose conditions are changed, and their tests.
 MODULES: Final = ENGINE | RECORDS

@@ -6,7 +6,7 @@ _NEVER_EMPTY: Final = "the operand is an id, which is never empty, so `id or Tru
 _NO_LINK_OF_NONE: Final = (
     "None has no links: it leads to None, and to end its links changes nothing"
 )
-_ALIASES: Final = "notify/domain/aliases.py"
+_ALIASES: Final = "notify/domain/records/aliases.py"
 
 #: By `Change.key`.
 EQUIVALENT: Final[dict[str, str]] = {
@@ -25,7 +25,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     ),
     f"{_ALIASES} _take_token: before is not None and names.kind == PUSH: "
     "without before is not None": _NO_LINK_OF_NONE,
-    "notify/domain/logins.py user_of: user is None or login is None: without user is None": (
+    "notify/domain/records/logins.py user_of: user is None or login is None: without user is None": (
         "if user is None, both branches return None"
     ),
 }

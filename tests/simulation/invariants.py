@@ -1,11 +1,11 @@
 """What holds at every moment, judged from the tables and the logs alone, not from any bridge."""
 
 from ingest.held import Held
-from notify.domain import plan as plans
-from notify.domain.decide import OWN_ONLY, writes
-from notify.domain.lanes import lane_of
-from notify.domain.stream import PlanRow, StreamRow, needed_version
-from notify.domain.update import read
+from notify.domain.engine.lanes import lane_of
+from notify.domain.engine.stream import PlanRow, StreamRow, needed_version
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import OWN_ONLY, writes
+from notify.domain.records.update import read
 from tests.simulation.traffic import LATER
 from tests.simulation.world import LIMITS, World
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ingest.ports import Fetched, LogAway, LogEnd, Polled
-from notify.domain.stream import LogFacts
+from notify.domain.engine.stream import LogFacts
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -17,19 +17,19 @@ from ingest.bridge import Bridge
 from ingest.held import Held, Limits, Memory, Phase
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
-from notify.domain import links as linking
-from notify.domain import patch as patches
-from notify.domain import plan as plans
-from notify.domain import rows
-from notify.domain import stream as streams
-from notify.domain.decide import Decision, Write, writes
-from notify.domain.digest import Expected
-from notify.domain.patch import PUSH_IDENTIFIER, compose
-from notify.domain.policy import Policy
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, LogFacts, StreamRow
-from notify.domain.update import Newer, Unreadable, Update, read
-from notify.domain.window import Batch, Lane, Window
+from notify.domain.engine import stream as streams
+from notify.domain.engine.digest import Expected
+from notify.domain.engine.stream import LaneRow, LogFacts, StreamRow
+from notify.domain.engine.window import Batch, Lane, Window
+from notify.domain.records import links as linking
+from notify.domain.records import patch as patches
+from notify.domain.records import plan as plans
+from notify.domain.records import task_rows
+from notify.domain.records.decide import Decision, Write, writes
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.patch import PUSH_IDENTIFIER, compose
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import Newer, Unreadable, Update, read
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
 from tests.simulation.kafka import SimLog
 from tests.simulation.workers import SimLanes
@@ -318,7 +318,7 @@ def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("merged-in-the-wrong-order", "compose is associative and in order")
 def _merged_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("notify.domain.window.compose", lambda first, then: compose(then, first))
+    patch.setattr("notify.domain.engine.window.compose", lambda first, then: compose(then, first))
 
 
 @_mutant("token-outlives-identifier", "an identifier of any kind replaces an earlier push token")
@@ -330,7 +330,7 @@ def _token_outlives_identifier(patch: pytest.MonkeyPatch) -> None:
             return made
         return patches.Patch(made.reset, {**made.ops, PUSH_IDENTIFIER: token})
 
-    patch.setattr("notify.domain.window.compose", kept)
+    patch.setattr("notify.domain.engine.window.compose", kept)
 
 
 @_mutant("newest-kind-kept", "a record keeps its first kind")
@@ -341,17 +341,17 @@ def _newest_kind_is_kept(patch: pytest.MonkeyPatch) -> None:
             return made
         return patches.Patch(made.reset, {**made.ops, "kind": then.ops["kind"]})
 
-    patch.setattr("notify.domain.window.compose", newest)
+    patch.setattr("notify.domain.engine.window.compose", newest)
 
 
 @_mutant("token-sent-as-an-identifier", "a row says that its identifier is a push token")
 def _token_sent_as_an_identifier(patch: pytest.MonkeyPatch) -> None:
-    row = rows.row
+    row = task_rows.row
 
     def unsaid(stream: int, write: Write) -> dict[str, Any]:
         return {key: value for key, value in row(stream, write).items() if key not in ("ip", "iu")}
 
-    patch.setattr("notify.domain.rows.row", unsaid)
+    patch.setattr("notify.domain.records.task_rows.row", unsaid)
 
 
 @_mutant(
@@ -510,7 +510,7 @@ def _seen_outside_the_tick(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("names-not-followed", "the tick reads the links of what aliases lead to")
 def _names_are_not_followed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("notify.domain.links._led_to", lambda found, seen, owned: set())
+    patch.setattr("notify.domain.records.links._led_to", lambda found, seen, owned: set())
 
 
 @_mutant("users-left-not-read", "the tick reads the links of the users that subscriptions leave")
@@ -524,7 +524,7 @@ def _users_that_are_left_are_not_read(patch: pytest.MonkeyPatch) -> None:
         }
         return named(known)._replace(owned=owned)
 
-    patch.setattr("notify.domain.links.named", only_owners)
+    patch.setattr("notify.domain.records.links.named", only_owners)
 
 
 @_mutant("targets-not-recorded", "what an alias led to is recorded, not looked up again")

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ingest.ports import Fetched
-from notify.domain.decide import MALFORMED, MISROUTED, decide, writes
-from notify.domain.lanes import lane_of, partition_of
-from notify.domain.links import Links
-from notify.domain.patch import apply
-from notify.domain.policy import Policy
-from notify.domain.repeats import SeenKey, key_of
-from notify.domain.stream import StreamRow
-from notify.domain.update import Update, read
+from notify.domain.engine.lanes import lane_of, partition_of
+from notify.domain.engine.stream import StreamRow
+from notify.domain.records.decide import MALFORMED, MISROUTED, decide, writes
+from notify.domain.records.idempotency import SeenKey, key_of
+from notify.domain.records.links import Links
+from notify.domain.records.patch import apply
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import Update, read
 from tests.fakes import State, Tables
 from tests.simulation.traffic import LATER
 from tests.simulation.workers import KILLER, POISON

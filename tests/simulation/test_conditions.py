@@ -69,13 +69,13 @@ def _run(*arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedPro
 
 
 def _line_of(text: str) -> str:
-    lines = (ROOT / "notify/domain/digest.py").read_text().splitlines()
-    return f"notify/domain/digest.py:{next(at for at, line in enumerate(lines, 1) if text in line)}"
+    lines = (ROOT / "notify/domain/engine/digest.py").read_text().splitlines()
+    return f"notify/domain/engine/digest.py:{next(at for at, line in enumerate(lines, 1) if text in line)}"
 
 
 DENSE = _line_of("if form == _DENSE:")
-KEY = "notify/domain/digest.py decode: form == _DENSE: always true"
-NO_TESTS = "tool.MODULES['notify/domain/digest.py'] = ('unit/test_domain_ids.py',)"
+KEY = "notify/domain/engine/digest.py decode: form == _DENSE: always true"
+NO_TESTS = "tool.MODULES['notify/domain/engine/digest.py'] = ('unit/test_domain_ids.py',)"
 
 
 def test_a_change_that_a_test_finds_is_found() -> None:
@@ -93,7 +93,7 @@ def test_a_change_that_the_tests_miss_is_found_by_a_seed_or_survives() -> None:
 
 
 def test_no_seed_judges_a_module_that_the_simulations_oracle_calls_too() -> None:
-    records = "tool.RECORDS['notify/domain/digest.py'] = ()"
+    records = "tool.RECORDS['notify/domain/engine/digest.py'] = ()"
     ended = _run(DENSE, "--seeds", "1", before=[NO_TESTS, records])
     assert ended.returncode == 1, ended.stderr
     assert ended.stdout.count("SURVIVES") == 2
@@ -140,7 +140,7 @@ def test_tests_that_fail_without_any_change_prove_nothing() -> None:
     assert "without any change seed 0: all is lost fails" in ended.stdout
 
 
-@pytest.mark.parametrize("file", ["notify/domain/patch.py", "ingest/held.py:1"])
+@pytest.mark.parametrize("file", ["notify/domain/records/patch.py", "ingest/held.py:1"])
 def test_a_file_or_line_without_a_condition_of_the_engine_is_an_error(file: str) -> None:
     ended = _run(file)
     assert ended.returncode == 2

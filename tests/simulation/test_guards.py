@@ -7,10 +7,10 @@ import pytest
 
 from devstack import ROOT
 from ingest.bridge import Bridge
-from notify.domain.lanes import lane_of
-from notify.domain.patch import ADD, Patch
-from notify.domain.policy import SCOPE_ALL, Policy, Skip
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import lane_of
+from notify.domain.records.patch import ADD, Patch
+from notify.domain.records.policy import SCOPE_ALL, Policy, Skip
+from notify.domain.records.update import Update, encode
 from tests.simulation.invariants import Invariants
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.oracle import violations

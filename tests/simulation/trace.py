@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from notify.domain.stream import StreamRow
+from notify.domain.engine.stream import StreamRow
 from tests.fakes import Tables
 from tests.simulation.world import World
 

@@ -2,10 +2,10 @@
 
 import random
 
-from notify.domain.ids import alias_id
-from notify.domain.lanes import partition_of
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
-from notify.domain.update import (
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.ids import alias_id
+from notify.domain.records.patch import ADD, DEFAULT, REMOVE, SET, Op, Patch
+from notify.domain.records.update import (
     DELETE,
     DETACH,
     LINK_LABELS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.ports import DispatcherAway, Part
 from ingest.ports import Task as Sent
-from notify.domain import rows as wire
+from notify.domain.records import task_rows as wire
 from tests.fakes import MemoryLanes
 from workers.apply import (
     TRY_FROM_ATTEMPT,

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from ingest.bridge import Bridge
 from ingest.held import Limits
 from ingest.ports import LedgerAway
-from notify.domain.digest import Digests, Expected, last_before
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.stream import Position, StreamRow, fit, needed_version
-from notify.domain.update import LABELS
+from notify.domain.engine.digest import Digests, Expected, last_before
+from notify.domain.engine.stream import Position, StreamRow, fit, needed_version
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.records.update import LABELS
 from tests.fakes import MemoryDatabase, MemoryLedger, Tables
 from tests.simulation import traffic
 from tests.simulation.kafka import Partition, SimLog, Topic

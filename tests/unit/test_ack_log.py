@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from devstack import ROOT
-from notify import logs, metrics
-from notify.domain.update import Update
-from notify.producer import Acked, Unavailable
+from notify.domain.records.update import Update
+from notify.kafka.producer import Acked, Unavailable
+from notify.telemetry import logs, metrics
 from notify.web import ack_log, wiring
 from notify.web.ack_log import AckLog
 from tests.fake_web import APP, PLAYER, Web
@@ -172,8 +172,8 @@ def test_what_waits_at_the_end_is_written_and_nothing_is_left() -> None:
 
 _PROGRAM = """
 import django; django.setup()
-from notify.domain.update import Update
-from notify.producer import Acked
+from notify.domain.records.update import Update
+from notify.kafka.producer import Acked
 from notify.web import ack_log
 log = ack_log.of_settings()
 log.acked("0" * 32, [Update("app", "record", 0, "m")], [Acked(3, 7)])

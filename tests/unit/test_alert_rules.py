@@ -14,8 +14,8 @@ import yaml
 from prometheus_client import REGISTRY
 
 from devstack import ROOT
-from notify import metrics  # noqa: F401 - registers all names
-from notify.findings.find import KINDS, POSTGRES_AWAY
+from notify.monitoring.findings import KINDS, POSTGRES_AWAY
+from notify.telemetry import metrics  # noqa: F401 - registers all names
 from tests.unit.test_docs import _anchors, _rows
 
 RULES: Final = ROOT / "docker" / "prometheus"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from notify.domain import rows as wire
-from notify.domain.decide import Write
-from notify.domain.patch import ADD, SET, Op, Patch
-from notify.domain.stream import LaneRow, StreamRow
-from notify.domain.window import ONE_AT_A_TIME
+from notify.domain.engine.stream import LaneRow, StreamRow
+from notify.domain.engine.window import ONE_AT_A_TIME
+from notify.domain.records import task_rows as wire
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, SET, Op, Patch
 from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes
 from workers.apply import (
     TRIES_MAX,

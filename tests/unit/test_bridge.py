@@ -37,12 +37,12 @@ from ingest.ports import (
     Samples,
     Task,
 )
-from notify.domain import rows as wire
-from notify.domain.patch import ADD, Op, Patch
-from notify.domain.policy import Policy, Skip
-from notify.domain.repeats import SeenKey
-from notify.domain.stream import LaneRow, LogFacts, PlanRow, StreamRow, upgrade_reason
-from notify.domain.update import Update, encode
+from notify.domain.engine.stream import LaneRow, LogFacts, PlanRow, StreamRow, upgrade_reason
+from notify.domain.records import task_rows as wire
+from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.patch import ADD, Op, Patch
+from notify.domain.records.policy import Policy, Skip
+from notify.domain.records.update import Update, encode
 from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
 from workers.apply import Segment, apply_merged
 
@@ -394,7 +394,7 @@ def test_a_lane_has_one_batch_in_flight() -> None:
 
 def test_that_a_stream_is_live_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = CapturingLogger()
-    monkeypatch.setattr("notify.logs.get", lambda: logger)
+    monkeypatch.setattr("notify.telemetry.logs.get", lambda: logger)
     world = _live()
     world.step(5, pass_ms=IDLE_TICK_MS)
     assert [call.args for call in logger.calls].count(("stream_live",)) == 1

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack import ROOT
-from notify.domain.lanes import LANES_MAX
+from notify.domain.engine.lanes import LANES_MAX
 from notify.management import capacity, exit_codes
 from notify.management.capacity import INPUTS, Basis, Costs, Figure, Limits, figures, read_costs
 from notify.web import wiring

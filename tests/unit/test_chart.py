@@ -16,10 +16,10 @@ from django.conf import settings
 from django.urls import resolve
 
 from devstack import ROOT, chart
-from notify import probes
-from notify.database_roles import PROCESSES
-from notify.producer import CONNECT_TIMEOUT_MS
-from notify.required_secrets import USED
+from notify.kafka.producer import CONNECT_TIMEOUT_MS
+from notify.security.database_roles import PROCESSES
+from notify.security.required_secrets import USED
+from notify.telemetry import probes
 
 CHART: Final = ROOT / "docker" / "chart"
 FACTS: Final[dict[str, Any]] = yaml.safe_load((CHART / "files" / "processes.yaml").read_text())

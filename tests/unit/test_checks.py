@@ -15,8 +15,8 @@ from devstack import ROOT
 from devstack.check import PRODUCTION
 from notify import env
 from notify.celery import verified
-from notify.domain.lanes import LANES_MAX
-from notify.kafka_security import Security, arguments
+from notify.domain.engine.lanes import LANES_MAX
+from notify.kafka.kafka_security import Security, arguments
 
 PLAIN = Security("SASL_PLAINTEXT", "PLAIN", "user", "secret-word")
 

@@ -10,8 +10,8 @@ import pytest
 from ingest.counts import ACCEPTED_GAP_MS, Counts
 from ingest.planner import Planned
 from ingest.ports import Chunk
-from notify.domain.links import Links
-from notify.domain.stream import PlanRow
+from notify.domain.engine.stream import PlanRow
+from notify.domain.records.links import Links
 
 NOW: Final = 1_000_000_000
 EMPTY: Final = Planned(

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.urls import URLPattern
 
 from devstack import ROOT, apache_kafka
-from notify.database_roles import PROCESSES
-from notify.producer import CONNECT_TIMEOUT_MS
-from notify.required_secrets import USED
+from notify.kafka.producer import CONNECT_TIMEOUT_MS
+from notify.security.database_roles import PROCESSES
+from notify.security.required_secrets import USED
 from notify.web.urls import urlpatterns
 
 DOCKER: Final = ROOT / "docker"

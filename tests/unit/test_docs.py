@@ -10,10 +10,11 @@ from typing import Final
 import pytest
 
 from devstack import ROOT
-from notify import env, logs
-from notify.domain import window
-from notify.findings.find import CURES, KINDS, POSTGRES_AWAY
+from notify import env
+from notify.domain.engine import window
 from notify.management import exit_codes
+from notify.monitoring.findings import CURES, KINDS, POSTGRES_AWAY
+from notify.telemetry import logs
 from notify.web import ack_log
 from workers.apply import Outcome
 

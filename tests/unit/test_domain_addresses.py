@@ -6,10 +6,10 @@ address: it says no kind and means the record with its id.
 
 import pytest
 
-from notify.domain.decide import Decision
-from notify.domain.ids import alias_id, named_user, record_id
-from notify.domain.patch import IDENTIFIER, SET, Patch
-from notify.domain.update import TOKEN, Update
+from notify.domain.records.decide import Decision
+from notify.domain.records.ids import alias_id, named_user, record_id
+from notify.domain.records.patch import IDENTIFIER, SET, Patch
+from notify.domain.records.update import TOKEN, Update
 from tests.serial import APP, DEVICE, Serial
 
 OLD, NEW, THIRD = "old@example.org", "new@example.org", "third@example.org"

@@ -2,14 +2,14 @@
 
 import pytest
 
-from notify.domain import ids
-from notify.domain.aliases import ALIAS_LIMIT, ALIAS_TAKEN
-from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason, decide, writes
-from notify.domain.ids import alias_id, named_user, record_id
-from notify.domain.links import Links
-from notify.domain.patch import ADD, REMOVE, SET, Patch
-from notify.domain.policy import MERGED_LIMIT_DEFAULT, Limit, Policy, Skip
-from notify.domain.update import ALIAS, DELETE, DETACH, MERGED, TOKEN, USER, Update
+from notify.domain.records import ids
+from notify.domain.records.aliases import ALIAS_LIMIT, ALIAS_TAKEN
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED, Decision, Reason, decide, writes
+from notify.domain.records.ids import alias_id, named_user, record_id
+from notify.domain.records.links import Links
+from notify.domain.records.patch import ADD, REMOVE, SET, Patch
+from notify.domain.records.policy import MERGED_LIMIT_DEFAULT, Limit, Policy, Skip
+from notify.domain.records.update import ALIAS, DELETE, DETACH, MERGED, TOKEN, USER, Update
 from tests.serial import ANN, APP, BOB, DEVICE, NO_POLICY, OTHER_DEVICE, Serial, device, user
 
 E1, E2, CRM = (

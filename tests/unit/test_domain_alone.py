@@ -28,9 +28,9 @@ def _loaded(*modules: str) -> set[str]:
 
 
 def test_the_domain_loads_no_framework() -> None:
-    assert {"notify.domain.decide", "notify.domain.update"} <= set(MODULES)
+    assert {"notify.domain.records.decide", "notify.domain.records.update"} <= set(MODULES)
     assert _loaded(*MODULES).isdisjoint(FRAMEWORKS)
 
 
 def test_a_framework_that_is_loaded_would_be_seen() -> None:
-    assert "structlog" in _loaded("notify.logs")
+    assert "structlog" in _loaded("notify.telemetry.logs")

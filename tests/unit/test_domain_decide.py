@@ -5,7 +5,8 @@ from functools import reduce
 
 import pytest
 
-from notify.domain.decide import (
+from notify.domain.errors import ReplayDisagrees
+from notify.domain.records.decide import (
     LINK_REFUSED,
     MALFORMED,
     MIRROR_STOPPED,
@@ -18,9 +19,8 @@ from notify.domain.decide import (
     decide,
     writes,
 )
-from notify.domain.errors import ReplayDisagrees
-from notify.domain.links import Change, Detached, Links
-from notify.domain.patch import (
+from notify.domain.records.links import Change, Detached, Links
+from notify.domain.records.patch import (
     ADD,
     DEFAULT,
     PUSH_IDENTIFIER,
@@ -32,8 +32,8 @@ from notify.domain.patch import (
     apply,
     compose,
 )
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
-from notify.domain.update import DELETE, DETACH, UPDATE, Unreadable, Update
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Policy, Skip
+from notify.domain.records.update import DELETE, DETACH, UPDATE, Unreadable, Update
 
 APP = "app"
 MAIL, OTHER_MAIL = "mail", "other mail"

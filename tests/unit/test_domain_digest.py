@@ -2,8 +2,8 @@
 
 import pytest
 
-from notify.domain import digest as digests
-from notify.domain.digest import Digests, Expected, Last, last_before
+from notify.domain.engine import digest as digests
+from notify.domain.engine.digest import Digests, Expected, Last, last_before
 from notify.domain.errors import PlanUnreadable
 
 BODIES = {offset: b"message %d" % offset for offset in range(3, 9)}

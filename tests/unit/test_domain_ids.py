@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from notify.domain.ids import keyed_id, normalised, random_id, record_id
+from notify.domain.records.ids import keyed_id, normalised, random_id, record_id
 
 APP, OTHER = (f"00000000-0000-0000-0000-0000000000a{n}" for n in range(2))
 

@@ -2,9 +2,19 @@
 
 import uuid
 
-from notify.domain.ids import logins_id
-from notify.domain.links import Counted, Detached, Linked, Links, detach, gather, join, leave, named
-from notify.domain.update import DELETE, DETACH, MERGED, USER, Unreadable, Update
+from notify.domain.records.ids import logins_id
+from notify.domain.records.links import (
+    Counted,
+    Detached,
+    Linked,
+    Links,
+    detach,
+    gather,
+    join,
+    leave,
+    named,
+)
+from notify.domain.records.update import DELETE, DETACH, MERGED, USER, Unreadable, Update
 
 A, B = "app a", "app b"
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from notify.domain import ids
-from notify.domain import links as linking
-from notify.domain.decide import Decision
-from notify.domain.policy import Limit, Policy
-from notify.domain.update import MERGED, USER, Update
+from notify.domain.records import ids
+from notify.domain.records import links as linking
+from notify.domain.records.decide import Decision
+from notify.domain.records.policy import Limit, Policy
+from notify.domain.records.update import MERGED, USER, Update
 from tests.serial import ANN, APP, BOB, DEVICE, NO_POLICY, Serial, device, user
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from notify.domain.decide import MISROUTED, OWN_ONLY, SKIPPED, Decision, Reason
 from notify.domain.errors import PlanUnreadable
-from notify.domain.plan import decode, encode
+from notify.domain.records.decide import MISROUTED, OWN_ONLY, SKIPPED, Decision, Reason
+from notify.domain.records.plan import decode, encode
 
 DECISIONS = {
     7: Decision(mirrors=("p", "q")),

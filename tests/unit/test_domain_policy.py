@@ -1,6 +1,6 @@
 """Which rules are in force, and which limit holds."""
 
-from notify.domain.policy import LINK_LIMIT_DEFAULT, Limit, Policy, Skip
+from notify.domain.records.policy import LINK_LIMIT_DEFAULT, Limit, Policy, Skip
 
 
 def test_a_rule_acts_until_the_millisecond_it_expires() -> None:

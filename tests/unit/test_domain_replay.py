@@ -5,13 +5,13 @@ import uuid
 import pytest
 from msgspec.structs import replace
 
-from notify.domain import ids, repeats
-from notify.domain import links as linking
-from notify.domain.decide import decide, writes
-from notify.domain.links import Links
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Patch
-from notify.domain.policy import SCOPE_ALL, SCOPE_MIRRORED, Policy, Skip
-from notify.domain.replay import (
+from notify.domain.records import idempotency, ids
+from notify.domain.records import links as linking
+from notify.domain.records.decide import decide, writes
+from notify.domain.records.links import Links
+from notify.domain.records.patch import ADD, DEFAULT, REMOVE, SET, Patch
+from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Policy, Skip
+from notify.domain.records.replay import (
     CannotReplay,
     Source,
     again,
@@ -23,7 +23,7 @@ from notify.domain.replay import (
     undecided,
     whole,
 )
-from notify.domain.update import (
+from notify.domain.records.update import (
     DELETE,
     DETACH,
     UPDATE,
@@ -113,8 +113,8 @@ def test_the_message_is_one_that_the_bridge_reads() -> None:
 def test_again_is_the_same_message_however_often_and_counts_once() -> None:
     first, second = replay(update(), DEVICE), replay(update(), DEVICE)
     assert first.message_id == second.message_id
-    assert repeats.key_of(first) is not None
-    assert repeats.key_of(first) == repeats.key_of(second)
+    assert idempotency.key_of(first) is not None
+    assert idempotency.key_of(first) == idempotency.key_of(second)
 
 
 def test_other_messages_and_other_records_have_other_ids() -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from notify.domain.decide import Write
-from notify.domain.patch import (
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import (
     ADD,
     COUNTERS,
     DEFAULT,
@@ -15,7 +15,7 @@ from notify.domain.patch import (
     Op,
     Patch,
 )
-from notify.domain.rows import FIELDS, decode, encode, fields, row
+from notify.domain.records.task_rows import FIELDS, decode, encode, fields, row
 
 FULL = Write(
     "a",

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from notify.domain.decide import Write
-from notify.domain.patch import SET, Patch
-from notify.domain.stream import (
+from notify.domain.engine.stream import (
     LaneRow,
     LogFacts,
     StreamRow,
@@ -16,7 +14,9 @@ from notify.domain.stream import (
     tick_surprise,
     upgrade_reason,
 )
-from notify.domain.window import ONE_AT_A_TIME, Lane, Window
+from notify.domain.engine.window import ONE_AT_A_TIME, Lane, Window
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import SET, Patch
 
 STREAM = StreamRow(
     7, "topic", 0, lanes=2, lanes_wanted=2, token=11, planned=20, frontier=10, halted=None

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from notify.domain.errors import Malformed, NewerVersion
-from notify.domain.patch import ADD, DEFAULT, REMOVE, SET, Patch
-from notify.domain.update import (
+from notify.domain.records.patch import ADD, DEFAULT, REMOVE, SET, Patch
+from notify.domain.records.update import (
     AT_MAX,
     COUNTER_MAX,
     INTEGER_MAX,

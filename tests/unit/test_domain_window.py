@@ -2,10 +2,10 @@
 
 import uuid
 
-from notify.domain.decide import Write
-from notify.domain.lanes import lane_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.window import ISOLATED_OFFSETS, Batch, Lane, Original, Window
+from notify.domain.engine.lanes import lane_of
+from notify.domain.engine.window import ISOLATED_OFFSETS, Batch, Lane, Original, Window
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, SET, Patch
 
 APP = "00000000-0000-0000-0000-0000000000aa"
 RECORDS = [str(uuid.uuid5(uuid.NAMESPACE_DNS, str(n))) for n in range(4)]

@@ -9,9 +9,9 @@ from typing import Final, cast
 
 import pytest
 
-from notify.domain.lanes import lane_of
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.engine.lanes import lane_of
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.update import Update, encode
 from tests.faults import checks, rows_storm
 from tests.faults.checks import Message, Totals, add_up, differences
 from tests.faults.rows_storm import Fault, schedule

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from devstack import ROOT
-from notify.domain.stream import upgrade_reason
-from notify.findings.find import (
+from notify.domain.engine.stream import upgrade_reason
+from notify.monitoring.findings import (
     CURES,
     KINDS,
     PANELS,
@@ -18,9 +18,9 @@ from notify.findings.find import (
     cure_of,
     find,
 )
-from notify.findings.link_limits import FullLinks
-from notify.findings.partition_state import ABOUT, State, StreamNow
-from notify.findings.snapshot import (
+from notify.monitoring.link_limits import FullLinks
+from notify.monitoring.partition_state import ABOUT, State, StreamNow
+from notify.monitoring.snapshot import (
     HotApp,
     HotRecord,
     LaneNow,

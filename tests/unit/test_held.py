@@ -7,17 +7,17 @@ import pytest
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
 from ingest.planner import Planned, plan_chunk
 from ingest.ports import Fetched, Loaded, LogEnd, Part
-from notify.domain import digest as digests
-from notify.domain import plan as plans
-from notify.domain.decide import Decision, Write
-from notify.domain.digest import Last
+from notify.domain.engine import digest as digests
+from notify.domain.engine.digest import Last
+from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.engine.window import ONE_AT_A_TIME, Batch, Original
 from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
-from notify.domain.links import Links
-from notify.domain.patch import Patch
-from notify.domain.policy import Policy
-from notify.domain.stream import LaneRow, PlanRow, StreamRow
-from notify.domain.update import Update, encode
-from notify.domain.window import ONE_AT_A_TIME, Batch, Original
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import Decision, Write
+from notify.domain.records.links import Links
+from notify.domain.records.patch import Patch
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import Update, encode
 
 APP = "00000000-0000-0000-0000-0000000000a0"
 RECORD, PARENT = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))

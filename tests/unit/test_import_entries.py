@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
-from notify.domain.patch import ADD, DEFAULT, SET, Op
-from notify.domain.update import ALIASES_MAX, COUNTER_MAX, UPDATE_BYTES_MAX, Update, encode
+from notify.domain.records import ids, nobody
+from notify.domain.records.patch import ADD, DEFAULT, SET, Op
+from notify.domain.records.update import ALIASES_MAX, COUNTER_MAX, UPDATE_BYTES_MAX, Update, encode
 from notify.management.onesignal import entry
 from notify.management.onesignal.updates import IMPORTED_AT, of_entry
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError
 
-from notify.domain import ids, repeats
-from notify.domain import patch as patches
-from notify.domain.decide import decide, writes
-from notify.domain.links import Links
-from notify.domain.patch import Value
-from notify.domain.policy import Policy
-from notify.domain.update import UPDATE_BYTES_MAX, Update
+from notify.domain.records import idempotency, ids
+from notify.domain.records import patch as patches
+from notify.domain.records.decide import decide, writes
+from notify.domain.records.links import Links
+from notify.domain.records.patch import Value
+from notify.domain.records.policy import Policy
+from notify.domain.records.update import UPDATE_BYTES_MAX, Update
+from notify.kafka.producer import Overloaded, Unavailable
 from notify.management.onesignal import importer
 from notify.management.onesignal.export_file import Line, open_export
 from notify.management.onesignal.importer import Dependencies, Importer
@@ -31,7 +32,6 @@ from notify.management.onesignal.progress import (
 )
 from notify.management.onesignal.stored import StoredRecord, StoredState
 from notify.management.onesignal.updates import IMPORTED_AT
-from notify.producer import Overloaded, Unavailable
 from tests.fake_web import APP, PLAYER, Web
 
 COLUMNS = (
@@ -138,9 +138,9 @@ class World:
     def applied(self) -> tuple[States, Links]:
         """All that stands in the log, decided and applied one after the other."""
         states: dict[str, dict[str, Value]] = {}
-        links, seen = Links(), set[repeats.SeenKey]()
+        links, seen = Links(), set[idempotency.SeenKey]()
         for update in self.web.sent():
-            key = repeats.key_of(update)
+            key = idempotency.key_of(update)
             decision, changes = decide(update, links, Policy(), repeated=key in seen)
             links.put(changes)
             if key is not None and self.remembers:

@@ -12,10 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 from ingest.consumer import KafkaLog
 from ingest.log_ends import LogEnds
 from ingest.ports import LogAway
-from notify import kafka_client
-from notify.kafka_security import MECHANISMS, PROTOCOLS, Security, arguments
-from notify.producer import TopicProducer, Unavailable
-from notify.topic import KafkaAway, Topics
+from notify.kafka import kafka_client
+from notify.kafka.kafka_security import MECHANISMS, PROTOCOLS, Security, arguments
+from notify.kafka.producer import TopicProducer, Unavailable
+from notify.kafka.topic import KafkaAway, Topics
 from tests.certificates import Authority
 from tests.waiting import wait_for
 

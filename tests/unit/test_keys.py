@@ -7,7 +7,7 @@ import secrets
 import pytest
 from pytest_django import Settings
 
-from notify import keys
+from notify.security import keys
 
 
 def test_a_key_matches_its_own_digest_only() -> None:

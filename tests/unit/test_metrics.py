@@ -17,9 +17,9 @@ from celery.worker import state
 from django.conf import settings
 
 from ingest.management.commands import bridge
-from notify import metrics, probes
-from notify.probes import Progress
-from notify.unfinished_tasks import UnfinishedTasks
+from notify.telemetry import metrics, probes
+from notify.telemetry.probes import Progress
+from notify.telemetry.unfinished_tasks import UnfinishedTasks
 
 COUNTING: Final = """
 import sys, time

@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from devstack import ROOT
 from devstack.services import free_port
-from notify import env, probes
+from notify import env
+from notify.telemetry import probes
 from tests.waiting import wait_for
 
 #: An address of this host that is not the default.

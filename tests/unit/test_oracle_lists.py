@@ -3,7 +3,7 @@
 import pytest
 
 from devstack.oracle import serial, wire
-from notify.domain import decide, patch, update
+from notify.domain.records import decide, patch, update
 
 
 @pytest.mark.parametrize(

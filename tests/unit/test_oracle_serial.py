@@ -2,8 +2,8 @@
 
 from devstack.oracle.serial import Rules, Serial
 from devstack.oracle.state import Dead
-from notify.domain.patch import SET, Patch
-from notify.domain.update import Update, encode
+from notify.domain.records.patch import SET, Patch
+from notify.domain.records.update import Update, encode
 
 APP, CHILD, PARENT = (f"00000000-0000-4000-8000-00000000000{n}" for n in range(3))
 WHY = "23514 CheckViolation"

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from notify.findings.partition_state import (
+from notify.monitoring.partition_state import (
     ABOUT,
     TROUBLE,
     State,

@@ -4,13 +4,13 @@ from collections import Counter
 
 from ingest.planner import DEAD_LETTER_BYTES_MAX, Message, Planned, plan_chunk
 from ingest.ports import DeadMessage, SkippedRow
-from notify.domain import plan as plans
-from notify.domain.decide import LINK_REFUSED, SKIPPED, Decision, Reason
-from notify.domain.links import Links
-from notify.domain.patch import ADD, SET, Patch
-from notify.domain.policy import Limit, Policy, Skip
-from notify.domain.repeats import SeenKey, key_of
-from notify.domain.update import DELETE, DETACH, UPDATE, Update, encode, read
+from notify.domain.records import plan as plans
+from notify.domain.records.decide import LINK_REFUSED, SKIPPED, Decision, Reason
+from notify.domain.records.idempotency import SeenKey, key_of
+from notify.domain.records.links import Links
+from notify.domain.records.patch import ADD, SET, Patch
+from notify.domain.records.policy import Limit, Policy, Skip
+from notify.domain.records.update import DELETE, DETACH, UPDATE, Update, encode, read
 
 APP = "00000000-0000-0000-0000-0000000000a0"
 A, B, C, MAIL = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(4))

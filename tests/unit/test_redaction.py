@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from devstack import ROOT
-from notify.redaction import MASK, redacted
+from notify.telemetry.redaction import MASK, redacted
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 

@@ -3,7 +3,7 @@
 from ingest.hot import BUCKET_MS
 from ingest.ports import SkippedRow
 from ingest.refusals import Refusals
-from notify.domain.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
+from notify.domain.records.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
 
 APP, OTHER = "app", "other"
 NOW = 5 * BUCKET_MS

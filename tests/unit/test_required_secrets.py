@@ -11,8 +11,9 @@ import pytest
 from pytest_django import Settings
 
 from devstack import ROOT
-from notify import env, required_secrets
-from notify.required_secrets import USED, missing, problem
+from notify import env
+from notify.security import required_secrets
+from notify.security.required_secrets import USED, missing, problem
 
 GOOD: Final = {
     "NOTIFY_SECRET_KEY": "a-secret-key-of-production",

@@ -13,7 +13,7 @@ import yaml
 from django.core.management import get_commands
 
 from devstack import ROOT
-from notify.required_secrets import USED
+from notify.security.required_secrets import USED
 
 SYSTEMD: Final = ROOT / "docker" / "systemd"
 FACTS: Final[dict[str, Any]] = yaml.safe_load(

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.stream import Position, fit
-from notify.topic import Extent
+from notify.domain.engine.stream import Position, fit
+from notify.kafka.topic import Extent
 
 OFFSETS = st.integers(0, 50)
 POSITIONS = st.tuples(OFFSETS, OFFSETS).map(lambda pair: Position(*sorted(pair)))

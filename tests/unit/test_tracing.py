@@ -23,8 +23,8 @@ from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds
 from ingest.ports import LedgerAway
 from ingest.tracing import Ticks
-from notify import spans, tracing
-from notify.web import traces
+from notify.telemetry import spans, tracing
+from notify.web.http import traces
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{PARENT}-01"
@@ -207,7 +207,7 @@ def test_off_nothing_of_it_is_imported() -> None:
         "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'notify.settings';"
         "django.setup(); import notify.web.urls, ingest.management.commands.bridge as b;"
         "b.tracing.of_settings();"
-        "sys.exit('notify.spans' in sys.modules or 'opentelemetry.exporter' in sys.modules)"
+        "sys.exit('notify.telemetry.spans' in sys.modules or 'opentelemetry.exporter' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

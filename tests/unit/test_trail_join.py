@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.decide import LINK_REFUSED, OWN_ONLY, SKIPPED, Decision, Reason
-from notify.domain.lanes import lane_of
-from notify.management.trail import show
-from notify.management.trail.facts import (
+from notify.domain.engine.lanes import lane_of
+from notify.domain.records.decide import LINK_REFUSED, OWN_ONLY, SKIPPED, Decision, Reason
+from notify.operations.trail import show
+from notify.operations.trail.facts import (
     ChunkFacts,
     DeadFacts,
     DroppedFacts,
@@ -20,8 +20,8 @@ from notify.management.trail.facts import (
     LinkedFacts,
     StreamFacts,
 )
-from notify.management.trail.join import MIRROR, OWN, State, Trail, join
-from notify.management.trail.lines import Accepted, Batch, Planned, Step, Writer
+from notify.operations.trail.join import MIRROR, OWN, State, Trail, join
+from notify.operations.trail.lines import Accepted, Batch, Planned, Step, Writer
 
 APP = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
 RECORD = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b01"

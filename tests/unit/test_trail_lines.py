@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.management.trail.lines import Accepted, Batch, Planned, Writer, read
+from notify.operations.trail.lines import Accepted, Batch, Planned, Writer, read
 
 AT = datetime(2026, 11, 23, 21, 0, 1, 250_000, UTC)
 COMMON: dict[str, Any] = {

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from notify.management.trail import loki as loki_module
-from notify.management.trail.files import Files
-from notify.management.trail.lines import read
-from notify.management.trail.loki import Loki, NotALokiUrl
-from notify.management.trail.sources import Source, SourceAway, Span, Wanted, spans
+from notify.operations.trail import loki as loki_module
+from notify.operations.trail.files import Files
+from notify.operations.trail.lines import read
+from notify.operations.trail.loki import Loki, NotALokiUrl
+from notify.operations.trail.sources import Source, SourceAway, Span, Wanted, spans
 from tests.fake_loki import FakeLoki, fake_loki
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from notify.findings.find import BAD, Finding
-from notify.watch.alerts import Alerts, OpenAlert, Steps
-from notify.watch.message import CLOSED, OPENED, DueAlert, body, letter, link, subject
-from notify.watch.pace import Pace
+from notify.monitoring.findings import BAD, Finding
+from notify.monitoring.watch.alerts import Alerts, OpenAlert, Steps
+from notify.monitoring.watch.message import CLOSED, OPENED, DueAlert, body, letter, link, subject
+from notify.monitoring.watch.pace import Pace
 
 LAG = Finding("lag", BAD, "lag", "late")
 STALLED = Finding("worker_stalled", BAD, "worker_stalled:w", "hangs")

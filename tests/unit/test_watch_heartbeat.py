@@ -2,7 +2,7 @@
 
 import pytest
 
-from notify.watch.heartbeat import Heartbeat
+from notify.monitoring.watch.heartbeat import Heartbeat
 from tests.receivers import Hook, webhook
 
 
@@ -47,7 +47,7 @@ def test_a_receiver_that_fails_is_said_once_and_beaten_again(
         def warning(self, event: str, **fields: object) -> None:
             events.append(event)
 
-    monkeypatch.setattr("notify.logs.get", Log)
+    monkeypatch.setattr("notify.telemetry.logs.get", Log)
     with webhook(500, 500) as hook:
         watcher = Watcher(hook)
         for second in (0, 1, 60, 120):

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from notify.watch import orders
-from notify.watch.orders import carry_out
+from notify.monitoring.watch import orders
+from notify.monitoring.watch.orders import carry_out
 
 
 def test_a_step_that_fails_is_tried_again_and_the_end_is_heard(

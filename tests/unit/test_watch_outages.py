@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from notify.watch.alert_channels import NotSent
-from notify.watch.alert_sender import AlertSender
-from notify.watch.message import CLOSED, OPENED, DueAlert, Event
-from notify.watch.outages import KEPT, Outages, UnsentOutages
-from notify.watch.pace import Pace
+from notify.monitoring.watch.alert_channels import NotSent
+from notify.monitoring.watch.alert_sender import AlertSender
+from notify.monitoring.watch.message import CLOSED, OPENED, DueAlert, Event
+from notify.monitoring.watch.outages import KEPT, Outages, UnsentOutages
+from notify.monitoring.watch.pace import Pace
 
 BEGAN = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
 REFUSED = psycopg.OperationalError("connection to 10.0.0.1 failed: refused\n\tIs it running?")

@@ -3,11 +3,16 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from notify.alert_receivers import MailServer, checked_emails, checked_url, mail_server
-from notify.findings.snapshot import WorkerNow
-from notify.watch.queues import ANSWER_GOOD_S, Queues
-from notify.watch.watch_loop import state
-from notify.watch.worker_events import SETTLE_S, LastEvent, WorkerEvents
+from notify.monitoring.snapshot import WorkerNow
+from notify.monitoring.watch.alert_receivers import (
+    MailServer,
+    checked_emails,
+    checked_url,
+    mail_server,
+)
+from notify.monitoring.watch.queues import ANSWER_GOOD_S, Queues
+from notify.monitoring.watch.watch_loop import state
+from notify.monitoring.watch.worker_events import SETTLE_S, LastEvent, WorkerEvents
 
 
 def beat(name: str, kind: str = "worker-heartbeat", **fields: int) -> dict[str, object]:

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from notify import metrics
-from notify.web.apps_cache import (
+from notify.telemetry import metrics
+from notify.web.access.apps_cache import (
     AppsCache,
     AppsSnapshot,
     KnownApp,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from notify.domain import ids
-from notify.domain.patch import ADD, REMOVE, SET
+from notify.domain.records import ids
+from notify.domain.records.patch import ADD, REMOVE, SET
 from tests.fake_web import APP, PLAYER, Answer, Web
 
 PATH = f"/apps/{APP}/batch"

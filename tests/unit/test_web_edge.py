@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 
-from notify.web.edge import Application
+from notify.web.http.edge import Application
 from tests.fake_web import APP, PLAYER, Web
 
 BODY = json.dumps({"app_id": APP, "tags": {"a": "b"}}).encode()
@@ -105,7 +105,7 @@ def test_pages_go_to_django(web: Web) -> None:
 
 
 def test_the_middleware_stands_first() -> None:
-    assert _configured_middleware()[0] == "notify.web.edge.ApiFirst"
+    assert _configured_middleware()[0] == "notify.web.http.edge.ApiFirst"
 
 
 def _configured_middleware() -> list[str]:

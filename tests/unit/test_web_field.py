@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from notify.domain.patch import ADD, REMOVE, SET
-from notify.domain.policy import Limit, Policy
-from notify.domain.update import (
+from notify.domain.records.patch import ADD, REMOVE, SET
+from notify.domain.records.policy import Limit, Policy
+from notify.domain.records.update import (
     ALIASES_MAX,
     KEY_CHARS_MAX,
     MERGED,
@@ -22,13 +22,14 @@ from notify.domain.update import (
     VALUE_CHARS_MAX,
     Update,
 )
-from notify.producer import Unavailable
-from notify.web import not_served, wiring
-from notify.web.deleted import PAUSE_S, THERE_S, DeletedRecords
-from notify.web.draft import TAG_REMOVALS_MAX
-from notify.web.left_out import SENTENCES_MAX
-from notify.web.purchases import PURCHASES_MAX
-from notify.web.users import SUBSCRIPTIONS_MAX
+from notify.kafka.producer import Unavailable
+from notify.web import wiring
+from notify.web.resources import not_served
+from notify.web.resources.deleted import PAUSE_S, THERE_S, DeletedRecords
+from notify.web.resources.draft import TAG_REMOVALS_MAX
+from notify.web.resources.left_out import SENTENCES_MAX
+from notify.web.resources.purchases import PURCHASES_MAX
+from notify.web.resources.users import SUBSCRIPTIONS_MAX
 from tests.fake_producer import AppsInMemory
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 
@@ -639,7 +640,7 @@ def test_f6_what_was_there_is_looked_up_again_after_a_while(
 
 def test_f6_so_many_are_remembered_as_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     other = str(uuid.uuid4())
-    monkeypatch.setattr("notify.web.deleted.THERE_MAX", 1)
+    monkeypatch.setattr("notify.web.resources.deleted.THERE_MAX", 1)
     asked: list[str] = []
 
     def look_up(app: str, record: str) -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from notify.findings.partition_state import StreamNow
-from notify.producer import Unavailable
-from notify.web.apps_cache import AppsCache, AppsSnapshot, ReadFailed
-from notify.web.pipeline import problems
+from notify.kafka.producer import Unavailable
+from notify.monitoring.partition_state import StreamNow
+from notify.web.access.apps_cache import AppsCache, AppsSnapshot, ReadFailed
+from notify.web.http.pipeline import problems
 from tests.fake_web import Web
 from tests.streams_now import STATE_BOUNDS, STREAM
 

@@ -17,17 +17,21 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_django import Settings
 
-from notify import logs, public_keys
-from notify.domain import ids
-from notify.domain import update as updates
-from notify.domain.patch import SET, Patch
-from notify.domain.update import TOKEN, USER, Update
-from notify.keys import digest_of, make_key
-from notify.public_keys import KeyRefused
-from notify.web import endpoint, identity, params, wiring
-from notify.web.answers import Refused
-from notify.web.apps_cache import KnownApp
-from notify.web.identity import Identity, Limits, Verifier
+from notify.domain.records import ids
+from notify.domain.records import update as updates
+from notify.domain.records.patch import SET, Patch
+from notify.domain.records.update import TOKEN, USER, Update
+from notify.security import public_keys
+from notify.security.keys import digest_of, make_key
+from notify.security.public_keys import KeyRefused
+from notify.telemetry import logs
+from notify.web import wiring
+from notify.web.access import identity
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.identity import Identity, Limits, Verifier
+from notify.web.http import endpoint
+from notify.web.http.answers import Refused
+from notify.web.resources import params
 from tests.fake_producer import FakeProducer, fake_services
 from tests.fake_web import Answer, Requests
 from tests.identity_tokens import claims, pair, private_pem, public_pem, signed, token, unsigned
@@ -467,7 +471,7 @@ def update(
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator["Web"]:
-    settings.MIDDLEWARE = ["notify.web.edge.ApiFirst"]
+    settings.MIDDLEWARE = ["notify.web.http.edge.ApiFirst"]
     secret, _, digest = make_key()
     services, producer, _ = fake_services(
         KnownApp(APP, digests=(digest,), requires_identity=True, identity_keys=BOTH),

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from notify.domain import ids
-from notify.domain.lanes import is_uuid
+from notify.domain.engine.lanes import is_uuid
+from notify.domain.records import ids
 from tests.fake_web import APP, PLAYER
 
 

@@ -13,12 +13,10 @@ from limits.storage import MemoryStorage
 from pytest_django import Settings
 from structlog.testing import CapturingLogger
 
-from notify import metrics
-from notify.producer import Unavailable
-from notify.web.answers import Refused
-from notify.web.apps_cache import KnownApp
-from notify.web.endpoint import REFUSED_LINES_PER_S, Refusals
-from notify.web.limits import (
+from notify.kafka.producer import Unavailable
+from notify.telemetry import metrics
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.limits import (
     KEYS_MAX,
     LEASES_A_WINDOW,
     REDIS_AGAIN_S,
@@ -26,6 +24,8 @@ from notify.web.limits import (
     RateLimits,
     of_settings,
 )
+from notify.web.http.answers import Refused
+from notify.web.http.endpoint import REFUSED_LINES_PER_S, Refusals
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 
 A, B = KnownApp(APP), KnownApp(STRICT_APP)
@@ -86,7 +86,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
         info = warning = error = log
 
-    monkeypatch.setattr("notify.logs.get", Log)
+    monkeypatch.setattr("notify.telemetry.logs.get", Log)
     return found
 
 
@@ -423,7 +423,7 @@ def test_refusals_are_logged_so_many_a_second_and_the_others_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logger, clock = CapturingLogger(), Clock()
-    monkeypatch.setattr("notify.logs.get", lambda: logger)
+    monkeypatch.setattr("notify.telemetry.logs.get", lambda: logger)
     refusals = Refusals(clock=clock)
     for _ in range(REFUSED_LINES_PER_S + 7):
         refusals.log("player", "PUT", 400, "trace", 0.1)

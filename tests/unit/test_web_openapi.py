@@ -12,8 +12,8 @@ from django.urls import get_resolver, path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify.domain import nobody
-from notify.domain.update import (
+from notify.domain.records import nobody
+from notify.domain.records.update import (
     COUNTER_MAX,
     INTEGER_MAX,
     KEY_CHARS_MAX,
@@ -21,12 +21,12 @@ from notify.domain.update import (
     TAGS_MAX,
     VALUE_CHARS_MAX,
 )
-from notify.web import bodies
-from notify.web.auth import KeyNeeded
-from notify.web.endpoint import endpoint
+from notify.web.access.auth import KeyNeeded
+from notify.web.http import bodies
+from notify.web.http.endpoint import endpoint
 from notify.web.openapi import document, requests
 from notify.web.openapi.operations import OPERATIONS
-from notify.web.purchases import PURCHASES_MAX
+from notify.web.resources.purchases import PURCHASES_MAX
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 from tests.fuzz.generated import FromSchema
 from tests.fuzz.operations import Operation, described, operations

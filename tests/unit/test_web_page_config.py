@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from notify.web import wiring
-from notify.web.limits import Bounds, RateLimits
-from notify.web.page_config import CALLBACK_CHARS_MAX
+from notify.web.access.limits import Bounds, RateLimits
+from notify.web.resources.page_config import CALLBACK_CHARS_MAX
 from notify.web.wiring import Services
 from tests.acceptance.devices import Fixtures, filled
 from tests.fake_web import APP, DISABLED_APP, STRICT_APP, Web

@@ -8,12 +8,12 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from notify.producer import Overloaded, Unavailable
+from notify.kafka.producer import Overloaded, Unavailable
 from notify.web import wiring
-from notify.web.answers import Refused
-from notify.web.apps_cache import KnownApp
-from notify.web.limits import Bounds, RateLimits
-from notify.web.refused import UNAVAILABLE, Counts, RefusedRequests
+from notify.web.access.apps_cache import KnownApp
+from notify.web.access.limits import Bounds, RateLimits
+from notify.web.access.rejection_counts import UNAVAILABLE, Counts, RefusedRequests
+from notify.web.http.answers import Refused
 from tests.fake_web import APP, PLAYER, STRICT_APP, Web
 from tests.waiting import wait_for
 
@@ -138,7 +138,7 @@ def test_what_postgresql_did_not_take_is_not_said_later(
         def warning(self, event: str, **fields: object) -> None:
             events.append(event)
 
-    monkeypatch.setattr("notify.logs.get", Log)
+    monkeypatch.setattr("notify.telemetry.logs.get", Log)
     written = Written()
     written.away = True
     refused = RefusedRequests(written, every_s=1_000)

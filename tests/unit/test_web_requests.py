@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from notify import metrics
-from notify.producer import Overloaded, Unavailable
-from notify.web import bodies, endpoint
+from notify.kafka.producer import Overloaded, Unavailable
+from notify.telemetry import metrics
+from notify.web.http import bodies, endpoint
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Answer, Web
 
 PUT = f"/players/{PLAYER}"
@@ -163,7 +163,7 @@ def test_a_body_is_never_inflated_past_its_bound(
         def __getattr__(self, name: str) -> object:
             return getattr(self._member, name)
 
-    monkeypatch.setattr("notify.web.bodies.zlib.decompressobj", Watched)
+    monkeypatch.setattr("notify.web.http.bodies.zlib.decompressobj", Watched)
     settings.NOTIFY_BODY_BYTES = 10_000
     bomb = gzip.compress(b" " * 9_000_000)
     many = gzip.compress(b" " * 3_000) * 20

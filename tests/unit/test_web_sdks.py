@@ -4,13 +4,13 @@ import uuid
 
 import pytest
 
-from notify import metrics
-from notify.domain import ids
-from notify.domain.update import USER
-from notify.producer import Unavailable
+from notify.domain.records import ids
+from notify.domain.records.update import USER
+from notify.kafka.producer import Unavailable
+from notify.telemetry import metrics
 from notify.web import wiring
-from notify.web.limits import Bounds, RateLimits
-from notify.web.sdks import HELD_RETRY_AFTER_S
+from notify.web.access.limits import Bounds, RateLimits
+from notify.web.resources.sdks import HELD_RETRY_AFTER_S
 from notify.web.wiring import Services
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Web
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from notify.domain.patch import REMOVE, SET
-from notify.domain.update import TOKEN
+from notify.domain.records.patch import REMOVE, SET
+from notify.domain.records.update import TOKEN
 from tests.fake_web import APP, PLAYER, Web
 
 PATH = f"/apps/{APP}/subscriptions/{PLAYER}"

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.http import HttpRequest
 
-from notify import metrics
-from notify.web import bodies, wiring
-from notify.web.bodies import DISCARDED_BYTES_MAX
-from notify.web.limits import Bounds, RateLimits
+from notify.telemetry import metrics
+from notify.web import wiring
+from notify.web.access.limits import Bounds, RateLimits
+from notify.web.http import bodies
+from notify.web.http.bodies import DISCARDED_BYTES_MAX
 from notify.web.wiring import Services
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Web
 from tests.fuzz.operations import Operation, operations

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
-from notify.domain import ids
-from notify.domain.ids import alias_id, record_id
-from notify.domain.patch import ADD, REMOVE, SET
-from notify.domain.update import DELETE, TOKEN, USER
+from notify.domain.records import ids
+from notify.domain.records.ids import alias_id, record_id
+from notify.domain.records.patch import ADD, REMOVE, SET
+from notify.domain.records.update import DELETE, TOKEN, USER
 from tests.fake_web import APP, STRICT_APP, Answer, Web
 
 BASE = f"/apps/{APP}"

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 from pytest_django import Settings
 
-from notify.domain import ids
-from notify.domain.ids import alias_id, named_user, record_id
-from notify.domain.update import TOKEN, USER
-from notify.keys import digest_of, make_key
+from notify.domain.records import ids
+from notify.domain.records.ids import alias_id, named_user, record_id
+from notify.domain.records.update import TOKEN, USER
+from notify.security.keys import digest_of, make_key
 from notify.web import wiring
-from notify.web.apps_cache import KnownApp
+from notify.web.access.apps_cache import KnownApp
 from tests.fake_producer import fake_services
 from tests.fake_web import Answer, Web
 from tests.identity_tokens import pair, public_pem, token
@@ -65,7 +65,7 @@ class Ids(NamedTuple):
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Web:
     """The two apps with the same people in them. Whatever of them is secret says so."""
-    settings.MIDDLEWARE = ["notify.web.edge.ApiFirst"]
+    settings.MIDDLEWARE = ["notify.web.http.edge.ApiFirst"]
     secret, _, digest = make_key()
     digests = (digest_of("another"), digest)
     services, producer, reads = fake_services(

@@ -11,11 +11,11 @@ from structlog.testing import CapturingLogger
 
 from ingest.dispatch import CeleryDispatcher
 from ingest.ports import Part, Task
-from notify.domain import rows as wire
-from notify.domain.decide import Write
-from notify.domain.patch import ADD, REMOVE, SET, Patch
-from notify.domain.stream import StreamRow
-from notify.domain.window import Batch
+from notify.domain.engine.stream import StreamRow
+from notify.domain.engine.window import Batch
+from notify.domain.records import task_rows as wire
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import ADD, REMOVE, SET, Patch
 from tests.fakes import MemoryDatabase, MemoryLanes
 from workers import tasks
 from workers.lanes import QUERIES

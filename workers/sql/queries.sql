@@ -1,6 +1,6 @@
 -- :apply
 -- One lane's batches, of one stream or several: each moves its lane from prev to last and writes its
--- rows, or does neither. Returns the streams that were applied. The rows are notify/domain/rows.py's.
+-- rows, or does neither. Returns the streams that were applied. The rows are notify/domain/records/task_rows.py's.
 -- Reading `old` at the statement's snapshot is right: whoever changed these rows since has moved
 -- lane.last away from prev, and then f, which looks at the newest lane row, is empty.
 WITH segment AS (

@@ -22,11 +22,13 @@ from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LedgerAway, LogAway
 from ingest.tracing import Ticks
-from notify import logs, metrics, postgres, required_secrets
 from notify.celery import app as celery_app
+from notify.databases import postgres
 from notify.management import metrics_port
 from notify.models import Topic
-from notify.probes import Progress
+from notify.security import required_secrets
+from notify.telemetry import logs, metrics
+from notify.telemetry.probes import Progress
 
 #: The shortest time of a round unless a whole chunk waits, so that ticks are few and each has some work.
 ROUND_MS: Final = 10

@@ -7,14 +7,15 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count, Q
 
-from notify import app_keys, required_secrets
-from notify.app_keys import NewKey
 from notify.management import identity
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
 from notify.management.find_app import find_app
 from notify.management.table import table
 from notify.models import App
-from notify.public_keys import KeyRefused
+from notify.operations import app_keys
+from notify.operations.app_keys import NewKey
+from notify.security import required_secrets
+from notify.security.public_keys import KeyRefused
 
 
 class Command(AnsweringCommand):

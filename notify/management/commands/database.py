@@ -6,10 +6,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
-from notify import database_roles, env
-from notify.database_roles import PROCESSES, RolesRefused
+from notify import env
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.security import database_roles
+from notify.security.database_roles import PROCESSES, RolesRefused
 
 
 class Command(AnsweringCommand):

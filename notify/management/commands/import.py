@@ -11,9 +11,9 @@ import structlog
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from notify import postgres, replays
-from notify.domain import nobody
-from notify.domain.replay import CannotReplay
+from notify.databases import postgres
+from notify.domain.records import nobody
+from notify.domain.records.replay import CannotReplay
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, wrong
 from notify.management.find_app import find_app
@@ -23,6 +23,7 @@ from notify.management.onesignal.export_file import Export, NotAnExport, open_ex
 from notify.management.onesignal.importer import Dependencies, Importer
 from notify.management.onesignal.progress import Checkpoint, CheckpointMismatch, Progress
 from notify.models import App
+from notify.operations import replays
 
 
 class Command(AnsweringCommand):

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from notify import streams
-from notify.domain.lanes import LANES_MAX
+from notify.domain.engine.lanes import LANES_MAX
 from notify.management.answering import Answer, AnsweringCommand
+from notify.operations import streams
 
 
 class Command(AnsweringCommand):

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
-from notify import replays
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, takes_json
+from notify.operations import replays
 
 _AGAIN_S: Final = 1.0
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from notify.findings.find import cure_of
-from notify.findings.partition_state import ABOUT, TROUBLE, State, are
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand
-from notify.management.status import HOT_SECONDS, PartitionStatus, Status, read
 from notify.management.table import duration, table
+from notify.monitoring.findings import cure_of
+from notify.monitoring.partition_state import ABOUT, TROUBLE, State, are
+from notify.operations.status import HOT_SECONDS, PartitionStatus, Status, read
 
 UNKNOWN: Final = "unknown"
 _COLUMNS: Final = 80

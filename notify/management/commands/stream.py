@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from notify import streams
 from notify.management.answering import Answer, AnsweringCommand, takes_json
 from notify.management.table import table
 from notify.models import Stream
+from notify.operations import streams
 
 
 class Command(AnsweringCommand):

@@ -6,11 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from notify import streams
+from notify.kafka.topic import TopicMissing, Topics
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
-from notify.streams import Adopted
-from notify.topic import TopicMissing, Topics
+from notify.operations import streams
+from notify.operations.streams import Adopted
 
 
 class Command(AnsweringCommand):

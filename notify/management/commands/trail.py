@@ -13,19 +13,19 @@ from django.core.management.base import CommandParser
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
-from notify.domain.lanes import is_uuid
+from notify.domain.engine.lanes import is_uuid
 from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand, wrong
-from notify.management.trail import facts as postgres
-from notify.management.trail import show
-from notify.management.trail.facts import Facts, RecordFacts
-from notify.management.trail.files import STDIN, Files
-from notify.management.trail.join import State, Trail, join
-from notify.management.trail.lines import Accepted, Step
-from notify.management.trail.loki import Loki, NotALokiUrl
-from notify.management.trail.sources import CLOCKS_APART, Source, SourceAway, Wanted, spans
 from notify.models import App
-from notify.streams import NoTopic
+from notify.operations.streams import NoTopic
+from notify.operations.trail import facts as postgres
+from notify.operations.trail import show
+from notify.operations.trail.facts import Facts, RecordFacts
+from notify.operations.trail.files import STDIN, Files
+from notify.operations.trail.join import State, Trail, join
+from notify.operations.trail.lines import Accepted, Step
+from notify.operations.trail.loki import Loki, NotALokiUrl
+from notify.operations.trail.sources import CLOCKS_APART, Source, SourceAway, Wanted, spans
 
 SINCE: Final = "1h"
 #: Updates that are followed, the newest ones, if there are more.

@@ -10,19 +10,22 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from notify import logs, postgres, replays, required_secrets
 from notify.celery import app as celery_app
+from notify.databases import postgres
 from notify.management import metrics_port
-from notify.probes import Progress
-from notify.watch.alert_channels import AlertChannel, of_settings
-from notify.watch.alert_sender import AlertSender
-from notify.watch.heartbeat import Heartbeat
-from notify.watch.orders import carry_out
-from notify.watch.outages import Outages, UnsentOutages
-from notify.watch.pace import Pace
-from notify.watch.queues import Queues, ask, measure
-from notify.watch.watch_loop import WatchLoop, name
-from notify.watch.worker_events import WorkerEvents, listen
+from notify.monitoring.watch.alert_channels import AlertChannel, of_settings
+from notify.monitoring.watch.alert_sender import AlertSender
+from notify.monitoring.watch.heartbeat import Heartbeat
+from notify.monitoring.watch.orders import carry_out
+from notify.monitoring.watch.outages import Outages, UnsentOutages
+from notify.monitoring.watch.pace import Pace
+from notify.monitoring.watch.queues import Queues, ask, measure
+from notify.monitoring.watch.watch_loop import WatchLoop, name
+from notify.monitoring.watch.worker_events import WorkerEvents, listen
+from notify.operations import replays
+from notify.security import required_secrets
+from notify.telemetry import logs
+from notify.telemetry.probes import Progress
 
 #: How long a check in progress may take to end. A thread that hangs in a socket is not waited for.
 END_S: Final = 1.0

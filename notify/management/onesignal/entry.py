@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, ParamSpec, TypeVar
 
-from notify.domain import ids, nobody
 from notify.domain.errors import Malformed
-from notify.domain.patch import Value
-from notify.domain.update import ALIASES_MAX, COUNTER_MAX, KEY_CHARS_MAX, check_value
-from notify.web import device, purchases, subjects, subscriptions, users
-from notify.web.device import EXTERNAL_USER_ID, PUSH
-from notify.web.subjects import EXTERNAL_ID, ONESIGNAL_ID
+from notify.domain.records import ids, nobody
+from notify.domain.records.patch import Value
+from notify.domain.records.update import ALIASES_MAX, COUNTER_MAX, KEY_CHARS_MAX, check_value
+from notify.web.resources import device, purchases, subscriptions, user_reference, users
+from notify.web.resources.device import EXTERNAL_USER_ID, PUSH
+from notify.web.resources.user_reference import EXTERNAL_ID, ONESIGNAL_ID
 
 #: What is kept of a user and of a subscription in a CSV: what the API takes of them.
 USER_KEYS: Final = users.PROPERTY_KEYS
@@ -200,12 +200,12 @@ def _user(
 
 
 def _alias(label: object, name: object, names: Collection[str]) -> bool:
-    subjects.check_name(label, name)
+    user_reference.check_name(label, name)
     check_value(label, "an alias's label")
     check_value(name, "an alias")
     assert isinstance(name, str)
     if nobody.is_nobody(name, names):
-        raise Malformed(f"{label}: {subjects.NOBODYS.format(name)}")
+        raise Malformed(f"{label}: {user_reference.NOBODYS.format(name)}")
     return True
 
 

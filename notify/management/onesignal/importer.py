@@ -13,9 +13,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
-from notify.domain import nobody
 from notify.domain.errors import Malformed
-from notify.domain.update import Update
+from notify.domain.records import nobody
+from notify.domain.records.update import Update
+from notify.kafka.producer import Overloaded, Unavailable
 from notify.management.onesignal import entry
 from notify.management.onesignal.export_file import Line
 from notify.management.onesignal.progress import (
@@ -28,9 +29,8 @@ from notify.management.onesignal.progress import (
 )
 from notify.management.onesignal.stored import StoredState
 from notify.management.onesignal.updates import of_entry
-from notify.producer import Overloaded, Unavailable
-from notify.web.answers import Refused
-from notify.web.draft import encoded
+from notify.web.http.answers import Refused
+from notify.web.resources.draft import encoded
 
 #: Lines that are sent at a time.
 BATCH_LINES: Final = 500

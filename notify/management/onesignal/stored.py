@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from notify import replays
-from notify.domain import aliases, ids
-from notify.domain import links as linking
 from notify.domain.errors import Malformed
-from notify.domain.links import Links
-from notify.domain.patch import ADD, IDENTIFIER, PUSH, Patch
-from notify.domain.update import ALIAS, TOKEN, Update
+from notify.domain.records import aliases, ids
+from notify.domain.records import links as linking
+from notify.domain.records.links import Links
+from notify.domain.records.patch import ADD, IDENTIFIER, PUSH, Patch
+from notify.domain.records.update import ALIAS, TOKEN, Update
 from notify.management.onesignal.updates import IMPORTED_AT
 from notify.models import Record
+from notify.operations import replays
 
 
 class StoredRecord(NamedTuple):

@@ -15,13 +15,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from notify.domain import ids
-from notify.domain.patch import DEFAULT, IDENTIFIER, PROPERTIES, TAGS, Value
-from notify.domain.update import TAGS_MAX, TOKEN, USER, Update
+from notify.domain.records import ids
+from notify.domain.records.patch import DEFAULT, IDENTIFIER, PROPERTIES, TAGS, Value
+from notify.domain.records.update import TAGS_MAX, TOKEN, USER, Update
 from notify.management.onesignal.entry import Entry, ExportedSubscription, ExportedUser
-from notify.web import subjects
-from notify.web.device import PUSH
-from notify.web.draft import Draft, update_of
+from notify.web.resources import user_reference
+from notify.web.resources.device import PUSH
+from notify.web.resources.draft import Draft, update_of
 
 #: The property of a record whose counters have an export's totals in them: when, in seconds since 1970.
 IMPORTED_AT: Final = "imported_at"
@@ -81,7 +81,7 @@ def _of_subscription(
     links = {} if owner is None else {USER: owner}
     if each.kind == PUSH:
         record = each.id
-        aliases = {TOKEN: subjects.token_of(PUSH, each.identifier)} if each.identifier else {}
+        aliases = {TOKEN: user_reference.token_of(PUSH, each.identifier)} if each.identifier else {}
     else:
         record, aliases = ids.record_id(app, each.kind, each.identifier), {}
     yield from _in_parts(

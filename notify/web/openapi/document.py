@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 from django.http import HttpResponse
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from notify.web.answers import ok
-from notify.web.auth import KeyNeeded
-from notify.web.endpoint import Call
+from notify.web.access.auth import KeyNeeded
+from notify.web.http.answers import ok
+from notify.web.http.endpoint import Call
 from notify.web.openapi import requests
 from notify.web.openapi.operations import (
     ERROR,

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from notify.domain.update import KEY_CHARS_MAX
-from notify.web import subscriptions
-from notify.web.auth import KeyNeeded
-from notify.web.endpoint import IDEMPOTENCY_KEY_CHARS_MAX
+from notify.domain.records.update import KEY_CHARS_MAX
+from notify.web.access.auth import KeyNeeded
+from notify.web.http.endpoint import IDEMPOTENCY_KEY_CHARS_MAX
 from notify.web.openapi.schemas import Schema, any_case, opened, ref, some_text, text
+from notify.web.resources import subscriptions
 
 JSON: Final = "application/json"
 #: Error statuses of every route for apps; BODY_ERRORS is for those with a body.

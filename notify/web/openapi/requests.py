@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from notify.domain import nobody
-from notify.domain.update import (
+from notify.domain.records import nobody
+from notify.domain.records.update import (
     COUNTER_MAX,
     DELETE,
     DETACH,
@@ -20,7 +20,6 @@ from notify.domain.update import (
     UPDATE,
     VALUE_CHARS_MAX,
 )
-from notify.web import batch, device, purchases, subscriptions, users
 from notify.web.openapi.schemas import (
     Schema,
     address,
@@ -34,6 +33,7 @@ from notify.web.openapi.schemas import (
     some_text,
     text,
 )
+from notify.web.resources import batch, device, purchases, subscriptions, users
 
 _BLANK: Final[Schema] = {"type": "string", "maxLength": VALUE_CHARS_MAX, "pattern": r"^\s*$"}
 _EMPTY: Final[Schema] = {"type": "string", "enum": [""]}

@@ -8,9 +8,9 @@ refused with 400, or what is wrong in it is left out with a warning, or the key 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from notify.domain.nobody import DIGITS_MIN
-from notify.domain.patch import ALIASES, CLIENT_COUNTERS, PROPERTIES
-from notify.domain.update import (
+from notify.domain.records.nobody import DIGITS_MIN
+from notify.domain.records.patch import ALIASES, CLIENT_COUNTERS, PROPERTIES
+from notify.domain.records.update import (
     ALIASES_MAX,
     COUNTER_MAX,
     INTEGER_MAX,

@@ -52,7 +52,7 @@ WHERE link.app = %(app)s AND link.child = %(child)s AND link.label = %(label)s
 
 -- :logged_in_as
 -- The user that the anonymous user is logged in as: its login is of the present generation of logins, of the
--- one before, or of none (notify/domain/logins.py).
+-- one before, or of none (notify/domain/records/logins.py).
 SELECT link.parent::text
 FROM link
 LEFT JOIN parent ON parent.app = link.app AND parent.id = link.parent

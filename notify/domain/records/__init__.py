@@ -1,0 +1,1 @@
+"""What an SDK's update means: updates, patches, decisions, links, aliases and policy."""

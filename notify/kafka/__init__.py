@@ -1,0 +1,1 @@
+"""Kafka's clients: producer, topic, connections and their security."""

@@ -1,0 +1,277 @@
+"""The way into Kafka: the only user of kafka-python's producer. One for each process.
+
+A message is accepted once Kafka has acked it on all in-sync replicas, and not before. Bytes that
+wait for an ack are capped, and so is the wait, so Kafka being slow or away costs callers an error,
+never memory and never a pile of waiting threads.
+
+Measured on Tansu and on Apache Kafka 4.4: idempotence works on both and costs nothing that can be
+told from noise, so a broker's lost ack does not double a message. But once a batch that was sent
+twice has expired, kafka-python's idempotent producer hangs for ever. So one that failed a message
+is given up, whatever the reason, and the next request makes another.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, Protocol
+
+from django.core.exceptions import ImproperlyConfigured
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from notify.domain.engine.lanes import partition_of
+from notify.domain.records.update import VERSION
+from notify.kafka import kafka_client
+from notify.telemetry import logs, metrics
+
+#: Milliseconds in which a first connection and the topic's metadata must come.
+CONNECT_TIMEOUT_MS: Final = 2_000
+#: Seconds for which a failed connection is not tried again.
+CONNECT_AGAIN_S: Final = 1.0
+#: Seconds of an ack's age that still prove that Kafka can be reached.
+ACK_FRESH_S: Final = 1.0
+#: Seconds past the producer's own timeout, so that it is the one that decides.
+_GRACE_S: Final = 1.0
+_BATCH_BYTES: Final = 64 * 1024
+
+
+class Overloaded(Exception):
+    """Too many bytes wait for Kafka's ack: send again a little later."""
+
+
+class Unavailable(Exception):
+    """Kafka did not ack in time, or cannot be reached. Whether it has the messages is not known."""
+
+
+class Acked(NamedTuple):
+    """Where Kafka has a message."""
+
+    partition: int
+    offset: int
+
+
+class Producer(Protocol):
+    """Puts messages into the topic."""
+
+    def send(
+        self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
+    ) -> list[Acked]:
+        """Where `values` stand, acked, in order: in the app's partition of `partitions`.
+
+        Raises Overloaded (Kafka has none of them) or Unavailable (it may have some).
+        """
+        ...
+
+    def check(self, *, partitions: int) -> None:
+        """Raises Unavailable unless Kafka answers now and the topic has these partitions."""
+        ...
+
+
+class TopicProducer:
+    """The `Producer` of one topic on kafka-python. Connects at its first use; thread-safe.
+
+    After a timeout, a partition counts as away until a message gets through: meanwhile one request
+    at a time finds out, and the others fail at once. `security` is by default the settings'.
+    """
+
+    def __init__(
+        self,
+        servers: Collection[str],
+        topic: str,
+        *,
+        bytes_max: int,
+        ack_timeout_ms: int,
+        security: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._topic = topic
+        self._bytes_max = bytes_max
+        self._ack_timeout_s = ack_timeout_ms / 1000
+        self._options: dict[str, Any] = {
+            "bootstrap_servers": list(servers),
+            "acks": "all",
+            "enable_idempotence": True,
+            "batch_size": _BATCH_BYTES,
+            "delivery_timeout_ms": ack_timeout_ms,
+            "request_timeout_ms": max(ack_timeout_ms // 2, 1),
+            "max_block_ms": min(CONNECT_TIMEOUT_MS, ack_timeout_ms),
+            "bootstrap_timeout_ms": CONNECT_TIMEOUT_MS,
+            "reconnect_backoff_max_ms": 1_000,
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
+        self._security = security
+        self._state = threading.Lock()
+        self._bytes = 0
+        self._waiting: Counter[int] = Counter()
+        self._away: set[int] = set()
+        self._acked_at = float("-inf")
+        self._connecting = threading.Lock()
+        self._connect_after = float("-inf")
+        self._client: KafkaProducer | None = None
+
+    def send(
+        self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
+    ) -> list[Acked]:
+        """Producer.send."""
+        partition = partition_of(app, partitions)
+        key = app.encode()
+        headers = [("v", b"%d" % VERSION), ("traceparent", traceparent.encode())]
+        with self._admitted(partition, sum(map(len, values))):
+            client = self._connected()
+            started = time.perf_counter()
+            with self._replacing(client), _failing():
+                offsets = self._acked(
+                    client.send(self._topic, value, key, headers, partition) for value in values
+                )
+            metrics.WEB_ACK_SECONDS.observe(time.perf_counter() - started)
+        self._acked_at = time.monotonic()
+        metrics.WEB_UPDATES.inc(len(offsets))
+        return [Acked(partition, offset) for offset in offsets]
+
+    def check(self, *, partitions: int) -> None:
+        """Producer.check."""
+        if time.monotonic() - self._acked_at < ACK_FRESH_S:
+            return
+        client = self._connected()
+        with _failing():
+            # kafka-python has no public way to ask Kafka anything without a message.
+            refreshed = client._metadata.request_update()  # noqa: SLF001
+            answered = threading.Event()
+            refreshed.add_both(lambda _: answered.set())
+            if not answered.wait(CONNECT_TIMEOUT_MS / 1000):
+                raise Unavailable(f"Kafka did not answer in {CONNECT_TIMEOUT_MS} ms")
+            if refreshed.failed():
+                raise refreshed.exception
+            found = client.partitions_for(self._topic)
+        if not found >= set(range(partitions)):
+            raise Unavailable(
+                f"the topic {self._topic} has {len(found)} partitions, {partitions} are stored: "
+                "see `manage.py topic check`"
+            )
+
+    def close(self) -> None:
+        """Wait for acks on their way, and leave no thread and no connection behind."""
+        with self._connecting:
+            client, self._client = self._client, None
+        if client is not None:
+            _end(client, timeout_s=self._ack_timeout_s)
+
+    @contextmanager
+    def _admitted(self, partition: int, size: int) -> Iterator[None]:
+        """Holds `size` bytes of the cap, which a lone request may exceed, and learns its outcome."""
+        with self._state:
+            if partition in self._away and self._waiting[partition]:
+                raise Unavailable("Kafka has not acked lately; another request is testing it")
+            if self._bytes and self._bytes + size > self._bytes_max:
+                raise Overloaded(Overloaded.__doc__)
+            self._hold(partition, size, 1)
+        is_away = True
+        try:
+            yield
+            is_away = False
+        finally:
+            with self._state:
+                self._hold(partition, -size, -1)
+                if is_away:
+                    self._away.add(partition)
+                else:
+                    self._away.discard(partition)
+
+    def _acked(self, sending: Iterator[Any]) -> list[int]:
+        """The offsets of the futures; all are waited for, then the first failure is raised."""
+        futures: list[Any] = []
+        failure: KafkaError | None = None
+        try:
+            futures.extend(sending)
+        except KafkaError as error:
+            failure = error
+        deadline = time.monotonic() + self._ack_timeout_s + _GRACE_S
+        offsets = []
+        for future in futures:
+            try:
+                offsets.append(int(future.get(max(0.0, deadline - time.monotonic())).offset))
+            except KafkaError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return offsets
+
+    def _hold(self, partition: int, size: int, requests: int) -> None:
+        self._bytes += size
+        self._waiting[partition] += requests
+        metrics.WEB_IN_FLIGHT_BYTES.set(self._bytes)
+
+    def _connected(self) -> KafkaProducer:
+        """This process's producer. Raises Unavailable, at once where it failed a moment ago."""
+        client = self._client
+        if client is not None:
+            return client
+        if not self._connecting.acquire(timeout=CONNECT_TIMEOUT_MS / 1000):
+            raise Unavailable("Kafka does not answer: still connecting")
+        try:
+            if self._client is None:
+                if time.monotonic() < self._connect_after:
+                    raise Unavailable("Kafka does not answer: connecting failed a moment ago")
+                self._client = self._connect()
+            return self._client
+        finally:
+            self._connecting.release()
+
+    def _connect(self) -> KafkaProducer:
+        forbid_bodies_in_logs()
+        try:
+            return kafka_client.connected(KafkaProducer, security=self._security, **self._options)
+        except (KafkaError, OSError, ImproperlyConfigured) as error:
+            self._connect_after = time.monotonic() + CONNECT_AGAIN_S
+            reason = _reason(error)
+            logs.get().warning("kafka_away", error=reason)
+            raise Unavailable(f"Kafka does not answer: {reason}") from error
+
+    @contextmanager
+    def _replacing(self, client: KafkaProducer) -> Iterator[None]:
+        """Gives up `client` on failure. What others wait for has a moment to arrive."""
+        try:
+            yield
+        except Unavailable:
+            with self._connecting:
+                is_mine = self._client is client
+                if is_mine:
+                    self._client = None
+            if is_mine:
+                ending = {"timeout_s": _GRACE_S}
+                threading.Thread(target=_end, args=(client,), kwargs=ending, daemon=True).start()
+            raise
+
+
+def _reason(error: Exception) -> str:
+    """What to do next, where that is known; else the error's name alone."""
+    clear = isinstance(error, kafka_client.KafkaRefuses | ImproperlyConfigured)
+    return str(error) if clear else type(error).__name__
+
+
+def forbid_bodies_in_logs() -> None:
+    """kafka-python logs whole messages at DEBUG: keep its loggers above, whatever was configured."""
+    logger = logging.getLogger("kafka")
+    logger.setLevel(max(logger.level, logging.INFO))
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """kafka-python's errors as Unavailable."""
+    try:
+        yield
+    except (KafkaError, OSError, ValueError) as error:
+        logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
+        raise Unavailable(f"Kafka did not accept the update: {type(error).__name__}") from error
+
+
+def _end(client: KafkaProducer, *, timeout_s: float) -> None:
+    """Close a producer, even one that hangs: kafka-python then raises and leaves its thread."""
+    try:
+        client.close(timeout=timeout_s)
+    except KafkaError:
+        client._closed = True  # noqa: SLF001 - or __del__ waits, and raises, once more
+        client._sender.force_close()  # noqa: SLF001

@@ -1,0 +1,1 @@
+"""Who may do what: keys, roles of staff and of PostgreSQL, failed logins, required secrets."""

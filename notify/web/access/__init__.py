@@ -1,0 +1,1 @@
+"""Who may call: apps and their keys, identity tokens, rate limits."""

@@ -1,0 +1,60 @@
+"""android_params.js and ios_params.js: the settings that the SDK of a device asks for at its start.
+
+Without this JSON object the Android SDK never registers, and the iOS SDK holds back every create and login.
+So it needs no key even if the app requires one; there is nothing secret in the answer.
+`fcm` and the sender id are absent, as push tokens are made elsewhere; `outcomes` must be an object
+with objects in it, or the Android SDK crashes the app.
+"""
+
+import hashlib
+import json
+from typing import Any, Final
+
+from django.http import HttpResponse
+
+from notify.web.access.auth import KeyNeeded
+from notify.web.http.answers import ok
+from notify.web.http.endpoint import Call
+
+_OFF: Final = {"enabled": False}
+PARAMS: Final[dict[str, Any]] = {
+    "enterp": False,
+    "require_email_auth": False,
+    "require_user_id_auth": False,
+    "jwt_required": False,
+    "receive_receipts_enable": False,
+    "clear_group_on_summary_click": True,
+    "unsubscribe_on_notifications_disabled": True,
+    "chnl_lst": [],
+    "outcomes": {"v2_enabled": False, "direct": _OFF, "indirect": _OFF, "unattributed": _OFF},
+}
+#: For an app that verifies identities. Old SDKs have no tokens; they then ask for auth hashes.
+VERIFIED_PARAMS: Final[dict[str, Any]] = PARAMS | {
+    "require_email_auth": True,
+    "require_user_id_auth": True,
+    "jwt_required": True,
+}
+
+_BY_REQUIRED: Final = {False: PARAMS, True: VERIFIED_PARAMS}
+
+
+def etag_of(params: dict[str, Any]) -> str:
+    """The ETag of these parameters."""
+    return f'"{hashlib.sha256(json.dumps(params).encode()).hexdigest()[:16]}"'
+
+
+_ETAGS: Final = {required: etag_of(params) for required, params in _BY_REQUIRED.items()}
+
+
+def show(call: Call, app_id: str) -> HttpResponse:
+    """GET /apps/{app}/android_params.js or ios_params.js: 200, or 304 to If-None-Match with the same
+    ETag."""
+    app = call.app(app_id, key=KeyNeeded.NEVER)
+    etag = _ETAGS[app.requires_identity]
+    if call.request.META.get("HTTP_IF_NONE_MATCH") == etag:
+        answer = HttpResponse(status=304)
+        del answer["Content-Type"]
+    else:
+        answer = ok(_BY_REQUIRED[app.requires_identity])
+    answer["ETag"] = etag
+    return answer
