@@ -81,7 +81,7 @@ def _own(
     A DATABASE_URL with another user than the owner is not changed. A release without roles gets `env` as it
     is.
     """
-    if not (code / "notify" / "database_roles.py").exists():
+    if not (code / "notify" / "management" / "commands" / "database.py").exists():
         return env
     own = {} if process == "web" else dict.fromkeys(OF_WEB, "")
     given = {**stack.env, **(env or {})}

@@ -78,7 +78,7 @@ class Memory:
 
     stream: StreamRow
     partitions: int
-    window: Window
+    window: Window[Write]
     decisions: dict[int, Decision]
     counts: Counts
     refusals: Refusals
@@ -102,7 +102,7 @@ class Memory:
             planned=stream.planned,
             log_start=log_start,
         )
-        lanes = {
+        lanes: dict[int, Lane[Write]] = {
             number: Lane(row.last, row.isolate, row.one_at_a_time)
             for number, row in loaded.lanes.items()
         }

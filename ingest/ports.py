@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import LaneRow, LogFacts, PlanRow, StreamRow
 from notify.domain.engine.window import Batch
+from notify.domain.records.decide import Write
 from notify.domain.records.idempotency import SeenKey
 from notify.domain.records.links import Links, ParentKey
 from notify.domain.records.policy import Policy
@@ -293,7 +294,7 @@ class Part(NamedTuple):
 
     partition: int
     token: int
-    batch: Batch
+    batch: Batch[Write]
 
 
 class Task(NamedTuple):

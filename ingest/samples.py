@@ -7,6 +7,7 @@ from ingest.counts import RANKS
 from ingest.held import Held, Memory
 from ingest.ports import AppRow, HotRow, LaneSample, Samples, StreamSample
 from notify.domain.engine.window import Lane
+from notify.domain.records.decide import Write
 from notify.telemetry import metrics
 
 
@@ -63,7 +64,7 @@ def _stream(
     )
 
 
-def _lane(memory: Memory, number: int, lane: Lane) -> LaneSample:
+def _lane(memory: Memory, number: int, lane: Lane[Write]) -> LaneSample:
     oldest = lane.outstanding()
     at = None if oldest is None else memory.at_of(oldest)
     flight = memory.flights.get(number)

@@ -46,7 +46,7 @@ def following(directory: Path) -> Path:
     for name in CODE:
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "manage.py", directory)
-    module = directory / "notify" / "domain" / "update.py"
+    module = directory / "notify" / "domain" / "records" / "update.py"
     text = module.read_text()
     for name in ("VERSION", "READS"):
         line = f"{name}: Final = 1\n"

@@ -14,7 +14,7 @@ from notify.domain.engine.window import Lane, Window
 from notify.domain.records import idempotency, task_rows
 from notify.domain.records import links as linking
 from notify.domain.records import plan as plans
-from notify.domain.records.decide import OWN_ONLY, writes
+from notify.domain.records.decide import OWN_ONLY, Write, writes
 from notify.domain.records.patch import apply
 from notify.domain.records.policy import Limit, Policy, Skip
 from notify.domain.records.update import read
@@ -41,7 +41,7 @@ class Partition:
     """A log, what of it waits to be planned, and the lanes."""
 
     stream: int
-    window: Window
+    window: Window[Write]
     log: list[tuple[int, bytes]] = field(default_factory=list)
     fetched: list[Message] = field(default_factory=list)
     end: int = 0
@@ -128,7 +128,9 @@ class Product:
 
     def load(self, partition: Partition) -> None:
         """What a Load does: lanes as they stand, the log read again from the start."""
-        lanes = {number: Lane(lane.last) for number, lane in partition.window.lanes.items()}
+        lanes: dict[int, Lane[Write]] = {
+            number: Lane(lane.last) for number, lane in partition.window.lanes.items()
+        }
         partition.window = Window(partition.stream, lanes)
         for (stream, first), row in sorted(self.db.tables.plan.items()):
             if stream == partition.stream:

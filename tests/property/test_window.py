@@ -52,13 +52,13 @@ class WindowMachine(RuleBasedStateMachine):
             max_size=LANES_MOST,
         )
     )
-    def start(self, lanes: list[Lane]) -> None:
+    def start(self, lanes: list[Lane[Write]]) -> None:
         self.window = Window(STREAM, dict(enumerate(lanes)))
         self.lasts = [lane.last for lane in lanes]
         self.isolates = [lane.isolate for lane in lanes]
         self.planned = 0
-        self.left: dict[int, list[Original]] = defaultdict(list)
-        self.flying: dict[int, Batch] = {}
+        self.left: dict[int, list[Original[Write]]] = defaultdict(list)
+        self.flying: dict[int, Batch[Write]] = {}
         self.chunk_starts: dict[int, list[int]] = defaultdict(list)
         self.serial: dict[Key, dict[str, Value]] = {}
         self.applied: dict[Key, dict[str, Value]] = {}
@@ -104,7 +104,7 @@ class WindowMachine(RuleBasedStateMachine):
         self._check(batch, max_rows=rows)
         self.flying[number] = batch
 
-    def _check(self, batch: Batch, *, max_rows: int) -> None:
+    def _check(self, batch: Batch[Write], *, max_rows: int) -> None:
         """The batch is all of its lane up to its end: nothing was skipped, no offset was cut."""
         lane = self.window.lanes[batch.lane]
         assert (batch.stream, batch.prev) == (STREAM, self.lasts[batch.lane])
@@ -184,7 +184,7 @@ def test_isolated_segments_come_unmerged_and_one_offset_at_a_time_if_asked() -> 
     first, second, third = (
         Write(APP, RECORDS[0], _ops(**{name: (SET, name)})) for name in ("a", "b", "c")
     )
-    lane = Lane(-1, isolate=1, one_at_a_time=True)
+    lane: Lane[Write] = Lane(-1, isolate=1, one_at_a_time=True)
     window = Window(STREAM, {0: lane})
     window.add([(0, b"0", [first]), (1, b"1", [second]), (2, b"2", [third])])
     batches = []

@@ -99,7 +99,7 @@ def _rows_apart(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("frontier-is-the-maximum", "the frontier as the minimum over the lanes")
 def _frontier_is_the_highest_head(patch: pytest.MonkeyPatch) -> None:
-    def frontier(self: Window, planned: int) -> int:
+    def frontier(self: Window[Write], planned: int) -> int:
         heads = [head for lane in self.lanes.values() if (head := lane.outstanding()) is not None]
         return max(heads, default=planned)
 
@@ -110,7 +110,7 @@ def _frontier_is_the_highest_head(patch: pytest.MonkeyPatch) -> None:
 def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
     add = Window.add
 
-    def forgetful(self: Window, writes: Iterable[Any]) -> None:
+    def forgetful(self: Window[Write], writes: Iterable[Any]) -> None:
         lasts = {number: lane.last for number, lane in self.lanes.items()}
         for lane in self.lanes.values():
             lane.last = -1
@@ -164,7 +164,7 @@ def _blind(patch: pytest.MonkeyPatch, **seen: Callable[..., Any]) -> None:
     def blind(
         stream: StreamRow | None,
         lanes: Mapping[int, LaneRow],
-        window: Window,
+        window: Window[Write],
         *,
         token: int,
         planned: int,
@@ -194,7 +194,7 @@ def _no_checks(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("stray-lane-adopted", "the tick's check of the lanes; a Load instead of adopting a cursor")
 def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    def landed(self: Window, number: int, last: int) -> bool:
+    def landed(self: Window[Write], number: int, last: int) -> bool:
         lane = self.lanes[number]
         lane.last, lane.flying = max(last, lane.last), None
         return True
@@ -231,7 +231,9 @@ def _nothing_is_sought(patch: pytest.MonkeyPatch) -> None:
 def _cut_inside_an_offset(patch: pytest.MonkeyPatch) -> None:
     take = Window.take
 
-    def short(self: Window, number: int, *, max_rows: int, max_bytes: int) -> Batch | None:
+    def short(
+        self: Window[Write], number: int, *, max_rows: int, max_bytes: int
+    ) -> Batch[Write] | None:
         batch = take(self, number, max_rows=max_rows, max_bytes=max_bytes)
         if batch is None or len(batch.merged) < 2:
             return batch
@@ -244,7 +246,7 @@ def _cut_inside_an_offset(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("nothing-isolated", "isolation of bad data")
 def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
-    def mixed(last: int, isolate: int = -1, one_at_a_time: bool = False) -> Lane:
+    def mixed(last: int, isolate: int = -1, one_at_a_time: bool = False) -> Lane[Write]:
         return Lane(last)
 
     patch.setattr("ingest.held.Lane", mixed)
@@ -318,7 +320,7 @@ def _lanes_change_without_a_drain(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("merged-in-the-wrong-order", "compose is associative and in order")
 def _merged_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("notify.domain.engine.window.compose", lambda first, then: compose(then, first))
+    patch.setattr("notify.domain.records.decide.compose", lambda first, then: compose(then, first))
 
 
 @_mutant("token-outlives-identifier", "an identifier of any kind replaces an earlier push token")
@@ -330,7 +332,7 @@ def _token_outlives_identifier(patch: pytest.MonkeyPatch) -> None:
             return made
         return patches.Patch(made.reset, {**made.ops, PUSH_IDENTIFIER: token})
 
-    patch.setattr("notify.domain.engine.window.compose", kept)
+    patch.setattr("notify.domain.records.decide.compose", kept)
 
 
 @_mutant("newest-kind-kept", "a record keeps its first kind")
@@ -341,7 +343,7 @@ def _newest_kind_is_kept(patch: pytest.MonkeyPatch) -> None:
             return made
         return patches.Patch(made.reset, {**made.ops, "kind": then.ops["kind"]})
 
-    patch.setattr("notify.domain.engine.window.compose", newest)
+    patch.setattr("notify.domain.records.decide.compose", newest)
 
 
 @_mutant("token-sent-as-an-identifier", "a row says that its identifier is a push token")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
-    f"notify.domain.{path.stem}"
-    for path in (ROOT / "notify" / "domain").glob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "notify" / "domain").rglob("*.py")
     if path.stem != "__init__"
 )
 FRAMEWORKS = ("django", "celery", "kombu", "kafka", "redis", "psycopg", "structlog")

@@ -65,12 +65,12 @@ def test_a_stream_is_drained_when_all_that_is_planned_is_applied() -> None:
     assert STREAM.at(frontier=12, planned=25) == replace(STREAM, frontier=12, planned=25)
 
 
-def _window(*lanes: Lane) -> Window:
+def _window(*lanes: Lane[Write]) -> Window[Write]:
     return Window(7, dict(enumerate(lanes)))
 
 
 def _surprise(
-    window: Window,
+    window: Window[Write],
     *rows: LaneRow,
     stream: StreamRow | None = STREAM,
     token: int = 11,
@@ -102,7 +102,7 @@ def test_other_lanes_are_a_surprise() -> None:
     assert _surprise(_window(Lane(9)), LaneRow(9), LaneRow(9)) == "the lanes changed"
 
 
-def _flying() -> Window:
+def _flying() -> Window[Write]:
     """One lane that stands at 9, and whose batch up to 15 is out."""
     window = _window(Lane(9))
     window.add([(15, b"m", [WRITE])])
@@ -135,7 +135,8 @@ def test_an_isolation_that_is_over_is_no_surprise() -> None:
 
 def test_a_killer_among_isolated_ones_is_a_surprise_until_sent_one_at_a_time() -> None:
     row = LaneRow(9, isolate=15, tries=ONE_AT_A_TIME)
-    many, one = Lane(9, isolate=15), Lane(9, isolate=15, one_at_a_time=True)
+    many: Lane[Write] = Lane(9, isolate=15)
+    one: Lane[Write] = Lane(9, isolate=15, one_at_a_time=True)
     assert _surprise(_window(many), row) == "lane 0 is to be sent one offset at a time"
     assert _surprise(_window(one), row) is None
     assert _surprise(_window(one), replace(row, tries=ONE_AT_A_TIME - 2)) is None

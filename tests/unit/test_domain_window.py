@@ -21,11 +21,11 @@ def _adding(record: int, n: int) -> Write:
     return Write(APP, RECORDS[record], Patch(False, {"session_count": (ADD, n)}))
 
 
-def _one_lane(last: int = -1, isolate: int = -1) -> Window:
+def _one_lane(last: int = -1, isolate: int = -1) -> Window[Write]:
     return Window(7, {0: Lane(last, isolate)})
 
 
-def _take(window: Window, rows: int = 100, size: int = 10_000) -> Batch | None:
+def _take(window: Window[Write], rows: int = 100, size: int = 10_000) -> Batch[Write] | None:
     return window.take(0, max_rows=rows, max_bytes=size)
 
 
@@ -137,7 +137,7 @@ def test_what_a_lane_has_applied_is_not_added_again() -> None:
 def test_the_frontier_is_the_lowest_offset_of_any_lane() -> None:
     lanes = {record: lane_of(APP, record, 2) for record in RECORDS}
     assert set(lanes.values()) == {0, 1}
-    window = Window(7, {0: Lane(-1), 1: Lane(-1)})
+    window: Window[Write] = Window(7, {0: Lane(-1), 1: Lane(-1)})
     for offset, record in enumerate(RECORDS):
         window.add([(offset * 10, b"m", [Write(APP, record, Patch(False, {}))])])
     first = lanes[RECORDS[0]]

@@ -23,7 +23,7 @@ from notify.telemetry.unfinished_tasks import UnfinishedTasks
 
 COUNTING: Final = """
 import sys, time
-from notify import metrics
+from notify.telemetry import metrics
 metrics.WORKER_PROCESSES.set(1)
 metrics.WORKER_BATCHES.labels(outcome="applied").inc(int(sys.argv[1]))
 while time.process_time() < 0.3: pass
@@ -34,7 +34,7 @@ time.sleep(600)
 """
 SERVING: Final = """
 import os, sys
-from notify import metrics
+from notify.telemetry import metrics
 print(metrics.serve(0, process="worker"), flush=True)
 sys.stdin.read()
 """
@@ -128,7 +128,7 @@ def test_a_fork_waits_for_a_scrape_that_sets_gauges() -> None:
     """Else a child could begin with a metric's lock held, by nobody."""
     code = """
 import os, threading
-from notify import metrics
+from notify.telemetry import metrics
 held, go = threading.Event(), threading.Event()
 def refresh():
     with metrics.WORKER_BUSY_SINCE._value._lock:

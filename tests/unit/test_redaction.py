@@ -68,7 +68,7 @@ def test_no_text_takes_long(form: str) -> None:
 _PROGRAM = """
 import django; django.setup()
 import logging
-from notify import logs
+from notify.telemetry import logs
 logs.configure("test")
 logs.get().warning("kafka_away", error="redis://u:word@h/0", reason="who@mail.example.com")
 try:

@@ -224,7 +224,7 @@ def test_on_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPat
     [("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc")],
 )
 def test_what_opentelemetry_refuses_ends_the_start_not_each_call(name: str, value: str) -> None:
-    code = "from notify import tracing; tracing.checked(is_on=True)"
+    code = "from notify.telemetry import tracing; tracing.checked(is_on=True)"
     environ = {**os.environ, name: value}
     ended = subprocess.run(
         [sys.executable, "-c", code],

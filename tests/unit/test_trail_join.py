@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from notify.domain.engine.lanes import lane_of
 from notify.domain.records.decide import LINK_REFUSED, OWN_ONLY, SKIPPED, Decision, Reason
-from notify.operations.trail import show
+from notify.management import show_trail
 from notify.operations.trail.facts import (
     ChunkFacts,
     DeadFacts,
@@ -130,8 +130,8 @@ def test_whatever_is_missing_something_true_is_told(
 ) -> None:
     known = facts(lasts={LANE: 49 if is_applied else 29}) if has_facts else None
     trail = join(ACCEPTED, steps, known)
-    show.text(trail, None)
-    show.data(trail, None)
+    show_trail.text(trail, None)
+    show_trail.data(trail, None)
     if has_facts:
         done = is_applied or STEPS[7] in steps
         assert trail.state is (State.APPLIED if done else State.WAITING)
@@ -181,7 +181,7 @@ def test_without_it_the_links_of_now_do_and_it_says_so() -> None:
     trail = join(ACCEPTED, steps, facts(frontier=50, parents=(("email", PARENT),)))
     assert states(trail) == [(OWN, RECORD, State.APPLIED), (MIRROR, PARENT, State.APPLIED)]
     assert trail.ended_at == at(33)
-    text = show.text(trail, "Closely")
+    text = show_trail.text(trail, "Closely")
     assert "as linked now" in text
     assert "Closely" in text
 
@@ -195,7 +195,7 @@ def test_what_a_rule_dropped() -> None:
     decision = Decision(own=False, reasons=(Reason(SKIPPED, RECORD, 7),))
     trail = join(ACCEPTED, [CHUNK], facts(decision=decision))
     assert (trail.state, trail.passages) == (State.SKIPPED, ())
-    assert "rule 7" in show.text(trail, None)
+    assert "rule 7" in show_trail.text(trail, None)
 
 
 def test_what_a_rule_dropped_when_only_the_table_says_so() -> None:
@@ -207,7 +207,7 @@ def test_one_of_several_that_a_rule_dropped_is_not_sure_to_be_it() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(frontier=50, dropped=[drop(first=38, last=44, n=2)]))
     assert [each.is_certain for each in trail.dropped] == [False]
     assert states(trail) == [(OWN, RECORD, State.APPLIED)]
-    assert "possibly" in show.text(trail, None)
+    assert "possibly" in show_trail.text(trail, None)
 
 
 def test_rows_of_other_offsets_say_nothing() -> None:
@@ -238,7 +238,7 @@ def test_a_dead_letter_is_of_one_write(record: str) -> None:
     found = {each.record: each.state for each in trail.passages}
     assert found.pop(record) is State.DEAD_LETTERED
     assert list(found.values()) == [State.APPLIED]
-    assert "CheckViolation" in show.text(trail, None)
+    assert "CheckViolation" in show_trail.text(trail, None)
 
 
 def test_a_message_that_could_not_be_decided() -> None:
@@ -252,13 +252,13 @@ def test_a_message_that_could_not_be_decided() -> None:
 def test_the_frontier_says_that_it_is_applied_where_the_lane_has_nothing_of_it() -> None:
     trail = join(ACCEPTED, [], facts(frontier=41, logged=False))
     assert (trail.state, trail.decided) == (State.APPLIED, None)
-    assert "no log line says when" in show.text(trail, None)
+    assert "no log line says when" in show_trail.text(trail, None)
 
 
 def test_a_halt_is_told() -> None:
     known = facts()
     halted = replace(known, streams={3: replace(known.streams[3], halted="too many dead letters")})
-    assert "too many dead letters" in show.text(join(ACCEPTED, [], halted), None)
+    assert "too many dead letters" in show_trail.text(join(ACCEPTED, [], halted), None)
 
 
 def test_without_postgresql_no_lane_is_guessed() -> None:
@@ -275,7 +275,7 @@ def test_what_is_shown_has_no_secret() -> None:
     letter = DeadFacts(1, 3, 40, RECORD, "for jo@mail.example.com", at(40))
     for known in (facts(), facts(dead=[letter])):
         trail = join(ACCEPTED, [CHUNK, tried], known)
-        shown = show.text(trail, None) + str(show.data(trail, None))
+        shown = show_trail.text(trail, None) + str(show_trail.data(trail, None))
         assert "a-password" not in shown
         assert "jo@" not in shown
 
@@ -288,7 +288,7 @@ def _shuffled(steps: Iterable[Step], seed: int) -> list[Step]:
 
 def test_the_text_has_a_row_a_step_in_the_order_of_time() -> None:
     trail = join(ACCEPTED, _shuffled(STEPS, 3), facts(decision=OWN_ONLY, lasts={LANE: 49}))
-    rows = [line.split("  ")[0] for line in show.text(trail, None).splitlines()[4:-1]]
+    rows = [line.split("  ")[0] for line in show_trail.text(trail, None).splitlines()[4:-1]]
     assert rows == [
         "accepted",
         "decided",
@@ -299,4 +299,4 @@ def test_the_text_has_a_row_a_step_in_the_order_of_time() -> None:
         "refused",
         "applied",
     ]
-    assert show.text(trail, None).endswith("From ack to row: 531.0 ms")
+    assert show_trail.text(trail, None).endswith("From ack to row: 531.0 ms")

@@ -6,7 +6,7 @@ The SQL only reads, locks and writes positions; all checks are here.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from notify.domain.engine.digest import Last
 from notify.domain.engine.window import Window
@@ -156,7 +156,7 @@ def dead_letters_reason(most: int, *, where: str, partition: int) -> str:
 def tick_surprise(
     stream: StreamRow | None,
     lanes: Mapping[int, LaneRow],
-    window: Window,
+    window: Window[Any],
     *,
     token: int,
     planned: int,

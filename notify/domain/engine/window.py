@@ -3,18 +3,18 @@
 Each lane keeps its writes in segments, one for each chunk, in which the writes to one record are merged.
 A batch takes whole segments from the front, so it never ends between two writes of one offset. The window
 is only memory: it knows positions as of the last tick, and a Load builds it again.
+
+The window does not know what a write changes. It needs a write's key, and one write with the effect of two.
 """
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
 from notify.domain.engine.lanes import lane_of
-from notify.domain.records.decide import Write
-from notify.domain.records.patch import compose
 
 #: Limits of memory, of what a Load reads again, and of how long a new skip rule takes to act (rule 14).
 WINDOW_OFFSETS: Final = 20_000
@@ -31,27 +31,53 @@ ISOLATED_OFFSETS: Final = 100
 ONE_AT_A_TIME: Final = -1
 
 
-class Original(msgspec.Struct, frozen=True, gc=False):
+class Write(Protocol):
+    """A change of one row, which `app` and `record` name."""
+
+    @property
+    def app(self) -> str:
+        """The app, a UUID."""
+        ...
+
+    @property
+    def record(self) -> str:
+        """The record, a UUID."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many fields of the row it changes."""
+        ...
+
+    def then(self, later: Self) -> Self:
+        """One write with the effect of this one followed by `later`, which changes the same row."""
+        ...
+
+
+W = TypeVar("W", bound=Write)
+
+
+class Original(msgspec.Struct, Generic[W], frozen=True, gc=False):
     """An unmerged write of one offset, with its message: isolated batches consist of these."""
 
     offset: int
-    write: Write
+    write: W
     message: bytes
 
 
 @dataclass(slots=True)
-class Segment:
+class Segment(Generic[W]):
     """One lane's writes of the offsets first..last of a chunk: merged by record, or unmerged."""
 
     first: int
     last: int
-    writes: dict[tuple[str, str], Write] | list[Original]
+    writes: dict[tuple[str, str], W] | list[Original[W]]
     held_bytes: int = 0
     row_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Generic[W]):
     """What one lane applies in one step: the writes of the offsets prev+1..last.
 
     A merged batch has one write for each record, an isolated one has all writes in the order of the log.
@@ -63,8 +89,8 @@ class Batch:
     last: int
     first: int
     held_bytes: int
-    merged: tuple[Write, ...] = ()
-    isolated: tuple[Original, ...] = ()
+    merged: tuple[W, ...] = ()
+    isolated: tuple[Original[W], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -73,15 +99,15 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Lane:
+class Lane(Generic[W]):
     """One lane's positions and waiting writes. All offsets up to `last` are applied; those up to `isolate`
     are sent unmerged."""
 
     last: int
     isolate: int = -1
     one_at_a_time: bool = False
-    waiting: deque[Segment] = field(default_factory=deque)
-    flying: Batch | None = None
+    waiting: deque[Segment[W]] = field(default_factory=deque)
+    flying: Batch[W] | None = None
 
     @property
     def writes(self) -> int:
@@ -96,10 +122,10 @@ class Lane:
         return self.waiting[0].first if self.waiting else None
 
 
-class Window:
+class Window(Generic[W]):
     """The lanes of one stream. All offsets below `frontier` are applied in every lane."""
 
-    def __init__(self, stream: int, lanes: dict[int, Lane]) -> None:
+    def __init__(self, stream: int, lanes: dict[int, Lane[W]]) -> None:
         self.stream = stream
         self.lanes = lanes
         self.held_bytes = 0
@@ -109,12 +135,12 @@ class Window:
         heads = [head for lane in self.lanes.values() if (head := lane.outstanding()) is not None]
         return min(heads, default=planned)
 
-    def add(self, writes: Iterable[tuple[int, bytes, list[Write]]]) -> None:
+    def add(self, writes: Iterable[tuple[int, bytes, list[W]]]) -> None:
         """Adds the writes of a chunk, as (offset, message, its writes) with rising offsets.
 
         Writes that a lane has already applied are ignored: a Load reads the log again from the frontier.
         """
-        open_segments: dict[int, Segment] = {}
+        open_segments: dict[int, Segment[W]] = {}
         for offset, message, written in writes:
             for write in written:
                 number = lane_of(write.app, write.record, len(self.lanes))
@@ -130,19 +156,19 @@ class Window:
                     lane.waiting.append(segment)
                 self._add_merged(segment, offset, len(message), write)
 
-    def _add_merged(self, segment: Segment, offset: int, message_bytes: int, write: Write) -> None:
+    def _add_merged(self, segment: Segment[W], offset: int, message_bytes: int, write: W) -> None:
         assert isinstance(segment.writes, dict)
         key = (write.app, write.record)
         before = segment.writes.get(key)
-        merged = write if before is None else Write(*key, compose(before.patch, write.patch))
+        merged = write if before is None else before.then(write)
         segment.writes[key] = merged
-        if before is None or len(merged.patch.ops) > len(before.patch.ops):
+        if before is None or merged.size > before.size:
             segment.row_bytes += message_bytes
         segment.last = offset
         segment.held_bytes += message_bytes
         self.held_bytes += message_bytes
 
-    def _add_isolated(self, lane: Lane, original: Original) -> None:
+    def _add_isolated(self, lane: Lane[W], original: Original[W]) -> None:
         tail = lane.waiting[-1] if lane.waiting else None
         if tail is None or tail.last != original.offset:
             tail = Segment(original.offset, original.offset, [])
@@ -152,7 +178,7 @@ class Window:
         tail.held_bytes += len(original.message)
         self.held_bytes += len(original.message)
 
-    def take(self, number: int, *, max_rows: int, max_bytes: int) -> Batch | None:
+    def take(self, number: int, *, max_rows: int, max_bytes: int) -> Batch[W] | None:
         """Takes the lane's next batch, which is then in flight. None if one is in flight or nothing waits.
 
         It has at least one segment, and more as long as they fit into `max_rows` and `max_bytes`.
@@ -166,7 +192,7 @@ class Window:
             lane.flying = self._take_merged(number, lane, max_rows, max_bytes)
         return lane.flying
 
-    def _take_merged(self, number: int, lane: Lane, max_rows: int, max_bytes: int) -> Batch:
+    def _take_merged(self, number: int, lane: Lane[W], max_rows: int, max_bytes: int) -> Batch[W]:
         head = lane.waiting.popleft()
         assert isinstance(head.writes, dict)
         merged, last = dict(head.writes), head.last
@@ -179,11 +205,7 @@ class Window:
                 break
             for key, write in segment.writes.items():
                 before = merged.get(key)
-                merged[key] = (
-                    write
-                    if before is None
-                    else Write(write.app, write.record, compose(before.patch, write.patch))
-                )
+                merged[key] = write if before is None else before.then(write)
             last = segment.last
             held += segment.held_bytes
             row_bytes += segment.row_bytes
@@ -192,9 +214,9 @@ class Window:
             self.stream, number, lane.last, last, head.first, held, merged=tuple(merged.values())
         )
 
-    def _take_isolated(self, number: int, lane: Lane) -> Batch:
+    def _take_isolated(self, number: int, lane: Lane[W]) -> Batch[W]:
         limit = 1 if lane.one_at_a_time else ISOLATED_OFFSETS
-        originals: list[Original] = []
+        originals: list[Original[W]] = []
         first, last, held = lane.waiting[0].first, lane.waiting[0].last, 0
         for _ in range(limit):
             if not lane.waiting or not isinstance(lane.waiting[0].writes, list):

@@ -39,6 +39,7 @@ from notify.domain.records.patch import (
     TAGS,
     Op,
     Patch,
+    compose,
 )
 from notify.domain.records.policy import SCOPE_ALL, Policy, Skip
 from notify.domain.records.update import (
@@ -101,11 +102,20 @@ OWN_ONLY: Final = Decision()
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
-    """A patch for one record of one app."""
+    """A patch for one record of one app: what the engine's window keeps and merges."""
 
     app: str
     record: str
     patch: Patch
+
+    @property
+    def size(self) -> int:
+        """How many keys of the record it changes."""
+        return len(self.patch.ops)
+
+    def then(self, later: "Write") -> "Write":
+        """One write with the effect of this one followed by `later`, which is for the same record."""
+        return Write(self.app, self.record, compose(self.patch, later.patch))
 
 
 def decide(

@@ -14,12 +14,11 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
 from notify.domain.engine.lanes import is_uuid
-from notify.management import exit_codes
+from notify.management import exit_codes, show_trail
 from notify.management.answering import Answer, AnsweringCommand, wrong
 from notify.models import App
 from notify.operations.streams import NoTopic
 from notify.operations.trail import facts as postgres
-from notify.operations.trail import show
 from notify.operations.trail.facts import Facts, RecordFacts
 from notify.operations.trail.files import STDIN, Files
 from notify.operations.trail.join import State, Trail, join
@@ -227,7 +226,7 @@ def _exit_code(found: _Found) -> int:
 
 
 def _text(found: _Found, wanted: Wanted) -> str:
-    parts = [show.text(trail, found.names.get(trail.accepted.app)) for trail in found.trails]
+    parts = [show_trail.text(trail, found.names.get(trail.accepted.app)) for trail in found.trails]
     if found.updates > len(found.trails):
         parts.append(
             f"The newest {len(found.trails)} of {found.updates} updates; --last shows more."
@@ -240,7 +239,7 @@ def _text(found: _Found, wanted: Wanted) -> str:
             else "Single updates can be followed only with log lines."
         )
     if found.record is not None and wanted.app is not None:
-        parts.append(show.record_text(found.record, found.names.get(wanted.app)))
+        parts.append(show_trail.record_text(found.record, found.names.get(wanted.app)))
     parts += [f"Missing: {each}" for each in found.missing]
     return "\n\n".join(parts)
 
@@ -249,9 +248,9 @@ def _data(found: _Found) -> dict[str, Any]:
     record = found.record
     return {
         "updates": [
-            show.data(trail, found.names.get(trail.accepted.app)) for trail in found.trails
+            show_trail.data(trail, found.names.get(trail.accepted.app)) for trail in found.trails
         ],
         "updates_found": found.updates,
-        "record": record and show.record_data(record, found.names.get(record.app)),
+        "record": record and show_trail.record_data(record, found.names.get(record.app)),
         "missing": found.missing,
     }
