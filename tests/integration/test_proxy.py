@@ -18,7 +18,7 @@ from tests.proxy import Proxy
 from tests.running import Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 LOGIN_FAILURES = 3
 
@@ -68,7 +68,7 @@ def call(
 
 def test_prometheus_reads_the_proxys_own_figures_on_a_port_of_their_own(front: Proxy) -> None:
     def figures() -> str:
-        with urlopen(front.metrics, timeout=30) as answer:
+        with urlopen(front.metrics, timeout=180) as answer:
             return str(answer.read().decode())
 
     # On a busy machine web may miss a check of its health.
@@ -241,7 +241,7 @@ def test_an_address_has_so_many_connections_and_leaves_the_rest_to_others(
     front = Proxy(run.stack, [url], name="wide", ADDRESS_CONNECTIONS="20")
     with ExitStack() as stack:
         for _ in range(20):
-            line = http.client.HTTPConnection(urlsplit(front.url).netloc, timeout=30)
+            line = http.client.HTTPConnection(urlsplit(front.url).netloc, timeout=180)
             stack.callback(line.close)
             line.request("GET", "/healthz/live")
             assert line.getresponse().read()

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from notify.models import LeftOutSample, RefusedSample, UnavailableSample
 from notify.web.refused import UNAVAILABLE, CountWriter
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
 
 

@@ -15,7 +15,7 @@ from notify.domain.stream import LogFacts
 from notify.topic import Topics
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 HEARTBEAT_MS: Final = 1_000
 POLL_MS: Final = 20

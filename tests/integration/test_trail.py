@@ -20,7 +20,7 @@ from tests.fake_loki import fake_loki
 from tests.running import PARTITIONS, Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 ADDRESS = "jo@mail.example.com"
 
@@ -46,7 +46,7 @@ def put(stack: tuple[Running, str], record: str, **body: Any) -> str:
         {"Content-Type": "application/json", "traceparent": f"00-{trace}-{'1' * 16}-01"},
         method="PUT",
     )
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=180) as answer:
         assert answer.status == 200
     return trace
 

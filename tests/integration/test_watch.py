@@ -19,7 +19,7 @@ from notify.domain.update import Update
 from tests.receivers import Hook, Post, mail_server, webhook
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 SECRET = "a key of both"
 ENVIRON = {
     "NOTIFY_ADMIN_URL": "https://notify.example.com",

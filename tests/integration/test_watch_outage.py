@@ -16,7 +16,7 @@ from tests.faults.wire import Wire
 from tests.receivers import Hook, Post, mail_server, webhook
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 KIND = "postgres_away"
 
 

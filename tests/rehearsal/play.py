@@ -97,7 +97,7 @@ class Stage:
         for name in ("worker-1", "worker-2"):
             product.start_worker(run.stack, name)
         product.start_watch(run.stack, env={"NOTIFY_ADMIN_URL": self.web_url})
-        product.wait_ready(run.stack, self.web_url)
+        product.wait_ready(run.stack, self.web_url, timeout_s=300)
         self.counts = Counts()
         self._loads: list[Load] = []
 
