@@ -103,5 +103,5 @@ def test_from_the_call_to_the_tick(collector: Collector, tmp_path: Path) -> None
         said = " ".join(str(each) for each in collector.requests)
         for hidden in ("s3cret", record, run.app.app_id, run.app.key):
             assert hidden not in said
-        log = run.stack.log("web").read_text()
-        assert f'"trace_id": "{TRACE}"' in log
+        line = f'"trace_id": "{TRACE}"'
+        run.wait("web logs it", lambda: line in run.stack.log("web").read_text())
