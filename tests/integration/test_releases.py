@@ -181,6 +181,7 @@ def test_updates_of_the_next_release_wait_for_a_bridge_that_reads_them(
         for kind in (WORKER, BRIDGE, WEB):
             fleet.deploy(kind, THIS)
         _count(fleet, 3)
+        run.wait_drained()
         fleet.deploy(WEB, NEXT)
         _count(fleet, 5)
         run.wait("the halt", lambda: bool(run.rows(HALTED)))
