@@ -29,14 +29,14 @@ def test_the_leader_of_a_group_knows_what_it_gives(
             topic=name,
             group=name,
             facts=lambda partitions: {},
-            session_timeout_ms=6_000,
+            session_timeout_ms=60_000,
             heartbeat_ms=1_000,
             fetch_bytes=100_000,
             ends=LogEnds(lambda partitions: {}),
         )
         try:
             assigned: set[int] = set()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while len(assigned) < PARTITIONS and time.monotonic() < deadline:
                 assigned |= set(log.poll(100).assigned)
             generation = log._consumer._coordinator._generation
