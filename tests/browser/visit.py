@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, 
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 #: Until a test gives up waiting for a page: a browser on a busy machine takes its time.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 _VIOLATION = """
     document.addEventListener('securitypolicyviolation', event => console.error(
         `CSP: ${event.effectiveDirective} refuses ${event.blockedURI} ${event.sample}`));
