@@ -152,13 +152,14 @@ def test_an_app_with_what_it_usually_sends(app: App) -> None:
 
 
 def test_what_web_answered_503_in_the_last_half_minute(app: App) -> None:
+    began = now()
     for reason, n, ago_s in (
         ("bug", 4, 0),
         ("kafka_away", 30, 20),
         ("kafka_away", 12, 0),
         ("bug", 9, 60),
     ):
-        at = now() - timedelta(seconds=ago_s)
+        at = began - timedelta(seconds=ago_s)
         UnavailableSample.objects.create(
             bucket=bucket(ago_s), reason=reason, n=n, first_at=at, last_at=at
         )
