@@ -182,8 +182,9 @@ def running(
             "NOTIFY_RESEND_AFTER_MS": "500",
             # On a busy machine web must not take an update of a deleted record for want of an answer.
             "NOTIFY_LOOKUP_DEADLINE_MS": "30000",
-            # Nor answer 503 because a busy broker took its time.
+            # Nor answer 503 because a busy broker or database took its time.
             "NOTIFY_ACK_TIMEOUT_MS": "60000",
+            "NOTIFY_READ_DEADLINE_MS": "60000",
             # The oracle names every record.
             "NOTIFY_REFUSED_RECORDS": "1000000",
             "DJANGO_SETTINGS_MODULE": "notify.settings",

@@ -216,7 +216,7 @@ def test_a_log_that_holds_other_messages_than_were_planned_is_found(
 ) -> None:
     bodies = [b"message %d" % n for n in range(5)]
     planned = {n: digests.of_message(bodies[n]) for n in range(2, 5)}
-    with Topics(kafka) as topics:
+    with Topics(kafka, timeout_ms=60_000) as topics:
         topics.create(namespace, partitions=2, replication=1)
         streams.adopt(topics, namespace, lanes=1, abandon=False)
         producer = KafkaProducer(bootstrap_servers=kafka)
@@ -245,7 +245,7 @@ def test_a_log_that_holds_other_messages_than_were_planned_is_found(
 def test_what_a_bridge_plans_meanwhile_is_not_taken_for_lost(
     kafka: list[str], namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Topics(kafka) as topics:
+    with Topics(kafka, timeout_ms=60_000) as topics:
         topics.create(namespace, partitions=2, replication=1)
         streams.adopt(topics, namespace, lanes=1, abandon=False)
         ask = topics.extents

@@ -111,8 +111,9 @@ DATATABLE = {
 
 
 def workers(flower: httpx.Client) -> list[str]:
-    """Those that answer it now."""
-    return list(flower.get("/api/workers?refresh=1").raise_for_status().json())
+    """Those that answer it now; none while it does not know them."""
+    answer = flower.get("/api/workers?refresh=1")
+    return list(answer.json()) if answer.is_success else []
 
 
 def tasks(flower: httpx.Client) -> list[dict[str, Any]]:

@@ -140,7 +140,7 @@ def test_an_import_that_is_killed_goes_on_and_counts_once(
     for stop in (signal.SIGKILL, signal.SIGINT):
         before = entries(noted)
         running_one = subprocess.Popen(
-            command(pipeline, file, "--per-second", "400"),
+            command(pipeline, file, "--per-second", "150"),
             cwd=ROOT,
             env=environ(pipeline),
             stdout=subprocess.DEVNULL,

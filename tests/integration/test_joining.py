@@ -22,7 +22,7 @@ def test_the_leader_of_a_group_knows_what_it_gives(
     five minutes."""
     for _ in range(4):
         name = f"t{uuid.uuid4().hex[:10]}"
-        with Topics(kafka) as topics:
+        with Topics(kafka, timeout_ms=60_000) as topics:
             topics.create(name, partitions=PARTITIONS, replication=1)
         log = KafkaLog(
             servers=kafka,

@@ -32,7 +32,7 @@ def test_a_poll_does_not_spin_while_kafka_is_silent(kafka: list[str], tmp_path: 
         stack.add(broker)
         stack.settle(broker)
         servers, name = broker.url.split(","), f"t{uuid.uuid4().hex[:10]}"
-        with Topics(servers) as topics:
+        with Topics(servers, timeout_ms=60_000) as topics:
             topics.create(name, partitions=1, replication=1)
         log = _log(servers, name)
         try:
