@@ -533,7 +533,7 @@ def test_a_lost_session_is_replaced(ledger: PostgresLedger, sql: Connection) -> 
         stack.enter_context(pytest.raises(LedgerAway))
         tick = stack.enter_context(ledger.tick([1]))
         sql.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE application_name = 'notify-bridge' AND datname = current_database()"
         )
         tick.write(1, frontier=5, planned=7, chunk=_chunk(5, 7))
