@@ -82,7 +82,7 @@ class Proxy:
 
     def _command(self, text: str) -> str:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
+            line.settimeout(60)
             line.connect(str(self._admin))
             line.sendall(text.encode() + b"\n")
             parts = []
