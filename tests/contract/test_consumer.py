@@ -89,7 +89,7 @@ def _reader(kafka: list[str], topic: str) -> Iterator[Reader]:
         group=f"g{uuid.uuid4().hex[:10]}",
         facts=lambda partitions: {},
         ends=LogEnds(TopicEnds(kafka, topic)),
-        session_timeout_ms=60_000,
+        session_timeout_ms=12_000,
         heartbeat_ms=1_000,
         fetch_bytes=FETCH_BYTES,
     )

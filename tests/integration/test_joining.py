@@ -29,7 +29,7 @@ def test_the_leader_of_a_group_knows_what_it_gives(
             topic=name,
             group=name,
             facts=lambda partitions: {},
-            session_timeout_ms=60_000,
+            session_timeout_ms=12_000,
             heartbeat_ms=1_000,
             fetch_bytes=100_000,
             ends=LogEnds(lambda partitions: {}),

@@ -59,7 +59,7 @@ def _log(servers: list[str], name: str) -> KafkaLog:
         topic=name,
         group=name,
         facts=facts,
-        session_timeout_ms=60_000,
+        session_timeout_ms=12_000,
         heartbeat_ms=HEARTBEAT_MS,
         fetch_bytes=100_000,
         ends=LogEnds(lambda partitions: {}),
