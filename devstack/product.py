@@ -21,7 +21,7 @@ from devstack.services import DevstackError
 from devstack.stack import Stack
 
 #: Joining the consumer group takes 3 s with Tansu; a slow machine needs most of the rest for imports.
-READY_S: Final = 90.0
+READY_S: Final = 180.0
 PYTHON: Final = sys.executable
 APP: Final = "demo"
 #: The login of the admin and of Flower. Both listen on loopback only, and `up` prints the login.

@@ -22,7 +22,7 @@ from kafka.errors import KafkaError
 from devstack.process import Launch
 
 #: How long a service may take to answer.
-READY_S: Final = 60.0
+READY_S: Final = 180.0
 #: Below the ports that systems use for outgoing connections (Linux from 32768, others from 49152).
 PORTS: Final = range(20_000, 32_000)
 _REDIS_LEAST: Final = 6

@@ -40,13 +40,13 @@ class Alertmanager:
         ]
         target = str(stack.directory / "alertmanager.yml")
         stack.spawn("alertmanager", [*START, target, binary() or "", *words], env=environ)
-        wait_for(self._is_ready, timeout_s=60)
+        wait_for(self._is_ready)
 
     def fire(self, alerts: Sequence[Mapping[str, str]]) -> None:
         """As Prometheus: alerts by their labels, as of now."""
         body = json.dumps([{"labels": dict(labels)} for labels in alerts]).encode()
         headers = {"Content-Type": "application/json"}
-        with urlopen(Request(f"http://{self.address}/api/v2/alerts", body, headers), timeout=10):
+        with urlopen(Request(f"http://{self.address}/api/v2/alerts", body, headers), timeout=180):
             pass
 
     def _is_ready(self) -> bool:

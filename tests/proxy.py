@@ -51,17 +51,17 @@ class Proxy:
             },
         )
         up = ["UP"] * len(urls)
-        wait_for(lambda: self._status()[: len(urls)] == up, timeout_s=60)
+        wait_for(lambda: self._status()[: len(urls)] == up)
 
     def drain(self, server: str) -> None:
         """Returns when the server works on nothing and will be given nothing."""
         self._command(f"set server web/{server} state drain")
-        wait_for(lambda: self._sessions(server) == 0, timeout_s=30)
+        wait_for(lambda: self._sessions(server) == 0)
 
     def undrain(self, server: str) -> None:
         """Returns when the server is up again."""
         self._command(f"set server web/{server} state ready")
-        wait_for(lambda: self._stat(server, "status") == "UP", timeout_s=30)
+        wait_for(lambda: self._stat(server, "status") == "UP")
 
     def _sessions(self, server: str) -> int:
         return int(self._stat(server, "scur")) + int(self._stat(server, "qcur"))
@@ -82,7 +82,7 @@ class Proxy:
 
     def _command(self, text: str) -> str:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
+            line.settimeout(60)
             line.connect(str(self._admin))
             line.sendall(text.encode() + b"\n")
             parts = []

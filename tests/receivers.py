@@ -34,8 +34,9 @@ def webhook(*statuses: int) -> Iterator[Hook]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = hook.statuses.pop(0) if hook.statuses else 200
             if status == 200:
-                hook.bodies.append(body)
+                # Bodies last: whoever waits for a body finds its headers at the same place.
                 hook.headers.append({key.lower(): value for key, value in self.headers.items()})
+                hook.bodies.append(body)
             else:
                 hook.refused += 1
             self.send_response(status)

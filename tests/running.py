@@ -42,7 +42,7 @@ class Running:
         url = product.start_web(self.stack, env=env)
         product.start_bridge(self.stack, env=env)
         product.start_worker(self.stack, "worker", env=env)
-        product.wait_ready(self.stack, url)
+        product.wait_ready(self.stack, url, timeout_s=300)
         return url
 
     def close(self) -> None:
@@ -58,13 +58,13 @@ class Running:
 
     def produce_raw(self, value: bytes, *, partition: int) -> None:
         """Write any bytes to a partition."""
-        self._producer.send(self.topic, value, partition=partition).get(timeout=60)
+        self._producer.send(self.topic, value, partition=partition).get(timeout=180)
 
     def rows(self, query: LiteralString, *parameters: Any) -> list[tuple[Any, ...]]:
         """What a query finds now."""
         return self.sql.execute(query, parameters).fetchall()
 
-    def wait(self, what: str, holds: Callable[[], bool], *, timeout_s: float = 60) -> None:
+    def wait(self, what: str, holds: Callable[[], bool], *, timeout_s: float = 180) -> None:
         """Wait until `holds()`. Fails with the streams and the logs' ends where it does not."""
         deadline = time.monotonic() + timeout_s
         while not holds():
@@ -74,7 +74,7 @@ class Running:
                 raise AssertionError(f"not within {timeout_s} s: {what}; {streams}; {logs}")
             time.sleep(0.05)
 
-    def wait_applied(self, records: int, *, timeout_s: float = 60) -> None:
+    def wait_applied(self, records: int, *, timeout_s: float = 180) -> None:
         """Wait until so many records exist and all that is planned is applied."""
         self.wait(
             f"{records} records",
@@ -85,11 +85,11 @@ class Running:
             timeout_s=timeout_s,
         )
 
-    def wait_drained(self, *, timeout_s: float = 60) -> None:
+    def wait_drained(self, *, timeout_s: float = 180) -> None:
         """Wait until every message that the topic has now is applied."""
         self._wait_past("frontier", timeout_s=timeout_s)
 
-    def wait_planned(self, *, timeout_s: float = 60) -> None:
+    def wait_planned(self, *, timeout_s: float = 180) -> None:
         """Wait until every message that the topic has now is decided."""
         self._wait_past("planned", timeout_s=timeout_s)
 
@@ -182,6 +182,9 @@ def running(
             "NOTIFY_RESEND_AFTER_MS": "500",
             # On a busy machine web must not take an update of a deleted record for want of an answer.
             "NOTIFY_LOOKUP_DEADLINE_MS": "30000",
+            # Nor answer 503 because a busy broker or database took its time.
+            "NOTIFY_ACK_TIMEOUT_MS": "60000",
+            "NOTIFY_READ_DEADLINE_MS": "60000",
             # The oracle names every record.
             "NOTIFY_REFUSED_RECORDS": "1000000",
             "DJANGO_SETTINGS_MODULE": "notify.settings",

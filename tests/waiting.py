@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(holds: Callable[[], bool], *, timeout_s: float = 60, every_s: float = 0.05) -> None:
+def wait_for(holds: Callable[[], bool], *, timeout_s: float = 180, every_s: float = 0.05) -> None:
     """Returns once it holds; fails where it does not in time.
 
     The time limit is for a busy machine: it costs nothing where the test passes.

@@ -226,7 +226,7 @@ def http(
     # Python's client does not take a space in a path, which SDKs send encoded.
     request = Request(url + path.replace(" ", "%20"), data, dict(headers or {}), method=method)
     try:
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=180) as answer:
             return answer.status, json.loads(answer.read())
     except HTTPError as error:
         with error:

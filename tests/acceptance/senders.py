@@ -13,9 +13,9 @@ from tests.acceptance.random_traffic import Body, Customer, Device, World
 BATCHED: Final = "batched"
 SINGLE: Final = "single"
 BATCH: Final = 250
-TIMEOUT_S: Final = 30
+TIMEOUT_S: Final = 180
 #: How long web may answer 503 or 429 to one request.
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 #: Web closes a connection after 30 s without a request. One that was idle this long is opened anew.
 IDLE_S: Final = 10.0
 

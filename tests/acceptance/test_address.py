@@ -8,7 +8,7 @@ import pytest
 from tests.acceptance.devices import http
 from tests.running import Running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 def test_an_address_changes_hands(stack: tuple[Running, str]) -> None:

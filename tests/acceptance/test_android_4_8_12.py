@@ -129,7 +129,7 @@ def shown(state: dict[str, Value], record: str, links: Links) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
     run, url = stack
 

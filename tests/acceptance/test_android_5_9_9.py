@@ -121,7 +121,7 @@ SECOND = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_life_of_two_devices_of_one_user_in_rows(stack: tuple[Running, str]) -> None:
     run, url = stack
     first = Device(FIXTURES, to_server(url), run.app.app_id, wait=run.wait)

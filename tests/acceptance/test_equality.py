@@ -116,7 +116,7 @@ def _start(run: Running) -> str:
     for name in ("worker-1", "worker-2"):
         product.start_worker(run.stack, name)
     web_url = product.start_web(run.stack)
-    product.wait_ready(run.stack, web_url)
+    product.wait_ready(run.stack, web_url, timeout_s=300)
     return web_url
 
 

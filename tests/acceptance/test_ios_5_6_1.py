@@ -69,7 +69,7 @@ LIFE = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_life_of_a_device_in_rows(stack: tuple[Running, str]) -> None:
     run, url = stack
     device = Device(FIXTURES, to_server(url), run.app.app_id, wait=run.wait)

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A browser on a busy machine takes its time."""
     for item in items:
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +43,8 @@ def live_server(plain_http: None, live_server: LiveServer) -> LiveServer:
 def site(live_server: LiveServer, settings: Settings) -> str:
     """The URL of a live server that speaks plain HTTP; its policy is that of production."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
+    # What is so when a test begins is so when a slow browser shows it.
+    settings.NOTIFY_STALLED_AFTER_MS = 900_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return str(live_server.url)
 

@@ -18,7 +18,8 @@ def admin() -> User:
 
 
 def saved(page: Page) -> None:
-    page.get_by_role("button", name="Save", exact=True).click()
+    with page.expect_navigation():  # the page before may say the same
+        page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("successfully").wait_for()
 
 

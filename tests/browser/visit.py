@@ -1,5 +1,6 @@
 """A visit to the site: a window that notices errors, a login, and what must hold of any page."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,11 +8,12 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, ViewportSize
+from playwright.sync_api import expect as has_text
 
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 #: Until a test gives up waiting for a page: a browser on a busy machine takes its time.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 _VIOLATION = """
     document.addEventListener('securitypolicyviolation', event => console.error(
         `CSP: ${event.effectiveDirective} refuses ${event.blockedURI} ${event.sample}`));
@@ -84,9 +86,10 @@ def is_whole(page: Page, *, h1: str) -> None:
     """Assert that the page has one h1, which begins so, is drawn (Alpine ran), and is no wider than
     its window."""
     heading = page.locator("h1")
+    # The page before may still be shown.
+    has_text(heading).to_have_text(re.compile(rf"^\s*{re.escape(h1)}"))
     heading.wait_for(state="visible")
     assert heading.count() == 1
-    assert (heading.text_content() or "").strip().startswith(h1)
     page.wait_for_load_state("load")
     width, limit = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"

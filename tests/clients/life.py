@@ -10,7 +10,7 @@ from tests.clients.drivers import Driver, Raised
 from tests.clients.operations import OPERATIONS
 from tests.running import Running
 
-WAIT_S: Final = 60
+WAIT_S: Final = 180
 _COLUMNS: Final = (
     "kind", "identifier", "properties", "deleted",
     "session_count", "session_time_s", "purchase_count", "spent_micros",

@@ -19,21 +19,21 @@ from ingest.ports import LogAway, Polled
 from notify.kafka.topic import Topics
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PARTITIONS = 3
 MESSAGES = 4_000
 BODY = b"x" * 100
 #: A fetch holds about a hundred messages of a partition: many polls, and many moments to pause in.
 FETCH_BYTES = 40_000
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 @pytest.fixture(scope="module")
 def topic(kafka: list[str]) -> str:
     """A topic with MESSAGES messages in each partition."""
     name = f"t{uuid.uuid4().hex[:10]}"
-    with Topics(kafka) as topics:
+    with Topics(kafka, timeout_ms=60_000) as topics:
         topics.create(name, partitions=PARTITIONS, replication=1)
     producer = KafkaProducer(bootstrap_servers=kafka, linger_ms=5)
     for partition in range(PARTITIONS):
@@ -89,7 +89,7 @@ def _reader(kafka: list[str], topic: str) -> Iterator[Reader]:
         group=f"g{uuid.uuid4().hex[:10]}",
         facts=lambda partitions: {},
         ends=LogEnds(TopicEnds(kafka, topic)),
-        session_timeout_ms=6_000,
+        session_timeout_ms=12_000,
         heartbeat_ms=1_000,
         fetch_bytes=FETCH_BYTES,
     )
@@ -131,7 +131,7 @@ def test_kafka_python_forgets_a_partition_that_is_paused_in_the_middle_of_a_fetc
             got.extend(client.poll(timeout_ms=200))
             return bool(got)
 
-        wait_for(has_some, timeout_s=30)
+        wait_for(has_some)
         first = got[0]
         client.pause(first)
         for _ in range(3):
@@ -154,7 +154,7 @@ def _begin_a_slow_join(log: KafkaLog) -> Callable[[], bool]:
 
     async def slow() -> bytes:
         assigned: bytes = await join()
-        await coordinator._net.sleep(0.2)
+        await coordinator._net.sleep(2)
         return assigned
 
     coordinator._do_join_and_sync_async = slow
@@ -173,7 +173,7 @@ def test_kafka_python_forgets_a_join_that_new_metadata_began(
     with _reader(kafka, topic) as reader:
         reader.join()
         is_over = _begin_a_slow_join(reader.log)
-        ends = time.monotonic() + 3
+        ends = time.monotonic() + 6
         while time.monotonic() < ends:
             reader.poll()
         assert not is_over()
@@ -268,4 +268,4 @@ def test_the_end_of_a_log_is_known_without_a_fetch(kafka: list[str], topic: str)
                 end is not None and MESSAGES // 2 < end.offset <= MESSAGES and end.age_ms < 30_000
             )
 
-        wait_for(is_known, timeout_s=30)
+        wait_for(is_known)

@@ -47,6 +47,7 @@ from notify.domain.records.policy import SCOPE_ALL, SCOPE_MIRRORED, Limit, Polic
 from notify.domain.records.update import DELETE, DETACH, UPDATE, Update, encode, read
 from notify.models import LinkLimit, SkipRule, Topic
 from tests.fakes import MemoryDatabase, MemoryLedger
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("apps")]
 
@@ -533,7 +534,7 @@ def test_a_lost_session_is_replaced(ledger: PostgresLedger, sql: Connection) -> 
         stack.enter_context(pytest.raises(LedgerAway))
         tick = stack.enter_context(ledger.tick([1]))
         sql.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE application_name = 'notify-bridge' AND datname = current_database()"
         )
         tick.write(1, frontier=5, planned=7, chunk=_chunk(5, 7))
@@ -743,6 +744,10 @@ def test_no_message_id_is_remembered_where_that_is_off(
     assert sql.execute("SELECT count(*) FROM seen").fetchall() == [(0,)]
 
 
+#: Of the hour by PostgreSQL's clock.
+_LEFT_S = "SELECT 3600 - (extract(epoch FROM clock_timestamp())::bigint % 3600)"
+
+
 def _partitions(sql: Connection) -> list[str]:
     rows = sql.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'seen'::regclass ORDER BY 1"
@@ -754,6 +759,8 @@ def test_message_ids_are_kept_by_the_hour_and_dropped_whole(
     ledger: PostgresLedger, sql: Connection, settings: Any
 ) -> None:
     settings.NOTIFY_SEEN_HOURS = 2
+    # Not while one hour ends and the next begins.
+    wait_for(lambda: sql.execute(_LEFT_S).fetchall()[0][0] > 60)
     ledger.tidy()
     ledger.tidy()
     kept = _partitions(sql)

@@ -42,14 +42,14 @@ REFUSED_SOCKETS = pytest.mark.filterwarnings(
 @pytest.fixture
 def topic(kafka: list[str], namespace: str) -> str:
     """A new topic."""
-    with Topics(kafka) as topics:
+    with Topics(kafka, timeout_ms=60_000) as topics:
         topics.create(namespace, partitions=PARTITIONS, replication=1)
     return namespace
 
 
-def made(servers: list[str], topic: str) -> TopicProducer:
+def made(servers: list[str], topic: str, *, ack_timeout_ms: int = 60_000) -> TopicProducer:
     """A producer that has not connected yet."""
-    return TopicProducer(servers, topic, bytes_max=1_000_000, ack_timeout_ms=5_000)
+    return TopicProducer(servers, topic, bytes_max=1_000_000, ack_timeout_ms=ack_timeout_ms)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def messages(servers: list[str], topic: str, partition: int, count: int) -> list
     consumer.assign([at])
     consumer.seek(at, 0)
     found: list[Any] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(found) < count and time.monotonic() < deadline:
         for batch in consumer.poll(timeout_ms=100).values():
             found += batch
@@ -192,7 +192,7 @@ def test_kafka_away_is_noticed_once_and_then_at_once(
         return connected(*words, **options)
 
     monkeypatch.setattr(kafka_client, "connected", connecting)
-    producer = made(["127.0.0.1:1"], "t")
+    producer = made(["127.0.0.1:1"], "t", ack_timeout_ms=5_000)
     with pytest.raises(Unavailable):
         send(producer, b"x")
     for _ in range(3):
@@ -290,7 +290,7 @@ def until_acked(producer: Producer) -> None:
 def test_it_comes_back_after_kafka_stood_still(tmp_path: Path, sockets_collected: None) -> None:
     """kafka-python's idempotent producer alone does not: it hangs after an expired retry."""
     with own_broker(tmp_path) as (servers, broker):
-        with Topics(servers) as topics:
+        with Topics(servers, timeout_ms=60_000) as topics:
             topics.create("t", partitions=PARTITIONS, replication=1)
         producer = TopicProducer(servers, "t", bytes_max=1_000_000, ack_timeout_ms=1_500)
         until_acked(producer)

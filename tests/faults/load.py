@@ -25,6 +25,8 @@ SENDERS: Final = 4
 BATCH: Final = 10
 RECORDS: Final = 40
 TIMEOUT_S: Final = 15.0
+#: Web closes a connection after 30 s without a request. One that was idle this long is opened anew.
+IDLE_S: Final = 10.0
 
 #: One update: app, record, number.
 Sent = tuple[str, str, int]
@@ -77,7 +79,7 @@ class Load:
         """Returns once every call has ended."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join(2 * TIMEOUT_S)
+            thread.join(20 * TIMEOUT_S)
             assert not thread.is_alive(), "a call did not end in its time limit"
 
     @property
@@ -130,6 +132,7 @@ class _Line:
     def __init__(self, url: str) -> None:
         self._netloc = urlsplit(url).netloc
         self._connection: http.client.HTTPConnection | None = None
+        self._used_at = time.monotonic()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -142,6 +145,8 @@ class _Line:
         def ended(outcome: Outcome, status: int = 0, error: str = "") -> Call:
             return Call(began, time.monotonic(), outcome, status, sent, error)
 
+        if began - self._used_at > IDLE_S:
+            self.close()
         try:
             if self._connection is None:
                 self._connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT_S)
@@ -154,6 +159,7 @@ class _Line:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             return ended(Outcome.UNKNOWN, error=repr(error))
+        self._used_at = time.monotonic()
         if status in (200, 202):
             return ended(Outcome.OK, status)
         outcome = Outcome.FAILED if 400 <= status < 500 else Outcome.UNKNOWN

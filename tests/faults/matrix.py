@@ -18,8 +18,8 @@ class Row:
     """`act` injects the fault, checks what is particular to it, and heals; it returns a remark,
     whose text is taken once all is over.
 
-    Recovery, from its return, must take no longer than `bound_s`. `fast` rows run in CI. `needs` says
-    what this machine lacks for it, or nothing.
+    Recovery, from its return, must take no longer than `bound_s` (times scene.PATIENCE). `fast` rows
+    run in CI. `needs` says what this machine lacks for it, or nothing.
     """
 
     name: str

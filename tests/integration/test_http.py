@@ -56,8 +56,11 @@ def web(
     settings.KAFKA_BOOTSTRAP_SERVERS = kafka
     settings.NOTIFY_TOPIC = namespace
     settings.NOTIFY_APPS_REFRESH_MS = 20
-    settings.NOTIFY_ACK_TIMEOUT_MS = 30_000
-    with Topics(kafka) as topics:
+    # Nothing here is to end because the machine is slow.
+    settings.NOTIFY_ACK_TIMEOUT_MS = settings.NOTIFY_READ_DEADLINE_MS = 60_000
+    settings.NOTIFY_STALLED_AFTER_MS = 120_000
+    settings.NOTIFY_START_GRACE_S = 600
+    with Topics(kafka, timeout_ms=60_000) as topics:
         topics.create(namespace, partitions=PARTITIONS, replication=1)
         streams.adopt(topics, namespace, lanes=2, abandon=False)
     app, key = app_keys.create_app("shop", requires_key=False)
@@ -75,7 +78,7 @@ def values(web: Real) -> list[bytes]:
     end = consumer.end_offsets([at])[at]
     consumer.seek(at, 0)
     found: list[bytes] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(found) < end and time.monotonic() < deadline:
         for batch in consumer.poll(timeout_ms=100).values():
             found += [message.value for message in batch]
@@ -212,7 +215,7 @@ def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
     """Somebody holds the table: the update is taken."""
     row = {"app": web.app.id, "id": PLAYER, "created_at": datetime.now(UTC)}
     Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
-    with closing(PostgresReads(sessions=1, deadline_ms=100)) as reads:
+    with closing(PostgresReads(sessions=1, deadline_ms=5_000)) as reads:
         assert DeletedRecords(reads).is_known(str(web.app.id), PLAYER)
         Record.objects.update(deleted=False)
         assert not DeletedRecords(reads).is_known(str(web.app.id), PLAYER)

@@ -23,7 +23,7 @@ from notify.kafka.topic import Topics
 from notify.management import exit_codes
 from tests.running import PARTITIONS, Running, running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 COLUMNS = (
     "id", "identifier", "session_count", "language", "timezone", "game_version", "device_os",
@@ -65,7 +65,7 @@ def imported(run: Running, file: Path, *words: str, code: int = exit_codes.OK) -
         env=environ(run),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -140,7 +140,7 @@ def test_an_import_that_is_killed_goes_on_and_counts_once(
     for stop in (signal.SIGKILL, signal.SIGINT):
         before = entries(noted)
         running_one = subprocess.Popen(
-            command(pipeline, file, "--per-second", "400"),
+            command(pipeline, file, "--per-second", "150"),
             cwd=ROOT,
             env=environ(pipeline),
             stdout=subprocess.DEVNULL,
@@ -150,7 +150,7 @@ def test_an_import_that_is_killed_goes_on_and_counts_once(
         with running_one:
             pipeline.wait("some lines are noted", partial(is_past, noted, before))
             running_one.send_signal(stop)
-            _, error = running_one.communicate(timeout=60)
+            _, error = running_one.communicate(timeout=180)
         if stop == signal.SIGINT:
             assert running_one.returncode == exit_codes.ATTENTION
             assert "stopped: run the same command again to continue after line" in error

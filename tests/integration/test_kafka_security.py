@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.certificates import Authority
 from tests.databases import own_database
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 USER: Final = "notify"
 PASSWORD: Final = "a-password-of-the-broker"
@@ -145,7 +146,7 @@ def secured(
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=60) as answer:
+        with urlopen(url, timeout=180) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -158,7 +159,7 @@ def _update(web: str, app: product.DemoApp, record: str) -> int:
         {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
         method="PUT",
     )
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=180) as answer:
         return int(answer.status)
 
 
@@ -169,7 +170,7 @@ def test_the_whole_way(secured: Secured) -> None:
     web = product.start_web(stack)
     product.start_bridge(stack)
     product.start_worker(stack, "worker")
-    product.wait_ready(stack, web)
+    product.wait_ready(stack, web, timeout_s=300)
     record = str(uuid.uuid4())
     assert _update(web, app, record) in (200, 202)
     with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as sql:
@@ -225,7 +226,7 @@ def test_either_mechanism_by_either_door(secured: Secured, listener: str, mechan
     ca = secured.settings().cafile if listener == "SECURE" else ""
     chosen = secured.settings(protocol=LISTENERS[listener], mechanism=mechanism, cafile=ca)
     name = f"t{uuid.uuid4().hex[:10]}"
-    with Topics(secured.servers(listener), security=arguments(chosen)) as topics:
+    with Topics(secured.servers(listener), security=arguments(chosen), timeout_ms=60_000) as topics:
         assert topics.create(name, partitions=1, replication=1).partitions == 1
 
 
@@ -239,17 +240,28 @@ def test_either_mechanism_by_either_door(secured: Secured, listener: str, mechan
     ],
 )
 def test_what_is_wrong_is_said(secured: Secured, changes: dict[str, Any], said: str) -> None:
-    chosen = arguments(secured.settings(**changes))
-    with pytest.raises(KafkaAway, match=said) as raised:
-        Topics(secured.servers("SECURE"), security=chosen, timeout_ms=1_500)
-    assert "another" not in str(raised.value)
+    why = _refusal(secured.servers("SECURE"), secured.settings(**changes))
+    assert re.search(said, why)
+    assert "another" not in why
+
+
+def _refusal(servers: list[str], chosen: Security) -> str:
+    """Why the connection is not made. The client tries until its time limit, which may be too short for a
+    busy broker's answer: it gets longer then."""
+    for timeout_ms in (1_500, 15_000, 60_000):
+        with pytest.raises(KafkaAway) as raised:
+            Topics(servers, security=arguments(chosen), timeout_ms=timeout_ms)
+        why = str(raised.value)
+        if "does not answer" not in why:
+            break
+    return why
 
 
 def test_the_name_of_the_host_is_checked_unless_told_not_to(secured: Secured) -> None:
     servers = secured.servers("SECURE", host="localhost")
-    with pytest.raises(KafkaAway, match="name a host of the certificate"):
-        Topics(servers, security=arguments(secured.settings()), timeout_ms=1_500)
-    Topics(servers, security=arguments(secured.settings(check_hostname=False))).close()
+    assert "name a host of the certificate" in _refusal(servers, secured.settings())
+    unchecked = arguments(secured.settings(check_hostname=False))
+    Topics(servers, security=unchecked, timeout_ms=60_000).close()
 
 
 def test_a_door_that_wants_our_certificate(secured: Secured) -> None:
@@ -261,10 +273,9 @@ def test_a_door_that_wants_our_certificate(secured: Secured) -> None:
         keyfile=str(key),
         key_password="of-the-key",
     )
-    Topics(secured.servers("MUTUAL"), security=arguments(with_it)).close()
+    Topics(secured.servers("MUTUAL"), security=arguments(with_it), timeout_ms=60_000).close()
     without = Security(protocol="SSL", cafile=str(secured.authority.file))
-    with pytest.raises(KafkaAway, match="needs a client certificate"):
-        Topics(secured.servers("MUTUAL"), security=arguments(without), timeout_ms=1_500)
+    assert "needs a client certificate" in _refusal(secured.servers("MUTUAL"), without)
 
 
 def test_tls_with_a_door_that_has_none_is_said(secured: Secured) -> None:

@@ -15,7 +15,7 @@ from devstack import product
 from devstack.services import DevstackError
 from tests.running import Running, running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 PROCESSES: Final = ("web", "bridge", "worker", "watch", "flower")
 RECORD: Final = "0d000000-0000-4000-8000-000000000001"
@@ -33,7 +33,7 @@ def fleet(
         product.start_worker(run.stack, "worker")
         product.start_watch(run.stack)
         flower = product.start_flower(run.stack)
-        product.wait_ready(run.stack, web, flower_url=flower)
+        product.wait_ready(run.stack, web, flower_url=flower, timeout_s=300)
         body = {"app_id": run.app.app_id, "tags": {"by": "roles"}}
         request = Request(
             f"{web}/players/{RECORD}",
@@ -41,7 +41,7 @@ def fleet(
             {"Content-Type": "application/json"},
             method="PUT",
         )
-        urlopen(request, timeout=60).close()
+        urlopen(request, timeout=180).close()
         run.wait_applied(1)
         run.wait("the watcher looks", lambda: bool(run.rows("SELECT 1 FROM watcher")))
         yield run

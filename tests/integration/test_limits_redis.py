@@ -24,13 +24,13 @@ from tests.fake_web import APP, STRICT_APP
 from tests.faults.wire import Wire
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 PROCESSES = 3
 LIMIT = 200
 SLICE = LIMIT // LEASES_A_WINDOW
 APP_OF_200 = KnownApp(APP, requests_per_s=LIMIT)
 #: A test must not fail because the machine was slow to answer.
-PATIENT_MS = 10_000
+PATIENT_MS = 60_000
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_redis_that_falls_silent_holds_up_few_requests_and_is_found_again(
         assert sum(map(len, times)) > 500
         assert 1 <= waited <= len(apps) + seconds / REDIS_AGAIN_S
         wire.heal()
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + 300
         with redis.Redis.from_url(redis_url) as client:
             client.delete(*client.keys(f"{namespace}*") or ["none"])
             while not client.keys(f"{namespace}*"):

@@ -18,7 +18,7 @@ from devstack import product
 from tests.running import Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 MARK: Final = "zqmarkqz"
 ADDRESS: Final = f"{MARK}@mail.example.com"
@@ -47,7 +47,7 @@ def talkative(
         web = product.start_web(run.stack, env=env)
         product.start_bridge(run.stack, env=env)
         product.start_worker(run.stack, "worker", env=env)
-        product.wait_ready(run.stack, web)
+        product.wait_ready(run.stack, web, timeout_s=300)
         yield run, web
 
 
@@ -59,7 +59,7 @@ def _password(url: str) -> list[str]:
 def _call(url: str, body: bytes, headers: Mapping[str, str], *, method: str = "PUT") -> int:
     request = Request(url, body, {"Content-Type": "application/json", **headers}, method=method)
     try:
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=180) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code

@@ -2,8 +2,9 @@
 
 import http.client
 import re
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -18,7 +19,7 @@ from tests.proxy import Proxy
 from tests.running import Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 LOGIN_FAILURES = 3
 
@@ -55,20 +56,44 @@ def call(
     headers: dict[str, str] | None = None,
     of: str = "127.0.0.1",
 ) -> http.client.HTTPResponse:
-    """The answer to a request of this address, its path sent as it is; its body has been read."""
-    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30, source_address=(of, 0))
-    try:
-        line.request(method, path, body=body or None, headers=headers or {})
-        answer = line.getresponse()
-        answer.read()
-        return answer
-    finally:
-        line.close()
+    """The answer to a request of this address, its path sent as it is; its body has been read.
+
+    It is sent again while the proxy itself answers 503: on a busy machine web misses checks of its health.
+    """
+    deadline = time.monotonic() + 180
+    while True:
+        line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=180, source_address=(of, 0))
+        try:
+            line.request(method, path, body=body or None, headers=headers or {})
+            answer = line.getresponse()
+            answer.read()
+        finally:
+            line.close()
+        is_webs = answer.getheader("X-Content-Type-Options") is not None
+        if answer.status != 503 or is_webs or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.1)
+
+
+#: Requests in ten seconds, after which those of an address are refused: few, as a busy machine sends few.
+FEW = 4
+
+
+def until_refused(ask: Callable[[], int]) -> list[int]:
+    """Ask until the answer is 429: what was answered before. Fails where it never is."""
+    statuses: list[int] = []
+
+    def is_refused() -> bool:
+        statuses.append(ask())
+        return statuses[-1] == 429
+
+    wait_for(is_refused, every_s=0)
+    return statuses[:-1]
 
 
 def test_prometheus_reads_the_proxys_own_figures_on_a_port_of_their_own(front: Proxy) -> None:
     def figures() -> str:
-        with urlopen(front.metrics, timeout=30) as answer:
+        with urlopen(front.metrics, timeout=180) as answer:
             return str(answer.read().decode())
 
     # On a busy machine web may miss a check of its health.
@@ -197,10 +222,10 @@ def _junk(front: Proxy, app_id: str, *, of: str) -> int:
 
 def test_an_address_that_sends_junk_is_refused_and_others_are_not(web: tuple[Running, str]) -> None:
     run, url = web
-    front = Proxy(run.stack, [url], name="junk", ADDRESS_REFUSED_10S="20")
-    statuses = [_junk(front, run.app.app_id, of="127.0.0.1") for _ in range(40)]
-    assert statuses[:20] == [400] * 20
-    assert statuses[-1] == 429
+    front = Proxy(run.stack, [url], name="junk", ADDRESS_REFUSED_10S=str(FEW))
+    statuses = until_refused(lambda: _junk(front, run.app.app_id, of="127.0.0.1"))
+    assert statuses == [400] * len(statuses)
+    assert len(statuses) >= FEW
     assert _junk(front, run.app.app_id, of="127.0.0.2") == 400
 
 
@@ -208,11 +233,16 @@ def test_an_address_that_asks_for_what_is_not_there_is_refused_and_others_are_no
     web: tuple[Running, str],
 ) -> None:
     run, url = web
-    front = Proxy(run.stack, [url], name="probes", ADDRESS_REFUSED_10S="20")
-    statuses = [call(front.url, "/.env").status for _ in range(40)]
-    assert statuses[:20] == [404] * 20
-    assert statuses[-1] == 429
-    assert call(front.url, "/healthz/live").status == 429
+    front = Proxy(run.stack, [url], name="probes", ADDRESS_REFUSED_10S=str(FEW))
+    statuses = until_refused(lambda: call(front.url, "/.env").status)
+    assert statuses == [404] * len(statuses)
+    assert len(statuses) >= FEW
+
+    def is_refused_all() -> bool:
+        call(front.url, "/.env")
+        return call(front.url, "/healthz/live").status == 429
+
+    wait_for(is_refused_all, every_s=0)
     assert call(front.url, "/healthz/live", of="127.0.0.2").status == 200
 
 
@@ -221,13 +251,12 @@ def test_an_address_has_fewer_requests_without_a_key_than_with_one(
 ) -> None:
     """So well-formed updates of a stranger do not use up what an app's devices may send."""
     run, url = web
-    front = Proxy(run.stack, [url], name="keyless", ADDRESS_KEYLESS_10S="20")
+    front = Proxy(run.stack, [url], name="keyless", ADDRESS_KEYLESS_10S=str(FEW))
     params = f"/apps/{run.app.app_id}/android_params.js"
     # Web takes these for requests without a key, or refuses them.
     for scheme in ("", "Key", "Key ", "Basic", "Key \xa0", "Bearer x"):
         headers = {"Authorization": scheme} if scheme else {}
-        statuses = [call(front.url, params, headers=headers).status for _ in range(21)]
-        assert statuses[-1] == 429, scheme
+        until_refused(lambda headers=headers: call(front.url, params, headers=headers).status)  # type: ignore[misc]
     keyed = {"Authorization": f"Key {run.app.key}"}
     assert [call(front.url, params, headers=keyed).status for _ in range(21)] == [200] * 21
     assert call(front.url, params, of="127.0.0.2").status == 200
@@ -241,7 +270,7 @@ def test_an_address_has_so_many_connections_and_leaves_the_rest_to_others(
     front = Proxy(run.stack, [url], name="wide", ADDRESS_CONNECTIONS="20")
     with ExitStack() as stack:
         for _ in range(20):
-            line = http.client.HTTPConnection(urlsplit(front.url).netloc, timeout=30)
+            line = http.client.HTTPConnection(urlsplit(front.url).netloc, timeout=180)
             stack.callback(line.close)
             line.request("GET", "/healthz/live")
             assert line.getresponse().read()
@@ -262,8 +291,15 @@ def test_an_address_has_so_many_requests_and_is_told_when_to_come_again(
     web: tuple[Running, str],
 ) -> None:
     run, url = web
-    front = Proxy(run.stack, [url], name="many", ADDRESS_REQUESTS_10S="20")
-    answers = [call(front.url, "/healthz/live") for _ in range(40)]
-    assert [answer.status for answer in answers[:20]] == [200] * 20
-    assert (answers[-1].status, answers[-1].getheader("Retry-After")) == (429, "1")
+    front = Proxy(run.stack, [url], name="many", ADDRESS_REQUESTS_10S=str(FEW))
+    answers: list[http.client.HTTPResponse] = []
+
+    def ask() -> int:
+        answers.append(call(front.url, "/healthz/live"))
+        return answers[-1].status
+
+    statuses = until_refused(ask)
+    assert statuses == [200] * len(statuses)
+    assert len(statuses) >= FEW
+    assert answers[-1].getheader("Retry-After") == "1"
     assert call(front.url, "/healthz/live", of="127.0.0.2").status == 200

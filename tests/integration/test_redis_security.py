@@ -24,7 +24,7 @@ from tests.certificates import Authority
 from tests.databases import own_database
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 #: A limit below 20 is leased in no slices: each request is counted in Redis.
 COUNTED = {"NOTIFY_LIMIT_REQUESTS_PER_S": "19"}
@@ -176,13 +176,13 @@ def _update(web: str, app: product.DemoApp, record: str) -> None:
         {"Authorization": f"Key {app.key}", "Content-Type": "application/json"},
         method="PUT",
     )
-    urlopen(request, timeout=60).close()
+    urlopen(request, timeout=180).close()
 
 
 def _delete(web: str, app: product.DemoApp, record: str) -> None:
     key = {"Authorization": f"Key {app.key}"}
     path = f"{web}/api/v1/players/{record}?app_id={app.app_id}"
-    urlopen(Request(path, None, key, method="DELETE"), timeout=60).close()
+    urlopen(Request(path, None, key, method="DELETE"), timeout=180).close()
 
 
 def _version(binary: str) -> tuple[int, int]:
@@ -205,7 +205,7 @@ def test_the_users_of_least_privilege_are_enough_and_no_more(guarded: Guarded) -
     product.start_bridge(stack, env=guarded.env("bridge"))
     product.start_worker(stack, "worker", env=guarded.env("worker"))
     flower = product.start_flower(stack, env=guarded.env("flower"))
-    product.wait_ready(stack, web, flower_url=flower)
+    product.wait_ready(stack, web, flower_url=flower, timeout_s=300)
     guarded.apply_one(web, app)
     product.start_watch(stack, env=guarded.env("watch"))
     guarded.wait_watched()
@@ -218,12 +218,13 @@ def test_the_users_of_least_privilege_are_enough_and_no_more(guarded: Guarded) -
     guarded.apply_one(web, app)
     root = guarded.root()
     assert not root.acl_log()
+    # Some are for what a process does once in a while.
+    wait_for(lambda: _allowed() - guarded.commands() <= RARE.keys())
     seen = guarded.commands()
     assert "incrby" in seen  # web counted requests
     assert {"hset", "hgetall"} <= seen  # and said that something was deleted
     own = {"auth", "config|resetstat", "acl|log"}  # of the test's root, and what needs no right
     assert seen - own <= _allowed()
-    assert _allowed() - seen <= RARE.keys()
     assert PASSWORD not in "".join(
         guarded.log(name) for name in ("web", "bridge", "worker", "watch")
     )

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from notify.models import LeftOutSample, RefusedSample, UnavailableSample
 from notify.web.access.rejection_counts import UNAVAILABLE, CountWriter
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900)]
 APPS = [f"00000000-0000-0000-0000-0000000000a{n}" for n in range(9)]
 
 
@@ -84,7 +84,7 @@ def test_a_lost_session_is_replaced(web: CountWriter) -> None:
     web({(APPS[0], "app_requests"): 1})
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
             "WHERE application_name = 'notify-web-refused' AND datname = current_database()"
         )
     with pytest.raises(psycopg.OperationalError):

@@ -16,7 +16,7 @@ from notify.domain.records.patch import ADD, SET, Patch
 from notify.domain.records.update import Update
 from tests.running import PARTITIONS, Running, running
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ class Admin(httpx.Client):
     """A person at the admin pages."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(base_url=url, follow_redirects=True, timeout=60)
+        super().__init__(base_url=url, follow_redirects=True, timeout=180)
 
     def __enter__(self) -> Self:
         super().__enter__()

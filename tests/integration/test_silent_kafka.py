@@ -15,7 +15,7 @@ from notify.domain.engine.stream import LogFacts
 from notify.kafka.topic import Topics
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 HEARTBEAT_MS: Final = 1_000
 POLL_MS: Final = 20
@@ -32,7 +32,7 @@ def test_a_poll_does_not_spin_while_kafka_is_silent(kafka: list[str], tmp_path: 
         stack.add(broker)
         stack.settle(broker)
         servers, name = broker.url.split(","), f"t{uuid.uuid4().hex[:10]}"
-        with Topics(servers) as topics:
+        with Topics(servers, timeout_ms=60_000) as topics:
             topics.create(name, partitions=1, replication=1)
         log = _log(servers, name)
         try:
@@ -59,7 +59,7 @@ def _log(servers: list[str], name: str) -> KafkaLog:
         topic=name,
         group=name,
         facts=facts,
-        session_timeout_ms=6_000,
+        session_timeout_ms=12_000,
         heartbeat_ms=HEARTBEAT_MS,
         fetch_bytes=100_000,
         ends=LogEnds(lambda partitions: {}),

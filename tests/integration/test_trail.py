@@ -20,7 +20,7 @@ from tests.fake_loki import fake_loki
 from tests.running import PARTITIONS, Running, running
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 ADDRESS = "jo@mail.example.com"
 
@@ -46,7 +46,7 @@ def put(stack: tuple[Running, str], record: str, **body: Any) -> str:
         {"Content-Type": "application/json", "traceparent": f"00-{trace}-{'1' * 16}-01"},
         method="PUT",
     )
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=180) as answer:
         assert answer.status == 200
     return trace
 
@@ -85,7 +85,7 @@ def test_the_whole_way_of_a_trace(stack: tuple[Running, str]) -> None:
     record = str(uuid.uuid4())
     trace = put(stack, record, tags={"a": "1"})
     run.wait("applied", lambda: applied(run, record, a="1"))
-    wait_for(lambda: _state(run, trace) == "applied")
+    _wait_logged(run, trace)
     (found,) = trail(run, "--trace", trace, *logs(run))["updates"]
     assert (found["app"], found["record"]) == (run.app.app_id, record)
     assert found["app_name"] == "demo"
@@ -106,14 +106,25 @@ def test_the_whole_way_of_a_trace(stack: tuple[Running, str]) -> None:
     assert "Missing" not in text
 
 
-def _state(run: Running, trace: str) -> str:
+def _wait_logged(run: Running, trace: str) -> None:
+    """Returns when every process has logged what it did with the update, which is applied."""
+    wait_for(lambda: _is_applied(_updates(run, "--trace", trace)))
+
+
+def _is_applied(updates: list[dict[str, Any]]) -> bool:
+    return bool(updates) and all(
+        each["state"] == "applied" and all(write["sent"] for write in each["writes"])
+        for each in updates
+    )
+
+
+def _updates(run: Running, *words: str) -> list[dict[str, Any]]:
+    """The updates that the command finds; none where it says that something is not yet as it should be."""
     try:
-        answer = json.loads(
-            product.manage(run.stack, "trail", "--trace", trace, *logs(run), "--json")
-        )
+        answer = json.loads(product.manage(run.stack, "trail", *words, *logs(run), "--json"))
     except DevstackError:
-        return ""
-    return str(answer["updates"][0]["state"]) if answer["updates"] else ""
+        return []
+    return list(answer["updates"])
 
 
 def test_a_mirrored_write_is_followed_to_the_parents_lane(stack: tuple[Running, str]) -> None:
@@ -124,9 +135,9 @@ def test_a_mirrored_write_is_followed_to_the_parents_lane(stack: tuple[Running, 
     run.wait("linked", lambda: bool(run.rows("SELECT 1 FROM link WHERE child = %s", child)))
     put(stack, child, tags={"b": "2"})
     run.wait("mirrored", lambda: applied(run, parent, b="2"))
-    words = ("--app", "demo", "--record", child, *logs(run))
-    wait_for(lambda: all(each["state"] == "applied" for each in trail(run, *words)["updates"]))
-    answer = trail(run, *words)
+    words = ("--app", "demo", "--record", child)
+    wait_for(lambda: len(found := _updates(run, *words)) == 2 and _is_applied(found))
+    answer = trail(run, *words, *logs(run))
     assert answer["updates_found"] == 2
     assert answer["record"]["mirrored_to"] == [{"label": "email", "record": parent}]
     latest = answer["updates"][-1]
@@ -153,9 +164,14 @@ def test_an_update_that_waits_for_a_worker(stack: tuple[Running, str]) -> None:
     finally:
         run.stack.restart("worker")
     run.wait("applied", lambda: applied(run, record, c="3"))
-    wait_for(lambda: _state(run, trace) == "applied")
-    (found,) = trail(run, *words)["updates"]
-    assert len(found["writes"][0]["sent"]) > 1 or found["writes"][0]["done"]["attempt"] == 1
+    _wait_logged(run, trace)
+
+    def each_attempt_is_told() -> bool:
+        (found,) = trail(run, *words)["updates"]
+        write = found["writes"][0]
+        return len(write["sent"]) > 1 or write["done"]["attempt"] == 1
+
+    wait_for(each_attempt_is_told)
 
 
 def _is_waiting(run: Running, trace: str) -> bool:
@@ -175,7 +191,7 @@ def test_without_postgresql_the_logs_tell_what_they_know(stack: tuple[Running, s
     record = str(uuid.uuid4())
     trace = put(stack, record, tags={"d": "4"})
     run.wait("applied", lambda: applied(run, record, d="4"))
-    wait_for(lambda: _state(run, trace) == "applied")
+    _wait_logged(run, trace)
     text = _trail(
         run,
         *("--trace", trace, *logs(run)),
@@ -204,7 +220,7 @@ def test_a_loki_tells_the_same_as_the_files(stack: tuple[Running, str]) -> None:
     record = str(uuid.uuid4())
     trace = put(stack, record, tags={"f": "6"})
     run.wait("applied", lambda: applied(run, record, f="6"))
-    wait_for(lambda: _state(run, trace) == "applied")
+    _wait_logged(run, trace)
     texts = [line for log in run.logs() for line in log.read_text().splitlines()]
     with fake_loki(
         *(text for text in texts if text.startswith("{") and "timestamp" in text)

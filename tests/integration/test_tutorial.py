@@ -19,7 +19,7 @@ from devstack import ROOT
 
 TUTORIAL: Final = ROOT / "docs" / "tutorial.md"
 #: For the whole of it, on a machine that is busy with other tests.
-TIMEOUT_S: Final = 240
+TIMEOUT_S: Final = 1_200
 BLOCK: Final = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 #: Runs a block until it succeeds and prints what it should: an update is applied a moment after its
@@ -74,7 +74,11 @@ def _bash(directory: Path, script: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=directory,
-        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "NOTIFY_UP_TIMEOUT_S": str(TIMEOUT_S),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

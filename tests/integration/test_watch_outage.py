@@ -16,7 +16,7 @@ from tests.faults.wire import Wire
 from tests.receivers import Hook, Post, mail_server, webhook
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 KIND = "postgres_away"
 
 
@@ -47,7 +47,8 @@ def stack(
     directory.chmod(0o711)
     environ = {name: text for name, text in os.environ.items() if name != "DATABASE_URL"} | {
         "NOTIFY_NAMESPACE": namespace,
-        "NOTIFY_FIND_POSTGRES_S": "2",
+        # A PostgreSQL that a busy machine starves for a moment is not away.
+        "NOTIFY_FIND_POSTGRES_S": "6",
         "NOTIFY_ALERT_CLOSE_S": "1",
         "NOTIFY_ALERT_WEBHOOK_URL": hook.url,
         "NOTIFY_ALERT_EMAILS": "night@example.com",
@@ -69,10 +70,10 @@ def stack(
 def wait(stack: Stack, what: str, holds: Callable[[], bool]) -> None:
     """Fails with the watchers' logs."""
     try:
-        wait_for(holds, timeout_s=60)
+        wait_for(holds)
     except AssertionError:
         logs = {path.stem: stack.tail(path.stem, 6) for path in stack.log("x").parent.iterdir()}
-        raise AssertionError(f"not within 60 s: {what}; {logs}") from None
+        raise AssertionError(f"not in time: {what}; {logs}") from None
 
 
 def sent(hook: Hook, event: str) -> int:
@@ -115,9 +116,13 @@ def test_a_connection_that_is_dead_and_stays_open_is_told_after_the_deadline(
     url = urlsplit(stack.env["DATABASE_URL"])
     with closing(Wire(url.port or 0)) as wire:
         through = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{wire.port}"))
-        environ = {"DATABASE_URL": urlunsplit(through), "NOTIFY_POSTGRES_DEADLINE_MS": "1500"}
+        environ = {"DATABASE_URL": urlunsplit(through), "NOTIFY_POSTGRES_DEADLINE_MS": "4000"}
         product.start_watch(stack, env=environ)
-        wait(stack, "it is the leader", lambda: '"watch_became_leader"' in stack.tail("watch"))
+        wait(
+            stack,
+            "it is the leader",
+            lambda: '"watch_became_leader"' in stack.log("watch").read_text(),
+        )
         wire.cut()
         wait(stack, "it is sent", lambda: sent(hook, "opened") == 1)
         wire.heal()

@@ -29,7 +29,7 @@ from tests.rehearsal.told import Told
 from tests.running import PARTITIONS, Running, running
 
 #: Longest that anything is waited for.
-WAIT_S = 60.0
+WAIT_S = 180.0
 #: A record that was not written to for so long is not written to any more.
 QUIET_S = 3.0
 #: What of a row changes with every write, and with every mirrored one.
@@ -97,7 +97,7 @@ class Stage:
         for name in ("worker-1", "worker-2"):
             product.start_worker(run.stack, name)
         product.start_watch(run.stack, env={"NOTIFY_ADMIN_URL": self.web_url})
-        product.wait_ready(run.stack, self.web_url)
+        product.wait_ready(run.stack, self.web_url, timeout_s=300)
         self.counts = Counts()
         self._loads: list[Load] = []
 

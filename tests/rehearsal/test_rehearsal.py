@@ -13,7 +13,7 @@ from tests.rehearsal import play
 from tests.rehearsal.play import Measured, Stage
 from tests.rehearsal.staff import NAME
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 SERVICES = ("postgres", "redis_url", "kafka")
 
 
