@@ -25,6 +25,8 @@ BROKERS: Final = ("kafka", "kafka-2", "kafka-3")
 PER_S: Final = 100
 #: Accepted while a broker is away, and after it is back.
 BETWEEN: Final = 500
+#: Containers start slowly on a busy machine.
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture
@@ -50,10 +52,12 @@ def brokers(engine: Engine) -> Iterator[Engine]:
 _DESCRIBE: Final = """
 import json, os
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 admin = KafkaAdminClient(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(","))
 name = "notify-sdk-updates"
 (topic,) = admin.describe_topics([name])
-configs = admin.describe_configs({"topic": [name]}, config_filter="all")["topic"][name]
+asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
+configs = admin.describe_configs(asked, config_filter="all")["topic"][name]
 print(json.dumps({
     "min": int(configs["min.insync.replicas"]["value"]),
     "partitions": [[each["replica_nodes"], each["isr_nodes"]] for each in topic["partitions"]],
