@@ -31,6 +31,8 @@ from devstack.services import DevstackError
 
 DOCKER: Final = ROOT / "docker"
 COMPOSE: Final = DOCKER / "compose.yaml"
+#: Adds two brokers to COMPOSE.
+THREE_BROKERS: Final = DOCKER / "compose.three-brokers.yaml"
 ENV: Final = DOCKER / ".env"
 CERTIFICATE: Final = DOCKER / "tls" / "site.pem"
 STANDINS: Final = DOCKER / "standins"
@@ -39,6 +41,7 @@ DEBIAN: Final = "trixie"
 BASE: Final = f"localhost/notify-standin-debian:{DEBIAN}"
 PROJECT: Final = "notify"
 API: Final = "https://localhost:8080"
+#: Services with one of these images start first.
 STORES: Final = ("kafka", "postgres", "redis")
 #: How long a container may take to be healthy, an update to be in PostgreSQL, and an image to be pulled.
 HEALTHY_S: Final = 180
@@ -54,11 +57,14 @@ LOCAL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Docker or podman. `binary` manages containers and images, `compose` manages services."""
+    """Docker or podman. `binary` manages containers and images, `compose` manages the services of `files`."""
 
     binary: str
     compose: tuple[str, ...]
     environ: Mapping[str, str]
+    files: tuple[Path, ...] = (COMPOSE,)
+    #: Names the containers, volumes and network. Stacks of different projects share none of them.
+    project: str = PROJECT
 
     def run(self, *argv: str, timeout_s: float | None = None) -> str:
         """Runs a command of the engine and returns its output. Raises DevstackError if it fails."""
@@ -70,11 +76,22 @@ class Engine:
 
     def service(self, *argv: str) -> str:
         """Like `run`, with compose."""
-        return _run([*self.compose, "-f", str(COMPOSE), *argv], self.environ)
+        files = [word for file in self.files for word in ("-f", str(file))]
+        return _run([*self.compose, "-p", self.project, *files, *argv], self.environ)
+
+    def services(self) -> dict[str, str]:
+        """The services of the files, each with its image."""
+        read = [yaml.safe_load(file.read_text())["services"] for file in self.files]
+        return {
+            name: service["image"]
+            for services in read
+            for name, service in services.items()
+            if "image" in service
+        }
 
     def containers(self, service: str) -> list[str]:
         """The names of the service's containers, running or not."""
-        labels = {"project": PROJECT, "service": service}
+        labels = {"project": self.project, "service": service}
         filters = [
             word
             for label, value in labels.items()
@@ -141,7 +158,11 @@ def images() -> dict[str, str]:
     dockerfile = (DOCKER / "Dockerfile").read_text()
     named = {*re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE)}
     named |= {each["image"] for each in services().values() if ":" in each["image"]}
-    return {name: name.rpartition("/")[2].partition(":")[0] for name in sorted(named)}
+    return {name: _stage(name) for name in sorted(named)}
+
+
+def _stage(image: str) -> str:
+    return image.rpartition("/")[2].partition(":")[0]
 
 
 def qualified(image: str) -> str:
@@ -149,13 +170,15 @@ def qualified(image: str) -> str:
     return f"docker.io/{image}" if "/" in image else f"docker.io/library/{image}"
 
 
+def missing(engine: Engine) -> set[str]:
+    """The images that the stack needs and this machine does not have."""
+    return {name for name in images() if not engine.succeeds("image", "inspect", qualified(name))}
+
+
 def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[str]:
     """Pulls or builds every image. Returns those that could be neither pulled nor replaced by a stand-in."""
-    wanted = {
-        name: stage
-        for name, stage in images().items()
-        if not engine.succeeds("image", "inspect", qualified(name))
-    }
+    stage_of = images()
+    wanted = {name: stage_of[name] for name in sorted(missing(engine))}
     for name in list(wanted):
         if not pulls:
             break
@@ -261,13 +284,14 @@ def filled(example: str) -> str:
 def up(engine: Engine, *, left_out: Iterable[str], say: Callable[[str], None]) -> None:
     """Starts every service and waits until it is healthy. Skips services with an image in `left_out`."""
     out = set(left_out)
-    having = [name for name, service in services().items() if service["image"] not in out]
-    if missing := [name for name in services() if name not in having]:
-        say(f"left out, because there is no image: {', '.join(missing)}")
+    having = {name: image for name, image in engine.services().items() if image not in out}
+    if without := [name for name in engine.services() if name not in having]:
+        say(f"left out, because there is no image: {', '.join(without)}")
     say("building the image")
     engine.service("build", "setup")
-    rest = [name for name in having if name not in (*STORES, "setup", "haproxy")]
-    _start(engine, STORES, say)
+    stores = [name for name, image in having.items() if _stage(image) in STORES]
+    rest = [name for name in having if name not in (*stores, "setup", "haproxy")]
+    _start(engine, stores, say)
     say("creating tables, roles and the topic")
     engine.service("run", "--rm", "--no-deps", "-T", "setup")
     _start(engine, rest, say)
@@ -292,6 +316,17 @@ def wait_healthy(engine: Engine, container: str) -> None:
                 f"{container} is not healthy after {HEALTHY_S} s:\n{logs.stdout}{logs.stderr}"
             )
         time.sleep(1)
+
+
+def name_image(image: str) -> str:
+    """Sets NOTIFY_IMAGE in docker/.env, for containers created from now on. Returns the one before."""
+    text = ENV.read_text()
+    before = re.search(r"^NOTIFY_IMAGE=(.*)$", text, re.MULTILINE)
+    if before is None:
+        ENV.write_text(f"{text.rstrip()}\nNOTIFY_IMAGE={image}\n")
+        return "notify"
+    ENV.write_text(f"{text[: before.start()]}NOTIFY_IMAGE={image}{text[before.end() :]}")
+    return before[1]
 
 
 def app(engine: Engine, name: str = "containers") -> str:

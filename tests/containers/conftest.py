@@ -8,6 +8,7 @@ import pytest
 from devstack import containers
 from devstack.containers import Engine
 from devstack.services import DevstackError
+from tests.containers.load import known_app
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     if not engine.containers("haproxy"):
         pytest.skip("the stack does not run: start it with `make containers`")
     return engine
+
+
+@pytest.fixture
+def app(engine: Engine) -> str:
+    """An app that web knows."""
+    return known_app(engine)

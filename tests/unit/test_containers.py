@@ -3,8 +3,10 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from devstack import containers
 from devstack.services import DevstackError
@@ -43,3 +45,64 @@ def test_without_docker_and_podman_it_says_what_to_install(
 
 def test_the_order_of_starts_has_every_service() -> None:
     assert {*containers.STORES, "setup", "haproxy"} <= containers.services().keys()
+
+
+def test_the_image_is_named_in_the_environment_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = tmp_path / ".env"
+    monkeypatch.setattr(containers, "ENV", env)
+    # Written before the setting was there.
+    env.write_text("A=1\nB=2\n")
+    assert containers.name_image("notify:2") == "notify"
+    assert env.read_text() == "A=1\nB=2\nNOTIFY_IMAGE=notify:2\n"
+    env.write_text("A=1\nNOTIFY_IMAGE=notify:2\nB=2\n")
+    assert containers.name_image("notify:3") == "notify:2"
+    assert env.read_text() == "A=1\nNOTIFY_IMAGE=notify:3\nB=2\n"
+
+
+def _three_brokers() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load(containers.THREE_BROKERS.read_text())[
+        "services"
+    ]
+    return found
+
+
+def test_the_two_other_brokers_are_like_the_first() -> None:
+    first, added = containers.services()["kafka"], _three_brokers()
+    settings = first["environment"] | added["kafka"]["environment"]
+    for node, name in ((2, "kafka-2"), (3, "kafka-3")):
+        assert {**added[name], "environment": {}, "volumes": []} == {
+            **first,
+            "environment": {},
+            "volumes": [],
+        }
+        assert added[name]["volumes"] == [f"{name}:/var/lib/kafka/data"]
+        assert added[name]["environment"] == settings | {
+            "KAFKA_NODE_ID": node,
+            "KAFKA_ADVERTISED_LISTENERS": f"CLIENT://{name}:9092",
+        }
+    voters = settings["KAFKA_CONTROLLER_QUORUM_VOTERS"]
+    assert voters == "1@kafka:9093,2@kafka-2:9093,3@kafka-3:9093"
+
+
+def test_every_process_knows_the_three_brokers() -> None:
+    added = _three_brokers()
+    using = {
+        name
+        for name, service in containers.services().items()
+        if "KAFKA_BOOTSTRAP_SERVERS" in (service.get("environment") or {})
+    }
+    servers = "kafka:9092,kafka-2:9092,kafka-3:9092"
+    for name in using:
+        assert added[name]["environment"]["KAFKA_BOOTSTRAP_SERVERS"] == servers
+    assert added["setup"]["environment"]["NOTIFY_REPLICATION"] == 3
+    assert added.keys() == using | {"kafka", "kafka-2", "kafka-3", "kafka-exporter"}
+
+
+def test_an_engine_has_the_services_of_all_its_files() -> None:
+    files = (containers.COMPOSE, containers.THREE_BROKERS)
+    found = containers.Engine("podman", ("podman-compose",), {}, files).services()
+    assert found.keys() == containers.services().keys() | {"kafka-2", "kafka-3"}
+    assert found["kafka-3"] == found["kafka"]
+    assert found["web"] == containers.services()["web"]["image"]
