@@ -1,0 +1,97 @@
+"""The customers, called apps, and their keys."""
+
+import uuid
+
+from django.db import models
+
+
+class App(models.Model):
+    """A customer. Its id is public: SDKs carry it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    requires_key = models.BooleanField(
+        default=False,
+        help_text="SDK calls, too, must carry a key. Old SDKs cannot: they send none.",
+    )
+    requires_identity = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="SDK calls that name a user, an email address or a number must carry a token of "
+        "the app's server. Old SDKs (4.x) have no tokens: they can then name nobody.",
+    )
+    requests_per_s = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        verbose_name="requests a second",
+        help_text="Past so many its calls get 429. Empty: everybody's limit holds. 0: no limit.",
+    )
+    nobody_names = models.TextField(  # noqa: DJ001 - NULL is the built-in list, "" is none
+        null=True,
+        blank=True,
+        verbose_name="names that are nobody's",
+        help_text="One a line, in upper or lower case. A login with such a name is left out, with a "
+        "warning: all devices that send it would become one user. Delete a line whose name "
+        'is a user of this app, such as "0" or "1". Empty: every name is taken.',
+    )
+    enabled = models.BooleanField(default=True, help_text="Updates of a disabled app get 403.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "app"
+        ordering = ("name",)
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(requires_key=False) | models.Q(requires_identity=False),
+                name="app_key_or_identity",
+                violation_error_message="Choose one: where every call carries a key, there is none "
+                "that a token could verify.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its SDK calls prove nothing: whoever knows its id may make them."""
+        return not (self.requires_key or self.requires_identity)
+
+
+class AppKey(models.Model):
+    """A secret of an app: only its HMAC is kept, and its first characters to tell it by."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="keys")
+    prefix = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "app_key"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+
+class IdentityKey(models.Model):
+    """A public key that an app's tokens are verified with; the private one stays on its server."""
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="identity_keys")
+    pem = models.TextField()
+    #: SHA-256 of the key's DER form, 64 hexadecimal digits.
+    fingerprint = models.CharField(max_length=64)
+    added_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "identity_key"
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=["app", "fingerprint"], name="identity_key_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint[:16]}…"
