@@ -11,7 +11,7 @@ from pathlib import Path
 from devstack import background
 from devstack.run import run
 from devstack.services import DevstackError
-from devstack.state import HOME, given
+from devstack.state import HOME, inherited_environ
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,9 +60,11 @@ def _do(arguments: argparse.Namespace) -> int:
             command = arguments.command[arguments.command[:1] == ["--"] :]
             if not command:
                 raise DevstackError("run: give a command after --")
-            return run(command, given(os.environ))
+            return run(command, inherited_environ(os.environ))
         case "up":
-            background.up(arguments.home, given(os.environ), _say, reset=arguments.reset)
+            background.up(
+                arguments.home, inherited_environ(os.environ), _say, reset=arguments.reset
+            )
         case "restart":
             background.restart(arguments.home, arguments.process, _say)
         case "down":

@@ -64,7 +64,7 @@ def write_env(home: Path, env: Mapping[str, str]) -> None:
     )
 
 
-def given(environ: Mapping[str, str]) -> dict[str, str]:
+def inherited_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without what a shell got by sourcing `env`: those services belong to a stack."""
     own = environ.get(OWN, "").split(",")
     return {name: value for name, value in environ.items() if name not in {*own, OWN}}

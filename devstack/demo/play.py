@@ -29,7 +29,7 @@ from devstack.demo.traffic import (
 )
 from devstack.oracle.compare import compare
 from devstack.stack import Stack
-from devstack.state import given
+from devstack.state import inherited_environ
 
 APPS: Final = 20
 CULPRIT: Final = "Closely"
@@ -91,7 +91,9 @@ def main(*, exits: bool) -> int:
     with Screen() as screen:
         screen.say("[bold]notify demo[/bold]: a replay of the incident. Press Ctrl-C to stop.")
         stack = Stack(
-            directory, environ=given(os.environ), say=lambda line: screen.say("  " + line)
+            directory,
+            environ=inherited_environ(os.environ),
+            say=lambda line: screen.say("  " + line),
         )
         stack.remove_at_end()
         try:

@@ -115,7 +115,7 @@ class AuditAdmin(ListAdmin):
             found = model.objects.filter(pk__in=ids).values_list("pk", "reason")
             kept |= {(kind, str(pk)): reason for pk, reason in found} if ids else {}
         for row in rows:
-            own = reasons.told(row)[1]
+            own = reasons.change_and_reason(row)[1]
             row.reason = own or kept.get((row.content_type_id, row.object_id), "")
 
     @admin.display(description="at")
@@ -140,7 +140,7 @@ class AuditAdmin(ListAdmin):
     @admin.display(description="did")
     def did(self, entry: LogEntry) -> str:
         """What changed."""
-        return reasons.told(entry)[0] or _DONE.get(entry.action_flag, "")
+        return reasons.change_and_reason(entry)[0] or _DONE.get(entry.action_flag, "")
 
     @admin.display(description="reason")
     def why(self, entry: Any) -> str:

@@ -75,7 +75,7 @@ def with_reason(changes: Any, form: forms.BaseForm) -> str:
     return _joined(said, form.cleaned_data.get(FIELD, ""))
 
 
-def told(entry: LogEntry) -> tuple[str, str]:
+def change_and_reason(entry: LogEntry) -> tuple[str, str]:
     """What was done and why, from an entry; the reason is empty if it has none."""
     did, _, reason = entry.get_change_message().partition(_MARK)
     return did, reason

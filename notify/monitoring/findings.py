@@ -16,8 +16,8 @@ from notify.monitoring.partition_state import (
     State,
     StateBounds,
     StreamNow,
-    are,
     state_of,
+    state_sentence,
     waiting,
 )
 from notify.monitoring.snapshot import (
@@ -384,7 +384,7 @@ def _kafka_away(
         said.append(f"{_answered_503(of)}, because Kafka does not ack their updates.")
     silent_s = min((each.unheard_s or 0.0 for each in snapshot.streams), default=0.0)
     if unheard:
-        said.append(are(unheard, State.UNHEARD))
+        said.append(state_sentence(unheard, State.UNHEARD))
     elif silent_s > bounds.stalled_s:
         said.append(f"It has not answered any bridge for {silent_s:.0f} s either.")
     else:
@@ -449,7 +449,7 @@ def _trouble(
 ) -> Finding:
     """The finding for partitions in this state. `starting` opens no alert: it ends, or becomes `stalled`."""
     is_start = state is State.STARTING
-    text = f"{are(streams, state)}{more}"
+    text = f"{state_sentence(streams, state)}{more}"
     return Finding(
         state.value,
         WARN if is_start else BAD,

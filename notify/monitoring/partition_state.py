@@ -195,7 +195,7 @@ def since(streams: Sequence[StreamNow], state: State) -> str:
     return ABOUT[state].meaning
 
 
-def are(streams: Sequence[StreamNow], state: State) -> str:
+def state_sentence(streams: Sequence[StreamNow], state: State) -> str:
     """The partitions' state as a sentence, such as "Partitions 0-3 are stalled: ..."."""
     numbers = ranges([each.partition for each in streams])
     subject = f"Partition {numbers} is" if len(streams) == 1 else f"Partitions {numbers} are"

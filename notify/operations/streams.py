@@ -28,7 +28,7 @@ from notify.models import Lane, Plan, PlanLog, Stream, Topic
 _TOKEN_MAX: Final = 2**63 - 1
 #: Stands for the end of a log that has all that was planned when its real end was read: bridges may have
 #: planned more since.
-_NO_END: Final = 2**63 - 1
+_END_UNKNOWN: Final = 2**63 - 1
 
 
 class StreamsRefused(Exception):
@@ -133,7 +133,9 @@ def adopt(topics: Topics, name: str, *, lanes: int, abandon: bool) -> Adopted:
         replaced = replaced_in(topics, name, stored, logs)
         planned = {each.partition: each.planned for each in stored}
         logs = {
-            partition: log if log.end < planned.get(partition, 0) else log._replace(end=_NO_END)
+            partition: log
+            if log.end < planned.get(partition, 0)
+            else log._replace(end=_END_UNKNOWN)
             for partition, log in logs.items()
         }
     return adopt_found(found, logs, old_ends=ends, replaced=replaced, lanes=lanes, abandon=abandon)

@@ -23,10 +23,10 @@ _METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"
 @cache
 def provider(process: str) -> TracerProvider:
     """This process's, made at first use (after a fork); what waits is sent when the process ends."""
-    return made(process)
+    return tracer_provider(process)
 
 
-def made(process: str) -> TracerProvider:
+def tracer_provider(process: str) -> TracerProvider:
     """A new one, with a thread. Raises ValueError for a variable that OpenTelemetry refuses."""
     name = os.environ.get("OTEL_SERVICE_NAME") or f"notify-{process}"
     new = TracerProvider(resource=Resource.create({"service.name": name}))

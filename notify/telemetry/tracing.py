@@ -17,7 +17,7 @@ def checked(*, is_on: bool) -> bool:
     try:
         for name in _NEEDED:
             import_module(name)
-        import_module("notify.telemetry.spans").made("check").shutdown()
+        import_module("notify.telemetry.spans").tracer_provider("check").shutdown()
     except ImportError as error:
         raise ImproperlyConfigured(
             f"NOTIFY_OTEL=1 needs OpenTelemetry ({error}): install requirements/otel.txt "

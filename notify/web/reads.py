@@ -22,7 +22,7 @@ from notify.domain.records.update import ALIAS, TOKEN, USER
 from notify.monitoring.partition_state import StreamNow
 from notify.monitoring.snapshot import STREAMS, fresh_for_s
 from notify.web.access.apps_cache import AppsSnapshot, KnownApp, ReadFailed, TopicUnusable
-from notify.web.resources import warned
+from notify.web.resources import answer_warnings
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000
@@ -224,7 +224,7 @@ class PostgresReads:
         now = time.monotonic()
         if now >= self._dropping_due:
             found: dict[tuple[str, str], tuple[str, ...]] = {}
-            bounds = {"minutes": warned.WARNED_MINUTES, "most": warned.WARNED_MAX}
+            bounds = {"minutes": answer_warnings.WARNED_MINUTES, "most": answer_warnings.WARNED_MAX}
             for app, record, reason in self._rows("dropping", bounds):
                 found[app, record] = (*found.get((app, record), ()), reason)
             self._dropped, self._dropping_due = found, now + DROPPING_S

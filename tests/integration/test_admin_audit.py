@@ -96,7 +96,7 @@ def test_every_change_is_listed() -> None:
 def test_the_reason_is_no_changed_field(app: App, admin_client: Client) -> None:
     form = app_page.form(app, name="Closer", reason=WHY)
     admin_client.post(app_page.page(app), form)
-    assert reasons.told(LogEntry.objects.get()) == ("Changed Name.", WHY)
+    assert reasons.change_and_reason(LogEntry.objects.get()) == ("Changed Name.", WHY)
     assert "ticket 4711" in admin_client.get(f"/admin/notify/app/{app.pk}/history/").text
 
 
@@ -110,7 +110,7 @@ class TestNote:
         entry = reasons.note(
             self.request(), app, did="Sent\n3 again.", reason=" why\nindeed ", flag=DELETION
         )
-        assert reasons.told(entry) == ("Sent 3 again.", "why\nindeed")
+        assert reasons.change_and_reason(entry) == ("Sent 3 again.", "why\nindeed")
         assert (entry.user.username, entry.object_repr) == ("grace", "Closely")
         assert entry.is_deletion()
 

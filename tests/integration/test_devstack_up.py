@@ -18,7 +18,7 @@ import pytest
 
 from devstack import ROOT, product
 from devstack.background import EXAMPLE
-from devstack.state import State, given
+from devstack.state import State, inherited_environ
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -40,7 +40,11 @@ class Stack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        kept = {name: value for name, value in given(os.environ).items() if name not in _THEIRS}
+        kept = {
+            name: value
+            for name, value in inherited_environ(os.environ).items()
+            if name not in _THEIRS
+        }
         self._environ = kept | {"NOTIFY_EMBEDDED": "1", "NOTIFY_UP_TIMEOUT_S": "900"}
 
     def run(self, *words: str, code: int = 0) -> str:

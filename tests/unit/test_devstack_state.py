@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from devstack.process import Identity
-from devstack.state import OWN, State, given, only_one, write_env
+from devstack.state import OWN, State, inherited_environ, only_one, write_env
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_env_can_be_sourced_and_only_its_owner_reads_it(tmp_path: Path) -> None:
 def test_a_shell_that_sourced_env_has_given_nothing() -> None:
     sourced = {OWN: "DATABASE_URL,REDIS_URL", "DATABASE_URL": "a", "REDIS_URL": "b"}
     external = {"KAFKA_BOOTSTRAP_SERVERS": "c", "PATH": "d"}
-    assert given(sourced | external) == external
-    assert given(external) == external
+    assert inherited_environ(sourced | external) == external
+    assert inherited_environ(external) == external
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": 1}', '{"processes": {}, "odd": 1}'])

@@ -12,9 +12,9 @@ from notify.monitoring.partition_state import (
     TROUBLE,
     State,
     StreamNow,
-    are,
     ranges,
     state_of,
+    state_sentence,
 )
 from tests.streams_now import STATE_BOUNDS, STREAM
 
@@ -75,12 +75,13 @@ def test_what_is_so_is_said_of_all_of_them_together() -> None:
     stalled = [
         replace(OLD, partition=n, ticked_ago_s=12.0 + n, bridge=f"h:{n % 2}") for n in range(3)
     ]
-    assert are(stalled, State.STALLED) == (
+    assert state_sentence(stalled, State.STALLED) == (
         "Partitions 0-2 are stalled: no bridge has been active for 12 s; the last one was bridge h:0, h:1."
     )
     gone = [replace(OLD, ticked_ago_s=4_000, bridge=None)]
     assert (
-        are(gone, State.STALLED) == "Partition 0 is stalled: no bridge has been active for 4000 s."
+        state_sentence(gone, State.STALLED)
+        == "Partition 0 is stalled: no bridge has been active for 4000 s."
     )
 
 

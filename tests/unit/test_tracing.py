@@ -60,7 +60,7 @@ def offsets(exporter: InMemorySpanExporter) -> list[Any]:
 def test_a_call_continues_the_clients_trace_and_hands_its_own_span_on(
     exported: InMemorySpanExporter,
 ) -> None:
-    trace = traces.begun({"HTTP_TRACEPARENT": GIVEN}, "player", "PUT")
+    trace = traces.begin_trace({"HTTP_TRACEPARENT": GIVEN}, "player", "PUT")
     trace.answered(202)
     (span,) = exported.get_finished_spans()
     assert trace.id == TRACE
@@ -73,7 +73,7 @@ def test_a_call_continues_the_clients_trace_and_hands_its_own_span_on(
 
 
 def test_a_method_of_the_clients_own_is_not_told(exported: InMemorySpanExporter) -> None:
-    traces.begun(NO_HEADERS, "player", "S3CRET").answered(404)
+    traces.begin_trace(NO_HEADERS, "player", "S3CRET").answered(404)
     (span,) = exported.get_finished_spans()
     assert span.name == "HTTP player"
     assert (span.attributes or {})["http.request.method"] == "_OTHER"
@@ -83,7 +83,7 @@ def test_a_method_of_the_clients_own_is_not_told(exported: InMemorySpanExporter)
 def test_without_one_the_trace_is_new_and_5xx_is_an_error(
     exported: InMemorySpanExporter, meta: dict[str, str]
 ) -> None:
-    trace = traces.begun(meta, "player", "PUT")
+    trace = traces.begin_trace(meta, "player", "PUT")
     trace.answered(503)
     (span,) = exported.get_finished_spans()
     assert trace.id == f"{span.context.trace_id:032x}"
@@ -97,7 +97,7 @@ def test_what_is_not_sampled_says_so_to_the_bridge(
     settings.NOTIFY_OTEL = True
     made = TracerProvider(sampler=ALWAYS_OFF)
     monkeypatch.setattr(spans, "provider", lambda process: made)
-    trace = traces.begun(NO_HEADERS, "player", "PUT")
+    trace = traces.begin_trace(NO_HEADERS, "player", "PUT")
     assert not int(trace.traceparent[-2:], 16) & 1
     assert trace.id.strip("0")
 

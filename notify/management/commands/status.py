@@ -10,7 +10,7 @@ from notify.management import exit_codes
 from notify.management.answering import Answer, AnsweringCommand
 from notify.management.table import duration, table
 from notify.monitoring.findings import cure_of
-from notify.monitoring.partition_state import ABOUT, TROUBLE, State, are
+from notify.monitoring.partition_state import ABOUT, TROUBLE, State, state_sentence
 from notify.operations.status import HOT_SECONDS, PartitionStatus, Status, read
 
 UNKNOWN: Final = "unknown"
@@ -98,7 +98,7 @@ def _troubles(status: Status) -> Iterator[str]:
         if each.state in TROUBLE:
             alike.setdefault((each.state, each.halted), []).append(each)
     for (state, _), partitions in alike.items():
-        said = are([each.now for each in partitions], state)
+        said = state_sentence([each.now for each in partitions], state)
         more = f"More: docs/operations.md, {ABOUT[state].section!r}."
         text = " ".join(filter(None, (said, cure_of(state.value, said), more)))
         yield textwrap.fill(text, _COLUMNS, break_on_hyphens=False)

@@ -23,7 +23,7 @@ from notify.web.access.auth import KeyNeeded
 from notify.web.access.identity import Identity
 from notify.web.http import answers, bodies
 from notify.web.http.answers import Refused
-from notify.web.http.traces import Trace, begun
+from notify.web.http.traces import Trace, begin_trace
 from notify.web.reads import ReadsAway
 from notify.web.resources import not_served, sdks
 from notify.web.resources.left_out import LeftOut
@@ -114,7 +114,7 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
     def view(request: HttpRequest, **path: str) -> HttpResponse:
         started = time.perf_counter()
         method = request.method or ""
-        trace = begun(request.META, route, method)
+        trace = begin_trace(request.META, route, method)
         handler = by_method.get(method, _nothing)
         counted: list[KnownApp] = []
         services: Services | None = None
@@ -122,10 +122,10 @@ def endpoint(route: str, **by_method: Callable[..., HttpResponse]) -> View:
             services = wiring.services()
             response = handler(Call(request, trace, services, counted), **path)
         except Refused as refused:
-            suited = sdks.suited(refused, route, method, request.META)
-            if suited.status >= 500 > refused.status:
+            adapted = sdks.for_sdk(refused, route, method, request.META)
+            if adapted.status >= 500 > refused.status:
                 metrics.WEB_HELD.inc()
-            response = answers.refusal(suited, trace.id)
+            response = answers.refusal(adapted, trace.id)
             _uncount(counted, refused.status)
         except (Malformed, SuspiciousOperation) as error:
             response = answers.refusal(Refused(400, str(error)), trace.id)

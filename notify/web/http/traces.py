@@ -40,7 +40,7 @@ def trace_of(meta: Mapping[str, Any]) -> Trace:
     return Trace(digits[:32], f"00-{digits[:32]}-{digits[32:]}-01")
 
 
-def begun(meta: Mapping[str, Any], route: str, method: str) -> Trace:
+def begin_trace(meta: Mapping[str, Any], route: str, method: str) -> Trace:
     """The trace of a new request. With NOTIFY_OTEL it is a new span in the request's trace, if it has one."""
     if not settings.NOTIFY_OTEL:
         return trace_of(meta)

@@ -34,7 +34,7 @@ from notify.domain.records.update import KINDS, OPS, UPDATE, Update
 from notify.web.access.auth import KeyNeeded
 from notify.web.http.answers import Refused, ok
 from notify.web.http.endpoint import Call
-from notify.web.resources import device, warned
+from notify.web.resources import answer_warnings, device
 from notify.web.resources.draft import Draft, encoded, update_of, updates_of
 from notify.web.sending import send
 
@@ -69,7 +69,7 @@ def accept(call: Call, app_id: str) -> HttpResponse:
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, made)
     answer = {"accepted": accepted, "rejected": len(items) - accepted, "results": results}
-    return ok(answer | warned.of(call.services.apps.known(), updates), status=202)
+    return ok(answer | answer_warnings.of_updates(call.services.apps.known(), updates), status=202)
 
 
 def _items(body: Mapping[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from notify.domain.records.update import Update
 from notify.web.access.apps_cache import KnownApp
 from notify.web.access.identity import Identity
 from notify.web.http.endpoint import Call
-from notify.web.resources import warned
+from notify.web.resources import answer_warnings
 from notify.web.resources.draft import encoded
 from notify.web.sending import send
 
@@ -27,4 +27,4 @@ def send_all(call: Call, app: KnownApp, who: Identity, updates: Sequence[Update]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, [(update, encoded(update)) for update in updates])
     call.services.left_out(app.id, call.left_out)
-    return warned.of(call.services.apps.known(), updates, call.left_out.sentences)
+    return answer_warnings.of_updates(call.services.apps.known(), updates, call.left_out.sentences)

@@ -20,7 +20,7 @@ class NothingApplied(Refused):
     """No update of the user has been applied. It may not exist, or its updates may still wait."""
 
 
-def suited(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -> Refused:
+def for_sdk(refused: Refused, route: str, method: str, meta: Mapping[str, Any]) -> Refused:
     """The refusal with the status that suits this caller.
 
     * 413 is repeated for ever: SDKs get 400.

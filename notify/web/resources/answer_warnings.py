@@ -28,7 +28,7 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def of(
+def of_updates(
     known: AppsSnapshot, updates: Iterable[Update], left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
     """`{"warnings": [...]}` for these updates of one app and what was left out of them; empty if there is
