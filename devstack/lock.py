@@ -1,8 +1,8 @@
 """`make lock`: resolves pyproject.toml into requirements/*.txt, and describes the locked distributions.
 
 The description, requirements/distributions.json, has what a lock does not contain: the dependencies of
-each locked distribution, and its file for each target. So tests/unit/test_locks.py can check the locks
-without a network.
+each locked distribution, and its file for each target. So tests/unit/devstack/test_locks.py can check the
+locks without a network.
 """
 
 import argparse

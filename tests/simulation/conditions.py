@@ -32,30 +32,30 @@ from tests.simulation.schedule import run
 ROOT: Final = Path(__file__).parents[2]
 #: The engine, and the tests that look at each of its modules, the nearest first.
 ENGINE: Final[dict[str, tuple[str, ...]]] = {
-    "ingest/bridge.py": ("unit/test_bridge.py",),
-    "ingest/held.py": ("unit/test_held.py", "unit/test_bridge.py"),
-    "ingest/planner.py": ("unit/test_planner.py", "unit/test_bridge.py"),
-    "notify/domain/engine/digest.py": ("unit/test_domain_digest.py", "unit/test_held.py"),
+    "ingest/bridge.py": ("unit/ingest/test_bridge.py",),
+    "ingest/held.py": ("unit/ingest/test_held.py", "unit/ingest/test_bridge.py"),
+    "ingest/planner.py": ("unit/ingest/test_planner.py", "unit/ingest/test_bridge.py"),
+    "notify/domain/engine/digest.py": ("unit/domain/test_digest.py", "unit/ingest/test_held.py"),
     "notify/domain/engine/lanes.py": ("property/test_lanes_stable.py",),
-    "notify/domain/engine/stream.py": ("unit/test_domain_stream.py", "unit/test_bridge.py"),
+    "notify/domain/engine/stream.py": ("unit/domain/test_stream.py", "unit/ingest/test_bridge.py"),
     "notify/domain/engine/window.py": (
-        "unit/test_domain_window.py",
-        "unit/test_domain_stream.py",
+        "unit/domain/test_window.py",
+        "unit/domain/test_stream.py",
         "property/test_window.py",
     ),
-    "workers/apply.py": ("unit/test_apply.py",),
+    "workers/apply.py": ("unit/workers/test_apply.py",),
 }
 #: Which record an update belongs to. The simulation compares the engine with a replay that calls these
 #: modules too, so it has the same fault on both sides, and no seed can find it: only tests count.
 RECORDS: Final[dict[str, tuple[str, ...]]] = {
     "notify/domain/records/aliases.py": (
-        "unit/test_domain_aliases.py",
-        "unit/test_domain_addresses.py",
-        "unit/test_domain_logins.py",
+        "unit/domain/test_aliases.py",
+        "unit/domain/test_addresses.py",
+        "unit/domain/test_logins.py",
     ),
     "notify/domain/records/logins.py": (
-        "unit/test_domain_logins.py",
-        "unit/test_domain_aliases.py",
+        "unit/domain/test_logins.py",
+        "unit/domain/test_aliases.py",
     ),
 }
 #: All modules whose conditions are changed, and their tests.

@@ -75,13 +75,13 @@ def _line_of(text: str) -> str:
 
 DENSE = _line_of("if form == _DENSE:")
 KEY = "notify/domain/engine/digest.py decode: form == _DENSE: always true"
-NO_TESTS = "tool.MODULES['notify/domain/engine/digest.py'] = ('unit/test_domain_ids.py',)"
+NO_TESTS = "tool.MODULES['notify/domain/engine/digest.py'] = ('unit/domain/test_ids.py',)"
 
 
 def test_a_change_that_a_test_finds_is_found() -> None:
     ended = _run(DENSE, "--seeds", "0")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count("found by test_domain_digest.py::test_") == 2
+    assert ended.stdout.count("found by domain/test_digest.py::test_") == 2
 
 
 def test_a_change_that_the_tests_miss_is_found_by_a_seed_or_survives() -> None:
@@ -114,7 +114,7 @@ def test_a_change_that_does_not_end_is_found() -> None:
 @pytest.mark.parametrize(
     ("key", "arguments", "words"),
     [
-        (KEY, (DENSE, "--seeds", "0"), "LISTED AS EQUIVALENT, BUT found by test_domain_digest.py"),
+        (KEY, (DENSE, "--seeds", "0"), "LISTED AS EQUIVALENT, BUT found by domain/test_digest.py"),
         ("a.py f: x: always true", (DENSE, "--seeds", "0"), "no such change"),
     ],
     ids=["found", "no such change"],

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from devstack import ROOT
 from notify.monitoring.findings import KINDS, POSTGRES_AWAY
 from notify.telemetry import metrics  # noqa: F401 - registers all names
-from tests.unit.test_docs import _anchors, _rows
+from tests.unit.project.test_docs import _anchors, _rows
 
 RULES: Final = ROOT / "docker" / "prometheus"
 GRAFANA: Final = ROOT / "docker" / "grafana"

@@ -18,7 +18,7 @@ from notify.monitoring.partition_state import (
 )
 from tests.streams_now import STATE_BOUNDS, STREAM
 
-OPERATIONS: Final = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+OPERATIONS: Final = (Path(__file__).parents[3] / "docs/operations.md").read_text()
 OLD: Final = replace(
     STREAM, ago_s=60, log_end=None, lag_s=None, unread_s=None, unheard_s=None, held_bytes=None,
     held_writes=None, paused=None,

@@ -1060,7 +1060,7 @@ def test_what_is_not_served_is_called_by_its_name(
 
 def test_each_call_that_is_not_served_is_one_that_is_not_served(web: Web) -> None:
     """None of them hides a route, and the document lists all of them."""
-    text = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "compatibility.md").read_text()
     for call, name in not_served.CALLS.items():
         method, _, path = call.partition(" ")
         answer = web.call(method, "/" + path.replace("{}", "x"), {}, key=web.secret)

@@ -9,7 +9,7 @@ import pytest
 
 from devstack import ROOT
 
-ANY = "tests/unit/test_keys.py::test_any_text_can_be_tried[a b]"
+ANY = "tests/unit/security/test_keys.py::test_any_text_can_be_tried[a b]"
 OTHER = "tests/browser/test_hot.py::test_x"
 
 
@@ -26,7 +26,7 @@ def second_try(cache: Path, failed: list[str] | None) -> tuple[int, str]:
 def test_a_few_run_again(tmp_path: Path) -> None:
     assert second_try(tmp_path, [ANY, OTHER, ANY + "2"]) == (
         0,
-        "tests/browser/test_hot.py tests/unit/test_keys.py",
+        "tests/browser/test_hot.py tests/unit/security/test_keys.py",
     )
 
 

@@ -60,7 +60,7 @@ def test_types_are_kinds(web: Web, type_: str, kind: str) -> None:
 
 
 def test_a_token_without_type_is_a_push_token_but_for_servers(web: Web) -> None:
-    """Of a record of another kind it changes nothing: test_web_visible.py."""
+    """Of a record of another kind it changes nothing: test_visible.py."""
     for token in ("", "t"):
         assert patch(web, {"token": token})[0] == 200
         assert patch(web, {"token": token}, key=web.secret)[0] == 200

@@ -10,7 +10,7 @@ import yaml
 
 from devstack import containers
 from devstack.services import DevstackError
-from tests.unit.test_docker import OPTIONAL, SECRETS
+from tests.unit.deployment.test_docker import OPTIONAL, SECRETS
 
 
 def test_each_stand_in_stands_for_an_image_of_the_files() -> None:
