@@ -54,7 +54,7 @@ class PlainCelery(Contender):
 
 
 class CeleryBatches(PlainCelery):
-    """celery-batches in an environment of its own, with the Celery of this one."""
+    """celery-batches, in an environment of its own."""
 
     name = "celery-batches"
     title = "celery-batches"
@@ -65,16 +65,17 @@ class CeleryBatches(PlainCelery):
     def setup(self) -> str:
         """Its version and batches."""
         return (
-            f"celery-batches {_VERSION}, {PROCESSES} workers, up to 500 updates a task, acks_late"
+            f"celery-batches {_BATCHES}, Celery {_CELERY}, {PROCESSES} workers, "
+            "up to 500 updates a task, acknowledged late"
         )
 
     def install(self) -> None:
-        """Installs celery-batches from PyPI."""
-        same = [f"{name}=={version(name)}" for name in ("celery", "kombu", "redis", "psycopg")]
-        binary = f"psycopg-binary=={version('psycopg-binary')}"
-        self._python = environment(
-            f"celery-batches-{_VERSION}", [f"celery-batches=={_VERSION}", *same, binary]
-        )
+        """Installs celery-batches and its Celery from PyPI."""
+        psycopg = f"psycopg[binary]=={version('psycopg')}"
+        packages = [f"celery-batches=={_BATCHES}", f"celery[redis]=={_CELERY}", psycopg]
+        self._python = environment(f"celery-batches-{_BATCHES}", packages)
 
 
-_VERSION: Final = "0.11"
+_BATCHES: Final = "0.11"
+#: The newest that this celery-batches allows.
+_CELERY: Final = "5.6.3"

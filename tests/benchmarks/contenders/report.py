@@ -118,7 +118,7 @@ def _tuning(results: Results) -> str:
 
 
 def _line(text: str, most: int) -> str:
-    return " ".join(text.split()).replace("|", "/")[:most]
+    return " ".join(text.split())[:most]
 
 
 def _image(group: str) -> str:
@@ -126,7 +126,7 @@ def _image(group: str) -> str:
 
 
 def _markdown(rows: Table) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["| " + " | ".join(text.replace("|", "/") for text in row) + " |" for row in rows]
     return "\n".join([lines[0], "|-" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
