@@ -3,6 +3,7 @@
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -64,11 +65,14 @@ class Contender(ABC):
 
     def stop(self) -> None:
         """Stops its processes, which may finish what they have begun."""
+        # One that failed to start may not have all of them.
         for name in self._names:
-            self.run.stack.kill(name, signal.SIGTERM)
+            with suppress(KeyError):
+                self.run.stack.kill(name, signal.SIGTERM)
         for name in self._names:
-            self.run.stack.child(name).wait(STOP_S)
-            self.run.stack.remove(name)
+            with suppress(KeyError):
+                self.run.stack.child(name).wait(STOP_S)
+                self.run.stack.remove(name)
         self._names.clear()
 
     def check(self) -> None:
