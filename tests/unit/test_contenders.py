@@ -7,18 +7,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from notify.domain.lanes import partition_of
 from tests.benchmarks.contenders import plot, report
 from tests.benchmarks.contenders.comparison import Comparison, Message, Row, compare, replay
 from tests.benchmarks.contenders.consumers import rows
 from tests.benchmarks.contenders.measure import Drained, Killed, Sample, rate
 from tests.benchmarks.contenders.results import Results, spread
 from tests.benchmarks.contenders.shapes import CHILDREN, SHAPES, Shape, aims
-from tests.benchmarks.prepared import APPS, RECORDS, message
+from tests.benchmarks.prepared import APPS, RECORDS, message, partition
 from tests.benchmarks.svg import round_up
+from tests.running import PARTITIONS
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
-PARTITIONS = 4
 
 
 def prepared(shape: Shape, updates: int = 600, seed: int = 5) -> list[Message]:
@@ -26,18 +25,18 @@ def prepared(shape: Shape, updates: int = 600, seed: int = 5) -> list[Message]:
     offsets: Counter[int] = Counter()
     messages = []
     for number, aim in enumerate(aims(shape, updates, seed=seed)):
-        partition = partition_of(aim.target.app, PARTITIONS)
+        at = partition(aim.target)
         value = message(aim.target, number, parent=aim.parent)
-        messages.append(Message(partition, offsets[partition], value))
-        offsets[partition] += 1
+        messages.append(Message(at, offsets[at], value))
+        offsets[at] += 1
     return messages
 
 
 def merged_rows(messages: list[Message], batch: int) -> dict[tuple[str, str], Row]:
     """What the contenders' statement makes of the messages, in batches."""
     found: dict[tuple[str, str], dict[str, object]] = {}
-    for partition in range(PARTITIONS):
-        values = [each.value for each in messages if each.partition == partition]
+    for number in range(PARTITIONS):
+        values = [each.value for each in messages if each.partition == number]
         for first in range(0, len(values), batch):
             for key, new in rows.merge(values[first : first + batch]).items():
                 row = found.setdefault(
