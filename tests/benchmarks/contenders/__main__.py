@@ -32,6 +32,10 @@ from tests.benchmarks.drain import machine
 from tests.running import Running, running
 
 BATCHES: Final = (200, 500, 2_000, 5_000)
+_KINDS: Final[tuple[type[Contender], ...]] = (
+    *(Ours, PlainCelery, CeleryBatches, ByHand, Pyrallel, ParallelConsumer, PostgresAlone),
+)
+_NAMES: Final = [kind.name for kind in _KINDS]
 _Measured = TypeVar("_Measured")
 
 
@@ -60,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     shapes = [shape.name for shape in SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=shapes)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders, as `notify celery`")
+    parser.add_argument("--only", nargs="+", choices=_NAMES, default=_NAMES, help="contenders")
     parser.add_argument("--batch", type=int, help="of the hand-written consumer, instead of tuning")
     parser.add_argument("--kill", choices=shapes, default="half", help="the shape of the kills")
     parser.add_argument("--no-kill", action="store_true")
@@ -88,9 +92,9 @@ def _measure(run: Running, arguments: argparse.Namespace) -> Results:
     results = Results(arguments.updates, arguments.rounds, shapes)
     every = _contenders(run)
     _prepare_all(run, every, arguments, results)
-    contenders = _installed(
-        [each for each in every if arguments.only is None or each.name in arguments.only], results
-    )
+    contenders = _installed([each for each in every if each.name in arguments.only], results)
+    if not contenders:
+        return results
     for number in range(arguments.rounds):
         for place, shape in enumerate(shapes):
             cell = prepare(run, shape, arguments.updates, seed=100 + number * len(SHAPES) + place)
@@ -113,6 +117,7 @@ def _prepare_all(
     by_hand = next(each for each in every if isinstance(each, ByHand))
     if arguments.batch is not None:
         by_hand.batch = arguments.batch
+    if arguments.batch is not None or not {ByHand.name, PostgresAlone.name} & set(arguments.only):
         return
     cell = prepare(run, SHAPES[0], arguments.updates, seed=1)
     for size in BATCHES:
