@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests.benchmarks.contenders", description=__doc__)
-    parser.add_argument("--updates", type=int, default=30_000, help="of each drain")
+    parser.add_argument("--updates", type=int, default=40_000, help="of each drain")
     parser.add_argument("--rounds", type=int, default=3)
     shapes = [shape.name for shape in SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=shapes)
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, help="of the hand-written consumer, instead of tuning")
     parser.add_argument("--kill", choices=shapes, default="half", help="the shape of the kills")
     parser.add_argument("--no-kill", action="store_true")
-    parser.add_argument("--limit-s", type=float, default=300, help="of each drain")
+    parser.add_argument("--limit-s", type=float, default=600, help="of each drain")
     parser.add_argument("--no-page", dest="page", action="store_false", help="only print")
     return parser
 

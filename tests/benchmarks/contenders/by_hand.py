@@ -57,13 +57,12 @@ class PostgresAlone(Contender):
         return f"the statements of {PROCESSES} hand-written consumers, from memory"
 
     def start(self, cell: Cell) -> None:
-        """Each process reads its partitions first."""
-        for process in range(PROCESSES):
-            module = "tests.benchmarks.contenders.consumers.from_memory"
-            argv = [product.PYTHON, "-m", module, self.run.topic, str(self._by_hand.batch)]
-            self.spawn(f"{self.name}-{process}", [*argv, *cell.ranges(process, PROCESSES)])
+        """One process reads everything, and its children write."""
+        module = "tests.benchmarks.contenders.consumers.from_memory"
+        argv = [product.PYTHON, "-m", module, self.run.topic, str(self._by_hand.batch)]
+        self.spawn(self.name, [*argv, str(PROCESSES), *cell.ranges(0, 1)])
 
     def saved(self, cell: Cell) -> int:
-        """All once its processes have ended."""
+        """All once its process has ended."""
         running = any(self.run.stack.child(name).running for name in self._names)
         return 0 if running else cell.updates
