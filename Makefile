@@ -67,8 +67,9 @@ chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; 
 containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and send one update; DOWN=1, RESET=1, STANDINS=1
 	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins)
 
-bench: $(INSTALLED) ## measure drain, edge and spike, and compare alternatives; BENCH=edge for one, with ARGS
+bench: $(INSTALLED) ## measure drain, edge and spike; BENCH=edge for one, BENCH=contenders for other consumers, with ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \
+		[ $$each != contenders ] || export NOTIFY_EMBEDDED=0 NOTIFY_KAFKA=apache; \
 		$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.$$each $(ARGS) || exit 1; done
 
 rehearse: $(INSTALLED) ## measure the incident with a support person in Chromium; ARGS="--only skip" for one

@@ -24,7 +24,7 @@ NAVIGATION: Final = {
     "Start": ["docs/tutorial"],
     "How it works": [
         *("docs/architecture", "docs/protocol", "docs/glossary", "docs/performance"),
-        *("docs/reliability", "docs/simulation", "docs/fuzzing"),
+        *("docs/benchmarks", "docs/reliability", "docs/simulation", "docs/fuzzing"),
     ],
     "Guide: support staff": ["docs/support"],
     "Guide: operators": [

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from devstack import ROOT
 from notify.management import capacity
 from tests.benchmarks.capacity_model import DAY_S, Machines, Step, day, play
+from tests.benchmarks.svg import BLUE, GREY, ORANGE, round_up, svg_head, text
 
 TARGET: Final = ROOT / "docs" / "images" / "capacity.svg"
 MEAN: Final = 1_000.0
@@ -18,7 +19,6 @@ PEAK: Final = 10.0
 SMALLER: Final = 1.5
 STEP_S: Final = 5
 WIDTH, LEFT, RIGHT, TOP, PANEL, GAP = 860, 64, 16, 64, 130, 52
-GREY, BLUE, ORANGE = "#64748b", "#2563eb", "#c2410c"
 
 
 class Line(NamedTuple):
@@ -89,12 +89,8 @@ def svg(full: Sequence[Step], small: Sequence[Step]) -> str:
     drawn = panels(full, small)
     height = TOP + len(drawn) * (PANEL + GAP) + 4
     parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            'font-family="system-ui, sans-serif" font-size="12" fill="#334155">'
-        ),
-        f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#ffffff"/>',
-        _text(16, 26, f"A day in the model: {MEAN:,.0f} updates/s on average", "600", size=15),
+        *svg_head(WIDTH, height),
+        text(16, 26, f"A day in the model: {MEAN:,.0f} updates/s on average", "600", size=15),
     ]
     for number, panel in enumerate(drawn):
         parts += _panel(panel, TOP + number * (PANEL + GAP))
@@ -102,25 +98,25 @@ def svg(full: Sequence[Step], small: Sequence[Step]) -> str:
 
 
 def _panel(panel: Panel, top: float) -> list[str]:
-    most = _round_up(max(max(line.values) for line in panel.lines))
+    most = round_up(max(max(line.values) for line in panel.lines))
     bottom = top + PANEL
-    parts = [_text(16, top - 10, panel.title, "600")]
+    parts = [text(16, top - 10, panel.title, "600")]
     at = WIDTH - RIGHT
     for line in reversed(panel.lines):
         at -= round(len(line.name) * 6.3) + 10
         parts.append(
             f'<rect x="{at - 18}" y="{top - 19}" width="12" height="10" fill="{line.colour}"/>'
         )
-        parts.append(_text(at, top - 10, line.name))
+        parts.append(text(at, top - 10, line.name))
         at -= 26
     for share in (0, 0.5, 1):
         y = bottom - share * PANEL
         parts.append(f'<path d="M{LEFT} {y:g}H{WIDTH - RIGHT}" stroke="#e2e8f0"/>')
-        parts.append(_text(LEFT - 8, y + 4, f"{most * share:,g}", anchor="end"))
+        parts.append(text(LEFT - 8, y + 4, f"{most * share:,g}", anchor="end"))
     for hour in range(0, 25, 3):
         x = LEFT + hour / 24 * (WIDTH - LEFT - RIGHT)
         anchor = "end" if hour == 24 else "middle"
-        parts.append(_text(x, bottom + 16, f"{hour:02d}:00", anchor=anchor))
+        parts.append(text(x, bottom + 16, f"{hour:02d}:00", anchor=anchor))
     return parts + [_curve(line, most, bottom) for line in panel.lines]
 
 
@@ -134,22 +130,6 @@ def _curve(line: Line, most: float, bottom: float) -> str:
         f"{LEFT + n},{bottom - each / most * PANEL:.0f}" for n, each in enumerate(highest)
     )
     return f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="1.4"/>'
-
-
-def _round_up(value: float) -> float:
-    size = 1.0
-    while size * 10 < value:
-        size *= 10
-    return next(step * size for step in (1, 2, 4, 6, 8, 10) if step * size >= value * 0.999)
-
-
-def _text(
-    x: float, y: float, text: str, weight: str = "400", *, size: int = 12, anchor: str = "start"
-) -> str:
-    return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="{anchor}">{text}</text>'
-    )
 
 
 def main() -> int:

@@ -230,7 +230,7 @@ def _report(run: Running, arguments: argparse.Namespace, rates: Rates) -> str:
         _ratio(f"p99 lag at {rates.lag.per_s:,.0f}/s", f"{rates.lag.p99_ms:.0f} ms", "<= 150 ms"),
         _ratio("p50 lag, longest lag", f"{rates.lag.p50_ms:.0f}, {rates.lag.max_ms:.0f} ms", ""),
         "",
-        *_machine(run),
+        *machine(run),
     ]
     return "\n".join(lines)
 
@@ -244,7 +244,8 @@ def _ratio(name: str, measured: str, target: str) -> str:
     return f"{name:42}{measured:>12}{target:>18}"
 
 
-def _machine(run: Running) -> list[str]:
+def machine(run: Running) -> list[str]:
+    """The machine and the versions, in lines."""
     ((postgres,),) = run.rows("SHOW server_version")
     client = redis.Redis.from_url(run.stack.env["REDIS_URL"])
     info: dict[str, Any] = client.info("server")

@@ -1,104 +1,94 @@
 """A batch consumer as one writes it by hand: fast, and with none of the promises.
 
-It merges what it polled by record and writes it in one statement. No policy, links or mirrors, no lanes,
-no isolation of bad data; killed between the statement and the offset commit, it counts twice.
+It merges what it polled by record and writes it in one statement. No policy, links, no lanes, no isolation
+of bad data; killed between the statement and the offset commit, it counts twice.
 
 Run as `python -m tests.benchmarks.handwritten TOPIC FIRST-END FIRST-END ...` with one range of offsets a
-partition (empty: not ours). It prints when it began and ended, and how many messages it had.
+partition (empty: not ours). It begins at the offset that its group committed, if that is past FIRST. It
+prints when it began and ended, and how many messages it had.
 """
 
+import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-import psycopg
 from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
+from tests.benchmarks.contenders.consumers import rows
+
 BATCH: Final = 500
-TABLE: Final = """
-    CREATE TABLE IF NOT EXISTS handwritten (
-        app uuid, id uuid, tags jsonb NOT NULL, session_count bigint NOT NULL,
-        created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL, PRIMARY KEY (app, id)
-    )
-"""
-_UPSERT: Final = """
-    INSERT INTO handwritten AS r (app, id, tags, session_count, created_at, updated_at)
-    SELECT app, id, tags, n, to_timestamp(at / 1000.0), to_timestamp(at / 1000.0)
-    FROM unnest(%s::uuid[], %s::uuid[], %s::jsonb[], %s::bigint[], %s::bigint[])
-        AS new (app, id, tags, n, at)
-    ON CONFLICT (app, id) DO UPDATE SET
-        tags = r.tags || excluded.tags,
-        session_count = r.session_count + excluded.session_count,
-        updated_at = excluded.updated_at
-"""
+TABLE: Final = rows.TABLE
 
 
-def main(topic: str, ranges: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Apply the ranges."""
-    left = {
-        TopicPartition(topic, number): [int(bound) for bound in each.split("-")]
-        for number, each in enumerate(ranges)
-        if each
-    }
-    consumer = KafkaConsumer(
-        bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(","),
-        group_id=f"handwritten-{topic}",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_poll_records=BATCH,
-        max_partition_fetch_bytes=2 * 1024 * 1024,
-        metrics_enabled=False,
-    )
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.handwritten")
+    parser.add_argument("topic")
+    parser.add_argument("ranges", nargs="*")
+    parser.add_argument("--batch", type=int, default=BATCH, help="messages a statement, at most")
+    parser.add_argument("--group")
+    arguments = parser.parse_args(argv)
+    left = parse_ranges(arguments.topic, arguments.ranges)
+    consumer = reader(arguments.group or f"handwritten-{arguments.topic}", arguments.batch)
     consumer.assign(list(left))
     for at, (first, _) in left.items():
-        consumer.seek(at, first)
+        consumer.seek(at, max(first, consumer.committed(at) or 0))
     began, messages = 0.0, 0
-    with psycopg.connect(
-        os.environ["DATABASE_URL"], autocommit=True, options="-c synchronous_commit=off"
-    ) as sql:
-        while left := {at: ends for at, ends in left.items() if consumer.position(at) < ends[1]}:
+    with rows.connect() as sql:
+        while unfinished := {
+            at: ends for at, ends in left.items() if consumer.position(at) < ends[1]
+        }:
             polled = consumer.poll(timeout_ms=100)
             began = began or time.time()
-            found = [record for records in polled.values() for record in records]
-            _write(sql, found)
+            found = [record.value for records in polled.values() for record in records]
+            rows.write(sql, found)
             messages += len(found)
             consumer.commit_async(
-                {
-                    at: OffsetAndMetadata(records[-1].offset + 1, "", -1)
-                    for at, records in polled.items()
-                }
+                _offsets(
+                    {
+                        at: records[-1].offset + 1
+                        for at, records in polled.items()
+                        if at in unfinished
+                    }
+                )
             )
-    print(json.dumps({"began": began, "ended": time.time(), "messages": messages}))
+    ended = time.time()
+    if left:
+        consumer.commit(_offsets({at: consumer.position(at) for at in left}))
+    print(json.dumps({"began": began or ended, "ended": ended, "messages": messages}))
     consumer.close(autocommit=False)
 
 
-def _write(sql: psycopg.Connection[Any], found: Iterable[ConsumerRecord]) -> None:
-    merged: dict[tuple[str, str], tuple[dict[str, Any], int, int]] = {}
-    for record in found:
-        update = json.loads(record.value)
-        key = (update["app"], update["record"])
-        tags, n, _ = merged.get(key, ({}, 0, 0))
-        patch = update["patch"]
-        tags |= {name.removeprefix("tags."): value for name, value in patch["="].items()}
-        merged[key] = (tags, n + patch["+"]["session_count"], update["at"])
-    if merged:
-        rows = list(merged.values())
-        sql.execute(
-            _UPSERT,
-            (
-                [app for app, _ in merged],
-                [record for _, record in merged],
-                [json.dumps(tags) for tags, _, _ in rows],
-                [n for _, n, _ in rows],
-                [at for _, _, at in rows],
-            ),
-        )
+def parse_ranges(topic: str, ranges: Sequence[str]) -> dict[TopicPartition, tuple[int, int]]:
+    """First offset and end of the partitions that are ours."""
+    return {
+        TopicPartition(topic, number): (int(each.split("-")[0]), int(each.split("-")[1]))
+        for number, each in enumerate(ranges)
+        if each
+    }
+
+
+def reader(group: str, batch: int) -> KafkaConsumer:
+    """A consumer whose partitions are assigned by hand."""
+    return KafkaConsumer(
+        bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"].split(","),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_poll_records=batch,
+        max_partition_fetch_bytes=2 * 1024 * 1024,
+        metrics_enabled=False,
+    )
+
+
+def _offsets(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {at: OffsetAndMetadata(offset, "", -1) for at, offset in positions.items()}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])

@@ -37,11 +37,14 @@ def targets(updates: int, *, hot_share: float) -> Iterator[Target]:
         yield records[0] if dice.random() < hot_share else dice.choice(records)
 
 
-def message(target: Target, number: int) -> bytes:
-    """A tag is set and a session counted, now."""
+def message(target: Target, number: int, *, parent: str | None = None) -> bytes:
+    """A tag is set and a session counted, now; and mirrored to the parent, if there is one."""
     patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1)})
     at = time.time_ns() // 1_000_000
-    return encode(Update(target.app, target.record, at, f"m{number}", kind="push", patch=patch))
+    links = {} if parent is None else {"email": parent}
+    return encode(
+        Update(target.app, target.record, at, f"m{number}", kind="push", patch=patch, links=links)
+    )
 
 
 def partition(target: Target) -> int:
