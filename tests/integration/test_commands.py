@@ -386,7 +386,7 @@ class TestStatus:
         record, parent = str(uuid.uuid4()), str(uuid.uuid4())
         now = timezone.now()
         producer = KafkaProducer(bootstrap_servers=kafka)
-        for age_s in (90, 60, 30, 20, 10):
+        for age_s in (90, 60, 55, 50, 45):
             update = Update(
                 app=str(app.id),
                 record=record,
