@@ -34,7 +34,7 @@ class Hot(models.Model):
 
 
 class BridgeStart(models.Model):
-    """A bridge was started: until it has its partitions, nobody is told that they are not ticked."""
+    """A bridge was started. No alert says that partitions are not ticked until it has had time to join."""
 
     #: Host and process id.
     name = models.TextField()

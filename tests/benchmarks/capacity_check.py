@@ -10,8 +10,6 @@ bridge and workers, and the bytes of a row, for a file of costs of your own.
 import argparse
 import os
 import sys
-import tempfile
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +20,8 @@ from notify.management import capacity
 from tests.benchmarks.capacity_model import Machines, drain_rate
 from tests.benchmarks.drain import DRAIN_S, WORKERS, frontiers, kafka, log_ends, start, stop
 from tests.benchmarks.prepared import preload
-from tests.running import PARTITIONS, Running, running
+from tests.benchmarks.stack import measured
+from tests.running import PARTITIONS, Running
 
 TOLERANCE: Final = 0.25
 
@@ -44,11 +43,9 @@ def main(argv: Sequence[str]) -> int:
         cores, len(WORKERS), cores, [1 / PARTITIONS] * PARTITIONS, len(bridges), shared=cores
     )
     model = drain_rate(arguments.updates, machines, costs)
-    with tempfile.TemporaryDirectory(prefix="notify-capacity-") as directory:
-        Path(directory).chmod(0o711)
-        with running(Path(directory), f"capacity{uuid.uuid4().hex[:8]}") as run:
-            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
-            real = _drain(run, arguments.updates, bridges)
+    with measured() as run:
+        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
+        real = _drain(run, arguments.updates, bridges)
     off = model / real - 1
     print(f"model {model:,.0f}/s, measured {real:,.0f}/s on {cores} cores: {off:+.0%}")
     return int(abs(off) > TOLERANCE)

@@ -15,9 +15,7 @@ import os
 import platform
 import signal
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import islice
@@ -31,7 +29,8 @@ from devstack.demo import plain
 from notify.kafka.topic import Topics
 from tests.benchmarks import handwritten, lag
 from tests.benchmarks.prepared import preload, targets
-from tests.running import PARTITIONS, Running, running
+from tests.benchmarks.stack import measured
+from tests.running import PARTITIONS, Running
 
 PROCESSES: Final = 2
 WORKERS: Final = tuple(f"worker-{number}" for number in range(PROCESSES))
@@ -55,12 +54,10 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ:
         print("drain: run it as `make bench`, which starts the services", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
-        Path(directory).chmod(0o711)
-        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
-            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
-            rates = _measure(run, arguments)
-            print(_report(run, arguments, rates))
+    with measured() as run:
+        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
+        rates = _measure(run, arguments)
+        print(_report(run, arguments, rates))
     return 0
 
 

@@ -18,12 +18,10 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import psutil
@@ -35,7 +33,8 @@ from devstack.stack import Stack
 from tests.benchmarks import http_load
 from tests.benchmarks.http_load import Load, request
 from tests.benchmarks.prepared import producer
-from tests.running import Running, running
+from tests.benchmarks.stack import measured
+from tests.running import Running
 
 #: What each server is started with.
 ENDS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -62,11 +61,9 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ:
         print("edge: run it as `make bench`, which starts the services", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
-        Path(directory).chmod(0o711)
-        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
-            run.sql.execute("UPDATE app SET requests_per_s = 0")
-            _measure(run, arguments)
+    with measured() as run:
+        run.sql.execute("UPDATE app SET requests_per_s = 0")
+        _measure(run, arguments)
     return 0
 
 

@@ -10,13 +10,11 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,8 +24,9 @@ from notify.domain.records.update import Update, read
 from tests import proxy
 from tests.benchmarks import edge, http_load
 from tests.benchmarks.http_load import Load, request
+from tests.benchmarks.stack import measured
 from tests.proxy import Proxy
-from tests.running import PARTITIONS, Running, running
+from tests.running import PARTITIONS, Running
 
 OVER: Final = 3.3
 NORMAL: Final = 10
@@ -54,11 +53,9 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ or proxy.needs():
         print("spike: run it as `make bench`; it needs haproxy, too", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
-        Path(directory).chmod(0o711)
-        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
-            run.sql.execute("UPDATE app SET requests_per_s = 0")
-            return _measure(run, _proxied(run), arguments.seconds)
+    with measured() as run:
+        run.sql.execute("UPDATE app SET requests_per_s = 0")
+        return _measure(run, _proxied(run), arguments.seconds)
 
 
 def _proxied(run: Running) -> tuple[str, int]:

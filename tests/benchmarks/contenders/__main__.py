@@ -7,12 +7,9 @@ import argparse
 import os
 import shlex
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 from devstack import apache_kafka
@@ -29,7 +26,8 @@ from tests.benchmarks.contenders.pyrallel import Pyrallel
 from tests.benchmarks.contenders.results import Results
 from tests.benchmarks.contenders.shapes import SHAPES, Shape
 from tests.benchmarks.drain import machine
-from tests.running import Running, running
+from tests.benchmarks.stack import measured
+from tests.running import Running
 
 BATCHES: Final = (200, 500, 2_000, 5_000)
 _KINDS: Final[tuple[type[Contender], ...]] = (
@@ -45,13 +43,11 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ:
         print("contenders: run it as `make bench BENCH=contenders`", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
-        Path(directory).chmod(0o711)
-        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
-            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
-            run.sql.execute(handwritten.TABLE)
-            results = _measure(run, arguments)
-            facts = _facts(run, argv)
+    with measured() as run:
+        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
+        run.sql.execute(handwritten.TABLE)
+        results = _measure(run, arguments)
+        facts = _facts(run, argv)
     print(report.terminal(results, facts))
     if arguments.page:
         report.write(results, facts)

@@ -1,0 +1,19 @@
+"""The stack that a benchmark measures, in a directory of its own."""
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.running import Running, running
+
+
+@contextmanager
+def measured() -> Iterator[Running]:
+    """A new stack with no process of the product yet. All of it is gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
+        # Services may run as another user, who must get into it.
+        Path(directory).chmod(0o711)
+        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
+            yield run
