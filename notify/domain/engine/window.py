@@ -141,9 +141,10 @@ class Window(Generic[W]):
         Writes that a lane has already applied are ignored: a Load reads the log again from the frontier.
         """
         open_segments: dict[int, Segment[W]] = {}
+        count = len(self.lanes)
         for offset, message, written in writes:
             for write in written:
-                number = lane_of(write.app, write.record, len(self.lanes))
+                number = lane_of(write.app, write.record, count)
                 lane = self.lanes[number]
                 if offset <= lane.last:
                     continue

@@ -8,6 +8,7 @@ with an unknown one.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ from notify.domain.records.patch import (
     Patch,
     is_counter,
 )
+from notify.domain.records.update import KEYS_REMEMBERED
 
 #: The version that bridges write, and those that workers accept: of this release, the one before and the
 #: next.
@@ -75,9 +77,7 @@ def row(stream: int, write: Write) -> dict[str, Any]:
             else:
                 out[key] = value
             continue
-        prefix = TAGS if key.startswith(TAGS) else PROPERTIES
-        name = key[len(prefix) :]
-        part = _MAP_PART[prefix, op]
+        part, name = _place(key, op)
         if op == REMOVE:
             out.setdefault(part, []).append(name)
         elif part in out:
@@ -85,6 +85,13 @@ def row(stream: int, write: Write) -> dict[str, Any]:
         else:
             out[part] = {name: value}
     return out
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _place(key: str, op: str) -> tuple[str, str]:
+    """The field of a row that has this op on a tag or property, and its name there."""
+    prefix = TAGS if key.startswith(TAGS) else PROPERTIES
+    return _MAP_PART[prefix, op], key[len(prefix) :]
 
 
 def encode(writes: Iterable[tuple[int, Write]]) -> str:
