@@ -1,9 +1,9 @@
 """Encodes writes as the rows of a Celery task, which the worker's SQL reads.
 
 A row is a flat object with short names; an absent name means "no change". The rows are one JSON text that
-goes through Celery and the worker into PostgreSQL without being parsed. Each task also has `WIRE_VERSION`
-and the names of the rows' fields: SQL ignores fields that it does not know, so a worker refuses a task
-with an unknown one.
+goes through Celery and the worker into PostgreSQL without being parsed. Each task (domain/engine/task.py)
+also has the names of the rows' fields: SQL ignores fields that it does not know, so a worker refuses a
+task with an unknown one.
 """
 
 import json
@@ -29,11 +29,6 @@ from notify.domain.records.patch import (
     is_counter,
 )
 from notify.domain.records.update import KEYS_REMEMBERED
-
-#: The version that bridges write, and those that workers accept: of this release, the one before and the
-#: next.
-WIRE_VERSION: Final = 1
-WIRE_VERSIONS: Final = range(max(1, WIRE_VERSION - 1), WIRE_VERSION + 2)
 
 _MAP_PART: Final = {
     (TAGS, SET): "ts",
