@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ingest import samples
 from ingest.held import Flight, Held, Limits, Memory, Phase, pack
-from ingest.planner import Planned, plan_chunk
+from ingest.planner import Message, Planned, plan_chunk
 from ingest.ports import (
     Chunk,
     Clock,
@@ -43,6 +43,7 @@ from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
 from notify.domain.records import idempotency
 from notify.domain.records import links as linking
 from notify.domain.records.idempotency import SeenKey
+from notify.domain.records.links import Links
 from notify.domain.records.update import Unreadable, Update
 from notify.telemetry import logs, metrics
 
@@ -78,6 +79,16 @@ class _Ticked(NamedTuple):
     memory: Memory
     stream: StreamRow
     planned: Planned | None
+
+
+class _Next(NamedTuple):
+    """What a tick is to do with one stream: its row, and the chunk to plan, which ends at `end`."""
+
+    held: Held
+    memory: Memory
+    row: StreamRow
+    messages: Sequence[Message]
+    end: int
 
 
 class _NotTicked(NamedTuple):
@@ -367,17 +378,10 @@ class Bridge:
         live = sorted(self._live(), key=lambda pair: pair[1].stream.id)
         if not any(self._wants_tick(memory, now) for _, memory in live):
             return
-        ticked: list[_Ticked] = []
-        left: list[tuple[Held, Memory, _NotTicked]] = []
         try:
             ids = [memory.stream.id for _, memory in live]
             with metrics.BRIDGE_TICK_SECONDS.time(), self._ledger.tick(ids) as tick:
-                for held, memory in live:
-                    done = self._tick_stream(tick, held, memory)
-                    if isinstance(done, _NotTicked):
-                        left.append((held, memory, done))
-                    else:
-                        ticked.append(done)
+                ticked, left = self._tick_streams(tick, live)
         except LedgerAway as error:
             for held, _ in live:
                 self._surprise(held, f"the tick failed: {error}")
@@ -400,7 +404,30 @@ class Bridge:
             or (memory.room(self._limits) and not self._draining)
         )
 
-    def _tick_stream(self, tick: Tick, held: Held, memory: Memory) -> _Ticked | _NotTicked:
+    def _tick_streams(
+        self, tick: Tick, live: Sequence[tuple[Held, Memory]]
+    ) -> tuple[list[_Ticked], list[tuple[Held, Memory, _NotTicked]]]:
+        ticked: list[_Ticked] = []
+        left: list[tuple[Held, Memory, _NotTicked]] = []
+        due: list[_Next] = []
+        for held, memory in live:
+            found = self._look_at(tick, held, memory)
+            if isinstance(found, _NotTicked):
+                left.append((held, memory, found))
+            else:
+                due.append(found)
+        contents = [message.content for each in due for message in each.messages]
+        links = linking.gather(tick.links, linking.named(contents)) if contents else Links()
+        seen = self._seen(tick, contents)
+        for each in due:
+            done = self._tick_stream(tick, each, links, seen)
+            if isinstance(done, _NotTicked):
+                left.append((each.held, each.memory, done))
+            else:
+                ticked.append(done)
+        return ticked, left
+
+    def _look_at(self, tick: Tick, held: Held, memory: Memory) -> _Next | _NotTicked:
         mine = memory.stream
         row = tick.streams.get(mine.id)
         lanes = tick.lanes.get(mine.id, {})
@@ -410,10 +437,17 @@ class Bridge:
         assert row is not None  # or it would be a surprise
         if row.lanes_wanted != row.lanes and row.drained:
             return _NotTicked(f"drained, to have {row.lanes_wanted} lanes")
+        if row.lanes_wanted != row.lanes or self._draining:
+            return _Next(held, memory, row, (), mine.planned)
+        return _Next(held, memory, row, *memory.next_chunk(self._limits))
+
+    def _tick_stream(
+        self, tick: Tick, due: _Next, links: Links, seen: set[SeenKey]
+    ) -> _Ticked | _NotTicked:
+        held, memory, row, _, _ = due
+        mine = memory.stream
         frontier = memory.window.frontier(mine.planned)
-        planned = None
-        if row.lanes_wanted == row.lanes and not self._draining:
-            planned = self._plan(tick, held, memory)
+        planned = self._plan(tick, due, links, seen) if due.end != mine.planned else None
         chunk = None if planned is None else planned.chunk
         if chunk is not None and self._has_too_many_dead(tick, mine.id, frontier, chunk):
             first = chunk.dead[0]
@@ -436,18 +470,17 @@ class Bridge:
         most = self._limits.dead_letters_max
         return bool(chunk.dead) and tick.dead_letters(stream, frontier) + len(chunk.dead) > most
 
-    def _plan(self, tick: Tick, held: Held, memory: Memory) -> Planned | None:
-        messages, end = memory.next_chunk(self._limits)
-        if end == memory.stream.planned:
-            return None
-        contents = [message.content for message in messages]
+    def _plan(self, tick: Tick, due: _Next, links: Links, seen: set[SeenKey]) -> Planned:
+        """Plans a chunk. `links` and `seen` are those of all streams of the tick. What this chunk changes
+        in them concerns no other stream, since all valid updates of an app are in one partition."""
+        held, memory, _, messages, end = due
         planned = plan_chunk(
             messages,
             first=memory.stream.planned,
             end=end,
-            links=linking.gather(tick.links, linking.named(contents)),
+            links=links.shared(),
             policy=tick.policy(),
-            seen=self._seen(tick, contents),
+            seen=seen,
             is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,
         )
         skipped = memory.refusals.bounded(planned.chunk.skipped, tick.now)

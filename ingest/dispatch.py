@@ -1,7 +1,7 @@
 """The bridge's `Dispatcher` on Celery: it alone sends tasks, by name, to the queue of their lane."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from celery import Celery
 from kombu import Producer
@@ -9,10 +9,11 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import BatchPublishError
 from redis.exceptions import RedisError
 
+from ingest import task_body
 from ingest.ports import DispatcherAway, Task
 from notify.celery import APPLY, ISOLATE
 from notify.domain.engine.lanes import queue_of
-from notify.domain.records import task_rows
+from notify.domain.engine.task import MergedTask, encode
 
 #: A Redis that is full (OOM) or read-only causes errors of redis-py, which kombu does not translate.
 _AWAY: Final = (OperationalError, BatchPublishError, RedisError, OSError)
@@ -41,52 +42,17 @@ class CeleryDispatcher:
             raise DispatcherAway(str(error.__cause__ or error)) from error
 
     def _publish(self, producer: Producer, task: Task) -> None:
-        name, body = self._body(task)
+        body = task_body.of(task, dead_letters_max=self._dead_letters_max)
         self._app.send_task(
-            name,
-            kwargs=body,
+            APPLY if isinstance(body, MergedTask) else ISOLATE,
+            kwargs=encode(body),
             queue=queue_of(task.lane),
             producer=producer,
             retry=False,
             ignore_result=True,
             argsrepr="()",
-            kwargsrepr=describe(task),
+            kwargsrepr=task_body.describe(task),
         )
-
-    def _body(self, task: Task) -> tuple[str, dict[str, Any]]:
-        """The name and the arguments of the Celery task."""
-        body: dict[str, Any] = {
-            "v": task_rows.WIRE_VERSION,
-            "lane": task.lane,
-            "attempt": task.attempt,
-            "segments": [
-                [
-                    part.batch.stream,
-                    part.partition,
-                    part.token,
-                    part.batch.prev,
-                    part.batch.last,
-                ]
-                for part in task.parts
-            ],
-        }
-        isolated = task.parts[0].batch.isolated
-        if isolated:
-            stream = task.parts[0].batch.stream
-            body["originals"] = [
-                (each.offset, task_rows.row(stream, each.write), each.message.decode())
-                for each in isolated
-            ]
-            body["dead_letters_max"] = self._dead_letters_max
-            return ISOLATE, body
-        merged = [
-            task_rows.row(part.batch.stream, write)
-            for part in task.parts
-            for write in part.batch.merged
-        ]
-        body["rows"] = task_rows.as_text(merged)
-        body["fields"] = task_rows.fields(merged)
-        return APPLY, body
 
     def queued(self, lane: int) -> int:
         try:
@@ -98,13 +64,3 @@ class CeleryDispatcher:
                 return int(declared.message_count)
         except _AWAY as error:
             raise DispatcherAway(str(error)) from error
-
-
-def describe(task: Task) -> str:
-    """A description of a task for Flower and logs: its lane, offsets and number of rows, but no content."""
-    parts = task.parts
-    ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
-    count = sum(part.batch.rows for part in parts)
-    again = "" if task.attempt == 1 else f" send {task.attempt}"
-    alone = " isolated" if parts[0].batch.isolated else ""
-    return f"lane {task.lane:02d} {ranges} {count} rows{alone}{again}"

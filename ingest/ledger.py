@@ -17,7 +17,7 @@ from notify.databases import postgres, queries
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
 from notify.domain.records.idempotency import SeenKey
-from notify.domain.records.links import CountKey, Links, ParentKey
+from notify.domain.records.links import Links, ParentKey
 from notify.domain.records.policy import Limit, Policy, Skip
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
@@ -85,6 +85,7 @@ class PostgresLedger:
         with self._transaction(is_pipelined=True) as connection:
             tick = PostgresTick(connection, streams, self._policy)
             yield tick
+            tick.flush()
         self._policy = tick.known_policy
         if self._ticks is not None:
             for partition, plan in tick.written:
@@ -157,8 +158,19 @@ def _what(error: psycopg.Error) -> str:
     return " ".join(filter(None, named))
 
 
+class _Progress(NamedTuple):
+    """The new positions of a stream, and its last planned message."""
+
+    stream: int
+    frontier: int
+    planned: int
+    last_offset: int | None
+    last_digest: int | None
+    last_planned: int | None
+
+
 class PostgresTick:
-    """The bridge's `Tick`, within an open transaction."""
+    """The bridge's `Tick`, within an open transaction. What is written goes to PostgreSQL at its end."""
 
     def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
         self._connection = connection
@@ -172,6 +184,8 @@ class PostgresTick:
         version = policy.fetchone()
         self._policy_version: int = 0 if version is None else version[0]
         self.known_policy = known
+        self._progress: list[_Progress] = []
+        self._chunks: list[tuple[int, Chunk]] = []
         #: The planned chunks, by partition.
         self.written: list[tuple[int, PlanRow]] = []
         self._active: Policy | None = None
@@ -231,47 +245,60 @@ class PostgresTick:
         chunk: Chunk | None,
         last_message: Last | None = None,
     ) -> None:
-        offset, digest, of_planned = last_message or (None, None, None)
-        run = self._run
-        run(
-            "progress",
-            stream=stream,
-            frontier=frontier,
-            planned=planned,
-            last_offset=offset,
-            last_digest=digest,
-            last_planned=of_planned,
-        )
-        if frontier != self.streams[stream].frontier:
-            run("drop_plan", stream=stream, frontier=frontier)
+        last = last_message or (None, None, None)
+        self._progress.append(_Progress(stream, frontier, planned, *last))
         if chunk is not None:
-            run(
-                "write_plan",
-                stream=stream,
-                first=chunk.plan.first,
-                next=chunk.plan.next,
-                decisions=chunk.plan.decisions,
-                digests=chunk.plan.digests,
-                policy_version=chunk.policy_version,
-            )
+            self._chunks.append((stream, chunk))
             self.written.append((self.streams[stream].partition, chunk.plan))
-            self._write_links(chunk.links)
+
+    def flush(self) -> None:
+        """Writes what `write` was called with: each table once for all streams."""
+        if self._progress:
+            self._run("progress", **_by_column(self._progress))
+        passed = [each for each in self._progress if each.frontier != self._before(each.stream)]
+        if passed:
+            self._run(
+                "drop_plan",
+                streams=[each.stream for each in passed],
+                frontiers=[each.frontier for each in passed],
+            )
+        if not self._chunks:
+            return
+        self._run(
+            "write_plan",
+            streams=[stream for stream, _ in self._chunks],
+            firsts=[chunk.plan.first for _, chunk in self._chunks],
+            nexts=[chunk.plan.next for _, chunk in self._chunks],
+            decisions=[chunk.plan.decisions for _, chunk in self._chunks],
+            digests=[chunk.plan.digests for _, chunk in self._chunks],
+            policy_versions=[chunk.policy_version for _, chunk in self._chunks],
+        )
+        self._write_links([chunk.links for _, chunk in self._chunks])
+        for stream, chunk in self._chunks:
             self._write_skipped(stream, chunk.skipped)
             self._write_dead(stream, chunk.dead)
-            if chunk.seen and settings.NOTIFY_SEEN_HOURS:
-                run("write_seen", **_columns(chunk.seen, "apps", "digests"))
+        seen = [key for _, chunk in self._chunks for key in chunk.seen]
+        if seen and settings.NOTIFY_SEEN_HOURS:
+            self._run("write_seen", **_columns(seen, "apps", "digests"))
 
-    def _write_links(self, links: Links) -> None:
-        put = [key for key in links.new_parents if key in links.parents]
-        gone = [key for key in links.new_parents if key not in links.parents]
+    def _before(self, stream: int) -> int | None:
+        """The frontier that the tick found."""
+        found = self.streams.get(stream)
+        return None if found is None else found.frontier
+
+    def _write_links(self, chunks: Sequence[Links]) -> None:
+        """Writes what these chunks changed, which share their links."""
+        parents = {key: links.parents.get(key) for links in chunks for key in links.new_parents}
+        put = [(key, link) for key, link in parents.items() if link is not None]
+        gone = [key for key, link in parents.items() if link is None]
         if put:
             self._run(
                 "write_links",
-                apps=_array(app for app, _, _ in put),
-                children=_array(child for _, child, _ in put),
-                labels=[label for _, _, label in put],
-                parents=_array(links.parents[key][0] for key in put),
-                gens=_array(links.parents[key][1] for key in put),
+                apps=_array(app for (app, _, _), _ in put),
+                children=_array(child for (_, child, _), _ in put),
+                labels=[label for (_, _, label), _ in put],
+                parents=_array(parent for _, (parent, _) in put),
+                gens=_array(gen for _, (_, gen) in put),
             )
         if gone:
             self._run(
@@ -280,23 +307,23 @@ class PostgresTick:
                 children=_array(child for _, child, _ in gone),
                 labels=[label for _, _, label in gone],
             )
-        if links.new_generations:
-            keys = list(links.new_generations)
+        gens = {key: links.generations[key] for links in chunks for key in links.new_generations}
+        if gens:
             self._run(
                 "write_parents",
-                apps=_array(app for app, _ in keys),
-                parents=_array(parent for _, parent in keys),
-                gens=_array(links.generations[key] for key in keys),
+                apps=_array(app for app, _ in gens),
+                parents=_array(parent for _, parent in gens),
+                gens=_array(gens.values()),
             )
-        if links.new_counts:
-            counts: list[CountKey] = list(links.new_counts)
+        counts = {key: links.counts[key] for links in chunks for key in links.new_counts}
+        if counts:
             self._run(
                 "write_link_counts",
                 apps=_array(app for app, _, _, _ in counts),
                 parents=_array(parent for _, parent, _, _ in counts),
                 labels=[label for _, _, label, _ in counts],
                 gens=_array(gen for _, _, _, gen in counts),
-                ns=_array(links.counts[key] for key in counts),
+                ns=_array(counts.values()),
             )
 
     def _write_skipped(self, stream: int, skipped: Sequence[SkippedRow]) -> None:

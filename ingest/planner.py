@@ -12,7 +12,15 @@ from notify.domain.engine import digest as digests
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import PlanRow
 from notify.domain.records import plan as plans
-from notify.domain.records.decide import MALFORMED, MISROUTED, Decision, Write, decide, writes
+from notify.domain.records.decide import (
+    MALFORMED,
+    MISROUTED,
+    OWN_ONLY,
+    Decision,
+    Write,
+    decide,
+    writes,
+)
 from notify.domain.records.idempotency import SeenKey, key_of
 from notify.domain.records.links import Links
 from notify.domain.records.policy import Policy
@@ -62,6 +70,7 @@ def plan_chunk(
     seen before; both are changed in place. `policy` must be the one in force now. `is_routed` tells
     whether an app's updates belong to this partition.
     """
+    #: Those that are not the default one.
     decisions: dict[int, Decision] = {}
     dropped: dict[tuple[str | None, str | None, str, int | None], SkippedRow] = {}
     dead: list[DeadMessage] = []
@@ -74,14 +83,16 @@ def plan_chunk(
     digested = {message.offset: digests.of_message(message.body) for message in messages}
     for message in messages:
         offset, content = message.offset, message.content
-        routed = isinstance(content, Unreadable) or is_routed(content.app)
         key = key_of(content)
+        routed = isinstance(content, Unreadable) or is_routed(content.app)
         decision, changes = decide(content, links, policy, routed=routed, repeated=key in seen)
-        links.put(changes)
+        if changes:
+            links.put(changes)
         if key is not None and decision.own and not decision.repeated:
             seen.add(key)
             counted.append(key)
-        decisions[offset] = decision
+        if decision is not OWN_ONLY:
+            decisions[offset] = decision
         if isinstance(content, Update):
             apps.append(content.app)
         for reason, record, rule in decision.reasons:

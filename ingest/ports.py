@@ -251,7 +251,8 @@ class Tick(Protocol):
         chunk: Chunk | None,
         last_message: Last | None = None,
     ) -> None:
-        """Records the stream's progress, and the planned chunk if there is one."""
+        """Records the stream's progress, and the planned chunk if there is one. It may be written only at
+        the tick's end: read before you write what depends on it."""
         ...
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from ingest.ports import Chunk, DeadMessage, Loaded, Samples, SkippedRow
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
+from notify.domain.engine.task import IsolatedRow, Segment
 from notify.domain.engine.window import ONE_AT_A_TIME
 from notify.domain.records import task_rows as wire
 from notify.domain.records.idempotency import SeenKey
 from notify.domain.records.links import Links, ParentKey
 from notify.domain.records.patch import COUNTERS, Value, apply
 from notify.domain.records.policy import Policy
-from workers.apply import BadData, Original, Segment
+from workers.apply import BadData
 
 State = dict[str, Value]
 BIGINT_MAX = 2**63 - 1
@@ -150,7 +151,7 @@ class MemoryLanes:
         with self._db.transaction():
             yield
 
-    def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
+    def dead_letter(self, segment: Segment, original: IsolatedRow, error: str) -> int:
         tables = self._db.tables
         before = _dead_letters(tables, segment.stream, tables.streams[segment.stream].frontier)
         entry = (segment.stream, original.offset, original.row["a"], original.row["r"])

@@ -20,11 +20,13 @@ one offset at a time, and an offset whose worker dies three times becomes a dead
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from notify.domain.engine.stream import dead_letters_reason
+from notify.domain.engine.task import IsolatedRow, Segment
 from notify.domain.engine.window import ONE_AT_A_TIME
 
 #: From this send on, the tries of a batch are counted, because it may have killed workers before.
@@ -34,25 +36,6 @@ TRY_FROM_ATTEMPT: Final = 3
 TRIES_MAX: Final = 3
 
 NO_ROWS: Final = "[]"
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The part of a task for one stream's lane: the offsets prev+1..last."""
-
-    stream: int
-    partition: int
-    token: int
-    prev: int
-    last: int
-
-
-class Original(NamedTuple):
-    """One write of an isolated batch: its row (domain/records/task_rows.py) and its message."""
-
-    offset: int
-    row: dict[str, Any]
-    message: str
 
 
 class Outcome(StrEnum):
@@ -104,7 +87,7 @@ class Lanes(Protocol):
         """A transaction; a savepoint if one is open already."""
         ...
 
-    def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
+    def dead_letter(self, segment: Segment, original: IsolatedRow, error: str) -> int:
         """Stores a dead letter. Returns how many the stream has at or after its frontier."""
         ...
 
@@ -149,7 +132,7 @@ def apply_isolated(
     lane: int,
     segment: Segment,
     *,
-    originals: Sequence[Original],
+    originals: Sequence[IsolatedRow],
     attempt: int,
     dead_letters_max: int,
 ) -> Outcome:
@@ -193,7 +176,7 @@ def _apply_one_by_one(
     lanes: Lanes,
     lane: int,
     segment: Segment,
-    originals: Iterable[Original],
+    originals: Iterable[IsolatedRow],
     killer: str | None,
     dead_letters_max: int,
 ) -> Outcome:

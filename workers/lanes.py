@@ -8,7 +8,8 @@ from typing import Any, Final
 import psycopg
 
 from notify.databases import queries
-from workers.apply import BadData, Original, Segment, Unavailable
+from notify.domain.engine.task import IsolatedRow, Segment
+from workers.apply import BadData, Unavailable
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: SQLSTATE classes that blame the data: data exception, integrity violation, limit exceeded.
@@ -55,7 +56,7 @@ class PostgresLanes:
         with self._errors(), self._open().transaction():
             yield
 
-    def dead_letter(self, segment: Segment, original: Original, error: str) -> int:
+    def dead_letter(self, segment: Segment, original: IsolatedRow, error: str) -> int:
         parameters = {
             "stream": segment.stream,
             "offset": original.offset,

@@ -1,13 +1,13 @@
 """The Celery tasks: they decode a task, call workers.apply and log the outcome.
 
-During an upgrade workers and bridges of two releases run side by side. `**kwargs` lets a worker accept a
-task to which a newer bridge has added an argument. An unknown field of a row is refused instead, because
-ignoring it would lose data.
+During an upgrade workers and bridges of two releases run side by side. An argument that a newer bridge has
+added is ignored. An unknown field of a row is refused instead, because ignoring it would lose data.
 """
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Self
 
@@ -16,23 +16,12 @@ from django.conf import settings
 
 from notify.celery import APPLY, ISOLATE
 from notify.databases import postgres
-from notify.domain.records import task_rows as wire
+from notify.domain.engine.task import IsolatedTask, MergedTask, Segment, check_fields, decode
+from notify.domain.errors import UnknownTask
+from notify.domain.records import task_rows
 from notify.telemetry import logs, metrics
-from workers.apply import (
-    Original,
-    Outcome,
-    Segment,
-    Unavailable,
-    apply_isolated,
-    apply_merged,
-)
+from workers.apply import Outcome, Unavailable, apply_isolated, apply_merged
 from workers.lanes import PostgresLanes
-
-Wire = list[list[int]]
-
-
-class UnknownWire(Exception):
-    """The task is of a bridge of a later release: upgrade the workers. The bridge sends it again."""
 
 
 @cache
@@ -46,71 +35,60 @@ def _lanes() -> PostgresLanes:
 
 
 @shared_task(name=APPLY)
-def apply(
-    *,
-    v: int,
-    lane: int,
-    attempt: int,
-    segments: Wire,
-    rows: str,
-    fields: list[str] | None = None,
-    **kwargs: Any,
-) -> None:
-    """Applies merged batches of one lane. A bridge of the release before does not send `fields`."""
-    _check(lane, v, wire.fields(json.loads(rows)) if fields is None else fields)
-    parts = [Segment(*each) for each in segments]
-    with _Report(lane, parts, attempt) as report:
-        report.outcomes = apply_merged(_lanes(), lane, parts, rows=rows, attempt=attempt)
+def apply(**arguments: Any) -> None:
+    """Applies merged batches of one lane; the arguments are those of `MergedTask`."""
+    with _understanding(arguments):
+        task = decode(arguments, MergedTask)
+        fields = task.fields
+        check_fields(
+            task_rows.fields(json.loads(task.rows)) if fields is None else fields, task_rows.FIELDS
+        )
+    with _Report(task) as report:
+        report.outcomes = apply_merged(
+            _lanes(), task.lane, task.segments, rows=task.rows, attempt=task.attempt
+        )
 
 
 @shared_task(name=ISOLATE)
-def isolate(
-    *,
-    v: int,
-    lane: int,
-    attempt: int,
-    segments: Wire,
-    originals: list[tuple[int, dict[str, Any], str]],
-    dead_letters_max: int,
-    **kwargs: Any,
-) -> None:
-    """Applies an unmerged batch of one stream; writes that PostgreSQL refuses become dead letters."""
-    _check(lane, v, wire.fields(row for _, row, _ in originals))
-    (segment,) = parts = [Segment(*each) for each in segments]
-    with _Report(lane, parts, attempt) as report:
+def isolate(**arguments: Any) -> None:
+    """Applies an unmerged batch of one stream; writes that PostgreSQL refuses become dead letters. The
+    arguments are those of `IsolatedTask`."""
+    with _understanding(arguments):
+        task = decode(arguments, IsolatedTask)
+        check_fields(task_rows.fields(each.row for each in task.originals), task_rows.FIELDS)
+    (segment,) = task.segments
+    with _Report(task) as report:
         outcome = apply_isolated(
             _lanes(),
-            lane,
+            task.lane,
             segment,
-            originals=[Original(*original) for original in originals],
-            attempt=attempt,
-            dead_letters_max=dead_letters_max,
+            originals=task.originals,
+            attempt=task.attempt,
+            dead_letters_max=task.dead_letters_max,
         )
         report.outcomes = {segment.stream: outcome}
 
 
-def _check(lane: int, version: object, fields: Iterable[str]) -> None:
-    """Raises UnknownWire for a task that this worker would apply wrongly or only in part."""
-    unknown = set(fields) - wire.FIELDS
-    if type(version) is not int or version not in wire.WIRE_VERSIONS:
-        taken = f"{wire.WIRE_VERSIONS[0]} to {wire.WIRE_VERSIONS[-1]}"
-        why = f"the task has v {version!r:.20}, this worker takes {taken}"
-    elif unknown:
-        why = f"the task's rows have {min(unknown)!r:.50}, which this worker cannot apply"
-    else:
-        return
-    logs.get().error("task_refused", lane=lane, error=f"{why}: upgrade the workers")
-    raise UnknownWire(f"{why}: upgrade the workers. The bridge sends the task again")
+@contextmanager
+def _understanding(arguments: Mapping[str, object]) -> Iterator[None]:
+    """Logs that a task is not understood, and says what to do. The bridge sends it again."""
+    try:
+        yield
+    except UnknownTask as error:
+        logs.get().error(
+            "task_refused", lane=arguments.get("lane"), error=f"{error}: upgrade the workers"
+        )
+        raise UnknownTask(
+            f"{error}: upgrade the workers. The bridge sends the task again"
+        ) from None
 
 
 class _Report:
     """Logs and counts the outcome of a task. That PostgreSQL is unavailable is an outcome and not a failure
     of the task: the bridge sends the batch again."""
 
-    def __init__(self, lane: int, segments: list[Segment], attempt: int) -> None:
-        self._lane = lane
-        self._segments = segments
-        self._attempt = attempt
+    def __init__(self, task: MergedTask | IsolatedTask) -> None:
+        self._task = task
         self._started = time.perf_counter()
         self.outcomes: dict[int, Outcome] = {}
 
@@ -123,7 +101,7 @@ class _Report:
         seconds = time.perf_counter() - self._started
         metrics.WORKER_SECONDS.observe(seconds)
         metrics.count_cpu("worker")
-        for segment in self._segments:
+        for segment in self._task.segments:
             self._log(segment, self._outcome(segment, error), error, seconds)
         return isinstance(error, Unavailable)
 
@@ -143,10 +121,10 @@ class _Report:
         write(
             f"batch_{outcome}",
             partition=segment.partition,
-            lane=self._lane,
+            lane=self._task.lane,
             prev=segment.prev,
             last=segment.last,
-            attempt=self._attempt,
+            attempt=self._task.attempt,
             seconds=round(seconds, 4),
             error=None if error is None else str(error),
         )

@@ -105,27 +105,40 @@ WHERE seen.at > now() - %(hours)s * interval '1 hour'
 SELECT count(*) FROM dead_letter WHERE stream = %(stream)s AND "offset" >= %(frontier)s
 
 -- :progress
+-- Each of these three writes what a tick changes of all its streams.
 UPDATE stream
-SET frontier = %(frontier)s, planned = %(planned)s, ticked_at = now(),
-    last_offset = %(last_offset)s, last_digest = %(last_digest)s, last_planned = %(last_planned)s,
+SET frontier = new.frontier, planned = new.planned, ticked_at = now(),
+    last_offset = new.last_offset, last_digest = new.last_digest, last_planned = new.last_planned,
     waiting_since = CASE
-        WHEN %(frontier)s >= %(planned)s THEN NULL
-        WHEN waiting_at = %(frontier)s THEN waiting_since
+        WHEN new.frontier >= new.planned THEN NULL
+        WHEN waiting_at = new.frontier THEN waiting_since
         ELSE now()
     END,
-    waiting_at = CASE WHEN %(frontier)s < %(planned)s THEN %(frontier)s END
-WHERE id = %(stream)s
+    waiting_at = CASE WHEN new.frontier < new.planned THEN new.frontier END
+FROM unnest(
+    %(stream)s::bigint[], %(frontier)s::bigint[], %(planned)s::bigint[],
+    %(last_offset)s::bigint[], %(last_digest)s::bigint[], %(last_planned)s::bigint[]
+) AS new (stream, frontier, planned, last_offset, last_digest, last_planned)
+WHERE id = new.stream
 
 -- :drop_plan
-DELETE FROM plan WHERE stream = %(stream)s AND next <= %(frontier)s
+DELETE FROM plan
+USING unnest(%(streams)s::bigint[], %(frontiers)s::bigint[]) AS passed (stream, frontier)
+WHERE plan.stream = passed.stream AND plan.next <= passed.frontier
 
 -- :write_plan
-WITH logged AS (
+WITH planned AS (
+    SELECT * FROM unnest(
+        %(streams)s::bigint[], %(firsts)s::bigint[], %(nexts)s::bigint[],
+        %(decisions)s::bytea[], %(digests)s::bytea[], %(policy_versions)s::bigint[]
+    ) AS chunk (stream, first, next, decisions, digests, policy_version)
+),
+logged AS (
     INSERT INTO plan_log (stream, first, next, policy_version, at)
-    VALUES (%(stream)s, %(first)s, %(next)s, %(policy_version)s, now())
+    SELECT stream, first, next, policy_version, now() FROM planned
 )
 INSERT INTO plan (stream, first, next, decisions, digests)
-VALUES (%(stream)s, %(first)s, %(next)s, %(decisions)s, %(digests)s)
+SELECT stream, first, next, decisions, digests FROM planned
 
 -- :write_links
 INSERT INTO link (app, child, label, parent, parent_gen)

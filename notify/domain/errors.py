@@ -24,3 +24,7 @@ class PlanUnreadable(RuntimeError):
 class ReplayDisagrees(RuntimeError):
     """The log and the recorded plan do not fit together: this version parses the message differently
     from the one that planned it. Deploy that version again, or replay after `stream resume`."""
+
+
+class UnknownTask(Exception):
+    """A worker cannot apply the task, or not all of it: its bridge is of a later release."""

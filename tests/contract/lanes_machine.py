@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from notify.domain.engine.stream import LaneRow, StreamRow
+from notify.domain.engine.task import IsolatedRow, Segment
 from notify.domain.records import task_rows as wire
 from notify.domain.records.decide import Write
 from notify.domain.records.patch import ADD, COUNTERS, DEFAULT, PUSH_IDENTIFIER, REMOVE, SET, Patch
 from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
-from workers.apply import BadData, Original, Segment, apply_isolated
+from workers.apply import BadData, apply_isolated
 from workers.lanes import QUERIES, PostgresLanes
 
 APPS = ("00000000-0000-0000-0000-0000000000aa", "00000000-0000-0000-0000-0000000000ab")
@@ -226,7 +227,7 @@ class LanesMachine(RuleBasedStateMachine):
     ) -> None:
         segment = self._segment(stream, lane, token, prev, len(writes))
         originals = [
-            Original(segment.prev + 1 + place, wire.row(stream, write), "{}")
+            IsolatedRow(segment.prev + 1 + place, wire.row(stream, write), "{}")
             for place, write in enumerate(writes)
         ]
         self._same(
@@ -244,7 +245,7 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(stream=st.sampled_from(STREAMS), offset=st.integers(0, 9), write=_writes)
     def dead(self, stream: int, offset: int, write: Write) -> None:
         segment = self._segment(stream, 0, TOKENS[0], 0, 1)
-        original = Original(offset, wire.row(stream, write), "{}")
+        original = IsolatedRow(offset, wire.row(stream, write), "{}")
         self._same(lambda lanes: lanes.dead_letter(segment, original, "22003: too large"))
 
     def _same(self, act: Callable[[Any], Any]) -> None:

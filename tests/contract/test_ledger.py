@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -72,6 +72,14 @@ TABLES = (
 
 class _Boom(Exception):
     """Raised within a tick."""
+
+
+class _Known(NamedTuple):
+    """What ticks read to decide messages: links and seen keys are those of each ledger."""
+
+    links: tuple[Links, Links]
+    policy: Policy
+    seen: tuple[set[SeenKey], set[SeenKey]]
 
 
 class Pair:
@@ -195,55 +203,61 @@ class Pair:
             mine = ticks.enter_context(self.memory.tick(streams))
             assert theirs.streams == mine.streams
             assert theirs.lanes == mine.lanes
-            for row in mine.streams.values():
-                self._write((theirs, mine), row)
+            fetched = [(row, self._messages(row)) for row in mine.streams.values()]
+            known = self._known((theirs, mine), [each for _, found in fetched for each in found])
+            for row, messages in fetched:
+                self._write((theirs, mine), row, messages, known)
             if self.rng.random() < 0.15:
                 raise _Boom
 
-    def _write(self, ticks: tuple[Tick, Tick], row: StreamRow) -> None:
+    def _messages(self, row: StreamRow) -> list[Message]:
+        first = row.planned + self.rng.randint(0, 2)
+        bodies = [self._body() for _ in range(self.rng.randint(0, 9))]
+        return [Message(offset, body, read(body)) for offset, body in enumerate(bodies, first)]
+
+    def _known(self, ticks: tuple[Tick, Tick], messages: Sequence[Message]) -> _Known:
+        """What each tick reads to decide the messages of all its streams."""
+        theirs, mine = ticks
+        contents = [message.content for message in messages]
+        named, keys = linking.named(contents), idempotency.keys_of(contents)
+        links, policy, seen = linking.gather(mine.links, named), mine.policy(), mine.seen(keys)
+        assert linking.gather(theirs.links, named) == links
+        assert theirs.policy() == policy
+        assert theirs.seen(keys) == seen
+        return _Known((deepcopy(links), links), policy, (set(seen), set(seen)))
+
+    def _write(
+        self,
+        ticks: tuple[Tick, Tick],
+        row: StreamRow,
+        messages: Sequence[Message],
+        known: _Known,
+    ) -> None:
         frontier = min(row.planned, row.frontier + self.rng.choice([0, 3, 99, 99]))
         dead = {tick.dead_letters(row.id, frontier) for tick in ticks}
         assert len(dead) == 1
-        theirs, mine = (None, None)
+        chunks: Sequence[Chunk | None] = (None, None)
         planned = row.planned
         if self.rng.random() < 0.6:
-            theirs, mine = self._plan(ticks, row)
-            planned = mine.plan.next
+            planned = (messages[-1].offset if messages else row.planned + 2) + 1
+            routed = self.rng.choice([APPS, APPS, APPS[:1]])
+            chunks = [
+                plan_chunk(
+                    messages,
+                    first=row.planned,
+                    end=planned,
+                    links=links.shared(),
+                    policy=known.policy,
+                    seen=seen,
+                    is_routed=lambda app: app in routed,
+                ).chunk
+                for links, seen in zip(known.links, known.seen, strict=True)
+            ]
         last = None
         if self.rng.random() < 0.8:
             last = Last(self.rng.randint(0, planned), self.rng.getrandbits(32), planned)
-        for tick, chunk in zip(ticks, (theirs, mine), strict=True):
+        for tick, chunk in zip(ticks, chunks, strict=True):
             tick.write(row.id, frontier=frontier, planned=planned, chunk=chunk, last_message=last)
-
-    def _plan(self, ticks: tuple[Tick, Tick], row: StreamRow) -> tuple[Chunk, Chunk]:
-        """The same messages, planned on what each tick sees."""
-        first = row.planned + self.rng.randint(0, 2)
-        bodies = [self._body() for _ in range(self.rng.randint(0, 9))]
-        messages = [
-            Message(offset, body, read(body)) for offset, body in enumerate(bodies, start=first)
-        ]
-        routed = self.rng.choice([APPS, APPS, APPS[:1]])
-        contents = [message.content for message in messages]
-        named = linking.named(contents)
-        theirs, mine = ticks
-        links, policy = linking.gather(mine.links, named), mine.policy()
-        assert linking.gather(theirs.links, named) == links
-        assert theirs.policy() == policy
-        seen = mine.seen(idempotency.keys_of(contents))
-        assert theirs.seen(idempotency.keys_of(contents)) == seen
-
-        def plan(links: Links) -> Chunk:
-            return plan_chunk(
-                messages,
-                first=row.planned,
-                end=first + len(bodies) + 1,
-                links=links,
-                policy=policy,
-                seen=set(seen),
-                is_routed=lambda app: app in routed,
-            ).chunk
-
-        return plan(deepcopy(links)), plan(links)
 
     def _body(self) -> bytes:
         rng = self.rng
@@ -439,9 +453,9 @@ _CONDITIONS = [
     ("links", "WHERE gen IS NOT NULL", ""),
     ("seen", "seen.app = wanted.app AND", ""),
     ("seen", "AND seen.message = wanted.message", ""),
-    ("progress", "WHERE id = %(stream)s", "WHERE %(stream)s > 0"),
-    ("drop_plan", "stream = %(stream)s AND", "%(stream)s > 0 AND"),
-    ("drop_plan", "next <= %(frontier)s", "first <= %(frontier)s"),
+    ("progress", "WHERE id = new.stream", ""),
+    ("drop_plan", "plan.stream = passed.stream AND", ""),
+    ("drop_plan", "plan.next <= passed.frontier", "plan.first <= passed.frontier"),
     ("write_links", "parent = excluded.parent,", ""),
     ("write_links", ", parent_gen = excluded.parent_gen", ""),
     ("drop_links", "link.app = gone.app AND", ""),

@@ -14,8 +14,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import Settings
 
 from notify.databases import postgres
+from notify.domain.engine.task import Segment
 from tests.faults.wire import Wire
-from workers.apply import Segment, Unavailable
+from workers.apply import Unavailable
 from workers.lanes import PostgresLanes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]

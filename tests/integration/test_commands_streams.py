@@ -12,12 +12,12 @@ from kafka import KafkaProducer
 from ingest.ledger import PostgresLedger
 from notify.databases import postgres
 from notify.domain.engine import digest as digests
+from notify.domain.engine.task import Segment
 from notify.kafka.topic import Described, Extent, Topics
 from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.operations import streams
 from notify.operations.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from tests.waiting import wait_for
-from workers.apply import Segment
 from workers.lanes import PostgresLanes
 
 pytestmark = pytest.mark.django_db

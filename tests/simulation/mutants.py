@@ -20,6 +20,7 @@ from ingest.ports import Chunk, LedgerAway, Loaded
 from notify.domain.engine import stream as streams
 from notify.domain.engine.digest import Expected
 from notify.domain.engine.stream import LaneRow, LogFacts, StreamRow
+from notify.domain.engine.task import Segment
 from notify.domain.engine.window import Batch, Lane, Window
 from notify.domain.records import links as linking
 from notify.domain.records import patch as patches
@@ -33,7 +34,7 @@ from notify.domain.records.update import Newer, Unreadable, Update, read
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
 from tests.simulation.kafka import SimLog
 from tests.simulation.workers import SimLanes
-from workers.apply import NO_ROWS, Segment
+from workers.apply import NO_ROWS
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 Weights = Mapping[str, float]

@@ -1,20 +1,19 @@
 """Simulated Redis and workers: tasks that are lost, doubled, late; workers that die, stall, go on."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.ports import DispatcherAway, Part
+from ingest import task_body
+from ingest.ports import DispatcherAway
 from ingest.ports import Task as Sent
-from notify.domain.records import task_rows as wire
+from notify.domain.engine.task import IsolatedTask, MergedTask, Segment, decode, encode
 from tests.fakes import MemoryLanes
 from workers.apply import (
     TRY_FROM_ATTEMPT,
     BadData,
-    Original,
-    Segment,
     Unavailable,
     apply_isolated,
     apply_merged,
@@ -34,14 +33,12 @@ class Crash(BaseException):
     """The process died here."""
 
 
-@dataclass(slots=True)
-class Task:
-    """What stands in a lane's queue."""
+class Task(NamedTuple):
+    """What stands in a lane's queue: a body as Redis has it."""
 
     lane: int
-    attempt: int
-    parts: list[Part]
-    rows: str
+    body: bytes
+    isolates: bool
 
 
 class SimDispatcher:
@@ -53,16 +50,14 @@ class SimDispatcher:
     def send(self, tasks: Sequence[Sent]) -> None:
         """Queues all, or those before an error."""
         for task in tasks:
-            self._send(*task)
+            self._send(task)
 
-    def _send(self, lane: int, parts: Sequence[Part], attempt: int) -> None:
+    def _send(self, sent: Sent) -> None:
         world = self._world
         if world.redis_away or world.chance(0.03):
             raise DispatcherAway("refused")
-        rows = wire.encode(
-            (part.batch.stream, write) for part in parts for write in part.batch.merged
-        )
-        task = Task(lane, attempt, list(parts), rows)
+        body = task_body.of(sent, dead_letters_max=DEAD_LETTERS_MAX)
+        task = Task(sent.lane, json.dumps(encode(body)).encode(), isinstance(body, IsolatedTask))
         world.queue += [task, task] if world.chance(0.05) else [task]
         if world.chance(0.02):
             raise DispatcherAway("queued, but the answer was lost")
@@ -142,30 +137,28 @@ class SimLanes(MemoryLanes):
 
 def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
     """What a worker does with a task; its death and PostgreSQL's absence end it early."""
-    lanes = SimLanes(world, task.attempt, stall)
-    segments = [
-        Segment(p.batch.stream, p.partition, p.token, p.batch.prev, p.batch.last)
-        for p in task.parts
-    ]
-    try:
-        if task.parts[0].batch.isolated:
+    arguments = json.loads(task.body)
+    with suppress(Crash, Unavailable):
+        if task.isolates:
+            alone = decode(arguments, IsolatedTask)
+            (segment,) = alone.segments
             apply_isolated(
-                lanes,
-                task.lane,
-                segments[0],
-                originals=[
-                    Original(
-                        each.offset, wire.row(segments[0].stream, each.write), each.message.decode()
-                    )
-                    for each in task.parts[0].batch.isolated
-                ],
-                attempt=task.attempt,
-                dead_letters_max=DEAD_LETTERS_MAX,
+                SimLanes(world, alone.attempt, stall),
+                alone.lane,
+                segment,
+                originals=alone.originals,
+                attempt=alone.attempt,
+                dead_letters_max=alone.dead_letters_max,
             )
         else:
-            apply_merged(lanes, task.lane, segments, rows=task.rows, attempt=task.attempt)
-    except (Crash, Unavailable):
-        return
+            merged = decode(arguments, MergedTask)
+            apply_merged(
+                SimLanes(world, merged.attempt, stall),
+                merged.lane,
+                merged.segments,
+                rows=merged.rows,
+                attempt=merged.attempt,
+            )
 
 
 class Stalled:

@@ -23,12 +23,13 @@ def is_uuid(text: object) -> bool:
 
 def partition_of(app: str, partitions: int) -> int:
     """The partition, of `partitions` in the topic, with all updates of `app` (a UUID)."""
-    return crc32(_app_bytes(app)) % partitions
+    return _hash_of(app) % partitions
 
 
 def lane_of(app: str, record: str, lanes: int) -> int:
     """The lane, of `lanes` in the stream, that applies all writes to this record."""
-    return crc32(_app_bytes(app) + bytes.fromhex(record.replace("-", ""))) % lanes
+    # The same as the hash of the app's bytes followed by the record's.
+    return crc32(bytes.fromhex(record.replace("-", "")), _hash_of(app)) % lanes
 
 
 def queue_of(lane: int) -> str:
@@ -37,5 +38,5 @@ def queue_of(lane: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _app_bytes(app: str) -> bytes:
-    return bytes.fromhex(app.replace("-", ""))
+def _hash_of(app: str) -> int:
+    return crc32(bytes.fromhex(app.replace("-", "")))

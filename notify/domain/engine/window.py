@@ -66,7 +66,7 @@ class Original(msgspec.Struct, Generic[W], frozen=True, gc=False):
 
 
 @dataclass(slots=True)
-class Segment(Generic[W]):
+class LaneChunk(Generic[W]):
     """One lane's writes of the offsets first..last of a chunk: merged by record, or unmerged."""
 
     first: int
@@ -106,7 +106,7 @@ class Lane(Generic[W]):
     last: int
     isolate: int = -1
     one_at_a_time: bool = False
-    waiting: deque[Segment[W]] = field(default_factory=deque)
+    waiting: deque[LaneChunk[W]] = field(default_factory=deque)
     flying: Batch[W] | None = None
 
     @property
@@ -140,10 +140,11 @@ class Window(Generic[W]):
 
         Writes that a lane has already applied are ignored: a Load reads the log again from the frontier.
         """
-        open_segments: dict[int, Segment[W]] = {}
+        open_segments: dict[int, LaneChunk[W]] = {}
+        count = len(self.lanes)
         for offset, message, written in writes:
             for write in written:
-                number = lane_of(write.app, write.record, len(self.lanes))
+                number = lane_of(write.app, write.record, count)
                 lane = self.lanes[number]
                 if offset <= lane.last:
                     continue
@@ -152,11 +153,11 @@ class Window(Generic[W]):
                     continue
                 segment = open_segments.get(number)
                 if segment is None:
-                    segment = open_segments[number] = Segment(offset, offset, {})
+                    segment = open_segments[number] = LaneChunk(offset, offset, {})
                     lane.waiting.append(segment)
                 self._add_merged(segment, offset, len(message), write)
 
-    def _add_merged(self, segment: Segment[W], offset: int, message_bytes: int, write: W) -> None:
+    def _add_merged(self, segment: LaneChunk[W], offset: int, message_bytes: int, write: W) -> None:
         assert isinstance(segment.writes, dict)
         key = (write.app, write.record)
         before = segment.writes.get(key)
@@ -171,7 +172,7 @@ class Window(Generic[W]):
     def _add_isolated(self, lane: Lane[W], original: Original[W]) -> None:
         tail = lane.waiting[-1] if lane.waiting else None
         if tail is None or tail.last != original.offset:
-            tail = Segment(original.offset, original.offset, [])
+            tail = LaneChunk(original.offset, original.offset, [])
             lane.waiting.append(tail)
         assert isinstance(tail.writes, list)
         tail.writes.append(original)

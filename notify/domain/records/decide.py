@@ -47,10 +47,12 @@ from notify.domain.records.update import (
     DETACH,
     KINDS,
     LINK_LABELS,
+    MERGED,
     MIRROR_LABELS,
     USER,
     Unreadable,
     Update,
+    is_plain,
     names_in,
 )
 
@@ -65,6 +67,9 @@ MISROUTED: Final = "misrouted"
 MIRRORED_PROPERTIES: Final = frozenset(
     PROPERTIES + name for name in ("language", "timezone", "timezone_id", "country", "last_active")
 )
+
+#: The labels of links that lead from a record that is no alias to others.
+_LEADING: Final = (*MIRROR_LABELS, MERGED)
 
 #: Ops that most writes have, made once.
 _KIND_OPS: Final[dict[str, Op]] = {kind: (DEFAULT, kind) for kind in KINDS}
@@ -136,7 +141,7 @@ def decide(
         return Decision(own=False, reasons=(Reason(MALFORMED, ""),)), ()
     if not routed:
         return Decision(own=False, reasons=(Reason(MISROUTED, message.record),)), ()
-    if message.only:
+    if message.only or (is_plain(message) and not _may_lead(links, message)):
         return _decide_own(message, message.record, policy, repeated=repeated), ()
     record = aliases.target(links, message)
     if message.op == DETACH:
@@ -151,6 +156,12 @@ def decide(
             return (Decision(prior=prior) if prior else OWN_ONLY), changes
         return Decision(prior=prior, target=record), changes
     return _decide_update(message, record, links, policy, repeated=repeated)
+
+
+def _may_lead(links: Links, message: Update) -> bool:
+    """Whether the message's record has a link by which it may be mirrored or belong to another record."""
+    held, app, record = links.parents, message.app, message.record
+    return any((app, record, label) in held for label in _LEADING)
 
 
 def _decide_own(message: Update, record: str, policy: Policy, *, repeated: bool) -> Decision:

@@ -20,6 +20,7 @@ from notify.domain.records.update import (
     Names,
     Unreadable,
     Update,
+    is_plain,
     names_in,
 )
 
@@ -94,6 +95,10 @@ class Links:
         """How many children `parent` has by `label`, in its present generation."""
         return self.counts.get((app, parent, label, self.generation(app, parent)), 0)
 
+    def shared(self) -> "Links":
+        """The same links, which notes its own changes: what is put here is seen there, but not noted."""
+        return Links(self.parents, self.generations, self.counts)
+
     def put(self, changes: Iterable[Change]) -> None:
         """Applies the changes that `decide` returned, in order."""
         for change in changes:
@@ -158,6 +163,8 @@ def named(updates: Iterable[Update | Unreadable]) -> Named:
             continue
         app, record = update.app, update.record
         children.add((app, record))
+        if is_plain(update):
+            continue
         if update.op != "update" or update.owner or ids.is_alias(record):
             parents.add((app, record))
         if update.owner or update.links.get(USER) is not None:

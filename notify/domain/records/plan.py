@@ -4,18 +4,37 @@ The default decision ("own record only") is left out, so a chunk without links t
 first byte is the version of the format: a reader that does not know it raises an error.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from notify.domain.errors import PlanUnreadable
 from notify.domain.records.decide import OWN_ONLY, Decision, Reason
 
-#: The second format has fields that few decisions need (`_rare`). It is written only for chunks that need
-#: it, so that during an upgrade a bridge of the earlier version can read most chunks.
+#: The second format has fields that few decisions need (`_RareEntry`). It is written only for chunks that
+#: need it, so that during an upgrade a bridge of the earlier version can read most chunks.
 FORMATS: Final = (1, 2)
-#: The number of fields that every entry has.
-_ALWAYS: Final = 5
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One decision. `at` counts from the chunk's first offset; records are places in the chunk's list."""
+
+    at: int
+    own: int
+    mirrors: list[int]
+    reasons: list[tuple[str, int, int | None]]
+    prior: list[tuple[str, int]]
+
+
+class _RareEntry(_Entry, frozen=True, array_like=True, gc=False):
+    target: int | None = None
+    refused: list[str] = []
+    repeated: int = 0
+
+
+#: The ids of records, and the entries.
+_DECODER: Final = msgspec.json.Decoder(tuple[list[str], list[_RareEntry]])
 
 
 def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
@@ -26,27 +45,26 @@ def encode(first: int, decisions: Mapping[int, Decision]) -> bytes:
         return ids.setdefault(name, len(ids))
 
     entries = [
-        [
-            offset - first,
-            int(decision.own),
-            [index(parent) for parent in decision.mirrors],
-            [[reason.reason, index(reason.record), reason.rule] for reason in decision.reasons],
-            [[label, index(parent)] for label, parent in decision.prior],
-            *_rare(decision, index),
-        ]
+        _entry(offset - first, decision, index)
         for offset, decision in decisions.items()
         if decision != OWN_ONLY
     ]
-    body = json.dumps([list(ids), entries], separators=(",", ":")) if entries else ""
-    return bytes([FORMATS[any(len(entry) > _ALWAYS for entry in entries)]]) + body.encode()
+    body = msgspec.json.encode((list(ids), entries)) if entries else b""
+    return bytes([FORMATS[any(isinstance(entry, _RareEntry) for entry in entries)]]) + body
 
 
-def _rare(decision: Decision, index: Callable[[str], int]) -> list[Any]:
-    """The fields of an entry that few decisions need; empty if this one needs none of them."""
+def _entry(at: int, decision: Decision, index: Callable[[str], int]) -> _Entry:
+    always = (
+        at,
+        int(decision.own),
+        [index(parent) for parent in decision.mirrors],
+        [(reason.reason, index(reason.record), reason.rule) for reason in decision.reasons],
+        [(label, index(parent)) for label, parent in decision.prior],
+    )
+    if decision.target is None and not decision.refused and not decision.repeated:
+        return _Entry(*always)
     target = None if decision.target is None else index(decision.target)
-    if target is None and not decision.refused and not decision.repeated:
-        return []
-    return [target, list(decision.refused), int(decision.repeated)]
+    return _RareEntry(*always, target, list(decision.refused), int(decision.repeated))
 
 
 def decode(first: int, encoded: bytes) -> dict[int, Decision]:
@@ -61,21 +79,19 @@ def decode(first: int, encoded: bytes) -> dict[int, Decision]:
     if len(encoded) == 1:
         return {}
     try:
-        ids, entries = json.loads(encoded[1:])
-        return {first + entry[0]: _decision(ids, entry) for entry in entries}
-    except (ValueError, TypeError, LookupError) as error:
+        ids, entries = _DECODER.decode(encoded[1:])
+        return {first + entry.at: _decision(ids, entry) for entry in entries}
+    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError) as error:
         raise PlanUnreadable(f"chunk at offset {first}: {error}") from None
 
 
-def _decision(ids: list[str], entry: list[Any]) -> Decision:
-    _, own, mirrors, reasons, prior, *rare = entry
-    target, refused, repeated = rare or (None, (), 0)
+def _decision(ids: list[str], entry: _RareEntry) -> Decision:
     return Decision(
-        own=bool(own),
-        mirrors=tuple(ids[parent] for parent in mirrors),
-        reasons=tuple(Reason(reason, ids[record], rule) for reason, record, rule in reasons),
-        prior=tuple((label, ids[parent]) for label, parent in prior),
-        target=None if target is None else ids[target],
-        refused=tuple(refused),
-        repeated=bool(repeated),
+        own=bool(entry.own),
+        mirrors=tuple(ids[parent] for parent in entry.mirrors),
+        reasons=tuple(Reason(reason, ids[record], rule) for reason, record, rule in entry.reasons),
+        prior=tuple((label, ids[parent]) for label, parent in entry.prior),
+        target=None if entry.target is None else ids[entry.target],
+        refused=tuple(entry.refused),
+        repeated=bool(entry.repeated),
     )

@@ -1,13 +1,14 @@
 """Encodes writes as the rows of a Celery task, which the worker's SQL reads.
 
 A row is a flat object with short names; an absent name means "no change". The rows are one JSON text that
-goes through Celery and the worker into PostgreSQL without being parsed. Each task also has `WIRE_VERSION`
-and the names of the rows' fields: SQL ignores fields that it does not know, so a worker refuses a task
-with an unknown one.
+goes through Celery and the worker into PostgreSQL without being parsed. Each task (domain/engine/task.py)
+also has the names of the rows' fields: SQL ignores fields that it does not know, so a worker refuses a
+task with an unknown one.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -27,11 +28,7 @@ from notify.domain.records.patch import (
     Patch,
     is_counter,
 )
-
-#: The version that bridges write, and those that workers accept: of this release, the one before and the
-#: next.
-WIRE_VERSION: Final = 1
-WIRE_VERSIONS: Final = range(max(1, WIRE_VERSION - 1), WIRE_VERSION + 2)
+from notify.domain.records.update import KEYS_REMEMBERED
 
 _MAP_PART: Final = {
     (TAGS, SET): "ts",
@@ -75,9 +72,7 @@ def row(stream: int, write: Write) -> dict[str, Any]:
             else:
                 out[key] = value
             continue
-        prefix = TAGS if key.startswith(TAGS) else PROPERTIES
-        name = key[len(prefix) :]
-        part = _MAP_PART[prefix, op]
+        part, name = _place(key, op)
         if op == REMOVE:
             out.setdefault(part, []).append(name)
         elif part in out:
@@ -85,6 +80,13 @@ def row(stream: int, write: Write) -> dict[str, Any]:
         else:
             out[part] = {name: value}
     return out
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _place(key: str, op: str) -> tuple[str, str]:
+    """The field of a row that has this op on a tag or property, and its name there."""
+    prefix = TAGS if key.startswith(TAGS) else PROPERTIES
+    return _MAP_PART[prefix, op], key[len(prefix) :]
 
 
 def encode(writes: Iterable[tuple[int, Write]]) -> str:

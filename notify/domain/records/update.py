@@ -112,6 +112,20 @@ class Update(msgspec.Struct, frozen=True, gc=False):
     only: bool = False
 
 
+def is_plain(message: "Update | Unreadable") -> bool:
+    """Whether it only changes the record that it names: it sets no link, alias or identifier, and its id is
+    no alias's. Most updates are so, and are decided without a look at aliases."""
+    return (
+        isinstance(message, Update)
+        and message.op == UPDATE
+        and not message.links
+        and not message.aliases
+        and not message.owner
+        and not is_alias(message.record)
+        and IDENTIFIER not in message.patch.ops
+    )
+
+
 class Names(NamedTuple):
     """The aliases that an update sets (None removes one), and the kind of their record."""
 
@@ -323,11 +337,16 @@ def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
     )
 
 
+#: Few apps send most updates.
+_is_app: Final = lru_cache(maxsize=KEYS_REMEMBERED)(is_uuid)
+
+
 def _valid(update: Update) -> Update:
     """Checks the values of fields whose types are right, and returns the update. Raises Malformed."""
-    for name, text in (("app", update.app), ("record", update.record)):
-        if not is_uuid(text):
-            raise Malformed(_NO_UUID.format(name))
+    if not _is_app(update.app):
+        raise Malformed(_NO_UUID.format("app"))
+    if not is_uuid(update.record):
+        raise Malformed(_NO_UUID.format("record"))
     if not 0 < len(update.message_id) <= KEY_CHARS_MAX:
         raise Malformed(_NO_MESSAGE_ID)
     _check_text(update.message_id, "message_id")
@@ -460,7 +479,8 @@ def _patch(wire: _WirePatch) -> Patch:
         for key, value in part.items():
             if key in ops:
                 raise Malformed(_KEY_TWICE)
-            ops[key] = (op, _check_op(op, key, value))
+            _check_op(op, key, value)
+            ops[key] = (op, value)
     for key in wire.remove:
         if key in ops:
             raise Malformed(_KEY_TWICE)
@@ -473,20 +493,29 @@ def _patch(wire: _WirePatch) -> Patch:
     return Patch(False, ops)
 
 
-def _check_op(op: str, key: str, value: object) -> Value:
-    """Checks the value of one op by the kind of its key, and returns it."""
-    if key.startswith((patches.TAGS, patches.PROPERTIES)):
-        if op == ADD:
-            raise Malformed(f"{key!r:.50} is not a counter")
-        check_key(key)
-        return check_value(value, key)
-    if key in patches.CLIENT_COUNTERS:
-        most = SPENT_MICROS_MAX if key == "spent_micros" else COUNTER_MAX
+def _check_op(op: str, key: str, value: object) -> None:
+    """Checks the value of one op by the kind of its key."""
+    most = _most_added(key)
+    if most is not None:
         if op != ADD or type(value) is not int or abs(value) > most:
             raise Malformed(f"{key} is a counter: add an integer of at most {most} to it")
-        return value
-    if key == "identifier":
+        return
+    if key == IDENTIFIER:
         if op not in (SET, REMOVE) or not isinstance(value, str):
             raise Malformed("identifier is set to a string, or removed")
-        return check_value(value, key)
-    raise Malformed(f"{key!r:.50} is not a key that an update may change")
+    elif op == ADD:
+        raise Malformed(f"{key!r:.50} is not a counter")
+    check_value(value, key)
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _most_added(key: str) -> int | None:
+    """What an update may add to a counter at most; None if the key is no counter. Raises Malformed for a key
+    that updates may not change."""
+    if key.startswith((patches.TAGS, patches.PROPERTIES)):
+        check_key(key)
+    elif key in patches.CLIENT_COUNTERS:
+        return SPENT_MICROS_MAX if key == "spent_micros" else COUNTER_MAX
+    elif key != IDENTIFIER:
+        raise Malformed(f"{key!r:.50} is not a key that an update may change")
+    return None

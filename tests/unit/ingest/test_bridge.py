@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import CapturingLogger
 
+from ingest import task_body
 from ingest.bridge import (
     HALTED_RETRY_MS,
     IDLE_TICK_MS,
@@ -38,13 +39,13 @@ from ingest.ports import (
     Task,
 )
 from notify.domain.engine.stream import LaneRow, LogFacts, PlanRow, StreamRow, upgrade_reason
-from notify.domain.records import task_rows as wire
+from notify.domain.engine.task import MergedTask
 from notify.domain.records.idempotency import SeenKey
 from notify.domain.records.patch import ADD, Op, Patch
 from notify.domain.records.policy import Policy, Skip
 from notify.domain.records.update import Update, encode
 from tests.fakes import MemoryDatabase, MemoryLanes, MemoryLedger, MemoryTick
-from workers.apply import Segment, apply_merged
+from workers.apply import apply_merged
 
 #: Of two partitions, the app of the first and the app of the second.
 APP, APP_1 = "00000000-0000-0000-0000-000000000004", "00000000-0000-0000-0000-000000000003"
@@ -241,13 +242,11 @@ class World:
 
     def work(self) -> None:
         """Run all tasks, oldest first."""
-        for lane, parts, attempt in self.dispatcher.sent:
-            rows = wire.encode((p.batch.stream, write) for p in parts for write in p.batch.merged)
-            segments = [
-                Segment(p.batch.stream, p.partition, p.token, p.batch.prev, p.batch.last)
-                for p in parts
-            ]
-            apply_merged(MemoryLanes(self.db), lane, segments, rows=rows, attempt=attempt)
+        for task in self.dispatcher.sent:
+            body = task_body.of(Task(*task), dead_letters_max=1)
+            assert isinstance(body, MergedTask)
+            lanes = MemoryLanes(self.db)
+            apply_merged(lanes, body.lane, body.segments, rows=body.rows, attempt=body.attempt)
         self.dispatcher.sent.clear()
 
     def stream(self, number: int = 1) -> StreamRow:

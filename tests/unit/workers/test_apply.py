@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from notify.domain.engine.stream import LaneRow, StreamRow
+from notify.domain.engine.task import IsolatedRow, Segment
 from notify.domain.engine.window import ONE_AT_A_TIME
 from notify.domain.records import task_rows as wire
 from notify.domain.records.decide import Write
@@ -14,9 +15,7 @@ from workers.apply import (
     TRIES_MAX,
     TRY_FROM_ATTEMPT,
     BadData,
-    Original,
     Outcome,
-    Segment,
     Unavailable,
     apply_isolated,
     apply_merged,
@@ -75,8 +74,8 @@ def _rows(*writes: tuple[int, str, Op]) -> str:
     return wire.encode((stream, _write(record, op)) for stream, record, op in writes)
 
 
-def _original(offset: int, record: str, op: Op = GOOD) -> Original:
-    return Original(offset, wire.row(1, _write(record, op)), f"message {offset}")
+def _original(offset: int, record: str, op: Op = GOOD) -> IsolatedRow:
+    return IsolatedRow(offset, wire.row(1, _write(record, op)), f"message {offset}")
 
 
 def _row(lanes: Lanes, stream: int = 1) -> LaneRow:
@@ -95,7 +94,7 @@ def _merged(
 
 def _isolated(
     lanes: Lanes,
-    *originals: Original,
+    *originals: IsolatedRow,
     segment: Segment = SEGMENT,
     attempt: int = 1,
     dead_letters_max: int = 20,

@@ -12,14 +12,15 @@ from structlog.testing import CapturingLogger
 from ingest.dispatch import CeleryDispatcher
 from ingest.ports import Part, Task
 from notify.domain.engine.stream import StreamRow
+from notify.domain.engine.task import VERSION
 from notify.domain.engine.window import Batch
+from notify.domain.errors import UnknownTask
 from notify.domain.records import task_rows as wire
 from notify.domain.records.decide import Write
 from notify.domain.records.patch import ADD, REMOVE, SET, Patch
 from tests.fakes import MemoryDatabase, MemoryLanes
 from workers import tasks
 from workers.lanes import QUERIES
-from workers.tasks import UnknownWire
 
 APP, RECORD = "00000000-0000-0000-0000-0000000000a0", "00000000-0000-0000-0000-0000000000b0"
 ROW: Final = {"s": 1, "a": APP, "r": RECORD, "session_count": 1}
@@ -50,7 +51,7 @@ BOTH: Final = pytest.mark.parametrize("run", [_apply, _isolate])
 
 
 @BOTH
-@pytest.mark.parametrize("v", [wire.WIRE_VERSION, wire.WIRE_VERSION + 1])
+@pytest.mark.parametrize("v", [VERSION, VERSION + 1])
 def test_a_task_of_this_release_and_of_the_next_is_applied(
     database: MemoryDatabase, run: Any, v: int
 ) -> None:
@@ -59,13 +60,13 @@ def test_a_task_of_this_release_and_of_the_next_is_applied(
 
 
 @BOTH
-@pytest.mark.parametrize("v", [wire.WIRE_VERSION + 2, wire.WIRE_VERSION - 1, True, 1.0, "1", None])
+@pytest.mark.parametrize("v", [VERSION + 2, VERSION - 1, True, 1.0, "1", None])
 def test_a_task_of_any_other_version_is_refused(
     database: MemoryDatabase, run: Any, v: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = CapturingLogger()
     monkeypatch.setattr("workers.tasks.logs.get", lambda: said)
-    with pytest.raises(UnknownWire, match=r"v .*, this worker takes 1 to 2: upgrade the workers"):
+    with pytest.raises(UnknownTask, match=r"v .*, this worker takes 1 to 2: upgrade the workers"):
         run(ROW, v=v)
     assert database.tables.records == {}
     ((level, (event,), fields),) = said.calls
@@ -74,7 +75,7 @@ def test_a_task_of_any_other_version_is_refused(
 
 @BOTH
 def test_a_field_that_sql_would_drop_is_refused(database: MemoryDatabase, run: Any) -> None:
-    with pytest.raises(UnknownWire, match="rows have 'new', which this worker cannot apply"):
+    with pytest.raises(UnknownTask, match="rows have 'new', which this worker cannot apply"):
         run(ROW | {"new": 1})
     assert database.tables.records == {}
 
@@ -82,7 +83,7 @@ def test_a_field_that_sql_would_drop_is_refused(database: MemoryDatabase, run: A
 def test_rows_of_a_bridge_that_does_not_name_their_fields_are_looked_at(
     database: MemoryDatabase,
 ) -> None:
-    with pytest.raises(UnknownWire, match="'new'"):
+    with pytest.raises(UnknownTask, match="'new'"):
         _apply(ROW | {"new": 1}, fields=None)
     _apply(ROW, fields=None)
     assert database.tables.records[APP, RECORD]["session_count"] == 1
