@@ -10,7 +10,8 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 
@@ -99,9 +100,7 @@ class Entry:
 @page("app/<uuid:app>/usage/", name="app_usage", permission="notify.view_app")
 def show(request: HttpRequest, app: UUID) -> HttpResponse:
     """The app's page. A fixed number of queries, each bounded by days, lists or labels."""
-    customer = App.objects.filter(id=app).first()
-    if customer is None:
-        raise Http404("there is no app with this id")
+    customer = get_object_or_404(App, id=app)
     now = timezone.now()
     may = request.user.has_perm
     return shown(

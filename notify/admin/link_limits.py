@@ -56,14 +56,6 @@ class LinkLimitAdmin(PolicyVersionAdmin):
         "logins end. Above it, mirroring to the parent stops too."
     )
 
-    def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The fields of the form; a saved version also shows its history."""
-        return self.fields if obj is None else (*self.fields, "author", "at", "state", "history")
-
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The computed fields of a saved version."""
-        return () if obj is None else ("author", "at", "state", "history")
-
     @admin.display(description="label")
     def limit(self, version: LinkLimit) -> str:
         """The label whose links are limited."""

@@ -52,6 +52,14 @@ class App(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @classmethod
+    def named(cls, text: str) -> "App | None":
+        """The app with this id or name."""
+        try:
+            return cls.objects.filter(id=uuid.UUID(text)).first()
+        except ValueError:
+            return cls.objects.filter(name=text).first()
+
     @property
     def is_open(self) -> bool:
         """Whether its SDK calls prove nothing: whoever knows its id may make them."""
