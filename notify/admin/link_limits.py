@@ -24,10 +24,6 @@ class LinkLimitForm(VersionForm):
         model = LinkLimit
         fields = ("app", "label", "children", "expires_at", "reason")
         widgets = VersionForm.WIDGETS
-        help_texts = VersionForm.HELP | {
-            "children": "Records that may be linked to one record. Leave empty to remove the app's own "
-            "limit: that of all apps then applies."
-        }
 
 
 class LimitStateFilter(StateFilter):

@@ -30,11 +30,6 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] f
     """A new version of a rule or a limit."""
 
     WIDGETS: ClassVar[dict[str, forms.Widget]] = {"reason": Textarea(attrs={"rows": 3})}
-    #: In place of the models' help texts, which the forms of this page explain in more detail.
-    HELP: ClassVar[dict[str, str]] = {
-        "expires_at": "When the rule or limit ends by itself. Leave empty for never.",
-        "reason": "Why you make this change. Colleagues read it here and in the audit trail.",
-    }
 
     def clean_expires_at(self) -> Any:
         """Refuses a time in the past: the change would have no effect."""

@@ -24,7 +24,6 @@ class SkipRuleForm(VersionForm):
         model = SkipRule
         fields = ("app", "record", "scope", "active", "expires_at", "reason")
         widgets = VersionForm.WIDGETS | {"record": TextInput()}
-        help_texts = VersionForm.HELP | {"active": "Off lifts the rule: updates are applied again."}
 
 
 class SkipStateFilter(StateFilter):
