@@ -40,6 +40,7 @@ STANDINS: Final = DOCKER / "standins"
 DEBIAN: Final = "trixie"
 BASE: Final = f"localhost/notify-standin-debian:{DEBIAN}"
 PROJECT: Final = "notify"
+APP: Final = "containers"
 API: Final = "https://localhost:8080"
 #: Services with one of these images start first.
 STORES: Final = ("kafka", "postgres", "redis")
@@ -312,14 +313,14 @@ def wait_healthy(engine: Engine, container: str) -> None:
         time.sleep(1)
 
 
-def app(engine: Engine, name: str = "containers") -> str:
-    """The id of the app with this name. Creates the app if it is missing."""
+def app(engine: Engine) -> str:
+    """The id of the app `containers`. Creates the app if it is missing."""
     manage = ("exec", engine.containers("web")[0], "python", "manage.py", "app")
     listed = json.loads(engine.run(*manage, "list", "--json"))["apps"]
     for each in listed:
-        if each["name"] == name:
+        if each["name"] == APP:
             return str(each["id"])
-    return str(json.loads(engine.run(*manage, "create", name, "--json"))["id"])
+    return str(json.loads(engine.run(*manage, "create", APP, "--json"))["id"])
 
 
 def request(method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:

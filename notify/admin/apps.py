@@ -193,7 +193,9 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
             *("name", "id", "enabled", "requests_per_s", "requires_key", "requires_identity"),
             *(_NOBODY, "created_at"),
         )
-        may_add = self.has_change_permission(request, obj) and _may_add_public_keys(request)
+        may_add = self.has_change_permission(request, obj) and request.user.has_perm(
+            "notify.add_identitykey"
+        )
         return (*shown, _PUBLIC_KEY) if may_add else shown
 
     def get_form(
@@ -336,10 +338,6 @@ def _newest_key(app: App) -> str:
 
 def _may_make_keys(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("notify.add_appkey"))
-
-
-def _may_add_public_keys(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("notify.add_identitykey"))
 
 
 def _tell(request: HttpRequest, added: AddedKey) -> None:
