@@ -362,9 +362,9 @@ def _loss(home: Path, state: State) -> str:
                 stack.launch("postgres")
                 stack.settle(stack.services["postgres"])
             url = stack.env.get("DATABASE_URL") or state.env["DATABASE_URL"]
-            lines += unapplied.contents(url)
+            lines.append(unapplied.told(url))
     except (DevstackError, KeyError, psycopg.Error) as error:
-        lines.append(f"PostgreSQL does not answer, so its contents are unknown: {error}")
+        lines.append(f"How many updates were not applied is unknown: {error}")
     return "\n  ".join(
         (
             *lines,

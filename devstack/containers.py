@@ -40,6 +40,7 @@ STANDINS: Final = DOCKER / "standins"
 DEBIAN: Final = "trixie"
 BASE: Final = f"localhost/notify-standin-debian:{DEBIAN}"
 PROJECT: Final = "notify"
+APP: Final = "containers"
 API: Final = "https://localhost:8080"
 #: Services with one of these images start first.
 STORES: Final = ("kafka", "postgres", "redis")
@@ -78,16 +79,6 @@ class Engine:
         """Like `run`, with compose."""
         files = [word for file in self.files for word in ("-f", str(file))]
         return _run([*self.compose, "-p", self.project, *files, *argv], self.environ)
-
-    def services(self) -> dict[str, str]:
-        """The services of the files, each with its image."""
-        read = [yaml.safe_load(file.read_text())["services"] for file in self.files]
-        return {
-            name: service["image"]
-            for services in read
-            for name, service in services.items()
-            if "image" in service
-        }
 
     def containers(self, service: str) -> list[str]:
         """The names of the service's containers, running or not."""
@@ -147,9 +138,12 @@ def podman_config() -> str:
     return "\n".join([*lines, "[engine]", *engine, ""])
 
 
-def services() -> dict[str, dict[str, Any]]:
-    """The services of the compose file, in its order."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
+def services(files: Sequence[Path] = (COMPOSE,)) -> dict[str, dict[str, Any]]:
+    """The services of the compose files, in their order. Keys of a later file replace those of an earlier."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            found[name] = found.get(name, {}) | service
     return found
 
 
@@ -284,8 +278,9 @@ def filled(example: str) -> str:
 def up(engine: Engine, *, left_out: Iterable[str], say: Callable[[str], None]) -> None:
     """Starts every service and waits until it is healthy. Skips services with an image in `left_out`."""
     out = set(left_out)
-    having = {name: image for name, image in engine.services().items() if image not in out}
-    if without := [name for name in engine.services() if name not in having]:
+    images_of = {name: service["image"] for name, service in services(engine.files).items()}
+    having = {name: image for name, image in images_of.items() if image not in out}
+    if without := [name for name in images_of if name not in having]:
         say(f"left out, because there is no image: {', '.join(without)}")
     say("building the image")
     engine.service("build", "setup")
@@ -318,25 +313,14 @@ def wait_healthy(engine: Engine, container: str) -> None:
         time.sleep(1)
 
 
-def name_image(image: str) -> str:
-    """Sets NOTIFY_IMAGE in docker/.env, for containers created from now on. Returns the one before."""
-    text = ENV.read_text()
-    before = re.search(r"^NOTIFY_IMAGE=(.*)$", text, re.MULTILINE)
-    if before is None:
-        ENV.write_text(f"{text.rstrip()}\nNOTIFY_IMAGE={image}\n")
-        return "notify"
-    ENV.write_text(f"{text[: before.start()]}NOTIFY_IMAGE={image}{text[before.end() :]}")
-    return before[1]
-
-
-def app(engine: Engine, name: str = "containers") -> str:
-    """The id of the app with this name. Creates the app if it is missing."""
+def app(engine: Engine) -> str:
+    """The id of the app `containers`. Creates the app if it is missing."""
     manage = ("exec", engine.containers("web")[0], "python", "manage.py", "app")
     listed = json.loads(engine.run(*manage, "list", "--json"))["apps"]
     for each in listed:
-        if each["name"] == name:
+        if each["name"] == APP:
             return str(each["id"])
-    return str(json.loads(engine.run(*manage, "create", name, "--json"))["id"])
+    return str(json.loads(engine.run(*manage, "create", APP, "--json"))["id"])
 
 
 def request(method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:

@@ -3,7 +3,6 @@
 Imported by the settings, so nothing here reads settings or models at import.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,8 @@ class Item:
     title: str
     #: A symbol of the Material Symbols font, which Unfold brings.
     icon: str
-    #: Names of the page's URL: the first that there is counts.
-    names: tuple[str, ...]
+    #: The name of the page's URL; empty for Flower, which is another server.
+    page: str
     #: One of these opens the page; without any, whoever is staff may.
     permissions: tuple[str, ...] = ()
 
@@ -31,30 +30,24 @@ class Item:
         user = request.user
         return not self.permissions or any(map(user.has_perm, self.permissions))
 
-    def link(self) -> str | None:
-        """The path of the page; None if there is no such page."""
-        for name in self.names:
-            try:
-                return reverse(name)
-            except NoReverseMatch:
-                continue
-        return None
+    def link(self) -> str:
+        """The page's path, or Flower's URL, which may be empty."""
+        return reverse(self.page) if self.page else settings.NOTIFY_FLOWER_URL
 
 
-def _listed(title: str, icon: str, model: str, *names: str, label: str = "notify") -> Item:
-    """The list of a model, or one of the pages `names` that stand for it; the door is the same."""
+def _listed(title: str, icon: str, model: str, *, label: str = "notify") -> Item:
+    """The list of a model."""
     opens = tuple(f"{label}.{can}_{model}" for can in ("view", "change"))
-    return Item(title, icon, (*names, f"admin:{label}_{model}_changelist"), opens)
+    return Item(title, icon, f"admin:{label}_{model}_changelist", opens)
 
 
-_FLOWER: Final = Item("Flower", "local_florist", (), ("notify.view_lane",))
 _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
     (
         "Now",
         (
-            Item("Overview", "monitoring", ("admin:index",)),
+            Item("Overview", "monitoring", "admin:index"),
             _listed("Hot records", "local_fire_department", "hot"),
-            _FLOWER,
+            Item("Flower", "local_florist", "", ("notify.view_lane",)),
         ),
     ),
     (
@@ -75,7 +68,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Item, ...]], ...]] = (
         "Customers",
         (
             _listed("Apps", "apps", "app"),
-            Item("Find a record", "search", ("admin:record",), ("notify.view_record",)),
+            Item("Find a record", "search", "admin:record", ("notify.view_record",)),
         ),
     ),
     (
@@ -97,20 +90,16 @@ def checked_link(setting: str, url: str) -> str:
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The groups of the sidebar, with the pages that exist and that the user may open."""
-    found = ((title, _lines(items, request)) for title, items in _GROUPS)
-    return [{"title": title, "items": lines} for title, lines in found if lines]
-
-
-def _lines(items: Iterable[Item], request: HttpRequest) -> list[dict[str, Any]]:
-    lines = []
-    for item in items:
-        link = settings.NOTIFY_FLOWER_URL if item is _FLOWER else item.link()
-        if link and item.may_open(request):
-            lines.append(
-                {"title": item.title, "icon": item.icon, "link": link, "permission": item.may_open}
-            )
-    return lines
+    """The groups of the sidebar, with the pages that the user may open."""
+    groups = []
+    for title, items in _GROUPS:
+        lines = [
+            {"title": item.title, "icon": item.icon, "link": item.link()}
+            for item in items
+            if item.link() and item.may_open(request)
+        ]
+        groups += [{"title": title, "items": lines}] if lines else []
+    return groups
 
 
 #: Slate, a little towards blue: text of base-500 on white and of base-400 on base-900 is readable.

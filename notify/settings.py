@@ -333,8 +333,6 @@ NOTIFY_FIND_POSTGRES_S = env.integer("NOTIFY_FIND_POSTGRES_S", 30, least=1)
 NOTIFY_START_GRACE_S = env.integer("NOTIFY_START_GRACE_S", 30)
 
 # The watcher (`manage.py watch`) and its alerts.
-#: A worker that has sent no event for this long is removed from the list.
-NOTIFY_WORKER_FORGET_S = env.integer("NOTIFY_WORKER_FORGET_S", 3_600, least=1)
 #: An alert closes when its problem has not been found for this long.
 NOTIFY_ALERT_CLOSE_S = env.integer("NOTIFY_ALERT_CLOSE_S", 30)
 #: For how many hours a closed alert is still sent, and for how many days it is kept.

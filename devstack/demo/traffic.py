@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.parse import urlsplit
+
+from devstack.keep_alive import KeepAlive
 
 ADMIN_EMAIL: Final = "admin@closely.example"
 #: Requests per second of all normal apps together, and of the incident's devices.
@@ -32,21 +33,17 @@ class Client:
     """One keep-alive connection to web."""
 
     def __init__(self, web_url: str, counts: Counts) -> None:
-        self._address = urlsplit(web_url).netloc
         self._counts = counts
-        self._connection = HTTPConnection(self._address, timeout=15)
+        self._connection = KeepAlive(web_url, timeout_s=15)
 
     def call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Sends a request. Returns the answer's JSON; empty if it was refused or the connection broke."""
         try:
-            self._connection.request(
+            answer, content = self._connection.call(
                 method, path, json.dumps(body), {"Content-Type": "application/json"}
             )
-            answer = self._connection.getresponse()
-            content = answer.read()
             is_ok = answer.status in (200, 202)
         except (OSError, HTTPException):
-            self._connection.close()
             is_ok, content = False, b"{}"
         with self._counts.lock:
             self._counts.accepted += is_ok

@@ -1,10 +1,8 @@
 """A form field for an app, typed by name or UUID, since there may be too many for a list."""
 
 from typing import Any
-from uuid import UUID
 
 from django import forms
-from django.db.models import Q
 
 from notify.admin.unfolded import TextInput
 from notify.models import App
@@ -27,7 +25,7 @@ class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fai
         text = str(value or "").strip()
         if not text:
             return None
-        app = self._find(text)
+        app = App.named(text)
         if app is None:
             raise forms.ValidationError(self.error_messages["invalid_choice"], "invalid_choice")
         return app
@@ -36,12 +34,5 @@ class AppField(forms.ModelChoiceField):  # type: ignore[type-arg] # ...[App] fai
         """The app's name, for an id or an app; what was typed otherwise."""
         if isinstance(value, App):
             return value.name
-        app = self._find(str(value)) if value else None
+        app = App.named(str(value)) if value else None
         return value if app is None else app.name
-
-    def _find(self, text: str) -> App | None:
-        try:
-            asked = Q(id=UUID(text))
-        except ValueError:
-            asked = Q(name=text)
-        return App.objects.filter(asked).first()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -10,11 +11,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 
-from notify.admin.charts import Spark, spark
+from notify.admin import history
+from notify.admin.history import Day, floor
 from notify.admin.pages import page, shown
 from notify.databases import queries
 from notify.domain.records.update import LABELS
@@ -29,7 +32,6 @@ HISTORY_MOST: Final = 20
 _BUCKET_S: Final = 10
 _MINUTE_S: Final = 60
 _DAY_S: Final = 86_400
-_SLOT_S: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,6 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """The updates of the last 24 hours, in slots of ten minutes."""
-
-    updates: int
-    mirrored: int
-    per_s: Spark
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A change of the app or of its policy."""
 
@@ -99,9 +92,7 @@ class Entry:
 @page("app/<uuid:app>/usage/", name="app_usage", permission="notify.view_app")
 def show(request: HttpRequest, app: UUID) -> HttpResponse:
     """The app's page. A fixed number of queries, each bounded by days, lists or labels."""
-    customer = App.objects.filter(id=app).first()
-    if customer is None:
-        raise Http404("there is no app with this id")
+    customer = get_object_or_404(App, id=app)
     now = timezone.now()
     may = request.user.has_perm
     return shown(
@@ -123,7 +114,7 @@ def show(request: HttpRequest, app: UUID) -> HttpResponse:
         rules=_rows("rules", app=app, most=MOST) if may("notify.view_skiprule") else None,
         keys=_newest(AppKey, app) if may("notify.view_appkey") else None,
         public_keys=_newest(IdentityKey, app) if may("notify.view_identitykey") else None,
-        history=history(
+        history=changes(
             customer, rules=may("notify.view_skiprule"), limits=may("notify.view_linklimit")
         ),
         alerts=Alert.objects.filter(app=app).order_by("-opened_at")[:MOST]
@@ -169,7 +160,7 @@ def _updates() -> Rate:
 
 def usage(app: UUID, now: datetime) -> Usage:
     """The usage of the last minute, including the bucket that is still being filled."""
-    since = _floor(now, _BUCKET_S) - timedelta(seconds=_MINUTE_S - _BUCKET_S)
+    since = floor(now, _BUCKET_S) - timedelta(seconds=_MINUTE_S - _BUCKET_S)
     ((messages,),) = _rows("messages", since=since)
     ((updates, mirrored, counted),) = _rows("minute", app=app, since=since)
     yesterday = now - timedelta(seconds=_DAY_S)
@@ -188,19 +179,11 @@ def usage(app: UUID, now: datetime) -> Usage:
 
 
 def day(app: UUID, now: datetime) -> Day:
-    """The updates of the last day. Times when the app was not among the hottest count as none. One query."""
-    until = _floor(now, _SLOT_S) + timedelta(seconds=_SLOT_S)
-    since = until - timedelta(seconds=_DAY_S)
-    found = _rows("day", app=app, since=since, until=until, slot_s=_SLOT_S)
-    by_slot = {slot: updates for slot, updates, _ in found}
-    return Day(
-        sum(row[1] for row in found),
-        sum(row[2] for row in found),
-        spark([by_slot.get(slot, 0) / _SLOT_S for slot in range(_DAY_S // _SLOT_S)]),
-    )
+    """The app's last day. One query."""
+    return history.day(partial(_rows, "day", app=app), now)
 
 
-def history(app: App, *, rules: bool, limits: bool) -> list[Entry]:
+def changes(app: App, *, rules: bool, limits: bool) -> list[Entry]:
     """The newest HISTORY_MOST changes of the app and, if asked for, of its policy."""
     found = [
         Entry(each.action_time, each.user.get_username(), *_said(each))
@@ -240,10 +223,6 @@ def _until(at: datetime | None) -> str:
 
 def _newest(model: Any, app: UUID) -> list[Any]:
     return list(model.objects.filter(app_id=app).order_by("-created_at", "-id")[:MOST])
-
-
-def _floor(at: datetime, seconds: int) -> datetime:
-    return datetime.fromtimestamp(at.timestamp() // seconds * seconds, tz=at.tzinfo)
 
 
 def _rows(name: str, **parameters: Any) -> list[tuple[Any, ...]]:

@@ -21,7 +21,7 @@ from notify.admin.unfolded import Checkbox, TabularInline, Textarea
 from notify.domain.records import nobody
 from notify.models import App, AppKey, IdentityKey
 from notify.operations import app_keys, identity_keys
-from notify.operations.app_keys import NewKey
+from notify.operations.app_keys import NewKey, revoke
 from notify.operations.identity_keys import AddedKey
 from notify.security.public_keys import KeyRefused
 
@@ -118,38 +118,14 @@ class RevokeForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] fa
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         """Revokes the key if the box was ticked."""
         if commit and self.cleaned_data["revoke"]:
-            self.end(self.instance)
+            revoke(self.instance)
         return self.instance
-
-    def end(self, key: Any) -> None:
-        raise NotImplementedError
-
-
-class KeyForm(RevokeForm):
-    """The form of an app key."""
-
-    class Meta:
-        model = AppKey
-        fields = ()
-
-    def end(self, key: Any) -> None:
-        app_keys.revoke(key)
-
-
-class IdentityKeyForm(RevokeForm):
-    """The form of a public key."""
-
-    class Meta:
-        model = IdentityKey
-        fields = ()
-
-    def end(self, key: Any) -> None:
-        identity_keys.revoke(key)
 
 
 class KeysInline(TabularInline):
     """The keys of an app, newest first. They can only be revoked here."""
 
+    form = RevokeForm
     readonly_fields: ClassVar[tuple[str, ...]] = ()
     extra = 0
     can_delete = False
@@ -172,7 +148,6 @@ class KeyInline(KeysInline):
     """The app's keys, by their first characters."""
 
     model = AppKey
-    form = KeyForm
     readonly_fields = ("key", "created_at", "revoked_at")
     verbose_name_plural = "app keys"
 
@@ -186,7 +161,6 @@ class IdentityKeyInline(KeysInline):
     """The public keys that the app's tokens are verified with."""
 
     model = IdentityKey
-    form = IdentityKeyForm
     readonly_fields = ("sha_256", "added_by", "created_at", "revoked_at")
     verbose_name_plural = "public keys that verify tokens"
 
@@ -219,7 +193,9 @@ class AppAdmin(ReasonedAdmin, ListAdmin):
             *("name", "id", "enabled", "requests_per_s", "requires_key", "requires_identity"),
             *(_NOBODY, "created_at"),
         )
-        may_add = self.has_change_permission(request, obj) and _may_add_public_keys(request)
+        may_add = self.has_change_permission(request, obj) and request.user.has_perm(
+            "notify.add_identitykey"
+        )
         return (*shown, _PUBLIC_KEY) if may_add else shown
 
     def get_form(
@@ -362,10 +338,6 @@ def _newest_key(app: App) -> str:
 
 def _may_make_keys(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("notify.add_appkey"))
-
-
-def _may_add_public_keys(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("notify.add_identitykey"))
 
 
 def _tell(request: HttpRequest, added: AddedKey) -> None:

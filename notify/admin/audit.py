@@ -13,7 +13,7 @@ from django.utils.html import format_html
 
 from notify.admin import reasons
 from notify.admin.filters import TimeFilter
-from notify.admin.listing import ListAdmin, moment
+from notify.admin.listing import ListAdmin, ReadOnly, moment
 from notify.models import App, DeadLetter, LinkLimit, Replay, Skipped, SkipRule
 
 #: People that the filter offers, by name.
@@ -76,7 +76,7 @@ class ActionTimeFilter(TimeFilter):
 
 
 @admin.register(LogEntry)
-class AuditAdmin(ListAdmin):
+class AuditAdmin(ReadOnly, ListAdmin):
     """The audit trail, newest changes first."""
 
     list_display = ("when", "who", "what", "did", "why")
@@ -96,15 +96,6 @@ class AuditAdmin(ListAdmin):
         term = search_term.strip()
         found = queryset.filter(object_repr__icontains=term) if term else queryset
         return found, False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def attach(self, rows: Sequence[Any]) -> None:
         """Adds `reason` to each entry: its own, or that of the added version."""

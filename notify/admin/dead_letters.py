@@ -306,8 +306,6 @@ def _replay_of_app(
     values: dict[str, list[bytes]] = {}
     with transaction.atomic():
         letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app=app)
-        if app is None:
-            letters = DeadLetter.objects.select_for_update().filter(id__in=ids, app__isnull=True)
         for letter in letters.order_by("id"):
             try:
                 update = replays.of_letter(letter)

@@ -75,13 +75,3 @@ class TimeFilter(admin.SimpleListFilter):
         if span is None:
             return queryset
         return queryset.filter(**{f"{self.time_field}__gte": Now() - span[1]})
-
-
-class BucketFilter(TimeFilter):
-    """Filters by the time of the ten-second bucket."""
-
-    time_field = "bucket"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Spans of up to a day, since older buckets are deleted."""
-        return super().lookups(request, model_admin)[:-1]

@@ -1,5 +1,6 @@
 """Charts of the past, from the tables of samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ _HOUR_S: Final = 3_600
 _SLOT_S: Final = 20
 _BUCKET_S: Final = 10
 _RECORD_S: Final = 600
+_DAY_S: Final = 86_400
+_DAY_SLOT_S: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,18 @@ class Hour:
     held_writes: Spark
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The updates of an app or a record in the last 24 hours, in slots of ten minutes."""
+
+    updates: int
+    mirrored: int
+    per_s: Spark
+
+
 def hour(now: datetime) -> Hour:
     """The hour up to the last whole slot before `now`. One query, bounded by the partitions."""
-    until = _floor(now, _SLOT_S)
+    until = floor(now, _SLOT_S)
     since = until - timedelta(seconds=_HOUR_S)
     rows = _rows("hour", since=since, until=until, slot_s=_SLOT_S)
 
@@ -45,13 +57,32 @@ def of_record(app: UUID, record: UUID, now: datetime) -> Spark:
 
     A bucket in which it was not among the hot ones counts as none.
     """
-    until = _floor(now, _BUCKET_S)
+    until = floor(now, _BUCKET_S)
     since = until - timedelta(seconds=_RECORD_S)
     found = dict(_rows("record_history", app=app, record=record, since=since, until=until))
     return spark([float(found.get(n, 0)) / _BUCKET_S for n in range(_RECORD_S // _BUCKET_S)])
 
 
-def _floor(at: datetime, seconds: int) -> datetime:
+def day(
+    read: Callable[..., list[tuple[Any, ...]]], now: datetime, *, draws_mirrored: bool = False
+) -> Day:
+    """The day up to the slot of `now`, which is not over yet. `draws_mirrored`: the line has both counts.
+
+    `read(since, until, slot_s)` returns rows (slot, updates, mirrored). A slot without a row has none, as
+    one in which the app or record was not among the hot ones.
+    """
+    until = floor(now, _DAY_SLOT_S) + timedelta(seconds=_DAY_SLOT_S)
+    found = read(since=until - timedelta(seconds=_DAY_S), until=until, slot_s=_DAY_SLOT_S)
+    by_slot = {row[0]: row[1] + (row[2] if draws_mirrored else 0) for row in found}
+    return Day(
+        sum(row[1] for row in found),
+        sum(row[2] for row in found),
+        spark([by_slot.get(slot, 0) / _DAY_SLOT_S for slot in range(_DAY_S // _DAY_SLOT_S)]),
+    )
+
+
+def floor(at: datetime, seconds: int) -> datetime:
+    """The last whole multiple of so many seconds."""
     return datetime.fromtimestamp(at.timestamp() // seconds * seconds, tz=at.tzinfo)
 
 

@@ -12,6 +12,7 @@ from django.urls import reverse
 from notify.admin.hot_record import chosen, label_to_limit
 from notify.admin.listing import ReadOnlyAdmin
 from notify.admin.pages import shown
+from notify.admin.record_seen import Children
 from notify.domain.engine.lanes import lane_of, partition_of
 from notify.domain.records.policy import SCOPE_ALL, Policy
 from notify.models import Hot, Stream, Topic
@@ -23,20 +24,6 @@ from notify.monitoring.snapshot import HotRecord, Snapshot, fresh_for_s, read
 SPANS: Final = {"1min": ("1 min", 60), "10min": ("10 min", 600), "1h": ("1 h", 3_600)}
 #: Records and apps that the page shows.
 TOP: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Children:
-    """How many children a record has by a label, and its limit."""
-
-    label: str
-    n: int
-    limit: int
-
-    @property
-    def is_over(self) -> bool:
-        """Whether mirroring to the record has stopped."""
-        return self.n > self.limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -62,18 +63,10 @@ class LimitForm(OrderForm):
 @page("hot/skip/<uuid:app>/<uuid:record>/", name="hot_skip", permission="notify.add_skiprule")
 def skip(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
     """The page that asks how much of the record to skip, for how long and why, and adds the rule."""
-    customer = _app(app)
+    customer = get_object_or_404(App, id=app)
     form = SkipForm(request.POST or None)
     if form.is_valid():
-        rule = SkipRule(
-            app=customer,
-            record=record,
-            scope=form.cleaned_data["scope"],
-            expires_at=form.ends(),
-            reason=form.cleaned_data["reason"],
-            author=request.user.get_username(),
-        )
-        _add(request, rule)
+        _add(request, form, SkipRule(app=customer, record=record, scope=form.cleaned_data["scope"]))
         messages.success(request, "The record is skipped. Writes to it stop within seconds.")
         return _back(request, app, record)
     minute = preview.of_skip(app, record)
@@ -101,22 +94,15 @@ def limit(request: HttpRequest, app: UUID, label: str) -> HttpResponse:
 
     ?record= is the record that is shown again afterwards.
     """
-    customer = _app(app)
+    customer = get_object_or_404(App, id=app)
     if label not in LABELS:
         raise Http404(f"there are no links by {label}")
     is_preview = "preview" in request.POST
     in_force = limits_of([app]).limit(str(app), label)
     form = _limit_form(request, in_force, is_preview=is_preview)
     if not is_preview and form.is_valid():
-        version = LinkLimit(
-            app=customer,
-            label=label,
-            children=form.cleaned_data["children"],
-            expires_at=form.ends(),
-            reason=form.cleaned_data["reason"],
-            author=request.user.get_username(),
-        )
-        _add(request, version)
+        version = LinkLimit(app=customer, label=label, children=form.cleaned_data["children"])
+        _add(request, form, version)
         messages.success(request, _limit_said(version))
         return _back(request, app, _record(request))
     children = _children(form)
@@ -186,15 +172,11 @@ def _record(request: HttpRequest) -> UUID | None:
         return None
 
 
-def _app(app: UUID) -> App:
-    found = App.objects.filter(id=app).first()
-    if found is None:
-        raise Http404("there is no such app")
-    return found
-
-
-def _add(request: HttpRequest, version: SkipRule | LinkLimit) -> None:
+def _add(request: HttpRequest, form: OrderForm, version: SkipRule | LinkLimit) -> None:
     """Save the version with its entry in the audit trail, as the pages of policy do: both or none."""
+    version.expires_at = form.ends()
+    version.reason = form.cleaned_data["reason"]
+    version.author = request.user.get_username()
     assert request.user.pk is not None, "the admin lets nobody in who is not logged in"
     with transaction.atomic():
         version.save()

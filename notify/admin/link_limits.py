@@ -24,10 +24,6 @@ class LinkLimitForm(VersionForm):
         model = LinkLimit
         fields = ("app", "label", "children", "expires_at", "reason")
         widgets = VersionForm.WIDGETS
-        help_texts = VersionForm.HELP | {
-            "children": "Records that may be linked to one record. Leave empty to remove the app's own "
-            "limit: that of all apps then applies."
-        }
 
 
 class LimitStateFilter(StateFilter):
@@ -55,14 +51,6 @@ class LinkLimitAdmin(PolicyVersionAdmin):
         "anonymous users that logged in as one user). At the limit, new links are refused and the oldest "
         "logins end. Above it, mirroring to the parent stops too."
     )
-
-    def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The fields of the form; a saved version also shows its history."""
-        return self.fields if obj is None else (*self.fields, "author", "at", "state", "history")
-
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The computed fields of a saved version."""
-        return () if obj is None else ("author", "at", "state", "history")
 
     @admin.display(description="label")
     def limit(self, version: LinkLimit) -> str:

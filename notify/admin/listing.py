@@ -110,8 +110,8 @@ class ListAdmin(NotedAdmin):
         return row
 
 
-class ReadOnlyAdmin(ListAdmin):
-    """A list that nobody can edit, of rows that the pipeline writes. They have `stream` and `app`."""
+class ReadOnly:
+    """A mixin, placed before ModelAdmin: nobody adds, changes or deletes rows."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -121,6 +121,10 @@ class ReadOnlyAdmin(ListAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(ReadOnly, ListAdmin):
+    """A list that nobody can edit, of rows that the pipeline writes. They have `stream` and `app`."""
 
     def attach(self, rows: Sequence[Any]) -> None:
         """Adds `named_app` and `partition` to each row."""

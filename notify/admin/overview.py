@@ -150,7 +150,7 @@ def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
             return Alarm(
                 finding.level, finding.text, href=finding.path, action="Limit its requests…"
             )
-        href = f"{_hot_path()}?app={finding.app}"
+        href = f"{reverse('admin:notify_hot_changelist')}?app={finding.app}"
         return Alarm(finding.level, finding.text, href=href, action="Show the app")
     if finding.kind == findings.APP_LIMITED:
         href = finding.path if may("notify.view_app") else ""
@@ -168,10 +168,6 @@ def _alarm(finding: Finding, request: HttpRequest) -> Alarm:
     return Alarm(
         finding.level, finding.text, finding.cure, f"#{panel}" if panel else "", "Show the numbers"
     )
-
-
-def _hot_path() -> str:
-    return reverse("admin:notify_hot_changelist")
 
 
 def _sums(seen: Snapshot, late_s: float) -> dict[str, Any]:

@@ -30,11 +30,6 @@ class VersionForm(forms.ModelForm):  # type: ignore[type-arg] # ModelForm[...] f
     """A new version of a rule or a limit."""
 
     WIDGETS: ClassVar[dict[str, forms.Widget]] = {"reason": Textarea(attrs={"rows": 3})}
-    #: In place of the models' help texts, which the forms of this page explain in more detail.
-    HELP: ClassVar[dict[str, str]] = {
-        "expires_at": "When the rule or limit ends by itself. Leave empty for never.",
-        "reason": "Why you make this change. Colleagues read it here and in the audit trail.",
-    }
 
     def clean_expires_at(self) -> Any:
         """Refuses a time in the past: the change would have no effect."""
@@ -91,9 +86,20 @@ class PolicyVersionAdmin(ListAdmin):
     list_select_related = ("app", "in_force")
     paginator = VersionPaginator
     key: tuple[str, ...] = ()
+    fields: ClassVar[tuple[str, ...]] = ()
     #: The fields that a new version takes over from the one it changes.
     kept: tuple[str, ...] = ()
     change_label = "Change"
+    #: What the page of a saved version also shows.
+    computed: ClassVar[tuple[str, ...]] = ("author", "at", "state", "history")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """The fields of the form; a saved version also shows its state and its history."""
+        return self.fields if obj is None else (*self.fields, *self.computed)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """The computed fields of a saved version."""
+        return () if obj is None else self.computed
 
     def is_lifted(self, version: Any) -> bool:
         """Whether the version ends the rule."""
@@ -215,7 +221,4 @@ class PolicyVersionAdmin(ListAdmin):
         return tuple(getattr(version, name) for name in self.key)
 
     def _same(self, version: Any) -> Q:
-        same = Q()
-        for name, value in zip(self.key, self._key(version), strict=True):
-            same &= Q(**({f"{name}__isnull": True} if value is None else {name: value}))
-        return same
+        return Q(**dict(zip(self.key, self._key(version), strict=True)))

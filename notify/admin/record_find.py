@@ -16,7 +16,7 @@ from notify.domain.records import ids
 from notify.domain.records.aliases import resolve
 from notify.domain.records.links import Named, ParentKey, gather
 from notify.domain.records.update import TOKEN, USER
-from notify.operations.replays import links_now
+from notify.operations.stored_links import links_now
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "record.sql")
 _EXTERNAL_ID: Final = "external_id"

@@ -3,23 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from notify.admin.charts import Spark, spark
 from notify.admin.masking import masked
 from notify.admin.record_find import rows
 from notify.domain.engine.lanes import lane_of, partition_of, queue_of
-from notify.models import SkipRule, Stream, Topic
+from notify.models import Stream, Topic
 from notify.monitoring.link_limits import limits_of
 
 #: Rows of each list of the page.
 MOST: Final = 10
 #: Links of one record: its aliases are links too.
 LINKS_MOST: Final = 100
-DAY_S: Final = 86_400
-SLOT_S: Final = 600
 #: How old a lane's sample may be to say anything of now.
 SAMPLE_S: Final = 30
 _BEARING: Final = "is:"
@@ -99,15 +96,6 @@ class LaneSeen:
         return self.ago_s is not None and self.ago_s <= SAMPLE_S
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The updates of a day, as far as the record was among the hot records."""
-
-    direct: int
-    mirrored: int
-    per_s: Spark
-
-
 def row_of(app: UUID, record: UUID) -> Row | None:
     """The record's row; None before any update was applied."""
     found = rows("row", app=app, record=record)
@@ -183,21 +171,3 @@ def lane_seen(app: UUID, record: UUID) -> LaneSeen | None:
     lane = lane_of(str(app), str(record), stream.lanes)
     (found,) = rows("lane", stream=stream.pk, lane=lane)
     return LaneSeen(partition, lane, queue_of(lane), *found)
-
-
-def changes_of(app: UUID, record: UUID, now: datetime) -> Changes:
-    """The record's updates of a day, in slots of ten minutes, up to the slot of `now`."""
-    until = datetime.fromtimestamp((now.timestamp() // SLOT_S + 1) * SLOT_S, tz=now.tzinfo)
-    since = until - timedelta(seconds=DAY_S)
-    found = rows("changes", app=app, record=record, since=since, until=until, slot_s=SLOT_S)
-    by_slot = {slot: direct + mirrored for slot, direct, mirrored in found}
-    return Changes(
-        sum(row[1] for row in found),
-        sum(row[2] for row in found),
-        spark([by_slot.get(slot, 0) / SLOT_S for slot in range(DAY_S // SLOT_S)]),
-    )
-
-
-def versions_of(app: UUID, record: UUID) -> list[SkipRule]:
-    """The versions of the record's skip rule, newest first, at most MOST."""
-    return list(SkipRule.objects.filter(app_id=app, record=record).order_by("-version")[:MOST])

@@ -3,6 +3,7 @@
 The search is a POST that leads on to an id, so that no address is in a URL, a log or a history.
 """
 
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from notify.admin import record_seen
+from notify.admin import history, record_seen
 from notify.admin.app_field import AppField
 from notify.admin.pages import page, shown
 from notify.admin.record_find import Found, find, rows
@@ -113,7 +114,6 @@ def show(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
     rule = SkipRule.now_of(app, record)
     children = record_seen.children_of(app, record)
     most = {"app": app, "record": record, "most": record_seen.MOST}
-    may_see_rules = may("notify.view_skiprule")
     return shown(
         request,
         "admin/notify/record.html",
@@ -128,15 +128,23 @@ def show(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
         links=record_seen.links_of(app, record),
         children=children,
         lane=record_seen.lane_seen(app, record),
-        changes=record_seen.changes_of(app, record, now),
+        changes=history.day(
+            partial(rows, "changes", app=app, record=record), now, draws_mirrored=True
+        ),
         hot_hours=min(24, settings.NOTIFY_HOT_HOURS),
         rule=rule,
         skipped=rows("skipped", **most) if may("notify.view_skipped") else None,
         dead=rows("dead", **most) if may("notify.view_deadletter") else None,
-        versions=record_seen.versions_of(app, record) if may_see_rules else None,
+        versions=_versions(app, record) if may("notify.view_skiprule") else None,
         cures=_cures(request, app, record, children, is_skipped=_is_skipped(rule)) if name else [],
         trail=f"manage.py trail --app {app} --record {record}",
     )
+
+
+def _versions(app: UUID, record: UUID) -> list[SkipRule]:
+    """The versions of the record's skip rule, newest first."""
+    found = SkipRule.objects.filter(app_id=app, record=record).order_by("-version")
+    return list(found[: record_seen.MOST])
 
 
 def _is_skipped(rule: Any) -> bool:

@@ -24,7 +24,6 @@ class SkipRuleForm(VersionForm):
         model = SkipRule
         fields = ("app", "record", "scope", "active", "expires_at", "reason")
         widgets = VersionForm.WIDGETS | {"record": TextInput()}
-        help_texts = VersionForm.HELP | {"active": "Off lifts the rule: updates are applied again."}
 
 
 class SkipStateFilter(StateFilter):
@@ -44,29 +43,12 @@ class SkipRuleAdmin(PolicyVersionAdmin):
     list_display = ("whose", "state_until", "hits_until", "why")
     list_filter = (SkipStateFilter, "scope", ("app", admin.RelatedOnlyFieldListFilter))
     fields = ("app", "record", "scope", "active", "expires_at", "reason")
+    computed = ("author", "at", "state", "hits", "last_hit", "history")
     note = (
         "A skip rule drops the updates of one record: its own and those mirrored to it, or the mirrored ones "
         "only. It takes effect within seconds. Lifting the rule does not restore what it dropped: "
         "replay that under Skipped updates."
     )
-
-    def get_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The fields of the form; a saved version also shows its effect and its history."""
-        if obj is None:
-            return self.fields
-        return (
-            *self.fields,
-            "author",
-            "at",
-            "state",
-            "hits",
-            "last_hit",
-            "history",
-        )
-
-    def get_readonly_fields(self, request: Any, obj: Any = None) -> tuple[str, ...]:
-        """The computed fields of a saved version."""
-        return () if obj is None else ("author", "at", "state", "hits", "last_hit", "history")
 
     def attach(self, rows: Sequence[Any]) -> None:
         """Adds `hits` and `last_hit` to each rule, over all streams and versions."""

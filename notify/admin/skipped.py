@@ -11,7 +11,8 @@ from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Max, QuerySet, Sum
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -245,9 +246,7 @@ class WhyForm(forms.Form):
 @page("skipped/<uuid:app>/<uuid:record>/", name="skipped_record", permission="notify.view_skipped")
 def of_record(request: HttpRequest, app: UUID, record: UUID) -> HttpResponse:
     """The page of a skipped record: its rule, what was dropped, and buttons to extend, lift and replay."""
-    customer = App.objects.filter(id=app).first()
-    if customer is None:
-        raise Http404("there is no such app")
+    customer = get_object_or_404(App, id=app)
     forms_ = {"extend": ExtendForm(), "lift": WhyForm(), "replay": WhyForm()}
     do = request.POST.get("do", "")
     if request.method == "POST" and do in forms_:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from notify.management.answering import Answer, wrong
 from notify.management.table import table
 from notify.models import App, IdentityKey
-from notify.operations import identity_keys
+from notify.operations import app_keys, identity_keys
 
 #: Of a fingerprint, to say which key is meant: 32 bits, of the few keys that an app ever has.
 _FINGERPRINT_CHARS: Final = 8
@@ -45,7 +45,7 @@ def answer(app: App, options: Mapping[str, Any]) -> Answer:
     if options["identity_key"] == "add":
         return _add(app, options["file"])
     if options["identity_key"] == "revoke":
-        identity_keys.revoke(_key(app, options["fingerprint"]))
+        app_keys.revoke(_key(app, options["fingerprint"]))
     return _keys(app)
 
 

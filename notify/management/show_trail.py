@@ -1,12 +1,13 @@
 """The way of updates as text for a person, and as data for a program."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from notify.domain.records.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
 from notify.management.table import duration, table
-from notify.operations.trail.facts import DeadFacts, DroppedFacts, LinkedFacts, RecordFacts
+from notify.operations.trail.facts import DeadFacts, DroppedFacts, RecordFacts
 from notify.operations.trail.join import OWN, Dropped, Passage, State, Trail
 from notify.operations.trail.lines import Batch, Writer
 from notify.telemetry.redaction import redacted
@@ -24,6 +25,8 @@ _WHY: Final = {
     LINK_REFUSED: "the link to it was refused: it has reached its link limit",
     MIRROR_STOPPED: "not mirrored to it: it has more children than its link limit allows",
 }
+#: Attributes whose text may contain values of an update.
+_ERRORS: Final = ("error", "halted")
 Row = tuple[str, str, str, str]
 
 
@@ -167,68 +170,36 @@ def data(trail: Trail, app_name: str | None) -> dict[str, Any]:
     accepted, decided = trail.accepted, trail.decided
     ended = trail.ended_at
     return {
-        "trace_id": accepted.trace_id,
-        "app": accepted.app,
+        **_plain(accepted, "trace_id", "app"),
         "app_name": app_name,
-        "record": accepted.record,
-        "message_id": accepted.message_id,
-        "partition": accepted.partition,
-        "offset": accepted.offset,
-        "state": str(trail.state),
-        "accepted_at": _iso(accepted.at),
-        "accepted_by": _writer(accepted.by),
-        "decided": decided
-        and {
-            "at": _iso(decided.at),
-            "first": decided.first,
-            "next": decided.next,
-            "policy": decided.policy,
-            "messages": decided.messages,
-            "by": _writer(decided.by),
-        },
+        **_plain(accepted, "record", "message_id", "partition", "offset"),
+        "state": trail.state,
+        "accepted_at": _json(accepted.at),
+        "accepted_by": _json(accepted.by),
+        "decided": decided and _plain(decided, "at", "first", "next", "policy", "messages", "by"),
         "dropped": [
-            {
-                "record": each.record,
-                "reason": each.reason,
-                "rule": each.rule,
-                "certain": each.is_certain,
-            }
+            {**_plain(each, "record", "reason", "rule"), "certain": each.is_certain}
             for each in trail.dropped
         ],
         "writes": [_passage_data(passage) for passage in trail.passages],
-        "error": trail.error and redacted(trail.error),
-        "halted": trail.halted and redacted(trail.halted),
-        "undecided_messages": trail.undecided_messages,
+        **_plain(trail, "error", "halted", "undecided_messages"),
         "seconds": None if ended is None else (ended - accepted.at).total_seconds(),
     }
 
 
 def _passage_data(passage: Passage) -> dict[str, Any]:
     return {
-        "record": passage.record,
-        "role": passage.role,
-        "lane": passage.lane,
-        "state": str(passage.state),
+        **_plain(passage, "record", "role", "lane", "state"),
         "recorded": passage.is_recorded,
         "sent": [_batch_data(batch) for batch in passage.sent],
         "tries": [_batch_data(batch) for batch in passage.tries],
         "done": passage.done and _batch_data(passage.done),
-        "lane_last": passage.lane_last,
-        "error": passage.error and redacted(passage.error),
+        **_plain(passage, "lane_last", "error"),
     }
 
 
 def _batch_data(batch: Batch) -> dict[str, Any]:
-    return {
-        "at": _iso(batch.at),
-        "what": batch.what,
-        "prev": batch.prev,
-        "last": batch.last,
-        "attempt": batch.attempt,
-        "seconds": batch.seconds,
-        "by": _writer(batch.by),
-        "error": batch.error and redacted(batch.error),
-    }
+    return _plain(batch, "at", "what", "prev", "last", "attempt", "seconds", "by", "error")
 
 
 def record_data(facts: RecordFacts, app_name: str | None) -> dict[str, Any]:
@@ -239,48 +210,36 @@ def record_data(facts: RecordFacts, app_name: str | None) -> dict[str, Any]:
         "app_name": app_name,
         "record": facts.record,
         "stands_for": facts.linked.target,
-        "mirrored_to": _linked_data(facts.linked),
+        "mirrored_to": [
+            {"label": label, "record": parent} for label, parent in facts.linked.parents
+        ],
         "partition": facts.partition,
         "lane": facts.lane,
         "lane_last": None if stream is None or facts.lane is None else stream.lasts.get(facts.lane),
         "planned": stream and stream.planned,
         "frontier": stream and stream.frontier,
-        "halted": stream and stream.halted and redacted(stream.halted),
+        "halted": stream and _json(stream.halted, is_error=True),
         "skipped": [
-            {
-                "at": _iso(row.at),
-                "record": row.record,
-                "reason": row.reason,
-                "rule": row.rule,
-                "first": row.first,
-                "last": row.last,
-                "n": row.n,
-            }
+            _plain(row, "at", "record", "reason", "rule", "first", "last", "n")
             for row in facts.dropped
         ],
         "dead_letters": [
-            {
-                "id": row.id,
-                "at": _iso(row.at),
-                "offset": row.offset,
-                "record": row.record,
-                "error": redacted(row.error),
-            }
-            for row in facts.dead
+            _plain(row, "id", "at", "offset", "record", "error") for row in facts.dead
         ],
     }
 
 
-def _linked_data(linked: LinkedFacts) -> list[dict[str, str]]:
-    return [{"label": label, "record": parent} for label, parent in linked.parents]
+def _plain(of: object, *names: str) -> dict[str, Any]:
+    """These attributes, for JSON."""
+    return {name: _json(getattr(of, name), is_error=name in _ERRORS) for name in names}
 
 
-def _writer(by: Writer | None) -> dict[str, Any] | None:
-    return None if by is None else {"process": by.process, "host": by.host, "pid": by.pid}
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat()
+def _json(value: Any, *, is_error: bool = False) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, Writer):
+        return asdict(value)
+    return redacted(value) if is_error and value else value
 
 
 def _when(at: datetime) -> str:

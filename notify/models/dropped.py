@@ -13,12 +13,14 @@ class DeadLetter(models.Model):
     """A write that PostgreSQL refused for its data, or a message that could not be decided."""
 
     stream = models.BigIntegerField()
-    offset = models.BigIntegerField()
-    app = models.UUIDField(null=True)
-    record = models.UUIDField(null=True)
-    error = models.TextField()
+    offset = models.BigIntegerField(help_text="The position of the message in its Kafka partition.")
+    app = models.UUIDField(null=True, help_text="Empty if the message names no app.")
+    record = models.UUIDField(
+        null=True, help_text="The record that was not written. Empty if the message names none."
+    )
+    error = models.TextField(help_text="Why the update could not be applied.")
     message = models.BinaryField()
-    at = models.DateTimeField(db_default=Now())
+    at = models.DateTimeField(db_default=Now(), help_text="When the update became a dead letter.")
 
     class Meta:
         db_table = "dead_letter"
@@ -41,17 +43,23 @@ class Skipped(models.Model):
     `record` is None where more records were refused than are listed (NOTIFY_REFUSED_RECORDS).
     """
 
-    stream = models.BigIntegerField()
-    app = models.UUIDField(null=True)
-    record = models.UUIDField(null=True)
-    reason = models.TextField()
-    rule = models.BigIntegerField(null=True)
-    first = models.BigIntegerField()
-    last = models.BigIntegerField()
-    n = models.BigIntegerField()
-    at = models.DateTimeField(db_default=Now())
-    #: The ten seconds of what was refused; None for what a rule dropped.
-    bucket = models.DateTimeField(null=True)
+    stream = models.BigIntegerField(help_text="The number of the partition's stream.")
+    app = models.UUIDField(null=True, help_text="Empty if the messages name no app.")
+    record = models.UUIDField(
+        null=True, help_text="Empty for records that are not listed, because there were too many."
+    )
+    reason = models.TextField(help_text="Why the updates were not applied, or only in part.")
+    rule = models.BigIntegerField(
+        null=True, help_text="The skip rule that dropped them. Empty for any other reason."
+    )
+    first = models.BigIntegerField(help_text="The offset of the first of these updates.")
+    last = models.BigIntegerField(help_text="The offset of the last of these updates.")
+    n = models.BigIntegerField(help_text="How many updates these are.")
+    at = models.DateTimeField(db_default=Now(), help_text="When they were decided.")
+    bucket = models.DateTimeField(
+        null=True,
+        help_text="The start of the ten seconds in which they were refused. Empty for a skip rule.",
+    )
 
     class Meta:
         db_table = "skipped"
@@ -96,7 +104,9 @@ class Replay(models.Model):
     app = models.UUIDField()
     record = models.UUIDField()
     author = models.CharField(max_length=150)
-    reason = models.TextField(help_text="Why: the next person reads this.")
+    reason = models.TextField(
+        help_text="Why the replay was ordered. Colleagues read it here and in the audit trail."
+    )
     at = models.DateTimeField(db_default=Now())
     #: The newest `skipped` row that it covers, and the newest that it has done.
     until = models.BigIntegerField()

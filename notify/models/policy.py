@@ -24,11 +24,17 @@ class PolicyVersion(models.Model):
     """An edit of the policy: never changed, never deleted. The newest of a key is in force."""
 
     version = models.BigIntegerField(primary_key=True, editable=False)
-    reason = models.TextField(help_text="Why: the next person reads this.")
-    author = models.CharField(max_length=150, editable=False)
-    at = models.DateTimeField(auto_now_add=True)
+    reason = models.TextField(
+        help_text="Why you make this change. Colleagues read it here and in the audit trail."
+    )
+    author = models.CharField(
+        max_length=150, editable=False, help_text="The user name of who made this version."
+    )
+    at = models.DateTimeField(auto_now_add=True, help_text="When this version was made.")
     expires_at = models.DateTimeField(
-        null=True, blank=True, help_text="From then on the edit is without effect. Empty: never."
+        null=True,
+        blank=True,
+        help_text="When the rule or limit ends by itself. Leave empty for never.",
     )
 
     class Meta:
@@ -60,10 +66,19 @@ class SkipRule(PolicyVersion):
     SCOPES = [(SCOPE_ALL, "all its updates"), (SCOPE_MIRRORED, "mirrored updates only")]
 
     rule = models.BigIntegerField(editable=False)
-    app = models.ForeignKey(App, on_delete=models.PROTECT)
-    record = models.UUIDField()
-    scope = models.CharField(max_length=10, choices=SCOPES, default=SCOPE_ALL)
-    active = models.BooleanField(default=True, help_text="Off: updates are applied again.")
+    app = models.ForeignKey(
+        App, on_delete=models.PROTECT, help_text="The app that the record belongs to."
+    )
+    record = models.UUIDField(help_text="The id of the record whose updates are dropped.")
+    scope = models.CharField(
+        max_length=10,
+        choices=SCOPES,
+        default=SCOPE_ALL,
+        help_text="What is dropped: all updates, or only those that are mirrored from linked records.",
+    )
+    active = models.BooleanField(
+        default=True, help_text="Off lifts the rule: updates are applied again."
+    )
 
     class Meta:
         db_table = "skip_rule"
@@ -88,10 +103,23 @@ class SkipRule(PolicyVersion):
 class LinkLimit(PolicyVersion):
     """A version of the most children of a parent, for one label, of one app or (app empty) of all."""
 
-    app = models.ForeignKey(App, on_delete=models.PROTECT, null=True, blank=True)
-    label = models.CharField(max_length=10, choices=[(label, label) for label in LABELS])
+    app = models.ForeignKey(
+        App,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        help_text="The app that the limit is for. Empty: all apps without a limit of their own.",
+    )
+    label = models.CharField(
+        max_length=10,
+        choices=[(label, label) for label in LABELS],
+        help_text="The kind of link that is limited.",
+    )
     children = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Empty: the app's own limit ends, the default holds."
+        null=True,
+        blank=True,
+        help_text="Records that may be linked to one record. Leave empty to remove the app's own limit: "
+        "that of all apps then applies.",
     )
 
     class Meta:

@@ -9,7 +9,7 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
-from notify.models import App, AppKey
+from notify.models import App, AppKey, IdentityKey
 from notify.security.keys import make_key
 
 #: What an app without keys and tokens means, and how to change that: for commands and the admin.
@@ -53,8 +53,11 @@ def rotate(app: App) -> NewKey:
     return NewKey(secret, prefix, tuple(key.prefix for key in older))
 
 
-def revoke(key: AppKey) -> None:
-    """Revokes the key for ever, in effect from the next refresh of each web process."""
+def revoke(key: AppKey | IdentityKey) -> None:
+    """Revokes the key, and with it every token that it verifies, for ever.
+
+    This takes effect at the next refresh of each web process.
+    """
     if key.revoked_at is None:
         key.revoked_at = timezone.now()
         key.save(update_fields=["revoked_at"])

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.db import transaction
-from django.utils import timezone
 
 from notify.models import App, IdentityKey
+from notify.operations.app_keys import revoke
 from notify.security import public_keys
 from notify.security.public_keys import KeyRefused
 
@@ -47,14 +47,6 @@ def check_new(app: App, text: str) -> tuple[str, str]:
 def live(app: App) -> list[IdentityKey]:
     """The app's keys that verify tokens now, newest first."""
     return list(IdentityKey.objects.filter(app=app, revoked_at=None).order_by("-created_at", "-id"))
-
-
-def revoke(key: IdentityKey) -> None:
-    """End the key, and every token that it signed, from the next refresh of each web process. Once
-    revoked it stays so."""
-    if key.revoked_at is None:
-        key.revoked_at = timezone.now()
-        key.save(update_fields=["revoked_at"])
 
 
 def require(app: App, *, required: bool) -> None:

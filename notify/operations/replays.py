@@ -8,7 +8,7 @@ long as message ids are remembered (NOTIFY_SEEN_HOURS).
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +22,6 @@ from django.utils import timezone
 from notify.domain.records import links as linking
 from notify.domain.records import replay
 from notify.domain.records.decide import MALFORMED, MISROUTED, SKIPPED
-from notify.domain.records.links import Links, ParentKey
 from notify.domain.records.replay import CannotReplay, Source
 from notify.domain.records.update import Newer, Unreadable, Update
 from notify.domain.records.update import read as read_update
@@ -31,8 +30,6 @@ from notify.kafka.topic import Head, TopicError, Topics
 from notify.models import (
     App,
     DeadLetter,
-    Link,
-    Parent,
     PlanLog,
     Replay,
     Skipped,
@@ -40,6 +37,7 @@ from notify.models import (
     Stream,
     Topic,
 )
+from notify.operations.stored_links import links_now
 
 #: Rows of `skipped` of one record that a page adds up.
 WAITING_ROWS_MAX: Final = 100_000
@@ -115,28 +113,6 @@ def of_letter(letter: DeadLetter) -> Update:
         return replay.whole(message, now_ms(), source=source)
     links = linking.gather(links_now, replay.names(message, record))
     return replay.again(message, record, now_ms(), source=source, links=links)
-
-
-def links_now(children: set[ParentKey], parents: set[ParentKey]) -> Links:
-    """Loads links for `links.gather`: the links of `children`, and generations, but no counts."""
-    found = Links()
-    for app, ids in _by_app(children):
-        rows = Link.objects.filter(app=app, child__in=ids)
-        for child, label, parent, gen in rows.values_list("child", "label", "parent", "parent_gen"):
-            found.parents[app, str(child), label] = (str(parent), gen)
-    wanted = parents | children
-    wanted |= {(app, parent) for (app, _, _), (parent, _) in found.parents.items()}
-    for app, ids in _by_app(wanted):
-        for parent, gen in Parent.objects.filter(app=app, id__in=ids).values_list("id", "gen"):
-            found.generations[app, str(parent)] = gen
-    return found
-
-
-def _by_app(keys: Iterable[ParentKey]) -> Iterator[tuple[str, list[str]]]:
-    apps: dict[str, list[str]] = {}
-    for app, record in keys:
-        apps.setdefault(app, []).append(record)
-    yield from apps.items()
 
 
 def order(app: UUID, record: UUID, *, author: str, reason: str) -> Replay:

@@ -1,13 +1,12 @@
 """Threads that send random traffic over keep-alive connections, and count what was accepted."""
 
-import http.client
 import json
 import random
 import threading
 import time
 from typing import Final
-from urllib.parse import urlsplit
 
+from devstack.keep_alive import KeepAlive
 from tests.acceptance.random_traffic import Body, Customer, Device, World
 
 BATCHED: Final = "batched"
@@ -16,16 +15,13 @@ BATCH: Final = 250
 TIMEOUT_S: Final = 180
 #: How long web may answer 503 or 429 to one request.
 PATIENCE_S: Final = 180.0
-#: Web closes a connection after 30 s without a request. One that was idle this long is opened anew.
-IDLE_S: Final = 10.0
 
 
 class Client:
     """One connection. What web asks to send again later is sent again."""
 
     def __init__(self, web_url: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(web_url).netloc, timeout=TIMEOUT_S)
-        self._used_at = time.monotonic()
+        self._connection = KeepAlive(web_url, timeout_s=TIMEOUT_S)
 
     def call(self, method: str, path: str, body: Body, *, key: str = "") -> Body:
         """The fields of a 200 or 202. Raises AssertionError for anything else."""
@@ -35,12 +31,7 @@ class Client:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             content = None if method == "DELETE" else json.dumps(body)
-            if time.monotonic() - self._used_at > IDLE_S:
-                self._connection.close()
-            self._connection.request(method, path, content, headers)
-            answer = self._connection.getresponse()
-            received = answer.read()
-            self._used_at = time.monotonic()
+            answer, received = self._connection.call(method, path, content, headers)
             if answer.status not in (429, 503) or time.monotonic() > deadline:
                 break
             time.sleep(float(answer.headers["Retry-After"]))

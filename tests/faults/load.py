@@ -4,7 +4,6 @@ Each sender has records of its own and gives a record's updates rising numbers (
 topic tells which of them Kafka has, how often and in which order.
 """
 
-import http.client
 import itertools
 import json
 import threading
@@ -14,9 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from devstack.keep_alive import KeepAlive
 from devstack.product import DemoApp
 
 #: Requests a second, of all senders; each is a batch or, one time in four, a single call.
@@ -25,8 +25,6 @@ SENDERS: Final = 4
 BATCH: Final = 10
 RECORDS: Final = 40
 TIMEOUT_S: Final = 15.0
-#: Web closes a connection after 30 s without a request. One that was idle this long is opened anew.
-IDLE_S: Final = 10.0
 
 #: One update: app, record, number.
 Sent = tuple[str, str, int]
@@ -90,7 +88,7 @@ class Load:
     def _send(self, number: int, url: str) -> None:
         app = self._apps[number % len(self._apps)]
         records = [str(uuid.uuid4()) for _ in range(RECORDS)]
-        line = _Line(url)
+        line = KeepAlive(url, timeout_s=TIMEOUT_S)
         due = time.monotonic()
         for turn in itertools.count():
             due = max(due + SENDERS / REQUESTS_S, time.monotonic() - 1)
@@ -99,7 +97,7 @@ class Load:
             first = turn * BATCH % RECORDS
             several = records[first : first + BATCH] if turn % 4 else [records[first]]
             sent = [(app.app_id, record, turn) for record in several]
-            self._calls.append(line.call(app, sent))
+            self._calls.append(_call(line, app, sent))
         line.close()
 
 
@@ -116,70 +114,48 @@ def slowest_s(calls: Iterable[Call]) -> float:
 
 def send_once(url: str, app: DemoApp, updates: Sequence[Mapping[str, Any]]) -> int:
     """The status that answers one batch outside the load, whose updates carry no numbers."""
-    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
+    line = KeepAlive(url, timeout_s=TIMEOUT_S)
     try:
-        headers = {"Content-Type": "application/json", "Authorization": f"Key {app.key}"}
         body = json.dumps({"updates": updates})
-        line.request("POST", f"/apps/{app.app_id}/batch", body, headers)
-        return line.getresponse().status
+        answer, _ = line.call("POST", f"/apps/{app.app_id}/batch", body, _headers(app))
+        return answer.status
     finally:
         line.close()
 
 
-class _Line:
-    """A keep-alive connection, opened anew after an error."""
+def _headers(app: DemoApp) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Authorization": f"Key {app.key}"}
 
-    def __init__(self, url: str) -> None:
-        self._netloc = urlsplit(url).netloc
-        self._connection: http.client.HTTPConnection | None = None
-        self._used_at = time.monotonic()
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+def _call(line: KeepAlive, app: DemoApp, sent: list[Sent]) -> Call:
+    began = time.monotonic()
 
-    def call(self, app: DemoApp, sent: list[Sent]) -> Call:
-        began = time.monotonic()
+    def ended(outcome: Outcome, status: int = 0, error: str = "") -> Call:
+        return Call(began, time.monotonic(), outcome, status, sent, error)
 
-        def ended(outcome: Outcome, status: int = 0, error: str = "") -> Call:
-            return Call(began, time.monotonic(), outcome, status, sent, error)
+    try:
+        line.open()
+    except OSError as error:
+        return ended(Outcome.FAILED, error=repr(error))
+    try:
+        answer, body = line.call(*_request(app, sent), _headers(app))
+    except (OSError, HTTPException) as error:
+        return ended(Outcome.UNKNOWN, error=repr(error))
+    status = answer.status
+    if status in (200, 202):
+        return ended(Outcome.OK, status)
+    outcome = Outcome.FAILED if 400 <= status < 500 else Outcome.UNKNOWN
+    return ended(outcome, status, body[:300].decode(errors="replace"))
 
-        if began - self._used_at > IDLE_S:
-            self.close()
-        try:
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection(self._netloc, timeout=TIMEOUT_S)
-                self._connection.connect()
-        except OSError as error:
-            self.close()
-            return ended(Outcome.FAILED, error=repr(error))
-        try:
-            status, body = self._exchange(self._connection, app, sent)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            return ended(Outcome.UNKNOWN, error=repr(error))
-        self._used_at = time.monotonic()
-        if status in (200, 202):
-            return ended(Outcome.OK, status)
-        outcome = Outcome.FAILED if 400 <= status < 500 else Outcome.UNKNOWN
-        return ended(outcome, status, body[:300].decode(errors="replace"))
 
-    @staticmethod
-    def _exchange(
-        connection: http.client.HTTPConnection, app: DemoApp, sent: list[Sent]
-    ) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json", "Authorization": f"Key {app.key}"}
-        if len(sent) == 1:
-            _, record, n = sent[0]
-            body: dict[str, Any] = {"app_id": app.app_id, "tags": {"n": n}}
-            connection.request("PUT", f"/players/{record}", json.dumps(body), headers)
-        else:
-            items = [
-                {"record": record, "tags": {"n": n}, "counters": {"session_count": 1}}
-                for _, record, n in sent
-            ]
-            path = f"/apps/{app.app_id}/batch"
-            connection.request("POST", path, json.dumps({"updates": items}), headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+def _request(app: DemoApp, sent: list[Sent]) -> tuple[str, str, str]:
+    """The method, path and body that send these updates."""
+    if len(sent) == 1:
+        _, record, n = sent[0]
+        body: dict[str, Any] = {"app_id": app.app_id, "tags": {"n": n}}
+        return "PUT", f"/players/{record}", json.dumps(body)
+    items = [
+        {"record": record, "tags": {"n": n}, "counters": {"session_count": 1}}
+        for _, record, n in sent
+    ]
+    return "POST", f"/apps/{app.app_id}/batch", json.dumps({"updates": items})

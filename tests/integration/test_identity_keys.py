@@ -61,9 +61,9 @@ class TestKeys:
         key = identity_keys.add(app, pem("a"), by="x").key
         with pytest.raises(KeyRefused, match="already"):
             identity_keys.add(app, pem("a").replace("\n", "\r\n"), by="x")
-        identity_keys.revoke(key)
+        app_keys.revoke(key)
         at = IdentityKey.objects.get().revoked_at
-        identity_keys.revoke(IdentityKey.objects.get())
+        app_keys.revoke(IdentityKey.objects.get())
         assert IdentityKey.objects.get().revoked_at == at
         with pytest.raises(KeyRefused, match="revoked"):
             identity_keys.add(app, pem("a"), by="x")
@@ -260,7 +260,7 @@ class TestAdmin:
         assert re.search(needs.format("nothing: open"), admin_client.get(APPS).text)
         assert admin_client.post(page(app), sent).status_code == 302
         assert re.search(needs.format("tokens"), admin_client.get(APPS).text)
-        identity_keys.revoke(IdentityKey.objects.get())
+        app_keys.revoke(IdentityKey.objects.get())
         assert admin_client.post(page(app), sent).status_code == 302
         assert App.objects.get().requires_identity
 

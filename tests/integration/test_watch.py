@@ -28,7 +28,6 @@ ENVIRON = {
     "NOTIFY_ALERT_CLOSE_S": "2",
     "NOTIFY_STALLED_AFTER_MS": "5000",
     "NOTIFY_START_GRACE_S": "5",
-    "NOTIFY_WORKER_FORGET_S": "3600",
     # No cause of its own on a busy machine, where a worker that was stopped is told late.
     "NOTIFY_FIND_LAG_S": "600",
 }

@@ -16,6 +16,12 @@ from notify.operations.status import HOT_SECONDS, PartitionStatus, Status, read
 UNKNOWN: Final = "unknown"
 _COLUMNS: Final = 80
 _APP_CHARS: Final = 19
+#: What --json says of a partition, besides the lanes that it waits for.
+_PARTITION: Final = (
+    "partition", "state", "planned", "frontier", "log_end", "lag_messages", "unplanned_messages",
+    "lag_seconds", "window_offsets", "ticked_ago_seconds", "waiting_seconds", "lanes", "lanes_wanted",
+    "halted",
+)  # fmt: skip
 
 
 class Command(AnsweringCommand):
@@ -163,21 +169,7 @@ def _data(status: Status) -> dict[str, Any]:
 
 def _partition_data(status: Status, each: PartitionStatus) -> dict[str, Any]:
     lanes = each.lanes_behind
-    return {
-        "partition": each.partition,
-        "state": each.state,
-        "planned": each.planned,
-        "frontier": each.frontier,
-        "log_end": each.log_end,
-        "lag_messages": each.lag_messages,
-        "unplanned_messages": each.unplanned_messages,
-        "lag_seconds": each.lag_seconds,
-        "window_offsets": each.window_offsets,
-        "ticked_ago_seconds": each.ticked_ago_seconds,
-        "waiting_seconds": each.waiting_seconds,
-        "lanes": each.lanes,
-        "lanes_wanted": each.lanes_wanted,
+    return {name: getattr(each, name) for name in _PARTITION} | {
         "lanes_behind": lanes
         and [{**lane._asdict(), "app_name": status.app_names.get(lane.app)} for lane in lanes],
-        "halted": each.halted,
     }

@@ -19,7 +19,7 @@ from notify.domain.records.patch import ADD, IDENTIFIER, PUSH, Patch
 from notify.domain.records.update import ALIAS, TOKEN, Update
 from notify.management.onesignal.updates import IMPORTED_AT
 from notify.models import Record
-from notify.operations import replays
+from notify.operations.stored_links import links_now
 
 
 class StoredRecord(NamedTuple):
@@ -85,7 +85,7 @@ class StoredState:
 
 def read(updates: Collection[Update]) -> StoredState:
     """Reads what these updates, all of one app, name. Raises django.db.Error."""
-    links = linking.gather(replays.links_now, linking.named(updates))
+    links = linking.gather(links_now, linking.named(updates))
     return StoredState(links, _records(updates, set(_ids(updates, links))))
 
 

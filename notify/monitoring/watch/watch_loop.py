@@ -43,6 +43,8 @@ EVERY_S: Final = 1.0
 #: Queue depths that are older than this are not written; pages then show them as unknown.
 FRESH_S: Final = 5.0
 TIDY_EVERY_S: Final = 600.0
+#: A worker that has sent no event for this long is removed from the list.
+WORKER_FORGET_S: Final = 3_600
 #: Findings that cannot be judged while no events of workers can be received.
 OF_WORKERS: Final = frozenset({WORKER_STALLED, NO_WORKERS, LANE_UNREAD})
 #: Findings that follow from an unavailable Redis, and are not reported in addition to `redis_away`.
@@ -156,9 +158,7 @@ class WatchLoop:
                 metrics.WATCH_LANE_WORKERS.labels(lane=f"{lane:02d}").set(reading)
 
     def _write_workers(self, session: Session, now_s: float) -> None:
-        heard = self._worker_events.last(
-            now_s=now_s, forget_after_s=settings.NOTIFY_WORKER_FORGET_S
-        )
+        heard = self._worker_events.last(now_s=now_s, forget_after_s=WORKER_FORGET_S)
         run(
             session,
             "workers",
@@ -168,7 +168,7 @@ class WatchLoop:
             processed=[each.processed for each in heard.values()],
             offline=[each.offline for each in heard.values()],
         )
-        run(session, "forget_workers", after_s=settings.NOTIFY_WORKER_FORGET_S)
+        run(session, "forget_workers", after_s=WORKER_FORGET_S)
 
     def _judge(self, session: Session, now_s: float) -> None:
         bounds = Bounds.of_settings()

@@ -8,13 +8,14 @@ from typing import Final
 
 from notify.domain.engine.lanes import lane_of, partition_of
 from notify.domain.errors import PlanUnreadable
-from notify.domain.records import ids, logins
 from notify.domain.records import plan as plans
+from notify.domain.records.aliases import resolve
 from notify.domain.records.decide import OWN_ONLY, Decision
-from notify.domain.records.links import Links
-from notify.domain.records.update import ALIAS, MERGED, MIRROR_LABELS
-from notify.models import DeadLetter, Lane, Link, Parent, Plan, PlanLog, Skipped, Stream
+from notify.domain.records.links import Named, gather
+from notify.domain.records.update import MIRROR_LABELS
+from notify.models import DeadLetter, Lane, Plan, PlanLog, Skipped, Stream
 from notify.operations import streams
+from notify.operations.stored_links import links_now
 
 #: Rows of one kind that are told of a record.
 ROWS_MAX: Final = 20
@@ -225,34 +226,10 @@ def _dead(partition: int, row: DeadLetter) -> DeadFacts:
 
 def linked_now(app: str, record: str) -> LinkedFacts:
     """Where the record's links lead now; an alias that nobody was given stands for a user of its own."""
-    target = record
-    if ids.is_alias(record):
-        owner = _parent(app, record, ALIAS)
-        target = owner or ids.named_user(app, record, _generation(app, record))
-    target = logins.user_of(_links(app, target), app, target) or target
-    parents = ((label, _parent(app, target, label)) for label in MIRROR_LABELS)
+    itself = {(app, record)}
+    links = gather(links_now, Named(itself, itself, set()))
+    target = resolve(links, app, record)
+    parents = ((label, links.parent(app, target, label)) for label in MIRROR_LABELS)
     return LinkedFacts(
         target, tuple((label, parent) for label, parent in parents if parent is not None)
     )
-
-
-def _links(app: str, child: str) -> Links:
-    """What `logins` must know of a record."""
-    links = Links()
-    for link in Link.objects.filter(app=app, child=child, label__in=(MERGED, logins.LOGIN)):
-        parent = str(link.parent)
-        links.parents[app, child, link.label] = (parent, link.parent_gen)
-        links.generations[app, parent] = _generation(app, parent)
-    return links
-
-
-def _parent(app: str, child: str, label: str) -> str | None:
-    link = Link.objects.filter(app=app, child=child, label=label).first()
-    if link is None or link.parent_gen != _generation(app, str(link.parent)):
-        return None
-    return str(link.parent)
-
-
-def _generation(app: str, record: str) -> int:
-    found = Parent.objects.filter(app=app, id=record).values_list("gen", flat=True).first()
-    return found or 0

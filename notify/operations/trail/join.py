@@ -10,13 +10,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from notify.domain.records.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED, Decision
+from notify.domain.records.decide import (
+    LINK_REFUSED,
+    MALFORMED,
+    MIRROR_STOPPED,
+    MISROUTED,
+    SKIPPED,
+    Decision,
+)
 from notify.operations.trail.facts import ChunkFacts, Facts
 from notify.operations.trail.lines import Accepted, Batch, Planned, Step, Writer
 from notify.operations.trail.sources import CLOCKS_APART
 
 OWN: Final = "own"
 MIRROR: Final = "mirror"
+#: How the error of a message begins that could not be decided.
+_UNDECIDABLE: Final = (f"{MALFORMED}:", f"{MISROUTED}:")
 _SENT: Final = "sent"
 _APPLIED: Final = "applied"
 _DEAD_LETTERED: Final = "dead_lettered"
@@ -126,7 +135,9 @@ def join(accepted: Accepted, steps: Iterable[Step], facts: Facts | None) -> Trai
         for each in facts.dead
         if (each.partition, each.offset) == (accepted.partition, accepted.offset)
     ]
-    undecidable = next((each.error for each in dead_here if _is_undecidable(each.error)), None)
+    undecidable = next(
+        (each.error for each in dead_here if each.error.startswith(_UNDECIDABLE)), None
+    )
     if undecidable is not None:
         return Trail(accepted, State.DEAD_LETTERED, decided, (), (), undecidable, halted)
     dropped = _dropped(accepted, decision, facts)
@@ -163,10 +174,6 @@ def _decided(planned: Sequence[Planned], chunk: ChunkFacts | None) -> Decided | 
         return Decided(chunk.at, chunk.first, chunk.next, chunk.policy, None, None)
     line = same[-1]
     return Decided(line.at, chunk.first, chunk.next, chunk.policy, line.messages, line.by)
-
-
-def _is_undecidable(error: str) -> bool:
-    return error.startswith(("malformed:", "misrouted:"))
 
 
 def _dropped(accepted: Accepted, decision: Decision | None, facts: Facts) -> tuple[Dropped, ...]:

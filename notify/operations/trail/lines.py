@@ -7,7 +7,6 @@ from typing import Any, Final
 
 ACKED: Final = "update_acked"
 PLANNED: Final = "chunk_planned"
-SENT: Final = "batch_sent"
 #: What begins the name of every event of a batch; the rest is what became of it.
 BATCH: Final = "batch_"
 

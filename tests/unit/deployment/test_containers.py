@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from devstack import containers
 from devstack.services import DevstackError
@@ -47,25 +46,8 @@ def test_the_order_of_starts_has_every_service() -> None:
     assert {*containers.STORES, "setup", "haproxy"} <= containers.services().keys()
 
 
-def test_the_image_is_named_in_the_environment_and_nothing_else_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    env = tmp_path / ".env"
-    monkeypatch.setattr(containers, "ENV", env)
-    # Written before the setting was there.
-    env.write_text("A=1\nB=2\n")
-    assert containers.name_image("notify:2") == "notify"
-    assert env.read_text() == "A=1\nB=2\nNOTIFY_IMAGE=notify:2\n"
-    env.write_text("A=1\nNOTIFY_IMAGE=notify:2\nB=2\n")
-    assert containers.name_image("notify:3") == "notify:2"
-    assert env.read_text() == "A=1\nNOTIFY_IMAGE=notify:3\nB=2\n"
-
-
 def _three_brokers() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load(containers.THREE_BROKERS.read_text())[
-        "services"
-    ]
-    return found
+    return containers.services([containers.THREE_BROKERS])
 
 
 def test_the_two_other_brokers_are_like_the_first() -> None:
@@ -100,9 +82,9 @@ def test_every_process_knows_the_three_brokers() -> None:
     assert added.keys() == using | {"kafka", "kafka-2", "kafka-3", "kafka-exporter"}
 
 
-def test_an_engine_has_the_services_of_all_its_files() -> None:
-    files = (containers.COMPOSE, containers.THREE_BROKERS)
-    found = containers.Engine("podman", ("podman-compose",), {}, files).services()
-    assert found.keys() == containers.services().keys() | {"kafka-2", "kafka-3"}
-    assert found["kafka-3"] == found["kafka"]
-    assert found["web"] == containers.services()["web"]["image"]
+def test_the_services_of_several_files_are_merged() -> None:
+    one = containers.services()
+    both = containers.services((containers.COMPOSE, containers.THREE_BROKERS))
+    assert both.keys() == one.keys() | {"kafka-2", "kafka-3"}
+    assert both["kafka-3"]["image"] == both["kafka"]["image"]
+    assert both["web"]["image"] == one["web"]["image"]
