@@ -75,10 +75,15 @@ class Engine:
         """Whether a command of the engine exits with 0."""
         return _ended([self.binary, *argv], self.environ).returncode == 0
 
+    @property
+    def compose_command(self) -> tuple[str, ...]:
+        """The words before a command of compose. They name the project and the files."""
+        files = (word for file in self.files for word in ("-f", str(file)))
+        return (*self.compose, "-p", self.project, *files)
+
     def service(self, *argv: str) -> str:
         """Like `run`, with compose."""
-        files = [word for file in self.files for word in ("-f", str(file))]
-        return _run([*self.compose, "-p", self.project, *files, *argv], self.environ)
+        return _run([*self.compose_command, *argv], self.environ)
 
     def containers(self, service: str) -> list[str]:
         """The names of the service's containers, running or not."""

@@ -9,7 +9,17 @@ from devstack.containers import Engine
 from tests.containers.load import RECORDS, SENDERS, Load, records, sending, sessions, settled
 
 #: Restarted one after the other: every service that an update passes.
-SERVICES: Final = ("web", "bridge", "worker", "redis", "kafka", "postgres", "haproxy", "watch")
+SERVICES: Final = (
+    "web",
+    "web-2",
+    "bridge",
+    "worker",
+    "redis",
+    "kafka",
+    "postgres",
+    "haproxy",
+    "watch",
+)
 #: Updates of one record, as of the demo's incident.
 HOT: Final = 3_000
 #: Accepted after a container is healthy again, before the next one is restarted.

@@ -38,19 +38,21 @@ _ALERTS: Final = {
     *("NOTIFY_ALERT_WEBHOOK_URL", "NOTIFY_ALERT_WEBHOOK_SECRET", "NOTIFY_EMAIL_URL"),
     "NOTIFY_WATCH_HEARTBEAT_URL",
 }
+_WEB: Final = {
+    *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"),
+    *("WEB_POSTGRES_PASSWORD", "WEB_REDIS_PASSWORD"),
+}
 #: Of Alertmanager.
 _OTHERS: Final = {
     *("ALERTMANAGER_WEBHOOK_URL", "ALERTMANAGER_HEARTBEAT_URL", "ALERTMANAGER_SMTP_PASSWORD"),
 }
 #: The secrets of each service, and no others.
 SECRETS_OF: Final = {
+    "web-2": _WEB,
     "postgres": {"POSTGRES_PASSWORD"},
     "redis": {name for name in SECRETS if name.endswith("_REDIS_PASSWORD")},
     "setup": {name for name in SECRETS if name.endswith("POSTGRES_PASSWORD")},
-    "web": {
-        *("NOTIFY_SECRET_KEY", "NOTIFY_KEY_PEPPER"),
-        *("WEB_POSTGRES_PASSWORD", "WEB_REDIS_PASSWORD"),
-    },
+    "web": _WEB,
     "bridge": {"BRIDGE_POSTGRES_PASSWORD", "BRIDGE_REDIS_PASSWORD"},
     "worker": {"WORKER_POSTGRES_PASSWORD", "WORKER_REDIS_PASSWORD"},
     "watch": {"WATCH_POSTGRES_PASSWORD", "WATCH_REDIS_PASSWORD", *_ALERTS},
@@ -160,7 +162,12 @@ def test_the_proxy_fits_its_container_when_all_its_buffers_are_full() -> None:
 
 def test_web_is_reached_through_the_proxy_alone() -> None:
     services = _services()
+    assert services["web"] == services["web-2"]
     assert "ports" not in services["web"]
+    assert (
+        services["haproxy"]["environment"].items()
+        >= {"WEB_1": "web:8000", "WEB_2": "web-2:8000"}.items()
+    )
     assert services["haproxy"]["environment"]["BIND_OPTIONS"] == (
         "${PROXY_BIND_OPTIONS-ssl crt /etc/haproxy/tls/site.pem}"
     )
@@ -179,7 +186,7 @@ def test_the_proxy_lets_every_route_through() -> None:
 
 def test_the_proxy_finds_a_web_that_has_another_address() -> None:
     server = re.findall(r"^    default-server (.*)$", PROXY, re.MULTILINE)[0]
-    # Both servers are processes of one container, so they may have one address.
+    # One that is made anew may get the address that the other one had before.
     assert "resolvers system resolve-opts allow-dup-ip " in server
 
 
@@ -286,14 +293,7 @@ def test_redis_starts_with_a_password_for_each_user(tmp_path: Path, missing: str
 
 
 def test_every_service_has_a_health_check_but_the_one_that_ends() -> None:
-    services = COMPOSE.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    parts = re.split(r"^  ([\w-]+):$", services, flags=re.MULTILINE)
-    without = {
-        name
-        for name, body in zip(parts[1::2], parts[2::2], strict=True)
-        if "healthcheck:" not in body
-    }
-    assert without == {"setup"}
+    assert {name for name, each in _services().items() if "healthcheck" not in each} == {"setup"}
 
 
 def test_the_image_installs_the_lock_and_does_not_run_as_root() -> None:
