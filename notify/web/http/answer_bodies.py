@@ -30,13 +30,13 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Success(Answer, frozen=True):
-    """Kafka has the updates."""
+    """The request is accepted. What it changes is in Kafka."""
 
     success: Yes
 
 
 class Created(Answer, frozen=True):
-    """Kafka has the updates of the player with this id."""
+    """The player with this id is in Kafka."""
 
     success: Yes
     id: StoredId
@@ -147,15 +147,15 @@ class BatchAnswer(Answer, frozen=True):
 class Params(Struct, frozen=True, kw_only=True):
     """The settings that an SDK of a device asks for at its start."""
 
-    enterp: bool
     require_email_auth: bool
     require_user_id_auth: bool
     jwt_required: bool
-    receive_receipts_enable: bool
-    clear_group_on_summary_click: bool
-    unsubscribe_on_notifications_disabled: bool
-    chnl_lst: Nothing
     outcomes: dict[str, Any]
+    enterp: bool = False
+    receive_receipts_enable: bool = False
+    clear_group_on_summary_click: bool = True
+    unsubscribe_on_notifications_disabled: bool = True
+    chnl_lst: Nothing = []
 
 
 class PageConfig(Struct, frozen=True, kw_only=True):

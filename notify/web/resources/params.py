@@ -23,14 +23,9 @@ def _params(*, verified: bool) -> Params:
     """Those of an app that verifies identities, or does not. Old SDKs have no tokens; they then ask for auth
     hashes."""
     return Params(
-        enterp=False,
         require_email_auth=verified,
         require_user_id_auth=verified,
         jwt_required=verified,
-        receive_receipts_enable=False,
-        clear_group_on_summary_click=True,
-        unsubscribe_on_notifications_disabled=True,
-        chnl_lst=[],
         outcomes={"v2_enabled": False, "direct": _OFF, "indirect": _OFF, "unattributed": _OFF},
     )
 
