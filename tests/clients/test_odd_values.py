@@ -3,8 +3,10 @@
 from typing import Any, Final
 
 import pytest
+from msgspec import to_builtins
 
-from notify.web.resources.readable import INTEGER_MAX, readable
+from notify.web.http.answer_bodies import INTEGER_MAX, Subscription, UserProperties
+from notify.web.resources.readable import readable
 from tests.clients.operations import faults
 from tests.fake_web import APP, Answer, Web
 
@@ -53,14 +55,19 @@ def test_a_field_is_refused_or_read_by_every_client(web: Web, key: str) -> None:
 
 @pytest.mark.parametrize("value", ["x", "", 1, 1.0, 1.5, -1, 2**31, -(2**31), True, False, 1e300])
 def test_any_scalar_is_shown_in_the_types_of_the_clients(value: Any) -> None:
-    properties = readable(dict.fromkeys(ODD_PROPERTIES, value))
-    subscription = readable(dict.fromkeys(ODD_FIELDS, value))
-    user = {"properties": properties, "subscriptions": [subscription]}
+    properties = readable(UserProperties, dict.fromkeys(ODD_PROPERTIES, value))
+    subscription = readable(
+        Subscription, {"id": "x", "type": "Email"} | dict.fromkeys(ODD_FIELDS, value)
+    )
+    user = to_builtins({"properties": properties, "subscriptions": [subscription]})
     assert faults("get_user", 200, JSON, user) == []
 
 
 def test_what_has_its_type_is_shown_as_it_is() -> None:
-    fields = {"language": "de", "lat": 52, "long": 13.5, "enabled": False, "tags": {"a": 1}}
-    fields |= {"notification_types": -2, "last_active": INTEGER_MAX, "id": "x", "type": "Email"}
-    assert readable(fields) == fields
-    assert readable({"device_os": 14, "net_type": 1.0}) == {"device_os": "14", "net_type": 1}
+    properties = {"language": "de", "lat": 52, "long": 13.5, "tags": {"a": 1}}
+    properties |= {"last_active": INTEGER_MAX}
+    assert to_builtins(readable(UserProperties, properties)) == properties
+    fields = {"id": "x", "type": "Email", "enabled": False, "notification_types": -2}
+    assert to_builtins(readable(Subscription, fields)) == fields
+    odd = readable(Subscription, fields | {"device_os": 14, "net_type": 1.0})
+    assert to_builtins(odd) == fields | {"device_os": "14", "net_type": 1}

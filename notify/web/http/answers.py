@@ -8,11 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from django.http import HttpResponse
+
+from notify.web.http.answer_bodies import Error
 
 _CONTENT_TYPE = "application/json"
 #: Built once: `json.dumps` with an option builds an encoder a call.
-_JSON = json.JSONEncoder(separators=(",", ":"))
+_JSON = json.JSONEncoder(separators=(",", ":"), default=msgspec.to_builtins)
 _ALWAYS = {"X-Content-Type-Options": "nosniff"}
 
 
@@ -38,21 +41,22 @@ def busy(reason: str, *, retry_after_s: int) -> Refused:
     return Refused(503, reason, headers={"Retry-After": str(retry_after_s)})
 
 
-def ok(body: Mapping[str, Any], status: int = 200) -> HttpResponse:
+def ok(body: msgspec.Struct | Mapping[str, Any], status: int = 200) -> HttpResponse:
     """The answer to a request that did what it asked."""
-    return HttpResponse(_encoded(body), status=status, content_type=_CONTENT_TYPE, headers=_ALWAYS)
+    return HttpResponse(encoded(body), status=status, content_type=_CONTENT_TYPE, headers=_ALWAYS)
 
 
 def refusal(refused: Refused, request_id: str) -> HttpResponse:
     """The answer to a refused request."""
-    body = {"errors": list(refused.errors), "request_id": request_id, **refused.details}
+    body = Error(errors=list(refused.errors), request_id=request_id, **refused.details)
     return HttpResponse(
-        _encoded(body),
+        encoded(body),
         status=refused.status,
         content_type=_CONTENT_TYPE,
         headers=_ALWAYS | dict(refused.headers),
     )
 
 
-def _encoded(body: Mapping[str, Any]) -> bytes:
+def encoded(body: msgspec.Struct | Mapping[str, Any]) -> bytes:
+    """The body as JSON."""
     return _JSON.encode(body).encode()

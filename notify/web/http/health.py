@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from notify.kafka.producer import Unavailable
 from notify.monitoring.partition_state import StateBounds
 from notify.web.access.apps_cache import NotKnownYet
+from notify.web.http.answer_bodies import Status
 from notify.web.http.answers import Refused, ok
 from notify.web.http.endpoint import Call
 from notify.web.http.pipeline import problems
@@ -20,7 +21,7 @@ _AGAIN = {"Retry-After": "1"}
 
 def live(call: Call) -> HttpResponse:
     """GET /healthz/live: 200."""
-    return ok({"status": "ok"})
+    return ok(Status("ok"))
 
 
 def ready(call: Call) -> HttpResponse:
@@ -30,7 +31,7 @@ def ready(call: Call) -> HttpResponse:
         call.services.producer.check(partitions=known.partitions)
     except (NotKnownYet, Unavailable) as error:
         raise Refused(503, str(error), headers=_AGAIN) from None
-    return ok({"status": "ok"})
+    return ok(Status("ok"))
 
 
 def pipeline(call: Call) -> HttpResponse:
@@ -43,4 +44,4 @@ def pipeline(call: Call) -> HttpResponse:
     wrong = problems(streams, StateBounds.of_settings())
     if wrong:
         raise Refused(503, *wrong, headers=_AGAIN)
-    return ok({"status": "ok", "partitions": len(streams)})
+    return ok(Status("ok", len(streams)))

@@ -1,7 +1,8 @@
 """/openapi.json: what this API takes and answers, in OpenAPI 3.1.
 
-Paths and methods are those of notify.web.urls, fields and bounds those of the parsers; only what
-the routes are for is written by hand, in `operations`.
+Paths and methods are those of notify.web.urls, fields and bounds of requests those of the parsers, and the
+bodies of answers are the types that views build. Only what the routes are for is written by hand, in
+`operations`.
 """
 
 import re
@@ -12,18 +13,20 @@ from typing import Any, Final, NamedTuple
 
 from django.http import HttpResponse
 from django.urls import URLPattern, URLResolver, get_resolver
+from msgspec.json import schema_components
 
 from notify.web.access.auth import KeyNeeded
+from notify.web.http.answer_bodies import Error
 from notify.web.http.answers import ok
 from notify.web.http.endpoint import Call
 from notify.web.openapi import requests
 from notify.web.openapi.operations import (
-    ERROR,
     ERROR_MEANINGS,
     JSON,
     LATER,
     OPERATIONS,
     PARAMETERS,
+    AnswerBody,
     Operation,
 )
 from notify.web.openapi.schemas import COMPONENTS, Schema, ref
@@ -72,7 +75,7 @@ def document(patterns: Patterns) -> Schema:
         "servers": [{"url": "/"}],
         "paths": {route.path: _path_item(route) for route in routes(patterns)},
         "components": {
-            "schemas": {**COMPONENTS, **requests.bodies(), "Error": ERROR},
+            "schemas": {**COMPONENTS, **requests.bodies(), **_answer_bodies()},
             "responses": {str(status): _error(status) for status in ERROR_MEANINGS},
             "securitySchemes": {
                 _KEY: {
@@ -90,6 +93,15 @@ def document(patterns: Patterns) -> Schema:
             },
         },
     }
+
+
+def _answer_bodies() -> dict[str, Schema]:
+    """The component schemas of answers, made from the types that views build them of."""
+    operations = [operation for methods in OPERATIONS.values() for operation in methods.values()]
+    bodies = [body for operation in operations for body in operation.answers.values()]
+    types = {body.__name__: body for body in bodies if isinstance(body, type)} | {"Error": Error}
+    _, schemas = schema_components(types.values(), ref_template="#/components/schemas/{name}")
+    return schemas
 
 
 def routes(patterns: Patterns) -> list[Route]:
@@ -133,8 +145,8 @@ def _operation(route: Route, method: str, operation: Operation) -> Schema:
         "tags": [operation.tag],
         "responses": {
             **{
-                str(status): _answer(status, schema, operation)
-                for status, schema in operation.answers.items()
+                str(status): _answer(status, body, operation)
+                for status, body in operation.answers.items()
             },
             **{
                 str(status): {"$ref": f"#/components/responses/{status}"}
@@ -168,10 +180,11 @@ def _parameter(name: str) -> Schema:
     }
 
 
-def _answer(status: int, schema: Schema | None, operation: Operation) -> Schema:
+def _answer(status: int, body: AnswerBody, operation: Operation) -> Schema:
     phrase = HTTPStatus(status).phrase
-    if schema is None:
+    if body is None:
         return {"description": phrase}
+    schema = ref(body.__name__) if isinstance(body, type) else body
     return {"description": phrase, "content": {operation.media_type: {"schema": schema}}}
 
 

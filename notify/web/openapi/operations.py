@@ -8,29 +8,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct
+
 from notify.domain.records.update import KEY_CHARS_MAX
 from notify.web.access.auth import KeyNeeded
+from notify.web.http.answer_bodies import (
+    Answer,
+    BatchAnswer,
+    Created,
+    IdentityAnswer,
+    NoFeatures,
+    NoMessages,
+    PageConfig,
+    Params,
+    Status,
+    SubscriptionAnswer,
+    Success,
+    UserAnswer,
+    UserChanged,
+)
 from notify.web.http.endpoint import IDEMPOTENCY_KEY_CHARS_MAX
 from notify.web.openapi.schemas import Schema, any_case, opened, ref, some_text, text
 from notify.web.resources import subscriptions
+from notify.web.resources.players import PlayerAnswer
 
 JSON: Final = "application/json"
+#: A type of notify.web.http.answer_bodies, a schema, or None for an answer without a body.
+AnswerBody = type[Struct] | Schema | None
 #: Error statuses of every route for apps; BODY_ERRORS is for those with a body.
 ERRORS: Final = (400, 401, 403, 404, 429, 503)
 BODY_ERRORS: Final = (*ERRORS, 413)
 #: Error statuses of the routes for operators.
 PROBE_ERRORS: Final = (403, 503)
 
-_OBJECT: Final[Schema] = {"type": "object"}
-
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of a route. `answers` has the schemas of successes by status, `errors` the statuses of
+    """One method of a route. `answers` has the bodies of successes by status, `errors` the statuses of
     errors. `body` names a component; `key` says when a request must carry the app's key."""
 
     summary: str
-    answers: Mapping[int, Schema | None]
+    answers: Mapping[int, AnswerBody]
     body: str | None = None
     key: KeyNeeded = KeyNeeded.BY_APP
     errors: tuple[int, ...] = ()
@@ -96,82 +114,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "if_none_match": Parameter("If-None-Match", "header", text(), "The ETag of the last answer."),
 }
 
-_WARNINGS: Final[Mapping[str, Schema]] = {
-    "warnings": {"type": "array", "items": {"type": "string"}}
-}
-_SUCCESS: Final = opened(
-    {"success": {"type": "boolean", "enum": [True]}, **_WARNINGS}, required=["success"]
-)
-_CREATED: Final = opened(
-    {"success": {"type": "boolean", "enum": [True]}, "id": ref("StoredId"), **_WARNINGS},
-    required=["success", "id"],
-)
-_IDENTITY: Final = opened(
-    {"identity": {"type": "object", "additionalProperties": {"type": "string"}}, **_WARNINGS},
-    required=["identity"],
-)
-_SUBSCRIPTION: Final = opened({"id": ref("StoredId"), "type": {"type": "string"}}, required=["id"])
-_USER: Final = opened(
-    {
-        **_IDENTITY["properties"],
-        "properties": _OBJECT,
-        "subscriptions": {"type": "array", "items": _SUBSCRIPTION},
-    },
-    required=["identity"],
-)
-_STATUS: Final = opened({"status": {"type": "string", "enum": ["ok"]}}, required=["status"])
-_PLAYER: Final = opened(
-    {
-        "id": ref("StoredId"),
-        "tags": _OBJECT,
-        "identifier": {"type": "string"},
-        "session_count": {"type": "integer"},
-        "playtime": {"type": "integer", "description": "Seconds."},
-        "amount_spent": {"type": "number"},
-        "created_at": {"type": "integer", "description": "Seconds since 1970."},
-        **_WARNINGS,
-    },
-    required=["id", "tags"],
-)
-_RESULT: Final[Schema] = {
-    "anyOf": [
-        opened({"id": ref("StoredId")}, required=["id"]),
-        opened({"errors": {"type": "array", "items": {"type": "string"}}}, required=["errors"]),
-    ]
-}
-_BATCH: Final = opened(
-    {
-        "accepted": {"type": "integer", "minimum": 1},
-        "rejected": {"type": "integer", "minimum": 0},
-        "results": {"type": "array", "items": _RESULT},
-    },
-    required=["accepted", "rejected", "results"],
-)
-_PARAMS: Final = opened(
-    {
-        "outcomes": {"type": "object"},
-        "jwt_required": {"type": "boolean"},
-        "chnl_lst": {"type": "array"},
-    },
-    required=["outcomes", "jwt_required"],
-)
-#: Every error answer. For a batch without a valid item it includes the results.
-ERROR: Final = opened(
-    {
-        "errors": {
-            "type": "array",
-            "minItems": 1,
-            "items": {"anyOf": [{"type": "string"}, {"type": "object"}]},
-            "description": "What is wrong, and what to do next.",
-        },
-        "request_id": {
-            "type": "string",
-            "description": "The request's id. The server's logs contain it too.",
-        },
-        "results": {"type": "array", "items": _RESULT},
-    },
-    required=["errors", "request_id"],
-)
+_OPENAPI: Final = opened({"openapi": {"type": "string"}})
 ERROR_MEANINGS: Final[Mapping[int, str]] = {
     400: "The request is invalid: correct it before you send it again.",
     401: "The request needs the app's key or a token.",
@@ -186,7 +129,7 @@ ERROR_MEANINGS: Final[Mapping[int, str]] = {
 LATER: Final = (429, 503)
 
 
-def _players(summary: str, body: str, answer: Schema = _SUCCESS) -> Operation:
+def _players(summary: str, body: str, answer: AnswerBody = Success) -> Operation:
     return Operation(
         summary,
         {200: answer},
@@ -201,7 +144,7 @@ def _params(platform: str) -> Mapping[str, Operation]:
     return {
         "GET": Operation(
             f"The settings that an SDK on {platform} asks for at its start.",
-            {200: _PARAMS, 304: None},
+            {200: Params, 304: None},
             key=KeyNeeded.NEVER,
             errors=ERRORS,
             parameters=("if_none_match",),
@@ -213,18 +156,18 @@ def _params(platform: str) -> Mapping[str, Operation]:
 def _change(
     summary: str,
     body: str | None,
-    answers: Mapping[int, Schema],
+    answers: Mapping[int, AnswerBody],
     key: KeyNeeded = KeyNeeded.BY_APP,
 ) -> Operation:
     errors = ERRORS if body is None else BODY_ERRORS
     return Operation(summary, answers, body, key, errors, parameters=("idempotency_key",))
 
 
-def _read(summary: str, answer: Schema, key: KeyNeeded = KeyNeeded.BY_APP) -> Operation:
+def _read(summary: str, answer: AnswerBody, key: KeyNeeded = KeyNeeded.BY_APP) -> Operation:
     return Operation(summary, {200: answer}, key=key, errors=ERRORS)
 
 
-def _probe(summary: str, answer: Schema = _STATUS, media_type: str = JSON) -> Operation:
+def _probe(summary: str, answer: AnswerBody = Status, media_type: str = JSON) -> Operation:
     return Operation(
         summary,
         {200: answer},
@@ -236,19 +179,19 @@ def _probe(summary: str, answer: Schema = _STATUS, media_type: str = JSON) -> Op
 
 
 _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
-    "players": {"POST": _players("Register a push, email or SMS player.", "NewPlayer", _CREATED)},
+    "players": {"POST": _players("Register a push, email or SMS player.", "NewPlayer", Created)},
     "player": {
         "PUT": _players("Change the player.", "Player"),
         "GET": Operation(
             "The player with all updates that have been applied. All fields need a key.",
-            {200: _PLAYER},
+            {200: PlayerAnswer},
             errors=ERRORS,
             parameters=("app_id_in_query",),
             tag="players",
         ),
         "DELETE": Operation(
             "Delete the player, which is the subscription with the same id.",
-            {200: _SUCCESS},
+            {200: Success},
             errors=ERRORS,
             parameters=("app_id_in_query", "idempotency_key"),
             tag="players",
@@ -262,59 +205,59 @@ _PLAYERS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "ios_params": _params("iOS"),
 }
 _USERS: Final[Mapping[str, Mapping[str, Operation]]] = {
-    "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), _USER))},
+    "users": {"POST": _change("Create a user.", "NewUser", dict.fromkeys((200, 202), UserAnswer))},
     "user": {
         "GET": _read(
             "The user with all updates that have been applied. Without a key or a token it is found only "
             "by the onesignal_id that a device received.",
-            _USER,
+            UserAnswer,
         ),
-        "PATCH": _change("Change the user.", "UserChange", {202: _OBJECT}),
-        "DELETE": _change("Delete the user.", None, {200: _OBJECT}, KeyNeeded.BY_USER),
+        "PATCH": _change("Change the user.", "UserChange", {202: UserChanged}),
+        "DELETE": _change("Delete the user.", None, {200: IdentityAnswer}, KeyNeeded.BY_USER),
     },
     "user_tags": {
         "PUT": _change(
-            "Change the tags of the user with this external id.", "UserTags", {200: _SUCCESS}
+            "Change the tags of the user with this external id.", "UserTags", {200: Success}
         )
     },
     "user_identity": {
-        "GET": _read("The user's aliases.", _IDENTITY, KeyNeeded.BY_USER),
-        "PATCH": _change("Add aliases to the user.", "IdentityChange", {200: _IDENTITY}),
+        "GET": _read("The user's aliases.", IdentityAnswer, KeyNeeded.BY_USER),
+        "PATCH": _change("Add aliases to the user.", "IdentityChange", {200: IdentityAnswer}),
     },
-    "user_alias": {"DELETE": _change("Remove an alias of the user.", None, {200: _IDENTITY})},
+    "user_alias": {"DELETE": _change("Remove an alias of the user.", None, {200: IdentityAnswer})},
     "user_subscriptions": {
         "POST": _change(
             "Add a subscription to the user.",
             "NewSubscription",
-            dict.fromkeys((200, 202), opened({"subscription": _SUBSCRIPTION, **_WARNINGS})),
+            dict.fromkeys((200, 202), SubscriptionAnswer),
         )
     },
     "subscription": {
-        "PATCH": _change("Change a subscription.", "SubscriptionChange", {200: _OBJECT}),
-        "DELETE": _change("Delete a subscription.", None, {202: _OBJECT}),
+        "PATCH": _change("Change a subscription.", "SubscriptionChange", {200: Answer}),
+        "DELETE": _change("Delete a subscription.", None, {202: Answer}),
     },
     "subscription_owner": {
-        "PATCH": _change("Move the subscription to another user.", "Owner", {200: _IDENTITY})
+        "PATCH": _change("Move the subscription to another user.", "Owner", {200: IdentityAnswer})
     },
     "subscription_identity": {
         "GET": _read(
             "The aliases of the subscription's user. In an open app a request without a key gets only "
             "the onesignal_id, and nothing for an email or SMS subscription.",
-            _IDENTITY,
+            IdentityAnswer,
         ),
         "PATCH": _change(
-            "Add aliases to the subscription's user.", "IdentityChange", {200: _IDENTITY}
+            "Add aliases to the subscription's user.", "IdentityChange", {200: IdentityAnswer}
         ),
     },
     "subscription_by_token": {
         "PATCH": _change(
-            "Change the subscription with this token.", "SubscriptionChange", {202: _OBJECT}
+            "Change the subscription with this token.", "SubscriptionChange", {202: Answer}
         )
     },
 }
 
 
-def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) -> Operation:
+def _unstored(summary: str, body: str | None = None, answer: AnswerBody = Success) -> Operation:
     """A call that SDKs make: it succeeds, and nothing is stored."""
     return Operation(
         summary,
@@ -326,8 +269,6 @@ def _unstored(summary: str, body: str | None = None, answer: Schema = _SUCCESS) 
     )
 
 
-_LIST: Final[Schema] = {"type": "array", "maxItems": 0}
-_NO_MESSAGES: Final = opened({"in_app_messages": _LIST}, required=["in_app_messages"])
 _START: Final = "Report the token that starts live activities of this type. The body is ignored."
 _UPDATE: Final = "Report the token of one live activity. The body is ignored."
 _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
@@ -345,10 +286,10 @@ _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
     },
     "in_app_click": {"POST": _unstored("Report that an in-app message was clicked.", "Report")},
     "in_app_messages": {
-        "GET": _unstored("The in-app messages of a device: always none.", answer=_NO_MESSAGES)
+        "GET": _unstored("The in-app messages of a device: always none.", answer=NoMessages)
     },
     "user_in_app_messages": {
-        "GET": _unstored("The in-app messages of a user: always none.", answer=_NO_MESSAGES)
+        "GET": _unstored("The in-app messages of a user: always none.", answer=NoMessages)
     },
     "live_activity_token": {
         "POST": _unstored("Report the token of a live activity. The body is ignored.")
@@ -365,7 +306,7 @@ _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
     "sdk_features": {
         "GET": _unstored(
             "The features that the SDK should turn on: always none.",
-            answer=opened({"features": _LIST}, required=["features"]),
+            answer=NoFeatures,
         )
     },
     "usage": {"POST": _unstored("Report which features of the SDK the app uses.", "Report")},
@@ -373,17 +314,7 @@ _UNSTORED: Final[Mapping[str, Mapping[str, Operation]]] = {
         "GET": Operation(
             "The settings that the web SDK asks for at its start. With `callback` in the query (a JavaScript "
             "name) the answer is a script that calls it; an error then has status 200 and success false.",
-            {
-                200: opened(
-                    {
-                        "success": {"type": "boolean", "enum": [True]},
-                        "app_id": ref("AppId"),
-                        "config": _OBJECT,
-                        "features": _OBJECT,
-                    },
-                    required=["success", "app_id", "config", "features"],
-                )
-            },
+            {200: PageConfig},
             key=KeyNeeded.NEVER,
             errors=ERRORS,
         )
@@ -393,7 +324,7 @@ _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "batch": {
         "POST": Operation(
             "Send many updates of one app.",
-            {202: _BATCH},
+            {202: BatchAnswer},
             "Batch",
             key=KeyNeeded.ALWAYS,
             errors=BODY_ERRORS,
@@ -405,7 +336,7 @@ _OURS: Final[Mapping[str, Mapping[str, Operation]]] = {
     "ready": {"GET": _probe("Whether this process can accept updates.")},
     "pipeline": {"GET": _probe("Whether accepted updates are applied.")},
     "metrics": {"GET": _probe("Metrics, for Prometheus.", {"type": "string"}, "text/plain")},
-    "openapi": {"GET": _probe("This document.", opened({"openapi": {"type": "string"}}))},
+    "openapi": {"GET": _probe("This document.", _OPENAPI)},
 }
 
 #: By the route's name, then by method.

@@ -12,6 +12,7 @@ from notify.domain.records import ids
 from notify.domain.records.update import USER
 from notify.web.access.apps_cache import KnownApp
 from notify.web.access.identity import NO_SUCH_USER, Identity
+from notify.web.http.answer_bodies import IdentityAnswer
 from notify.web.http.answers import Refused, ok
 from notify.web.http.bounded_answer import BoundedAnswer
 from notify.web.http.endpoint import Call
@@ -26,7 +27,8 @@ def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     who.must_not_be_open("reading the aliases of a user")
     subject = user_reference.user(app.id, label, name)
     row, shown = users.read(call, who, subject), BoundedAnswer()
-    return ok({"identity": users.identity_of(row, who, subject, shown), **shown.warnings})
+    identity = users.identity_of(row, who, subject, shown)
+    return ok(IdentityAnswer(identity=identity, **shown.warnings))
 
 
 def give(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -47,7 +49,7 @@ def take(call: Call, app_id: str, label: str, name: str, alias: str) -> HttpResp
     made = subject.update(call, at=call.services.now_ms(), aliases={alias: None})
     warnings = changes.send_all(call, app, who, [made])
     left = {key: value for key, value in subject.identity.items() if key != alias}
-    return ok({"identity": left, **warnings})
+    return ok(IdentityAnswer(identity=left, **warnings))
 
 
 def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
@@ -68,14 +70,14 @@ def show_owners(call: Call, app_id: str, subscription: str) -> HttpResponse:
         shown = BoundedAnswer()
         others = {} if who.is_open else shown.aliases(found)
         identity = {ONESIGNAL_ID: _handle(app.id, who, found), **others}
-        return ok({"identity": identity, **shown.warnings})
+        return ok(IdentityAnswer(identity=identity, **shown.warnings))
     if not sdks.is_sdk(call.request.META):
         raise Refused(404, NO_SUCH_USER)
     generation = call.services.reads.generation(app.id, subject.record)
     made = subject.update(call, at=call.services.now_ms())
     changes.send_all(call, app, who, [made])
     record = ids.named_user(app.id, subject.record, generation)
-    return ok({"identity": {ONESIGNAL_ID: record}})
+    return ok(IdentityAnswer(identity={ONESIGNAL_ID: record}))
 
 
 def _handle(app: str, who: Identity, user: UserRow) -> str:
@@ -99,7 +101,7 @@ def _give(call: Call, app: KnownApp, who: Identity, subject: Subject) -> HttpRes
         raise Malformed("onesignal_id is the user's id: it cannot be set as an alias")
     made = subject.update(call, at=call.services.now_ms(), aliases=names)
     warnings = changes.send_all(call, app, who, [made])
-    return ok({"identity": {**subject.identity, **names}, **warnings})
+    return ok(IdentityAnswer(identity={**subject.identity, **names}, **warnings))
 
 
 def _names(call: Call, app: KnownApp) -> dict[str, str]:

@@ -32,6 +32,7 @@ from notify.domain.records import ids, nobody
 from notify.domain.records.patch import IDENTIFIER
 from notify.domain.records.update import KINDS, OPS, UPDATE, Update
 from notify.web.access.auth import KeyNeeded
+from notify.web.http.answer_bodies import BatchAnswer, BatchResult
 from notify.web.http.answers import Refused, ok
 from notify.web.http.endpoint import Call
 from notify.web.resources import answer_warnings, device
@@ -50,17 +51,17 @@ def accept(call: Call, app_id: str) -> HttpResponse:
     items = _items(body)
     at = call.services.now_ms()
     made: list[tuple[Update, bytes]] = []
-    results: list[dict[str, Any]] = []
+    results: list[BatchResult] = []
     accepted = 0
     for place, item in enumerate(items):
         try:
             found = _updates(item, app.id, at=at, message_id=call.message_id(place))
             made += [(update, encoded(update)) for update in found]
         except (Malformed, Refused) as error:
-            results.append({"errors": [str(error)]})
+            results.append(BatchResult(errors=[str(error)]))
         else:
             accepted += 1
-            results.append({"id": found[0].record})
+            results.append(BatchResult(found[0].record))
     if not made:
         raise Refused(
             400, "no item is valid: results says why, item by item", details={"results": results}
@@ -68,8 +69,11 @@ def accept(call: Call, app_id: str) -> HttpResponse:
     updates = [update for update, _ in made]
     call.services.limits.updates(app, [update.record for update in updates])
     send(call, app, made)
-    answer = {"accepted": accepted, "rejected": len(items) - accepted, "results": results}
-    return ok(answer | answer_warnings.of_updates(call.services.apps.known(), updates), status=202)
+    warnings = answer_warnings.of_updates(call.services.apps.known(), updates)
+    answer = BatchAnswer(
+        accepted=accepted, rejected=len(items) - accepted, results=results, **warnings
+    )
+    return ok(answer, status=202)
 
 
 def _items(body: Mapping[str, Any]) -> list[Any]:

@@ -6,14 +6,14 @@ start on that page. The answer is that for an app that is set up by code: the pa
 since push tokens are made elsewhere.
 """
 
-import json
 import re
 from typing import Any, Final
 
 from django.http import HttpResponse
 
 from notify.web.access.auth import KeyNeeded
-from notify.web.http.answers import Refused, ok
+from notify.web.http.answer_bodies import PageConfig
+from notify.web.http.answers import Refused, encoded, ok
 from notify.web.http.endpoint import Call
 
 #: A callback is the name of one function: anything else could make the script say something.
@@ -24,51 +24,47 @@ _NOSNIFF: Final = {"X-Content-Type-Options": "nosniff"}
 #: The SDK's words for an app that it cannot use. It says so in the browser's console and stops.
 _CODE_OF_INVALID_APP: Final = 1
 _OFF: Final = {"enabled": False}
+_FEATURES: Final[dict[str, Any]] = {
+    "restrict_origin": {"enable": False},
+    "metrics": {"enable": False, "mixpanel_reporting_token": ""},
+    "receive_receipts_enable": False,
+    "web_on_focus_enabled": True,
+    "session_threshold": 30,
+}
 _CONFIG: Final[dict[str, Any]] = {
-    "success": True,
-    "version": 2,
-    "features": {
-        "restrict_origin": {"enable": False},
-        "metrics": {"enable": False, "mixpanel_reporting_token": ""},
-        "receive_receipts_enable": False,
-        "web_on_focus_enabled": True,
-        "session_threshold": 30,
-    },
-    "config": {
+    "origin": "",
+    "autoResubscribe": True,
+    "siteInfo": {
+        "name": "",
         "origin": "",
-        "autoResubscribe": True,
-        "siteInfo": {
-            "name": "",
-            "origin": "",
-            "defaultIconUrl": None,
-            "proxyOriginEnabled": False,
+        "defaultIconUrl": None,
+        "proxyOriginEnabled": False,
+    },
+    "integration": {"kind": "custom"},
+    "serviceWorker": {},
+    "webhooks": {"enable": False},
+    "welcomeNotification": {"enable": False},
+    "notificationBehavior": {
+        "click": {"match": "exact", "action": "navigate"},
+        "display": {"persist": False},
+    },
+    "staticPrompts": {
+        "customlink": {
+            "enabled": False,
+            "style": "button",
+            "size": "medium",
+            "unsubscribeEnabled": True,
+            "text": {"explanation": "", "subscribe": "Subscribe", "unsubscribe": "Unsubscribe"},
+            "color": {"button": "#0e6ea5", "text": "#ffffff"},
+        }
+    },
+    "outcomes": {
+        "direct": _OFF,
+        "indirect": {
+            "enabled": False,
+            "notification_attribution": {"minutes_since_displayed": 60, "limit": 5},
         },
-        "integration": {"kind": "custom"},
-        "serviceWorker": {},
-        "webhooks": {"enable": False},
-        "welcomeNotification": {"enable": False},
-        "notificationBehavior": {
-            "click": {"match": "exact", "action": "navigate"},
-            "display": {"persist": False},
-        },
-        "staticPrompts": {
-            "customlink": {
-                "enabled": False,
-                "style": "button",
-                "size": "medium",
-                "unsubscribeEnabled": True,
-                "text": {"explanation": "", "subscribe": "Subscribe", "unsubscribe": "Unsubscribe"},
-                "color": {"button": "#0e6ea5", "text": "#ffffff"},
-            }
-        },
-        "outcomes": {
-            "direct": _OFF,
-            "indirect": {
-                "enabled": False,
-                "notification_attribution": {"minutes_since_displayed": 60, "limit": 5},
-            },
-            "unattributed": _OFF,
-        },
+        "unattributed": _OFF,
     },
 }
 
@@ -86,15 +82,16 @@ def show(call: Call, app_id: str) -> HttpResponse:
             "_ and $",
         )
     try:
-        answer = _config_of(call, app_id)
+        answer: Any = _config_of(call, app_id)
     except Refused as refused:
         answer = {"success": False, "errors": list(refused.errors)}
         if refused.status == 403:
             answer["code"] = _CODE_OF_INVALID_APP
     # The comment prevents browsers from taking the start of the answer for another format.
-    script = f"/**/{callback}({json.dumps(answer, separators=(',', ':'))});"
-    return HttpResponse(script.encode(), content_type=_SCRIPT, headers=_NOSNIFF)
+    script = b"/**/%s(%s);" % (callback.encode(), encoded(answer))
+    return HttpResponse(script, content_type=_SCRIPT, headers=_NOSNIFF)
 
 
-def _config_of(call: Call, app_id: str) -> dict[str, Any]:
-    return _CONFIG | {"app_id": call.app(app_id, key=KeyNeeded.NEVER).id}
+def _config_of(call: Call, app_id: str) -> PageConfig:
+    app = call.app(app_id, key=KeyNeeded.NEVER)
+    return PageConfig(success=True, version=2, features=_FEATURES, config=_CONFIG, app_id=app.id)

@@ -7,43 +7,34 @@ with objects in it, or the Android SDK crashes the app.
 """
 
 import hashlib
-import json
-from typing import Any, Final
+from typing import Final
 
 from django.http import HttpResponse
 
 from notify.web.access.auth import KeyNeeded
-from notify.web.http.answers import ok
+from notify.web.http.answer_bodies import Params
+from notify.web.http.answers import encoded, ok
 from notify.web.http.endpoint import Call
 
 _OFF: Final = {"enabled": False}
-PARAMS: Final[dict[str, Any]] = {
-    "enterp": False,
-    "require_email_auth": False,
-    "require_user_id_auth": False,
-    "jwt_required": False,
-    "receive_receipts_enable": False,
-    "clear_group_on_summary_click": True,
-    "unsubscribe_on_notifications_disabled": True,
-    "chnl_lst": [],
-    "outcomes": {"v2_enabled": False, "direct": _OFF, "indirect": _OFF, "unattributed": _OFF},
+
+
+def _params(*, verified: bool) -> Params:
+    """Those of an app that verifies identities, or does not. Old SDKs have no tokens; they then ask for auth
+    hashes."""
+    return Params(
+        require_email_auth=verified,
+        require_user_id_auth=verified,
+        jwt_required=verified,
+        outcomes={"v2_enabled": False, "direct": _OFF, "indirect": _OFF, "unattributed": _OFF},
+    )
+
+
+_BY_REQUIRED: Final = {verified: _params(verified=verified) for verified in (False, True)}
+_ETAGS: Final = {
+    verified: f'"{hashlib.sha256(encoded(params)).hexdigest()[:16]}"'
+    for verified, params in _BY_REQUIRED.items()
 }
-#: For an app that verifies identities. Old SDKs have no tokens; they then ask for auth hashes.
-VERIFIED_PARAMS: Final[dict[str, Any]] = PARAMS | {
-    "require_email_auth": True,
-    "require_user_id_auth": True,
-    "jwt_required": True,
-}
-
-_BY_REQUIRED: Final = {False: PARAMS, True: VERIFIED_PARAMS}
-
-
-def etag_of(params: dict[str, Any]) -> str:
-    """The ETag of these parameters."""
-    return f'"{hashlib.sha256(json.dumps(params).encode()).hexdigest()[:16]}"'
-
-
-_ETAGS: Final = {required: etag_of(params) for required, params in _BY_REQUIRED.items()}
 
 
 def show(call: Call, app_id: str) -> HttpResponse:

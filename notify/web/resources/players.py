@@ -6,9 +6,11 @@ has changed, so all keys except app_id may be absent. Values that cannot be stor
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from django.http import HttpResponse
+from msgspec import UNSET, Struct
 
 from notify.domain.engine.lanes import is_uuid
 from notify.domain.errors import Malformed
@@ -17,6 +19,7 @@ from notify.domain.records.patch import PROPERTIES
 from notify.domain.records.update import COUNTER_MAX, DELETE, kind_of_address
 from notify.web.access.apps_cache import KnownApp
 from notify.web.access.identity import hash_unusable
+from notify.web.http.answer_bodies import Created, PlayerState, Success
 from notify.web.http.answers import Refused, ok
 from notify.web.http.bounded_answer import BoundedAnswer
 from notify.web.http.endpoint import Call
@@ -30,6 +33,16 @@ from notify.web.resources.draft import Draft, update_of, updates_of
 #: keeps and reports again by its new id.
 NO_SUCH_PLAYER = "No user with this id found"
 REGISTER_AGAIN = "this player was deleted: register it again (its id is not a valid device_type)"
+
+_SHOWN: Final = (*device.PROPERTY_KEYS, "last_active")
+#: A player with its properties, which may be of any type.
+PlayerAnswer: Final = msgspec.defstruct(
+    "PlayerAnswer",
+    [(key, Any, UNSET) for key in _SHOWN],
+    bases=(PlayerState,),
+    frozen=True,
+    kw_only=True,
+)
 
 Body = Mapping[str, Any]
 Links = dict[str, str | None]
@@ -85,7 +98,7 @@ def create(call: Call) -> HttpResponse:
                     )
                 )
     warnings = changes.send_all(call, app, who, made)
-    return ok({"success": True, "id": answered, **warnings})
+    return ok(Created(success=True, id=answered, **warnings))
 
 
 def update(call: Call, player: str) -> HttpResponse:
@@ -131,7 +144,7 @@ def delete(call: Call, player: str) -> HttpResponse:
         raise Refused(404, NO_SUCH_PLAYER)
     at = call.services.now_ms()
     made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
-    return ok({"success": True, **changes.send_all(call, app, who, [made])})
+    return ok(Success(success=True, **changes.send_all(call, app, who, [made])))
 
 
 def show(call: Call, player: str) -> HttpResponse:
@@ -151,8 +164,8 @@ def show(call: Call, player: str) -> HttpResponse:
         raise Refused(404, NO_SUCH_PLAYER)
     shown = BoundedAnswer()
     if not has_key:
-        return ok({"id": record, "tags": shown.tags(row), **shown.warnings})
-    return ok({"id": record, **_shown(row, shown), **shown.warnings})
+        return ok(PlayerState(id=record, tags=shown.tags(row), **shown.warnings))
+    return ok(_shown(record, row, shown))
 
 
 def _accept(
@@ -186,7 +199,7 @@ def _accept(
             links=links,
         )
         warnings = changes.send_all(call, app, who, made)
-    return ok({"success": True, **warnings})
+    return ok(Success(success=True, **warnings))
 
 
 def _described(call: Call, body: Body, app: KnownApp, record: str) -> tuple[str | None, Change]:
@@ -244,19 +257,16 @@ def _assigned_id(call: Call, app: str, kind: str, identifier: str | None) -> str
     return ids.random_id() if key is None else ids.keyed_id(app, key)
 
 
-def _shown(row: RecordRow, shown: BoundedAnswer) -> dict[str, Any]:
+def _shown(record: str, row: RecordRow, shown: BoundedAnswer) -> Struct:
     """The record as the players API shows it, without fields that it does not have."""
-    found: dict[str, Any] = {
-        key: row.properties[key]
-        for key in (*device.PROPERTY_KEYS, "last_active")
-        if key in row.properties
-    }
-    if row.identifier is not None:
-        found["identifier"] = row.identifier
-    return found | {
-        "tags": shown.tags(row),
-        "session_count": row.session_count,
-        "playtime": row.session_time_s,
-        "amount_spent": float(row.spent_micros) / 1_000_000,
-        "created_at": row.created_at_s,
-    }
+    return PlayerAnswer(
+        id=record,
+        tags=shown.tags(row),
+        identifier=UNSET if row.identifier is None else row.identifier,
+        session_count=row.session_count,
+        playtime=row.session_time_s,
+        amount_spent=float(row.spent_micros) / 1_000_000,
+        created_at=row.created_at_s,
+        **{key: row.properties[key] for key in _SHOWN if key in row.properties},
+        **shown.warnings,
+    )

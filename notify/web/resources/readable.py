@@ -6,24 +6,28 @@ them. Two server clients raise an error for the whole user if one field has anot
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, TypeVar
 
-#: The clients' smallest integers have 32 bits.
-INTEGER_MAX: Final = 2**31 - 1
+from msgspec import UNSET, Struct
+from msgspec.structs import fields
 
-_TEXTS: Final = (
-    "language", "timezone_id", "country", "ip", "token", "sdk", "device_model", "device_os",
-    "carrier", "app_version", "web_auth", "web_p256",
-)  # fmt: skip
-_FLAGS: Final = ("enabled", "rooted")
-_INTEGERS: Final = ("notification_types", "net_type", "test_type", "first_active", "last_active")
-_NUMBERS: Final = ("lat", "long")
+from notify.web.http.answer_bodies import INTEGER_MAX, Flag, Integer, Number, Text
+
+_Shown = TypeVar("_Shown", bound=Struct)
 
 
-def readable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields in their types. Those of no type here are as they were."""
-    found = {key: _TYPES.get(key, _as_it_is)(value) for key, value in fields.items()}
-    return {key: value for key, value in found.items() if value is not None}
+def readable(shown: type[_Shown], values: Mapping[str, Any]) -> _Shown:
+    """The values in the types of the answer's fields. Fields of other types than those below take them as
+    they are."""
+    types = _types(shown)
+    found = {key: _CONVERTERS.get(types[key], _as_it_is)(value) for key, value in values.items()}
+    return shown(**{key: UNSET if value is None else value for key, value in found.items()})
+
+
+@cache
+def _types(shown: type[Struct]) -> Mapping[str, Any]:
+    return {field.name: field.type for field in fields(shown)}
 
 
 def _as_it_is(value: Any) -> Any:
@@ -49,9 +53,9 @@ def _number(value: Any) -> int | float | None:
     return value if type(value) in {int, float} else None
 
 
-_TYPES: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(_TEXTS, _text),
-    **dict.fromkeys(_FLAGS, _flag),
-    **dict.fromkeys(_INTEGERS, _integer),
-    **dict.fromkeys(_NUMBERS, _number),
+_CONVERTERS: Final[Mapping[Any, Callable[[Any], Any]]] = {
+    Text: _text,
+    Flag: _flag,
+    Integer: _integer,
+    Number: _number,
 }

@@ -13,6 +13,13 @@ from notify.domain.records import ids, nobody
 from notify.domain.records.patch import PROPERTIES
 from notify.domain.records.update import DELETE, TOKEN, USER, Update, check_value
 from notify.web.access.identity import Identity
+from notify.web.http.answer_bodies import (
+    Answer,
+    IdentityAnswer,
+    StoredSubscriptionProperties,
+    Subscription,
+    SubscriptionAnswer,
+)
 from notify.web.http.answers import Refused, ok
 from notify.web.http.endpoint import Call
 from notify.web.reads import SubscriptionRow
@@ -39,17 +46,14 @@ _OF_DEVICE: Final = {
 _OF_KIND: Final = {EMAIL: "Email", SMS: "SMS"}
 
 #: Stored under their own names. The counts and times of sessions come as deltas of the user.
-PROPERTY_KEYS: Final = (
-    "enabled", "notification_types", "sdk", "device_model", "device_os", "rooted", "net_type",
-    "carrier", "app_version", "test_type", "web_auth", "web_p256",
-)  # fmt: skip
+PROPERTY_KEYS: Final = StoredSubscriptionProperties.__struct_fields__
 
 
 class New(NamedTuple):
     """A new subscription: its update, and how the answer shows it."""
 
     update: Update
-    shown: dict[str, Any]
+    shown: Subscription
 
 
 def new(
@@ -90,7 +94,7 @@ def new(
         answered = call.services.addresses.record_of(app, kind, known["token"])
     shown = {"id": answered, "type": _type(known["type"])}
     shown |= {key: known[key] for key in ("token", *PROPERTY_KEYS) if key in known}
-    return New(made, readable(shown))
+    return New(made, readable(Subscription, shown))
 
 
 def _moved(
@@ -117,7 +121,7 @@ def _moved(
         links=_owned_by(owner),
         aliases=None if kind is None else _token(kind, fields),
     )
-    return New(made, {"id": record, "type": _type_of_sdk(call)})
+    return New(made, Subscription(id=record, type=_type_of_sdk(call)))
 
 
 def _owned_by(owner: Subject | None) -> dict[str, str | None]:
@@ -144,7 +148,7 @@ def create(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     made = new(call, who, _fields(body), owner=subject, at=at, place=1)
     owners = [] if subject is None else [subject.update(call, at=at)]
     warnings = changes.send_all(call, app, who, [*owners, made.update])
-    return ok({"subscription": made.shown, **warnings}, status=202)
+    return ok(SubscriptionAnswer(subscription=made.shown, **warnings), status=202)
 
 
 def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
@@ -168,7 +172,8 @@ def transfer(call: Call, app_id: str, subscription: str) -> HttpResponse:
     )
     owners = [] if subject is None else [subject.update(call, at=at)]
     warnings = changes.send_all(call, app, who, [*owners, moved])
-    return ok({"identity": {} if subject is None else subject.identity, **warnings})
+    owner = {} if subject is None else subject.identity
+    return ok(IdentityAnswer(identity=owner, **warnings))
 
 
 def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResponse:
@@ -207,7 +212,7 @@ def update_by_token(call: Call, app_id: str, type_: str, token: str) -> HttpResp
         )
         for place, (patch, names) in enumerate(steps)
     ]
-    return ok(changes.send_all(call, app, who, found), status=202)
+    return ok(Answer(**changes.send_all(call, app, who, found)), status=202)
 
 
 def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
@@ -233,7 +238,7 @@ def update(call: Call, app_id: str, subscription: str) -> HttpResponse:
         draft=draft,
         aliases=None if kind is None else _token(kind, fields),
     )
-    return ok(changes.send_all(call, app, who, [made]))
+    return ok(Answer(**changes.send_all(call, app, who, [made])))
 
 
 def delete(call: Call, app_id: str, subscription: str) -> HttpResponse:
@@ -242,7 +247,7 @@ def delete(call: Call, app_id: str, subscription: str) -> HttpResponse:
     record = user_reference.subscription_id(subscription)
     at = call.services.now_ms()
     made = update_of(app.id, record, at=at, message_id=call.message_id(), op=DELETE)
-    return ok(changes.send_all(call, app, who, [made]), status=202)
+    return ok(Answer(**changes.send_all(call, app, who, [made])), status=202)
 
 
 def _there(call: Call, app: str, subscription: str) -> str:
@@ -260,7 +265,7 @@ def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields
 
 
-def without_address(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any] | None:
+def without_address(fields: Mapping[str, Any], left: LeftOut) -> Subscription | None:
     """What is shown of an email or SMS subscription that has no address, and is left out of POST users;
     None for any other. It stands in the answer because SDKs match by place, or by type."""
     name = _BY_LOWER.get(str(fields.get("type")).lower())
@@ -271,11 +276,11 @@ def without_address(fields: Mapping[str, Any], left: LeftOut) -> dict[str, Any] 
         _check_address(_KINDS[name], fields)
     except Malformed as error:
         left.add(left_out.SUBSCRIPTION, error)
-        return {"id": ids.random_id(), "type": name}
+        return Subscription(id=ids.random_id(), type=name)
     return None
 
 
-def shown_deleted(call: Call, app: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+def shown_deleted(call: Call, app: str, fields: Mapping[str, Any]) -> Subscription | None:
     """What is shown of a subscription of which only the id is said and that was deleted; None for any other.
     It is left out of POST users: moved, it would come back without its token. Its next change is answered
     404, for which its SDK makes it again."""
@@ -285,7 +290,7 @@ def shown_deleted(call: Call, app: str, fields: Mapping[str, Any]) -> dict[str, 
     if not call.services.deleted.is_known(app, record):
         return None
     call.left_out.add(left_out.SUBSCRIPTION, "id: this subscription was deleted")
-    return {"id": record, "type": _type_of_sdk(call)}
+    return Subscription(id=record, type=_type_of_sdk(call))
 
 
 def _type_of_sdk(call: Call) -> str:

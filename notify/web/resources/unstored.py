@@ -9,18 +9,20 @@ answer, so it gets 404 with the reason.
 from typing import Final
 
 from django.http import HttpResponse
+from msgspec import Struct
 
 from notify.telemetry import metrics
 from notify.web.access.auth import KeyNeeded
 from notify.web.http import bodies
+from notify.web.http.answer_bodies import NoFeatures, NoMessages, Success
 from notify.web.http.answers import Refused, ok
 from notify.web.http.endpoint import Call, View, endpoint
 from notify.web.resources import sdks
 
-_ACCEPTED: Final = {"success": True}
+_ACCEPTED: Final = Success(success=True)
 #: The answers for an SDK that asks for in-app messages, and for one that asks which features to turn on.
-NO_MESSAGES: Final[dict[str, list[object]]] = {"in_app_messages": []}
-NO_FEATURES: Final[dict[str, list[object]]] = {"features": []}
+NO_MESSAGES: Final = NoMessages([])
+NO_FEATURES: Final = NoFeatures([])
 _ONLY_SDKS: Final = (
     "this server does not store this. It accepts it from SDKs only, so that they do not send it again. "
     "Store it in a system of your own"
@@ -46,7 +48,7 @@ def of_body(route: str, method: str) -> View:
     return endpoint(route, **{method: accept})
 
 
-def nothing(route: str, answer: dict[str, list[object]]) -> View:
+def nothing(route: str, answer: Struct) -> View:
     """The view of a path that an SDK reads. The answer is always empty."""
 
     def show(call: Call, app_id: str, **path: str) -> HttpResponse:
@@ -55,9 +57,7 @@ def nothing(route: str, answer: dict[str, list[object]]) -> View:
     return endpoint(route, GET=show)
 
 
-def _answered(
-    call: Call, app_id: object, route: str, answer: dict[str, list[object]] | dict[str, bool]
-) -> HttpResponse:
+def _answered(call: Call, app_id: object, route: str, answer: Struct) -> HttpResponse:
     call.app(app_id, key=KeyNeeded.BY_APP)
     if not sdks.is_sdk(call.request.META):
         raise Refused(404, _ONLY_SDKS)

@@ -16,6 +16,15 @@ from notify.domain.records import ids
 from notify.domain.records.patch import PROPERTIES
 from notify.domain.records.update import COUNTER_MAX, DELETE, USER
 from notify.web.access.identity import NO_SUCH_USER, Identity
+from notify.web.http.answer_bodies import (
+    IdentityAnswer,
+    StoredUserProperties,
+    Subscription,
+    Success,
+    UserAnswer,
+    UserChanged,
+    UserProperties,
+)
 from notify.web.http.answers import Refused, ok
 from notify.web.http.bounded_answer import BoundedAnswer
 from notify.web.http.endpoint import Call
@@ -27,9 +36,7 @@ from notify.web.resources.readable import readable
 from notify.web.resources.user_reference import EXTERNAL_ID, ONESIGNAL_ID, Subject
 
 #: Stored under their own names.
-PROPERTY_KEYS: Final = (
-    "language", "timezone_id", "country", "ip", "lat", "long", "first_active", "last_active",
-)  # fmt: skip
+PROPERTY_KEYS: Final = StoredUserProperties.__struct_fields__
 _SECONDS: Final = ("first_active", "last_active")
 SUBSCRIPTIONS_MAX: Final = 20
 
@@ -60,15 +67,13 @@ def create(call: Call, app_id: str) -> HttpResponse:
         owned.append(new.shown)
     warnings = changes.send_all(call, app, who, made)
     identity = {ONESIGNAL_ID: subject.record, **names}
-    return ok(
-        {
-            "identity": identity,
-            "properties": readable(draft.shown),
-            "subscriptions": owned,
-            **warnings,
-        },
-        status=202,
+    answer = UserAnswer(
+        identity=identity,
+        properties=readable(UserProperties, draft.shown),
+        subscriptions=owned,
+        **warnings,
     )
+    return ok(answer, status=202)
 
 
 def show(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -97,7 +102,8 @@ def update(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     _add(draft, body.get("deltas"), call.left_out)
     made = subject.updates(call, draft, at=call.services.now_ms())
     warnings = changes.send_all(call, app, who, made)
-    return ok({"properties": readable(draft.shown), **warnings}, status=202)
+    answer = UserChanged(properties=readable(UserProperties, draft.shown), **warnings)
+    return ok(answer, status=202)
 
 
 def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
@@ -111,7 +117,7 @@ def tag(call: Call, app_id: str, external_id: str) -> HttpResponse:
     draft = Draft(call.left_out)
     draft.put_tags(body["tags"])
     made = subject.updates(call, draft, at=call.services.now_ms())
-    return ok({"success": True, **changes.send_all(call, app, who, made)})
+    return ok(Success(success=True, **changes.send_all(call, app, who, made)))
 
 
 def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
@@ -123,7 +129,7 @@ def delete(call: Call, app_id: str, label: str, name: str) -> HttpResponse:
     who.must_own(subject.record)
     made = subject.update(call, at=call.services.now_ms(), op=DELETE)
     warnings = changes.send_all(call, app, who, [made])
-    return ok({"identity": subject.identity, **warnings})
+    return ok(IdentityAnswer(identity=subject.identity, **warnings))
 
 
 def read(call: Call, who: Identity, subject: Subject) -> UserRow:
@@ -227,20 +233,20 @@ def _subscriptions(body: Mapping[str, Any], left: LeftOut) -> Sequence[Mapping[s
     return found[:SUBSCRIPTIONS_MAX]
 
 
-def _properties_of(row: UserRow, shown: BoundedAnswer) -> dict[str, Any]:
+def _properties_of(row: UserRow, shown: BoundedAnswer) -> UserProperties:
     record = row.record
     found: dict[str, Any] = {"tags": shown.tags(record), "first_active": record.created_at_s}
     found |= {key: record.properties[key] for key in PROPERTY_KEYS if key in record.properties}
     if record.spent_micros:
         found["amount_spent"] = float(record.spent_micros) / 1_000_000
-    return readable(found)
+    return readable(UserProperties, found)
 
 
-def _shown(row: SubscriptionRow) -> dict[str, Any]:
+def _shown(row: SubscriptionRow) -> Subscription:
     shown = {
         key: row.properties[key] for key in subscriptions.PROPERTY_KEYS if key in row.properties
     }
     known: dict[str, Any] = {"id": row.id, "type": subscriptions.type_of(row)}
     if row.identifier is not None:
         known["token"] = row.identifier
-    return readable(known | shown)
+    return readable(Subscription, known | shown)

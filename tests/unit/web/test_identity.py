@@ -31,7 +31,6 @@ from notify.web.access.apps_cache import KnownApp
 from notify.web.access.identity import Identity, Limits, Verifier
 from notify.web.http import endpoint
 from notify.web.http.answers import Refused
-from notify.web.resources import params
 from tests.fake_producer import FakeProducer, fake_services
 from tests.fake_web import Answer, Requests
 from tests.identity_tokens import claims, pair, private_pem, public_pem, signed, token, unsigned
@@ -684,7 +683,6 @@ def test_params_tell_the_sdk(web: Web) -> None:
     for answer, status in ((required, 304), (open_, 200)):
         headers = {"If-None-Match": answer.headers["ETag"]}
         assert web.call("GET", path, headers=headers).status == status
-    assert params.VERIFIED_PARAMS.keys() == params.PARAMS.keys()
 
 
 def test_no_token_key_or_address_in_the_logs(
