@@ -28,7 +28,7 @@ class Routes:
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[str]:
     """The path of a page that needs notify.view_record."""
-    monkeypatch.setattr(pages, "_PAGES", [])
+    monkeypatch.setattr(pages, "_PAGES", pages._PAGES.copy())
 
     @pages.page("probe/<int:n>/", name="probe", permission="notify.view_record")
     def show(request: HttpRequest, n: int) -> HttpResponse:
