@@ -255,7 +255,9 @@ class PostgresTick:
         """Writes what `write` was called with: each table once for all streams."""
         if self._progress:
             self._run("progress", **_by_column(self._progress))
-        passed = [each for each in self._progress if each.frontier != self._before(each.stream)]
+        passed = [
+            each for each in self._progress if each.frontier != self.streams[each.stream].frontier
+        ]
         if passed:
             self._run(
                 "drop_plan",
@@ -280,11 +282,6 @@ class PostgresTick:
         seen = [key for _, chunk in self._chunks for key in chunk.seen]
         if seen and settings.NOTIFY_SEEN_HOURS:
             self._run("write_seen", **_columns(seen, "apps", "digests"))
-
-    def _before(self, stream: int) -> int | None:
-        """The frontier that the tick found."""
-        found = self.streams.get(stream)
-        return None if found is None else found.frontier
 
     def _write_links(self, chunks: Sequence[Links]) -> None:
         """Writes what these chunks changed, which share their links."""

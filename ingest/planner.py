@@ -66,8 +66,8 @@ def plan_chunk(
 ) -> Planned:
     """Decides the offsets first..end-1. `messages` are those that exist, none of a later release.
 
-    `links` must contain what `links.gather` finds for them, and `seen` those of `repeats.keys_of` that were
-    seen before; both are changed in place. `policy` must be the one in force now. `is_routed` tells
+    `links` must contain what `links.gather` finds for them, and `seen` those of `idempotency.keys_of` that
+    were seen before; both are changed in place. `policy` must be the one in force now. `is_routed` tells
     whether an app's updates belong to this partition.
     """
     #: Those that are not the default one.
