@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ingest import samples
-from ingest.held import Flight, Held, Limits, Memory, Phase, pack
+from ingest.held import Flight, Held, Limits, Memory, Phase, pack, share
 from ingest.planner import Message, Planned, plan_chunk
 from ingest.ports import (
     Chunk,
@@ -541,7 +541,8 @@ class Bridge:
         return None if end is None else max(end.offset, memory.position)
 
     def dispatch(self) -> None:
-        """Sends the next batch of each lane, one task for the same lane of all live streams (rule 6)."""
+        """Sends the next batch of each lane (rule 6): one task for the same lane of all live streams, and for
+        several lanes if they have few rows."""
         if self._draining:
             return
         waiting: dict[int, list[tuple[Memory, Part]]] = {}
@@ -558,10 +559,12 @@ class Bridge:
         for number, found in waiting.items():
             for memory, part in found:
                 memory.flights[number] = Flight(part, 1, due)
-            for parts in pack([part for _, part in found], rows=self._limits.task_rows):
-                metrics.BRIDGE_TASK_ROWS.observe(sum(part.batch.rows for part in parts))
-                tasks.append(Task(number, parts, attempt=1))
-        self._send(tasks)
+            packed = pack([part for _, part in found], rows=self._limits.task_rows)
+            tasks += [Task(number, parts, attempt=1) for parts in packed]
+        shared = share(tasks, rows=self._limits.shared_rows, max_bytes=self._limits.task_bytes)
+        for task in shared:
+            metrics.BRIDGE_TASK_ROWS.observe(task.rows)
+        self._send(shared)
 
     def resend(self) -> None:
         """Sends batches that were not applied in time again, each in its own task and unchanged."""
@@ -596,13 +599,13 @@ class Bridge:
         except DispatcherAway as error:
             self._redis_away(error)
             return
-        for lane, parts, attempt in tasks:
+        for _, parts, attempt in tasks:
             say = logs.get().debug if attempt == 1 else logs.get().info
             for part in parts:
                 say(
                     "batch_sent",
                     partition=part.partition,
-                    lane=lane,
+                    lane=part.batch.lane,
                     prev=part.batch.prev,
                     last=part.batch.last,
                     rows=part.batch.rows,

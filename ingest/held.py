@@ -10,7 +10,7 @@ from typing import Final
 
 from ingest.counts import Counts
 from ingest.planner import Message, Planned
-from ingest.ports import Fetched, Loaded, LogEnd, Part
+from ingest.ports import Fetched, Loaded, LogEnd, Part, Task
 from ingest.refusals import Refusals
 from notify.domain.engine import window as windows
 from notify.domain.engine.digest import Digests, Expected, Last
@@ -37,6 +37,7 @@ class Limits:
     chunk_bytes: int = windows.CHUNK_BYTES
     task_rows: int = windows.TASK_ROWS
     task_bytes: int = windows.TASK_BYTES
+    shared_rows: int = windows.SHARED_ROWS
     resend_after_ms: int = 2_000
     resend_after_max_ms: int = 8_000
     hot_records: int = 200
@@ -308,3 +309,24 @@ def pack(parts: Sequence[Part], *, rows: int) -> list[list[Part]]:
         tasks[-1].append(part)
         room = 0 if part.batch.isolated else room - part.batch.rows
     return tasks
+
+
+def share(tasks: Iterable[Task], *, rows: int, max_bytes: int) -> list[Task]:
+    """The same parts in fewer tasks: tasks of different lanes become one of at most `rows` rows, made of
+    messages of at most `max_bytes`. A task that exceeds them stays alone, and an isolated one too.
+
+    Without its rows a task costs a worker as much as a hundred rows, so lanes with few rows are cheaper
+    together.
+    """
+    shared: list[Task] = []
+    room = room_bytes = 0
+    for task in tasks:
+        isolated = bool(task.parts[0].batch.isolated)
+        if not isolated and task.rows <= room and task.held_bytes <= room_bytes:
+            shared[-1] = shared[-1]._replace(parts=[*shared[-1].parts, *task.parts])
+        else:
+            shared.append(task)
+            room, room_bytes = (0, 0) if isolated else (rows, max_bytes)
+        room -= task.rows
+        room_bytes -= task.held_bytes
+    return shared

@@ -299,11 +299,22 @@ class Part(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task for a lane: merged parts, or one isolated part. `attempt` counts how often it was sent."""
+    """A task in the queue of a lane: merged parts, of other lanes too if they are small, or one isolated
+    part. `attempt` counts how often it was sent."""
 
     lane: int
     parts: Sequence[Part]
     attempt: int
+
+    @property
+    def rows(self) -> int:
+        """The number of writes in it."""
+        return sum(part.batch.rows for part in self.parts)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the messages of which its writes are."""
+        return sum(part.batch.held_bytes for part in self.parts)
 
 
 class Dispatcher(Protocol):

@@ -1,16 +1,13 @@
 """What the bridge puts into a Celery task."""
 
-from ingest.ports import Task
+from ingest.ports import Part, Task
 from notify.domain.engine.task import IsolatedRow, IsolatedTask, MergedTask, Segment
 from notify.domain.records import task_rows
 
 
 def of(task: Task, *, dead_letters_max: int) -> MergedTask | IsolatedTask:
     """The body of the task. `dead_letters_max`: how many dead letters a stream may have in its window."""
-    segments = [
-        Segment(part.batch.stream, part.partition, part.token, part.batch.prev, part.batch.last)
-        for part in task.parts
-    ]
+    segments = [_segment(part) for part in task.parts]
     isolated = task.parts[0].batch.isolated
     if isolated:
         stream = task.parts[0].batch.stream
@@ -24,8 +21,9 @@ def of(task: Task, *, dead_letters_max: int) -> MergedTask | IsolatedTask:
             ],
             dead_letters_max=dead_letters_max,
         )
+    is_shared = any(part.batch.lane != task.lane for part in task.parts)
     merged = [
-        task_rows.row(part.batch.stream, write)
+        task_rows.row(part.batch.stream, write, part.batch.lane if is_shared else None)
         for part in task.parts
         for write in part.batch.merged
     ]
@@ -38,11 +36,20 @@ def of(task: Task, *, dead_letters_max: int) -> MergedTask | IsolatedTask:
     )
 
 
+def _segment(part: Part) -> Segment:
+    batch = part.batch
+    return Segment(batch.stream, part.partition, part.token, batch.prev, batch.last, batch.lane)
+
+
 def describe(task: Task) -> str:
-    """A description of a task for Flower and logs: its lane, offsets and number of rows, but no content."""
+    """A description of a task for Flower and logs: its lane, offsets and number of rows, but no content.
+    If it has more than one lane, the lanes and partitions without the offsets, which would be many."""
     parts = task.parts
-    ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
-    count = sum(part.batch.rows for part in parts)
     again = "" if task.attempt == 1 else f" send {task.attempt}"
+    if len(lanes := {part.batch.lane for part in parts}) > 1:
+        numbers = ",".join(f"{lane:02d}" for lane in sorted(lanes))
+        partitions = " ".join(f"p{each}" for each in sorted({part.partition for part in parts}))
+        return f"lanes {numbers} {partitions} {task.rows} rows{again}"
+    ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)
     alone = " isolated" if parts[0].batch.isolated else ""
-    return f"lane {task.lane:02d} {ranges} {count} rows{alone}{again}"
+    return f"lane {task.lane:02d} {ranges} {task.rows} rows{alone}{again}"

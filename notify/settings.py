@@ -233,6 +233,7 @@ NOTIFY_CHUNK_MESSAGES = env.integer("NOTIFY_CHUNK_MESSAGES", window.CHUNK_MESSAG
 NOTIFY_CHUNK_BYTES = env.integer("NOTIFY_CHUNK_BYTES", window.CHUNK_BYTES, least=1)
 NOTIFY_TASK_ROWS = env.integer("NOTIFY_TASK_ROWS", window.TASK_ROWS, least=1)
 NOTIFY_TASK_BYTES = env.integer("NOTIFY_TASK_BYTES", window.TASK_BYTES, least=1)
+NOTIFY_SHARED_ROWS = env.integer("NOTIFY_SHARED_ROWS", window.SHARED_ROWS, least=0)
 
 # The bridge.
 #: The most bytes of one fetch from one broker, and a quarter of it for one partition. A larger message is

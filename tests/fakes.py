@@ -6,6 +6,7 @@ guards can be taken away one by one, to show that something then turns red.
 """
 
 import copy
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from notify.domain.records.idempotency import SeenKey
 from notify.domain.records.links import Links, ParentKey
 from notify.domain.records.patch import COUNTERS, Value, apply
 from notify.domain.records.policy import Policy
-from workers.apply import BadData
+from workers.apply import BadData, StreamLane
 
 State = dict[str, Value]
 BIGINT_MAX = 2**63 - 1
@@ -88,9 +89,9 @@ class MemoryLanes:
     def __init__(self, database: MemoryDatabase) -> None:
         self._db = database
 
-    def _is_next(self, lane: int, segment: Segment) -> bool:
+    def _is_next(self, segment: Segment) -> bool:
         tables, without = self._db.tables, self._db.without
-        row = tables.lanes.get((segment.stream, lane))
+        row = tables.lanes.get((segment.stream, segment.lane))
         stream = tables.streams.get(segment.stream)
         if row is None or stream is None:
             return False
@@ -103,48 +104,53 @@ class MemoryLanes:
             and ("planned" in without or stream.planned > segment.last)
         )
 
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+    def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
         with self._db.transaction():
-            applied = {found.stream for found in segments if self._is_next(lane, found)}
+            applied = {(each.stream, each.lane) for each in segments if self._is_next(each)}
             for segment in segments:
-                if segment.stream in applied:
-                    key = (segment.stream, lane)
+                key = (segment.stream, segment.lane)
+                if key in applied:
                     row = self._db.tables.lanes[key]
                     narrow = row.tries < 0 and segment.last < row.isolate
                     tries = ONE_AT_A_TIME if narrow else 0
                     self._db.tables.lanes[key] = replace(row, last=segment.last, tries=tries)
-            for stream, write in wire.decode(rows):
+            lanes = [row.get("l", segments[0].lane) for row in json.loads(rows)]
+            for lane, (stream, write) in zip(lanes, wire.decode(rows), strict=True):
                 if any(
                     abs(value) > BIGINT_MAX
                     for key, (_, value) in write.patch.ops.items()
                     if key in COUNTERS and isinstance(value, int)
                 ):
                     raise BadData("22003 out of range")
-                if stream in applied:
+                if (stream, lane) in applied or self._is_mistaken(stream, applied):
                     key_ = (write.app, write.record)
                     before = self._db.tables.records.get(key_, {})
                     self._db.tables.records[key_] = apply(before, write.patch)
         return applied
 
-    def count_try(self, lane: int, segment: Segment) -> int | None:
-        if not self._is_next(lane, segment):
+    def _is_mistaken(self, stream: int, applied: set[StreamLane]) -> bool:
+        """Whether a row's lane is overlooked, and another lane of its stream was moved."""
+        return "lane" in self._db.without and any(each == stream for each, _ in applied)
+
+    def count_try(self, segment: Segment) -> int | None:
+        if not self._is_next(segment):
             return None
-        row = self._db.tables.lanes[segment.stream, lane]
+        row = self._db.tables.lanes[segment.stream, segment.lane]
         row = replace(row, tries=row.tries + (-1 if row.tries < 0 else 1))
-        self._db.tables.lanes[segment.stream, lane] = row
+        self._db.tables.lanes[segment.stream, segment.lane] = row
         return ONE_AT_A_TIME - row.tries if row.tries < 0 else row.tries
 
-    def survived(self, lane: int, segment: Segment) -> None:
-        if self._is_next(lane, segment):
-            row = self._db.tables.lanes[segment.stream, lane]
+    def survived(self, segment: Segment) -> None:
+        if self._is_next(segment):
+            row = self._db.tables.lanes[segment.stream, segment.lane]
             tries = ONE_AT_A_TIME if row.tries < 0 else 0
-            self._db.tables.lanes[segment.stream, lane] = replace(row, tries=tries)
+            self._db.tables.lanes[segment.stream, segment.lane] = replace(row, tries=tries)
 
-    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
-        if self._is_next(lane, segment):
-            row = self._db.tables.lanes[segment.stream, lane]
+    def isolate(self, segment: Segment, *, tries: int) -> None:
+        if self._is_next(segment):
+            row = self._db.tables.lanes[segment.stream, segment.lane]
             row = replace(row, isolate=max(row.isolate, segment.last), tries=tries)
-            self._db.tables.lanes[segment.stream, lane] = row
+            self._db.tables.lanes[segment.stream, segment.lane] = row
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -64,22 +64,28 @@ class _TooManyDeadLetters(Exception):
     pass
 
 
+StreamLane = tuple[int, int]
+
+
 class Lanes(Protocol):
     """The guarded statements. If one raises BadData or Unavailable, it has changed nothing."""
 
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-        """Applies the segments that are next in their lanes, and returns their streams."""
+    def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
+        """Applies the segments that are next in their lanes, and returns which those are.
+
+        Rows that do not name their lane (``l``) are of the first segment's.
+        """
         ...
 
-    def count_try(self, lane: int, segment: Segment) -> int | None:
+    def count_try(self, segment: Segment) -> int | None:
         """Counts a try before it is made. Returns the tries so far; None if it would be refused."""
         ...
 
-    def survived(self, lane: int, segment: Segment) -> None:
+    def survived(self, segment: Segment) -> None:
         """Resets the count of tries, because the worker survived."""
         ...
 
-    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
+    def isolate(self, segment: Segment, *, tries: int) -> None:
         """Lets the bridge send unmerged batches up to the segment's end."""
         ...
 
@@ -97,39 +103,36 @@ class Lanes(Protocol):
 
 
 def apply_merged(
-    lanes: Lanes, lane: int, segments: Sequence[Segment], *, rows: str, attempt: int
-) -> dict[int, Outcome]:
-    """Applies a task's segments together and returns the outcome by stream. Raises Unavailable.
+    lanes: Lanes, segments: Sequence[Segment], *, rows: str, attempt: int
+) -> dict[Segment, Outcome]:
+    """Applies a task's segments together and returns the outcome of each. Raises Unavailable.
 
     If PostgreSQL refuses the data, each segment is applied alone, and the bad one is isolated. Any other
     error, also one of our own, does not count as a try: it says nothing about the data.
     """
     try:
-        outcomes, left = _count_tries(lanes, lane, segments, attempt)
-        return outcomes | _apply_together(lanes, lane, left, rows)
+        outcomes, left = _count_tries(lanes, segments, attempt)
+        return outcomes | _apply_together(lanes, left, rows)
     except Exception:
-        _note_survival(lanes, lane, segments, attempt)
+        _note_survival(lanes, segments, attempt)
         raise
 
 
-def _apply_together(
-    lanes: Lanes, lane: int, segments: Sequence[Segment], rows: str
-) -> dict[int, Outcome]:
+def _apply_together(lanes: Lanes, segments: Sequence[Segment], rows: str) -> dict[Segment, Outcome]:
     if not segments:
         return {}
     try:
-        applied = lanes.apply(lane, segments, rows)
+        applied = lanes.apply(segments, rows)
     except BadData:
-        return {each.stream: _apply_alone(lanes, lane, each, rows) for each in segments}
+        return {each: _apply_alone(lanes, each, rows) for each in segments}
     return {
-        each.stream: Outcome.APPLIED if each.stream in applied else Outcome.REFUSED
+        each: Outcome.APPLIED if (each.stream, each.lane) in applied else Outcome.REFUSED
         for each in segments
     }
 
 
 def apply_isolated(
     lanes: Lanes,
-    lane: int,
     segment: Segment,
     *,
     originals: Sequence[IsolatedRow],
@@ -143,38 +146,37 @@ def apply_isolated(
     """
     killer = None
     if attempt >= TRY_FROM_ATTEMPT:
-        tries = lanes.count_try(lane, segment)
+        tries = lanes.count_try(segment)
         if tries is None:
             return Outcome.REFUSED
         if tries > TRIES_MAX:
             if originals[0].offset != originals[-1].offset:
-                lanes.isolate(lane, segment, tries=ONE_AT_A_TIME)
+                lanes.isolate(segment, tries=ONE_AT_A_TIME)
                 return Outcome.ISOLATED
             killer = f"its worker died {TRIES_MAX} times"
     try:
         with lanes.transaction():
-            return _apply_one_by_one(lanes, lane, segment, originals, killer, dead_letters_max)
+            return _apply_one_by_one(lanes, segment, originals, killer, dead_letters_max)
     except _Refused:
         return Outcome.REFUSED
     except _TooManyDeadLetters:
-        _note_survival(lanes, lane, [segment], attempt)
+        _note_survival(lanes, [segment], attempt)
         lanes.halt(
             segment,
             dead_letters_reason(
                 dead_letters_max,
-                where=f"the last in lane {lane} up to offset {segment.last}",
+                where=f"the last in lane {segment.lane} up to offset {segment.last}",
                 partition=segment.partition,
             ),
         )
         return Outcome.HALTED
     except Exception:
-        _note_survival(lanes, lane, [segment], attempt)
+        _note_survival(lanes, [segment], attempt)
         raise
 
 
 def _apply_one_by_one(
     lanes: Lanes,
-    lane: int,
     segment: Segment,
     originals: Iterable[IsolatedRow],
     killer: str | None,
@@ -182,14 +184,14 @@ def _apply_one_by_one(
 ) -> Outcome:
     outcome = Outcome.APPLIED
     at = replace(segment, last=segment.prev)
-    _step(lanes, lane, at, NO_ROWS)
+    _step(lanes, at, NO_ROWS)
     for original in originals:
         error = killer
         if error is None:
             step = replace(at, prev=at.last, last=original.offset)
             try:
                 with lanes.transaction():
-                    _step(lanes, lane, step, json.dumps([original.row]))
+                    _step(lanes, step, json.dumps([original.row]))
                 at = step
             except BadData as refusal:
                 error = str(refusal)
@@ -197,50 +199,54 @@ def _apply_one_by_one(
             outcome = Outcome.DEAD_LETTERED
             if lanes.dead_letter(segment, original, error) > dead_letters_max:
                 raise _TooManyDeadLetters
-    _step(lanes, lane, replace(segment, prev=at.last), NO_ROWS)
+    _step(lanes, replace(segment, prev=at.last), NO_ROWS)
     return outcome
 
 
-def _step(lanes: Lanes, lane: int, segment: Segment, rows: str) -> None:
-    if not lanes.apply(lane, [segment], rows):
+def _step(lanes: Lanes, segment: Segment, rows: str) -> None:
+    if not lanes.apply([segment], rows):
         raise _Refused
 
 
-def _apply_alone(lanes: Lanes, lane: int, segment: Segment, rows: str) -> Outcome:
-    mine = json.dumps([row for row in json.loads(rows) if row["s"] == segment.stream])
+def _apply_alone(lanes: Lanes, segment: Segment, rows: str) -> Outcome:
+    mine = [
+        row
+        for row in json.loads(rows)
+        if row["s"] == segment.stream and row.get("l", segment.lane) == segment.lane
+    ]
     try:
-        applied = lanes.apply(lane, [segment], mine)
+        applied = lanes.apply([segment], json.dumps(mine))
     except BadData:
-        lanes.isolate(lane, segment, tries=0)
+        lanes.isolate(segment, tries=0)
         return Outcome.ISOLATED
     return Outcome.APPLIED if applied else Outcome.REFUSED
 
 
 def _count_tries(
-    lanes: Lanes, lane: int, segments: Sequence[Segment], attempt: int
-) -> tuple[dict[int, Outcome], list[Segment]]:
+    lanes: Lanes, segments: Sequence[Segment], attempt: int
+) -> tuple[dict[Segment, Outcome], list[Segment]]:
     """Counts a try for each segment. Returns the outcomes of those not to apply, and those to apply."""
     if attempt < TRY_FROM_ATTEMPT:
         return {}, list(segments)
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[Segment, Outcome] = {}
     left = []
     for segment in segments:
-        tries = lanes.count_try(lane, segment)
+        tries = lanes.count_try(segment)
         if tries is None:
-            outcomes[segment.stream] = Outcome.REFUSED
+            outcomes[segment] = Outcome.REFUSED
         elif tries > TRIES_MAX:
-            lanes.isolate(lane, segment, tries=ONE_AT_A_TIME)
-            outcomes[segment.stream] = Outcome.ISOLATED
+            lanes.isolate(segment, tries=ONE_AT_A_TIME)
+            outcomes[segment] = Outcome.ISOLATED
         else:
             left.append(segment)
     return outcomes, left
 
 
-def _note_survival(lanes: Lanes, lane: int, segments: Iterable[Segment], attempt: int) -> None:
+def _note_survival(lanes: Lanes, segments: Iterable[Segment], attempt: int) -> None:
     if attempt < TRY_FROM_ATTEMPT:
         return
     try:
         for segment in segments:
-            lanes.survived(lane, segment)
+            lanes.survived(segment)
     except Unavailable:
         return

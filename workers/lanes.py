@@ -9,7 +9,7 @@ import psycopg
 
 from notify.databases import queries
 from notify.domain.engine.task import IsolatedRow, Segment
-from workers.apply import BadData, Unavailable
+from workers.apply import BadData, StreamLane, Unavailable
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: SQLSTATE classes that blame the data: data exception, integrity violation, limit exceeded.
@@ -29,27 +29,27 @@ class PostgresLanes:
         self._queries = queries
         self._connection: psycopg.Connection[Any] | None = None
 
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+    def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
         parameters = {
-            "lane": lane,
+            "lanes": [segment.lane for segment in segments],
             "streams": [segment.stream for segment in segments],
             "tokens": [segment.token for segment in segments],
             "prevs": [segment.prev for segment in segments],
             "lasts": [segment.last for segment in segments],
             "rows": rows,
         }
-        return {stream for (stream,) in self._execute("apply", parameters)}
+        return {(stream, lane) for stream, lane in self._execute("apply", parameters)}
 
-    def count_try(self, lane: int, segment: Segment) -> int | None:
-        for (tries,) in self._execute("try", _guards(lane, segment)):
+    def count_try(self, segment: Segment) -> int | None:
+        for (tries,) in self._execute("try", _guards(segment)):
             return int(tries)
         return None
 
-    def survived(self, lane: int, segment: Segment) -> None:
-        self._execute("survived", _guards(lane, segment))
+    def survived(self, segment: Segment) -> None:
+        self._execute("survived", _guards(segment))
 
-    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
-        self._execute("isolate", {**_guards(lane, segment), "tries": tries})
+    def isolate(self, segment: Segment, *, tries: int) -> None:
+        self._execute("isolate", {**_guards(segment), "tries": tries})
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -99,9 +99,9 @@ class PostgresLanes:
             raise Unavailable(_kind(error)) from error
 
 
-def _guards(lane: int, segment: Segment) -> dict[str, int]:
+def _guards(segment: Segment) -> dict[str, int]:
     return {
-        "lane": lane,
+        "lane": segment.lane,
         "stream": segment.stream,
         "token": segment.token,
         "prev": segment.prev,

@@ -36,7 +36,7 @@ def _lanes() -> PostgresLanes:
 
 @shared_task(name=APPLY)
 def apply(**arguments: Any) -> None:
-    """Applies merged batches of one lane; the arguments are those of `MergedTask`."""
+    """Applies merged batches of one lane or several; the arguments are those of `MergedTask`."""
     with _understanding(arguments):
         task = decode(arguments, MergedTask)
         fields = task.fields
@@ -45,7 +45,7 @@ def apply(**arguments: Any) -> None:
         )
     with _Report(task) as report:
         report.outcomes = apply_merged(
-            _lanes(), task.lane, task.segments, rows=task.rows, attempt=task.attempt
+            _lanes(), task.segments, rows=task.rows, attempt=task.attempt
         )
 
 
@@ -60,13 +60,12 @@ def isolate(**arguments: Any) -> None:
     with _Report(task) as report:
         outcome = apply_isolated(
             _lanes(),
-            task.lane,
             segment,
             originals=task.originals,
             attempt=task.attempt,
             dead_letters_max=task.dead_letters_max,
         )
-        report.outcomes = {segment.stream: outcome}
+        report.outcomes = {segment: outcome}
 
 
 @contextmanager
@@ -90,7 +89,7 @@ class _Report:
     def __init__(self, task: MergedTask | IsolatedTask) -> None:
         self._task = task
         self._started = time.perf_counter()
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[Segment, Outcome] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +105,7 @@ class _Report:
         return isinstance(error, Unavailable)
 
     def _outcome(self, segment: Segment, error: BaseException | None) -> str:
-        outcome = self.outcomes.get(segment.stream)
+        outcome = self.outcomes.get(segment)
         if outcome is not None:
             return outcome.value
         return "unavailable" if isinstance(error, Unavailable) else "failed"
@@ -121,7 +120,7 @@ class _Report:
         write(
             f"batch_{outcome}",
             partition=segment.partition,
-            lane=self._task.lane,
+            lane=segment.lane,
             prev=segment.prev,
             last=segment.last,
             attempt=self._task.attempt,

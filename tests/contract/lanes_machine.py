@@ -4,6 +4,7 @@ Hypothesis draws sequences of statements, right ones and near misses (a prev one
 end that is not planned); after each, outcome and tables must be the same on both.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from notify.domain.records import task_rows as wire
 from notify.domain.records.decide import Write
 from notify.domain.records.patch import ADD, COUNTERS, DEFAULT, PUSH_IDENTIFIER, REMOVE, SET, Patch
 from tests.fakes import BIGINT_MAX, MemoryDatabase, MemoryLanes, State
-from workers.apply import BadData, apply_isolated
+from workers.apply import BadData, StreamLane, apply_isolated
 from workers.lanes import QUERIES, PostgresLanes
 
 APPS = ("00000000-0000-0000-0000-0000000000aa", "00000000-0000-0000-0000-0000000000ab")
@@ -60,8 +61,8 @@ _tokens = st.sampled_from([7, 7, 7, 8])
 _near = st.sampled_from([0, 0, 0, 0, -1, 1])
 
 
-def _apply(lanes: Any, *, segment: Segment, rows: str) -> set[int]:
-    applied: set[int] = lanes.apply(0, [segment], rows)
+def _apply(lanes: Any, *, segment: Segment, rows: str) -> set[StreamLane]:
+    applied: set[StreamLane] = lanes.apply([segment], rows)
     return applied
 
 
@@ -146,31 +147,37 @@ class LanesMachine(RuleBasedStateMachine):
 
     def _segment(self, stream: int, lane: int, token: int, prev: int, length: int) -> Segment:
         at = self.database.tables.lanes[stream, lane].last
-        return Segment(stream, stream, token, at + prev, at + prev + length)
+        return Segment(stream, stream, token, at + prev, at + prev + length, lane)
 
     @precondition(lambda self: "apply" in self.wants)
     @rule(
-        lane=st.integers(0, LANES - 1),
-        streams=st.sampled_from([(1,), (2,), (1, 2)]),
+        places=st.lists(
+            st.tuples(st.sampled_from(STREAMS), st.integers(0, LANES - 1), _near),
+            min_size=1,
+            max_size=4,
+            unique_by=lambda place: place[:2],
+        ),
         token=_tokens,
-        prev=_near,
         length=st.integers(1, 4),
         writes=st.lists(_writes, max_size=3, unique_by=lambda write: (write.app, write.record)),
     )
     def apply(
         self,
-        lane: int,
-        streams: tuple[int, ...],
+        places: list[tuple[int, int, int]],
         token: int,
-        prev: int,
         length: int,
         writes: list[Write],
     ) -> None:
-        segments = [self._segment(stream, lane, token, prev, length) for stream in streams]
-        rows = wire.encode(
-            (streams[place % len(streams)], write) for place, write in enumerate(writes)
-        )
-        self._same(lambda lanes: lanes.apply(lane, segments, rows))
+        """Of lanes and streams that are next or not; rows name their lane if there are several."""
+        segments = [
+            self._segment(stream, lane, token, prev, length) for stream, lane, prev in places
+        ]
+        is_shared = len({lane for _, lane, _ in places}) > 1
+        rows = [
+            wire.row(stream, write, lane if is_shared else None)
+            for (stream, lane, _), write in zip(itertools.cycle(places), writes, strict=False)
+        ]
+        self._same(lambda lanes: lanes.apply(segments, wire.as_text(rows)))
 
     @rule(
         stream=st.sampled_from(STREAMS),
@@ -198,9 +205,9 @@ class LanesMachine(RuleBasedStateMachine):
     def note(self, pick: int, stream: int, lane: int, token: int, prev: int, length: int) -> None:
         segment = self._segment(stream, lane, token, prev, length)
         acts: dict[str, Callable[[Any], Any]] = {
-            "try": lambda lanes: lanes.count_try(lane, segment),
-            "survived": lambda lanes: lanes.survived(lane, segment),
-            "isolate": lambda lanes: lanes.isolate(lane, segment, tries=0),
+            "try": lambda lanes: lanes.count_try(segment),
+            "survived": lambda lanes: lanes.survived(segment),
+            "isolate": lambda lanes: lanes.isolate(segment, tries=0),
         }
         names = sorted(self.wants & acts.keys())
         self._same(acts[names[pick % len(names)]])
@@ -232,14 +239,14 @@ class LanesMachine(RuleBasedStateMachine):
         ]
         self._same(
             lambda lanes: apply_isolated(
-                lanes, lane, segment, originals=originals, attempt=attempt, dead_letters_max=most
+                lanes, segment, originals=originals, attempt=attempt, dead_letters_max=most
             )
         )
 
     @precondition(lambda self: "halt" in self.wants)
     @rule(stream=st.sampled_from(STREAMS), token=_tokens, reason=st.sampled_from(["one", "other"]))
     def halt(self, stream: int, token: int, reason: str) -> None:
-        self._same(lambda lanes: lanes.halt(Segment(stream, stream, token, -1, 0), reason))
+        self._same(lambda lanes: lanes.halt(Segment(stream, stream, token, -1, 0, lane=0), reason))
 
     @precondition(lambda self: "dead_letter" in self.wants)
     @rule(stream=st.sampled_from(STREAMS), offset=st.integers(0, 9), write=_writes)

@@ -42,6 +42,7 @@ def test_postgresql_does_what_the_fake_does() -> None:
     _run(QUERIES, examples=100, phases=(Phase.generate, Phase.shrink))
 
 
+_ROWS_OF = "WHERE (rows.s, COALESCE(rows.l, (%(lanes)s::int[])[1])) IN (SELECT stream, lane FROM f)"
 _GUARDED = [
     ("AND lane.last = %(prev)s", ""),
     ("AND stream.token = %(token)s", ""),
@@ -54,10 +55,13 @@ _CONDITIONS = [
     ("apply", "AND lane.last = segment.prev", ""),
     ("apply", "AND stream.token = segment.token", ""),
     ("apply", "AND stream.planned > segment.last", ""),
-    ("apply", "AND lane.lane = %(lane)s", ""),
+    ("apply", "AND lane.lane = segment.lane", ""),
     ("apply", "lane.stream = segment.stream", "true"),
     ("apply", "ON stream.id = segment.stream", "ON true"),
-    ("apply", "WHERE rows.s IN (SELECT stream FROM f)", ""),
+    ("apply", _ROWS_OF, ""),
+    ("apply", _ROWS_OF, "WHERE rows.s IN (SELECT stream FROM f)"),
+    ("apply", _ROWS_OF, _ROWS_OF.replace("rows.l", "NULL::int")),
+    ("apply", _ROWS_OF, _ROWS_OF.replace("COALESCE(rows.l, (%(lanes)s::int[])[1])", "rows.l")),
     ("apply", "lane.tries < 0 AND segment.last < lane.isolate", "false"),
     ("apply", "THEN -1 ELSE 0 END", "THEN -1 ELSE lane.tries END"),
     ("apply", "AND w.z IS NOT TRUE", ""),

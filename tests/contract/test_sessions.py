@@ -198,7 +198,7 @@ def test_a_command_waits_for_as_long_as_it_takes(
         assert connection.connection.deadline_s == math.inf
 
 
-SEGMENT = Segment(1, 0, 1, -1, 0)
+SEGMENT = Segment(1, 0, 1, -1, 0, lane=0)
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])

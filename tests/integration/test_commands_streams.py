@@ -18,6 +18,7 @@ from notify.models import Lane, Plan, PlanLog, Stream, Topic
 from notify.operations import streams
 from notify.operations.streams import Adopted, Lost, NotInRange, NoTopic, StreamsRefused, Undrained
 from tests.waiting import wait_for
+from workers.apply import StreamLane
 from workers.lanes import PostgresLanes
 
 pytestmark = pytest.mark.django_db
@@ -401,9 +402,9 @@ def test_a_worker_that_waited_for_a_lane_finds_its_token_ended(moves: bool) -> N
     Stream.objects.filter(id=row.id).update(token=5, planned=20)
     chunk(row, 0, 20)
     lanes = PostgresLanes(lambda: postgres.connect(name="late", lock_timeout_ms=600_000))
-    applied: list[set[int]] = []
-    segment = Segment(row.id, 0, 5, -1, 9)
-    thread = threading.Thread(target=lambda: applied.append(lanes.apply(0, [segment], "[]")))
+    applied: list[set[StreamLane]] = []
+    segment = Segment(row.id, 0, 5, -1, 9, lane=0)
+    thread = threading.Thread(target=lambda: applied.append(lanes.apply([segment], "[]")))
     with transaction.atomic():
         if moves:
             adopt(logs={0: (3, 5)}, lanes=1, abandon=True)

@@ -84,7 +84,9 @@ def test_a_kafka_that_is_away_under_requests_is_one_alert_with_what_web_refuses(
                 run.wait("it is told", lambda: bool(run.rows(open_)))
                 ((kind, text),) = run.rows(open_)
                 assert kind == "kafka_away"
-                assert re.match(r"Web has answered 503 to [\d,]+ requests? a second for \d+ s, ", text)
+                assert re.match(
+                    r"Web has answered 503 to [\d,]+ requests? a second for \d+ s, ", text
+                )
                 run.wait(
                     "it says that bridges hear nothing either",
                     lambda: "Partitions 0-3 are unheard" in _said(run),

@@ -34,9 +34,11 @@ ROOT: Final = Path(__file__).parents[2]
 ENGINE: Final[dict[str, tuple[str, ...]]] = {
     "ingest/bridge.py": ("unit/ingest/test_bridge.py",),
     "ingest/held.py": ("unit/ingest/test_held.py", "unit/ingest/test_bridge.py"),
+    "ingest/task_body.py": ("unit/workers/test_tasks.py", "unit/ingest/test_bridge.py"),
     "ingest/planner.py": ("unit/ingest/test_planner.py", "unit/ingest/test_bridge.py"),
     "notify/domain/engine/digest.py": ("unit/domain/test_digest.py", "unit/ingest/test_held.py"),
     "notify/domain/engine/lanes.py": ("property/test_lanes_stable.py",),
+    "notify/domain/engine/task.py": ("unit/workers/test_tasks.py",),
     "notify/domain/engine/stream.py": ("unit/domain/test_stream.py", "unit/ingest/test_bridge.py"),
     "notify/domain/engine/window.py": (
         "unit/domain/test_window.py",

@@ -34,7 +34,7 @@ from notify.domain.records.update import Newer, Unreadable, Update, read
 from tests.fakes import MemoryLanes, MemoryLedger, MemoryTick
 from tests.simulation.kafka import SimLog
 from tests.simulation.workers import SimLanes
-from workers.apply import NO_ROWS
+from workers.apply import NO_ROWS, StreamLane
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 Weights = Mapping[str, float]
@@ -72,9 +72,12 @@ for _name, _guard in (
     ("equality", "equality in the lane check, instead of a high-water mark"),
     ("token", "the worker's check of the stream's token"),
     ("planned", "the worker's check that the batch's last is planned"),
+    ("lane", "a row is written only if its own lane was moved"),
 ):
     MUTANTS[f"worker-without-{_name}"] = Mutant(
-        _guard, without=frozenset([_name]), weights={} if _name == "prev" else CHANGING
+        _guard,
+        without=frozenset([_name]),
+        weights={} if _name in ("prev", "lane") else CHANGING,
     )
 
 
@@ -82,20 +85,28 @@ for _name, _guard in (
 def _rows_apart(patch: pytest.MonkeyPatch) -> None:
     whole = MemoryLanes.apply
 
-    def apart(self: SimLanes, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-        moved = whole(self, lane, segments, NO_ROWS)
+    def apart(self: SimLanes, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
+        moved = whole(self, segments, NO_ROWS)
         if not moved or self._world.chance(0.05):
             return moved  # the worker died between the two
         kept = dict(self._db.tables.lanes)
         self._db.without = frozenset(["prev", "token", "planned"])
         try:
-            whole(self, lane, [each for each in segments if each.stream in moved], rows)
+            whole(self, [each for each in segments if (each.stream, each.lane) in moved], rows)
         finally:
             self._db.without = frozenset()
         self._db.tables.lanes.update(kept)
         return moved
 
     patch.setattr(MemoryLanes, "apply", apart)
+
+
+@_mutant("rows-without-their-lane", "the rows of a task of several lanes name their lane")
+def _rows_do_not_name_their_lane(patch: pytest.MonkeyPatch) -> None:
+    row = task_rows.row
+    patch.setattr(
+        "notify.domain.records.task_rows.row", lambda stream, write, lane=None: row(stream, write)
+    )
 
 
 @_mutant("frontier-is-the-maximum", "the frontier as the minimum over the lanes")
@@ -351,8 +362,9 @@ def _newest_kind_is_kept(patch: pytest.MonkeyPatch) -> None:
 def _token_sent_as_an_identifier(patch: pytest.MonkeyPatch) -> None:
     row = task_rows.row
 
-    def unsaid(stream: int, write: Write) -> dict[str, Any]:
-        return {key: value for key, value in row(stream, write).items() if key not in ("ip", "iu")}
+    def unsaid(stream: int, write: Write, lane: int | None = None) -> dict[str, Any]:
+        said = row(stream, write, lane)
+        return {key: value for key, value in said.items() if key not in ("ip", "iu")}
 
     patch.setattr("notify.domain.records.task_rows.row", unsaid)
 

@@ -14,6 +14,7 @@ from tests.fakes import MemoryLanes
 from workers.apply import (
     TRY_FROM_ATTEMPT,
     BadData,
+    StreamLane,
     Unavailable,
     apply_isolated,
     apply_merged,
@@ -79,25 +80,25 @@ class SimLanes(MemoryLanes):
         self._stall = stall
         self._depth = 0
 
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+    def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
         if KILLER in rows:
             raise Crash
         if POISON in rows:
             raise BadData("refused")
         with self._committing():
-            return super().apply(lane, segments, rows)
+            return super().apply(segments, rows)
 
-    def count_try(self, lane: int, segment: Segment) -> int | None:
+    def count_try(self, segment: Segment) -> int | None:
         with self._committing():
-            return super().count_try(lane, segment)
+            return super().count_try(segment)
 
-    def survived(self, lane: int, segment: Segment) -> None:
+    def survived(self, segment: Segment) -> None:
         with self._committing():
-            super().survived(lane, segment)
+            super().survived(segment)
 
-    def isolate(self, lane: int, segment: Segment, *, tries: int) -> None:
+    def isolate(self, segment: Segment, *, tries: int) -> None:
         with self._committing():
-            super().isolate(lane, segment, tries=tries)
+            super().isolate(segment, tries=tries)
 
     def halt(self, segment: Segment, reason: str) -> None:
         with self._committing():
@@ -144,7 +145,6 @@ def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
             (segment,) = alone.segments
             apply_isolated(
                 SimLanes(world, alone.attempt, stall),
-                alone.lane,
                 segment,
                 originals=alone.originals,
                 attempt=alone.attempt,
@@ -154,7 +154,6 @@ def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
             merged = decode(arguments, MergedTask)
             apply_merged(
                 SimLanes(world, merged.attempt, stall),
-                merged.lane,
                 merged.segments,
                 rows=merged.rows,
                 attempt=merged.attempt,

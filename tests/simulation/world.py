@@ -29,6 +29,7 @@ LIMITS = Limits(
     chunk_bytes=1_000,
     window_bytes=2_000,
     task_rows=4,
+    shared_rows=5,
     task_bytes=4_000,
     resend_after_ms=200,
     resend_after_max_ms=1_000,

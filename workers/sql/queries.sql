@@ -1,13 +1,14 @@
 -- :apply
--- One lane's batches, of one stream or several: each moves its lane from prev to last and writes its
--- rows, or does neither. Returns the streams that were applied. The rows are notify/domain/records/task_rows.py's.
+-- Batches of one lane or several, of one stream or several: each moves its lane from prev to last and
+-- writes its rows, or does neither. Returns the lanes that were moved. The rows are
+-- notify/domain/records/task_rows.py's; a row without l is of the first batch's lane.
 -- Reading `old` at the statement's snapshot is right: whoever changed these rows since has moved
 -- lane.last away from prev, and then f, which looks at the newest lane row, is empty.
 WITH segment AS (
     SELECT *
     FROM unnest(
-        %(streams)s::bigint[], %(tokens)s::bigint[], %(prevs)s::bigint[], %(lasts)s::bigint[]
-    ) AS s (stream, token, prev, last)
+        %(streams)s::bigint[], %(lanes)s::int[], %(tokens)s::bigint[], %(prevs)s::bigint[], %(lasts)s::bigint[]
+    ) AS s (stream, lane, token, prev, last)
 ),
 f AS (
     UPDATE lane
@@ -17,21 +18,21 @@ f AS (
     FROM segment
     JOIN stream ON stream.id = segment.stream
     WHERE lane.stream = segment.stream
-      AND lane.lane = %(lane)s
+      AND lane.lane = segment.lane
       AND lane.last = segment.prev
       AND stream.token = segment.token
       AND stream.planned > segment.last
-    RETURNING lane.stream
+    RETURNING lane.stream, lane.lane
 ),
 w AS (
     SELECT rows.*
     FROM json_to_recordset(%(rows)s::json) AS rows (
-        s bigint, a uuid, r uuid, z boolean, kind text, identifier text, ir boolean, ip boolean, iu text[],
+        s bigint, l int, a uuid, r uuid, z boolean, kind text, identifier text, ir boolean, ip boolean, iu text[],
         ts jsonb, tr text[], td jsonb, ps jsonb, pr text[], pd jsonb,
         session_count bigint, session_time_s bigint, purchase_count bigint, spent_micros bigint,
         mirrored_updates bigint, created_at bigint, updated_at bigint, deleted boolean
     )
-    WHERE rows.s IN (SELECT stream FROM f)
+    WHERE (rows.s, COALESCE(rows.l, (%(lanes)s::int[])[1])) IN (SELECT stream, lane FROM f)
 ),
 written AS (
     INSERT INTO record (
@@ -75,7 +76,7 @@ written AS (
         updated_at = excluded.updated_at,
         deleted = excluded.deleted
 )
-SELECT stream FROM f
+SELECT stream, lane FROM f
 
 -- :try
 -- Count a send that may kill this worker. Returns the tries so far, this one included; no row if the

@@ -146,6 +146,7 @@ def _limits() -> Limits:
         chunk_bytes=settings.NOTIFY_CHUNK_BYTES,
         task_rows=settings.NOTIFY_TASK_ROWS,
         task_bytes=settings.NOTIFY_TASK_BYTES,
+        shared_rows=settings.NOTIFY_SHARED_ROWS,
         resend_after_ms=settings.NOTIFY_RESEND_AFTER_MS,
         resend_after_max_ms=settings.NOTIFY_RESEND_AFTER_MAX_MS,
         hot_records=settings.NOTIFY_HOT_RECORDS,

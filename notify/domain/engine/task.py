@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from notify.domain.errors import UnknownTask
 
@@ -15,17 +16,23 @@ from notify.domain.errors import UnknownTask
 #: next.
 VERSION: Final = 1
 VERSIONS: Final = range(max(1, VERSION - 1), VERSION + 2)
+#: The lane of a segment that does not name it: the one of its task.
+LANE_OF_TASK: Final = -1
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The part of a task for one stream's lane: the offsets prev+1..last. `token` is the stream's when the
-    bridge loaded it."""
+    bridge loaded it.
+
+    In the arguments of a task for one lane, its segments do not name the lane.
+    """
 
     stream: int
     partition: int
     token: int
     prev: int
     last: int
+    lane: int = LANE_OF_TASK
 
 
 class IsolatedRow(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +45,7 @@ class IsolatedRow(msgspec.Struct, frozen=True, array_like=True):
 
 class _Task(msgspec.Struct, frozen=True, kw_only=True):
     v: int = VERSION
+    #: In whose queue it is. Its segments may be of other lanes too.
     lane: int
     #: How often the bridge has sent it, this time included.
     attempt: int
@@ -45,8 +53,8 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MergedTask(_Task, frozen=True, kw_only=True):
-    """Merged writes of one lane, of one stream or several. `fields` are the names of the fields that the
-    rows have; a bridge of the release before does not send them."""
+    """Merged writes of one lane or several, of one stream or several. `fields` are the names of the fields
+    that the rows have; a bridge of the release before does not send them."""
 
     rows: str
     fields: list[str] | None = None
@@ -65,6 +73,9 @@ Body = TypeVar("Body", MergedTask, IsolatedTask)
 def encode(task: MergedTask | IsolatedTask) -> dict[str, Any]:
     """The task's keyword arguments, which are JSON values."""
     arguments: dict[str, Any] = msgspec.to_builtins(task)
+    if all(segment.lane in (task.lane, LANE_OF_TASK) for segment in task.segments):
+        # So that a worker of the release before takes it, which knows five numbers.
+        arguments["segments"] = [segment[:5] for segment in arguments["segments"]]
     return arguments
 
 
@@ -76,9 +87,14 @@ def decode(arguments: Mapping[str, object], kind: type[Body]) -> Body:
         taken = f"{VERSIONS[0]} to {VERSIONS[-1]}"
         raise UnknownTask(f"the task has v {version!r:.20}, this worker takes {taken}")
     try:
-        return msgspec.convert(arguments, kind)
+        task = msgspec.convert(arguments, kind)
     except msgspec.ValidationError as error:
         raise UnknownTask(f"the task is not one that this worker knows: {error}") from None
+    segments = [
+        replace(segment, lane=task.lane) if segment.lane == LANE_OF_TASK else segment
+        for segment in task.segments
+    ]
+    return replace(task, segments=segments)
 
 
 def check_fields(fields: Iterable[str], known: Set[str]) -> None:

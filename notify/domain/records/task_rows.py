@@ -42,19 +42,21 @@ _COLUMNS: Final = frozenset(
     ("kind", "identifier", "deleted", "created_at", "updated_at", *COUNTERS)
 )
 #: All fields that a row may have; the worker's SQL reads these columns.
-FIELDS: Final = _COLUMNS | {"s", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()}
+FIELDS: Final = _COLUMNS | {"s", "l", "a", "r", "z", "ir", "ip", "iu", *_MAP_PART.values()}
 
 
-def row(stream: int, write: Write) -> dict[str, Any]:
-    """The row of one write: ``s`` stream, ``a`` app, ``r`` record, ``z`` reset, ``ir`` identifier
-    removed, ``ts tr td`` tags set, removed, defaulted, ``ps pr pd`` the same for properties; columns and
-    counters under their own names, ``kind`` as the one that it gets if it has none, counters as the
-    number to add.
+def row(stream: int, write: Write, lane: int | None = None) -> dict[str, Any]:
+    """The row of one write: ``s`` stream, ``l`` lane (only if the task has several), ``a`` app,
+    ``r`` record, ``z`` reset, ``ir`` identifier removed, ``ts tr td`` tags set, removed, defaulted,
+    ``ps pr pd`` the same for properties; columns and counters under their own names, ``kind`` as the one
+    that it gets if it has none, counters as the number to add.
 
     ``ip``: ``identifier`` and ``ir`` are for a record of kind push; ``iu`` is then the identifier of
     any other, as a list of one or, to remove it, of none.
     """
     out: dict[str, Any] = {"s": stream, "a": write.app, "r": write.record}
+    if lane is not None:
+        out["l"] = lane
     if write.patch.reset:
         out["z"] = True
     ops = write.patch.ops

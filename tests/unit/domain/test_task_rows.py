@@ -63,14 +63,16 @@ def test_a_row_has_short_names_and_leaves_out_what_does_not_change() -> None:
         "session_count": -1,
         "mirrored_updates": 2,
     }
-    assert row(7, Write("a", "r", Patch(False, {}))) == {"s": 7, "a": "a", "r": "r"}
+    empty = Write("a", "r", Patch(False, {}))
+    assert row(7, empty) == {"s": 7, "a": "a", "r": "r"}
+    assert row(7, empty, 0) == {"s": 7, "a": "a", "r": "r", "l": 0}
 
 
 def test_every_key_of_an_update_has_a_field_that_workers_know() -> None:
     every = dict(FULL.patch.ops) | dict.fromkeys(COUNTERS, (ADD, 1))
     token = every | {PUSH_IDENTIFIER: (SET, "t")}
     rows = [row(7, Write("a", "r", Patch(True, each))) for each in (every, token)]
-    rows.append(row(7, REMOVED))
+    rows.append(row(7, REMOVED, 3))
     assert fields(rows) == sorted(FIELDS)
 
 

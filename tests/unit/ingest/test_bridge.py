@@ -246,7 +246,7 @@ class World:
             body = task_body.of(Task(*task), dead_letters_max=1)
             assert isinstance(body, MergedTask)
             lanes = MemoryLanes(self.db)
-            apply_merged(lanes, body.lane, body.segments, rows=body.rows, attempt=body.attempt)
+            apply_merged(lanes, body.segments, rows=body.rows, attempt=body.attempt)
         self.dispatcher.sent.clear()
 
     def stream(self, number: int = 1) -> StreamRow:
@@ -298,6 +298,27 @@ def test_the_streams_of_a_bridge_share_a_lanes_task() -> None:
     world.step()
     ((lane, parts, attempt),) = world.dispatcher.sent
     assert (lane, [part.batch.stream for part in parts], attempt) == (0, [1, 2], 1)
+
+
+def test_lanes_with_few_rows_share_a_task_and_are_sent_again_alone() -> None:
+    world = World(lanes=4)
+    world.step(2)
+    world.produce(*RECORDS[:2])
+    world.step()
+    ((lane, parts, _),) = world.dispatcher.sent
+    lanes = [part.batch.lane for part in parts]
+    assert len(lanes) == 2
+    assert lane == lanes[0]
+    world.dispatcher.sent.clear()
+    world.clock.now += LIMITS.resend_after_ms
+    world.step()
+    again = [
+        (lane, [part.batch.lane for part in parts]) for lane, parts, _ in world.dispatcher.sent
+    ]
+    assert again == [(lane, [lane]) for lane in lanes]
+    world.work()
+    world.step()
+    assert world.counts() == dict.fromkeys(RECORDS[:2], 1)
 
 
 def test_a_step_need_not_wait_while_a_whole_chunk_is_there() -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.held import Flight, Held, Limits, Memory, Phase, pack
+from ingest.held import Flight, Held, Limits, Memory, Phase, pack, share
 from ingest.planner import Planned, plan_chunk
-from ingest.ports import Fetched, Loaded, LogEnd, Part
+from ingest.ports import Fetched, Loaded, LogEnd, Part, Task
 from notify.domain.engine import digest as digests
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
@@ -367,12 +367,12 @@ def test_only_a_live_stream_shows_its_memory_and_forgetting_drops_it() -> None:
     assert held == Held(0, Phase.LOAD, retry_at=70)
 
 
-def _part(stream: int, rows: int, *, isolated: bool = False) -> Part:
+def _part(stream: int, rows: int, *, isolated: bool = False, held: int = 0) -> Part:
     write = Write(APP, RECORD, Patch(False, {}))
     if isolated:
         originals = (Original(0, write, b""),) * rows
-        return Part(0, 1, Batch(stream, 0, -1, 0, 0, 0, isolated=originals))
-    return Part(0, 1, Batch(stream, 0, -1, 0, 0, 0, merged=(write,) * rows))
+        return Part(0, 1, Batch(stream, 0, -1, 0, 0, held, isolated=originals))
+    return Part(0, 1, Batch(stream, 0, -1, 0, 0, held, merged=(write,) * rows))
 
 
 def test_parts_of_a_lane_share_tasks_while_their_rows_fit() -> None:
@@ -385,6 +385,44 @@ def test_parts_of_a_lane_share_tasks_while_their_rows_fit() -> None:
 def test_an_isolated_part_goes_alone() -> None:
     one, two, three, four = _part(1, 1), _part(2, 1, isolated=True), _part(3, 1), _part(4, 1)
     assert pack([one, two, three, four], rows=9) == [[one], [two], [three, four]]
+
+
+def _task(lane: int, *rows: int, isolated: bool = False, held: int = 0) -> Task:
+    parts = [_part(lane, count, isolated=isolated, held=held) for count in rows]
+    return Task(lane, parts, attempt=1)
+
+
+def test_lanes_share_tasks_while_their_rows_fit() -> None:
+    tasks = [_task(0, 1, 1), _task(1, 2), _task(2, 1), _task(3, 4), _task(4, 5), _task(5, 0)]
+    shared = share(tasks, rows=4, max_bytes=99)
+    assert [(task.lane, [part.batch.rows for part in task.parts]) for task in shared] == [
+        (0, [1, 1, 2]),
+        (2, [1]),
+        (3, [4]),
+        (4, [5]),
+        (5, [0]),
+    ]
+    assert share(tasks[:5], rows=0, max_bytes=99) == tasks[:5]
+    assert share([], rows=4, max_bytes=99) == []
+
+
+@pytest.mark.parametrize(
+    ("most", "lanes"), [(2, [0, 1, 2, 3]), (3, [0, 2, 3]), (5, [0, 2, 3]), (6, [0, 2]), (7, [0, 3])]
+)
+def test_lanes_share_tasks_while_their_bytes_fit(most: int, lanes: list[int]) -> None:
+    tasks = [_task(lane, 1, held=held) for lane, held in enumerate((1, 2, 4, 2))]
+    assert [task.lane for task in share(tasks, rows=9, max_bytes=most)] == lanes
+
+
+def test_an_isolated_part_shares_its_task_with_no_lane() -> None:
+    tasks = [_task(0, 1), _task(1, 1, isolated=True), _task(2, 1), _task(3, 1)]
+    assert [
+        [part.batch.stream for part in task.parts] for task in share(tasks, rows=9, max_bytes=99)
+    ] == [
+        [0],
+        [1],
+        [2, 3],
+    ]
 
 
 def test_a_silence_is_since_an_answer_is_owed_or_since_the_partition_was_given() -> None:

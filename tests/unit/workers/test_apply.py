@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from notify.domain.engine.stream import LaneRow, StreamRow
 from notify.domain.engine.task import IsolatedRow, Segment
@@ -16,6 +17,7 @@ from workers.apply import (
     TRY_FROM_ATTEMPT,
     BadData,
     Outcome,
+    StreamLane,
     Unavailable,
     apply_isolated,
     apply_merged,
@@ -24,8 +26,8 @@ from workers.apply import (
 APP, LANE, TOKEN = "app", 0, 11
 GOOD: Op = (SET, "x")
 BAD: Op = (ADD, BIGINT_MAX + 1)
-SEGMENT = Segment(1, 0, TOKEN, -1, 4)
-OTHER = Segment(2, 1, TOKEN, -1, 6)
+SEGMENT = Segment(1, 0, TOKEN, -1, 4, LANE)
+OTHER = Segment(2, 1, TOKEN, -1, 6, LANE)
 
 
 class Lanes(MemoryLanes):
@@ -36,14 +38,14 @@ class Lanes(MemoryLanes):
         self.away: set[str] = set()
         self.applied = 0
 
-    def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
+    def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
         self.applied += 1
         self._need("apply")
-        return super().apply(lane, segments, rows)
+        return super().apply(segments, rows)
 
-    def survived(self, lane: int, segment: Segment) -> None:
+    def survived(self, segment: Segment) -> None:
         self._need("survived")
-        super().survived(lane, segment)
+        super().survived(segment)
 
     def _need(self, statement: str) -> None:
         if statement in self.away:
@@ -89,7 +91,9 @@ def _records(lanes: Lanes) -> set[str]:
 def _merged(
     lanes: Lanes, *segments: Segment, rows: str = "[]", attempt: int = 1
 ) -> dict[int, Outcome]:
-    return apply_merged(lanes, LANE, segments, rows=rows, attempt=attempt)
+    """The outcome of each stream."""
+    outcomes = apply_merged(lanes, segments, rows=rows, attempt=attempt)
+    return {segment.stream: outcome for segment, outcome in outcomes.items()}
 
 
 def _isolated(
@@ -101,7 +105,6 @@ def _isolated(
 ) -> Outcome:
     return apply_isolated(
         lanes,
-        LANE,
         segment,
         originals=originals,
         attempt=attempt,
@@ -131,10 +134,10 @@ def test_a_task_that_comes_again_is_refused(lanes: Lanes) -> None:
 @pytest.mark.parametrize(
     "segment",
     [
-        Segment(1, 0, TOKEN, 0, 4),
-        Segment(1, 0, TOKEN + 1, -1, 4),
-        Segment(1, 0, TOKEN, -1, 10),
-        Segment(9, 0, TOKEN, -1, 4),
+        Segment(1, 0, TOKEN, 0, 4, LANE),
+        Segment(1, 0, TOKEN + 1, -1, 4, LANE),
+        Segment(1, 0, TOKEN, -1, 10, LANE),
+        Segment(9, 0, TOKEN, -1, 4, LANE),
     ],
     ids=["not next", "an old token", "not planned", "no such stream"],
 )
@@ -155,7 +158,7 @@ def test_of_two_segments_the_bad_one_alone_is_isolated(lanes: Lanes) -> None:
 
 
 def test_a_bad_segment_beside_a_refused_one_is_found_too(lanes: Lanes) -> None:
-    late = Segment(2, 1, TOKEN, 3, 6)
+    late = Segment(2, 1, TOKEN, 3, 6, LANE)
     rows = _rows((1, "a", BAD), (2, "b", GOOD))
     assert _merged(lanes, SEGMENT, late, rows=rows) == {1: Outcome.ISOLATED, 2: Outcome.REFUSED}
 
@@ -167,13 +170,54 @@ def test_without_postgresql_nothing_is_known(lanes: Lanes) -> None:
     assert _row(lanes) == LaneRow(-1)
 
 
+# -- several lanes -------------------------------------------------------------------------------------
+
+
+def _in_lanes(lanes: Lanes, *rows: tuple[int, int, str, Op], attempt: int = 1) -> list[Outcome]:
+    """The outcomes of a task with the lanes 0 and 1 of stream 1, where the rows say which is theirs."""
+    lanes._db.tables.lanes.setdefault((1, 1), LaneRow(-1))
+    text = wire.as_text([wire.row(s, _write(record, op), lane) for s, lane, record, op in rows])
+    segments = [SEGMENT, replace(SEGMENT, lane=1, last=6)]
+    outcomes = apply_merged(lanes, segments, rows=text, attempt=attempt)
+    return [outcomes[segment] for segment in segments]
+
+
+def test_lanes_of_one_task_are_applied_together(lanes: Lanes) -> None:
+    outcomes = _in_lanes(lanes, (1, 0, "a", GOOD), (1, 1, "b", GOOD))
+    assert outcomes == [Outcome.APPLIED, Outcome.APPLIED]
+    assert _records(lanes) == {"a", "b"}
+    assert (_row(lanes).last, lanes._db.tables.lanes[1, 1].last) == (4, 6)
+    assert lanes.applied == 1
+
+
+def test_a_lane_that_is_not_next_leaves_the_tasks_other_lanes_alone(lanes: Lanes) -> None:
+    lanes._db.tables.lanes[1, 1] = LaneRow(6)
+    outcomes = _in_lanes(lanes, (1, 0, "a", GOOD), (1, 1, "b", GOOD))
+    assert outcomes == [Outcome.APPLIED, Outcome.REFUSED]
+    assert _records(lanes) == {"a"}
+
+
+def test_of_two_lanes_the_bad_one_alone_is_isolated(lanes: Lanes) -> None:
+    outcomes = _in_lanes(lanes, (1, 0, "a", GOOD), (1, 1, "b", BAD))
+    assert outcomes == [Outcome.APPLIED, Outcome.ISOLATED]
+    assert _records(lanes) == {"a"}
+    assert lanes._db.tables.lanes[1, 1] == LaneRow(-1, isolate=6)
+
+
+def test_a_lane_that_kills_its_workers_is_isolated_alone(lanes: Lanes) -> None:
+    _die_on(lanes, TRIES_MAX)
+    outcomes = _in_lanes(lanes, (1, 0, "a", GOOD), (1, 1, "b", GOOD), attempt=TRY_FROM_ATTEMPT)
+    assert outcomes == [Outcome.ISOLATED, Outcome.APPLIED]
+    assert _records(lanes) == {"b"}
+
+
 # -- tries ---------------------------------------------------------------------------------------------
 
 
 def _die_on(lanes: Lanes, times: int) -> None:
     """As workers do that a payload kills: they count their try, and are heard of no more."""
     for _ in range(times):
-        assert lanes.count_try(LANE, SEGMENT) is not None
+        assert lanes.count_try(SEGMENT) is not None
 
 
 def test_the_first_sends_count_no_tries(lanes: Lanes) -> None:
@@ -224,7 +268,7 @@ def test_a_batch_that_kills_its_workers_is_isolated_untouched(lanes: Lanes) -> N
 
 
 def test_a_batch_with_nothing_left_to_apply_touches_nothing(lanes: Lanes) -> None:
-    late = Segment(1, 0, TOKEN, 3, 4)
+    late = Segment(1, 0, TOKEN, 3, 4, LANE)
     assert _merged(lanes, late, attempt=TRY_FROM_ATTEMPT) == {1: Outcome.REFUSED}
     assert lanes.applied == 0
 
@@ -275,7 +319,7 @@ def test_dead_letters_before_the_frontier_do_not_count(lanes: Lanes) -> None:
     tables.streams[1] = tables.streams[1].at(frontier=3, planned=10)
     tables.lanes[1, LANE] = LaneRow(2)
     tables.dead += [(1, 1, APP, "z"), (1, 2, APP, "z"), (2, 3, APP, "z")]
-    segment = Segment(1, 0, TOKEN, 2, 4)
+    segment = Segment(1, 0, TOKEN, 2, 4, LANE)
     bad = _original(3, "a", BAD)
     assert _isolated(lanes, bad, segment=segment, dead_letters_max=1) == Outcome.DEAD_LETTERED
 
@@ -298,9 +342,9 @@ def test_isolated_writes_have_all_their_tries(lanes: Lanes, offsets: tuple[int, 
 
 
 def test_a_killer_of_one_offset_is_dead_lettered_without_another_try(lanes: Lanes) -> None:
-    lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
+    lanes.isolate(SEGMENT, tries=ONE_AT_A_TIME)
     _die_on(lanes, TRIES_MAX)
-    one = Segment(1, 0, TOKEN, -1, 0)
+    one = Segment(1, 0, TOKEN, -1, 0, LANE)
     originals = (_original(0, "a"), _original(0, "b"))
     outcome = _isolated(lanes, *originals, segment=one, attempt=TRY_FROM_ATTEMPT)
     assert outcome == Outcome.DEAD_LETTERED
@@ -310,8 +354,8 @@ def test_a_killer_of_one_offset_is_dead_lettered_without_another_try(lanes: Lane
 
 
 def test_one_offset_at_a_time_lasts_until_the_lane_is_past_the_isolated_ones(lanes: Lanes) -> None:
-    lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
-    first, last = Segment(1, 0, TOKEN, -1, 0), Segment(1, 0, TOKEN, 0, 4)
+    lanes.isolate(SEGMENT, tries=ONE_AT_A_TIME)
+    first, last = Segment(1, 0, TOKEN, -1, 0, LANE), Segment(1, 0, TOKEN, 0, 4, LANE)
     _isolated(lanes, _original(0, "a"), segment=first)
     assert _row(lanes) == LaneRow(0, isolate=4, tries=ONE_AT_A_TIME)
     _isolated(lanes, _original(4, "a"), segment=last)
@@ -319,7 +363,7 @@ def test_one_offset_at_a_time_lasts_until_the_lane_is_past_the_isolated_ones(lan
 
 
 def test_an_outage_ends_the_count_but_not_the_mode(lanes: Lanes) -> None:
-    lanes.isolate(LANE, SEGMENT, tries=ONE_AT_A_TIME)
+    lanes.isolate(SEGMENT, tries=ONE_AT_A_TIME)
     _die_on(lanes, TRIES_MAX - 1)
     lanes.away = {"apply"}
     with pytest.raises(Unavailable):
@@ -356,8 +400,8 @@ def test_a_batch_whose_stream_is_lost_on_the_way_is_refused_whole(lanes: Lanes) 
     """The guards are checked at every step, not at the first one only."""
 
     class Stolen(Lanes):
-        def apply(self, lane: int, segments: Sequence[Segment], rows: str) -> set[int]:
-            return super().apply(lane, segments, rows) if self.applied < 2 else set()
+        def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
+            return super().apply(segments, rows) if self.applied < 2 else set()
 
     stolen = Stolen(lanes._db)
     assert _isolated(stolen, _original(0, "a"), _original(1, "b")) == Outcome.REFUSED
@@ -366,4 +410,4 @@ def test_a_batch_whose_stream_is_lost_on_the_way_is_refused_whole(lanes: Lanes) 
 
 def test_bad_data_says_what_postgresql_said(lanes: Lanes) -> None:
     with pytest.raises(BadData, match="22003"):
-        lanes.apply(LANE, [SEGMENT], _rows((1, "a", BAD)))
+        lanes.apply([SEGMENT], _rows((1, "a", BAD)))

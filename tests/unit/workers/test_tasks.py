@@ -9,11 +9,12 @@ from typing import Any, Final
 import pytest
 from structlog.testing import CapturingLogger
 
+from ingest import task_body
 from ingest.dispatch import CeleryDispatcher
 from ingest.ports import Part, Task
 from notify.domain.engine.stream import StreamRow
-from notify.domain.engine.task import VERSION
-from notify.domain.engine.window import Batch
+from notify.domain.engine.task import VERSION, MergedTask, check_fields, decode, encode
+from notify.domain.engine.window import Batch, Original
 from notify.domain.errors import UnknownTask
 from notify.domain.records import task_rows as wire
 from notify.domain.records.decide import Write
@@ -124,6 +125,35 @@ def test_a_task_names_the_fields_of_its_rows(database: MemoryDatabase) -> None:
     assert body["fields"] == ["a", "ir", "r", "s", "session_count", "ts", "z"]
     tasks.apply.run(**body)
     assert database.tables.records[APP, RECORD]["tags.a"] == 1
+
+
+def _parts(*lanes: int) -> list[Part]:
+    return [Part(0, 11, Batch(1, lane, -1, 0, 0, 1, merged=tuple(WRITES[:1]))) for lane in lanes]
+
+
+def test_the_segments_of_one_lane_are_as_the_release_before_knows_them() -> None:
+    body = encode(task_body.of(Task(3, _parts(3), attempt=1), dead_letters_max=1))
+    assert body["segments"] == [[1, 0, 11, -1, 0]]
+    assert "l" not in body["fields"]
+    assert [segment.lane for segment in decode(body, MergedTask).segments] == [3]
+
+
+def test_a_worker_of_the_release_before_refuses_a_task_of_several_lanes() -> None:
+    """It would take all for one lane. It refuses rows with a field that it does not know."""
+    body = encode(task_body.of(Task(3, _parts(3, 0), attempt=1), dead_letters_max=1))
+    assert body["segments"] == [[1, 0, 11, -1, 0, 3], [1, 0, 11, -1, 0, 0]]
+    assert [segment.lane for segment in decode(body, MergedTask).segments] == [3, 0]
+    assert [row["l"] for row in json.loads(body["rows"])] == [3, 0]
+    with pytest.raises(UnknownTask, match="'l'"):
+        check_fields(body["fields"], wire.FIELDS - {"l"})
+
+
+def test_a_description_names_the_offsets_of_one_lane_and_the_lanes_of_several() -> None:
+    assert task_body.describe(Task(3, _parts(3), attempt=1)) == "lane 03 p0(-1..0] 1 rows"
+    assert task_body.describe(Task(3, _parts(3, 0), attempt=2)) == "lanes 00,03 p0 2 rows send 2"
+    alone = Batch(1, 3, -1, 0, 0, 1, isolated=(Original(0, WRITES[0], b"{}"),))
+    described = task_body.describe(Task(3, [Part(0, 11, alone)], attempt=1))
+    assert described == "lane 03 p0(-1..0] 1 rows isolated"
 
 
 def test_the_fields_are_the_columns_that_the_statement_reads() -> None:
