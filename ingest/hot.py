@@ -7,6 +7,7 @@ counter, and no count is too low. Example with k = 2, where A has 5 updates and 
     an update of C arrives      C takes over B's counter: C = 3 with an error of 2, so between 1 and 3
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
@@ -17,6 +18,9 @@ import msgspec
 from ingest.ports import AppRow, HotRow
 
 BUCKET_MS: Final = 10_000
+#: Chunks are merged into the sketch once they have so many records, or when somebody looks: a merge goes
+#: through the whole sketch, also for a chunk of one update.
+MERGED_KEYS: Final = 1_000
 
 Key = tuple[str, str]  # app, record
 
@@ -70,23 +74,36 @@ class HotRecords:
         self._bucket = 0
         self._sketch = SpaceSaving(size)
         self._given: dict[Key, Count] = {}
+        #: What is not in the sketch yet.
+        self._direct: Counter[Key] = Counter()
+        self._mirrored: Counter[Key] = Counter()
 
     def add(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int], now: int) -> list[HotRow]:
         """Adds a chunk's updates by record. Returns the rows of the bucket that ended, if one did."""
         ended = self._turn(now)
-        self._sketch.merge(direct, mirrored)
+        self._direct.update(direct)
+        self._mirrored.update(mirrored)
+        if len(self._direct) + len(self._mirrored) >= MERGED_KEYS:
+            self._merge()
+        return ended
+
+    def _merge(self) -> None:
+        self._sketch.merge(self._direct, self._mirrored)
+        self._direct.clear()
+        self._mirrored.clear()
         # A record that lost its counter and returns starts again at 0, with a new error.
         self._given = {
             key: given for key, given in self._given.items() if key in self._sketch.counts
         }
-        return ended
 
     def totals(self) -> list[int]:
         """The updates of each record in the bucket, without the errors."""
+        self._merge()
         return [count.direct + count.mirrored for count in self._sketch.counts.values()]
 
     def flush(self) -> list[HotRow]:
         """The rows to add to the table, with what was counted since the last flush."""
+        self._merge()
         rows = []
         for (app, record), count in self._sketch.counts.items():
             given = self._given.get((app, record), Count())

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.hot import BUCKET_MS, HotRecords, SpaceSaving
+from ingest.hot import BUCKET_MS, MERGED_KEYS, HotRecords, SpaceSaving
 from ingest.ports import HotRow
 
 Key = tuple[str, str]
@@ -80,6 +80,22 @@ def test_a_flush_gives_what_is_new() -> None:
     assert hot.flush() == []
     hot.add({A: 1}, {}, BUCKET_MS + 2)
     assert hot.flush() == [HotRow(BUCKET_MS, 7, *A, direct=1, mirrored=0, error=0)]
+
+
+def test_what_waits_for_a_merge_is_bounded() -> None:
+    hot = HotRecords(7, size=2)
+    for number in range(MERGED_KEYS):
+        hot.add({("app", f"{number}"): 1}, {("app", f"{number}"): 1}, BUCKET_MS)
+        assert len(hot._direct) + len(hot._mirrored) < MERGED_KEYS
+    assert len(hot.flush()) == 2
+
+
+def test_totals_have_what_waits_for_a_merge() -> None:
+    hot = HotRecords(7, size=2)
+    hot.add({A: 2}, {A: 1}, BUCKET_MS)
+    assert hot.totals() == [3]
+    hot.add({B: 1}, {}, BUCKET_MS)
+    assert sorted(hot.totals()) == [1, 3]
 
 
 def test_a_bucket_that_ends_gives_its_rows_and_the_next_starts_empty() -> None:
