@@ -21,10 +21,15 @@ class Invariants:
         self._targets: dict[int, dict[int, list[Target]]] = {}
         self._frontiers: dict[int, int] = {}
         self._halted: dict[int, tuple[int, int]] = {}
+        self._commits_lost = 0
 
     def broken(self) -> list[str]:
         """What does not hold now."""
         self._note_plans()
+        if self._world.commits_lost != self._commits_lost:
+            # A stream may be as it was before its last resume, and halted for the reason that it had then.
+            self._commits_lost = self._world.commits_lost
+            self._halted.clear()
         found = []
         for stream in self._world.db.tables.streams.values():
             if stream.topic_id == self._world.topic.id:

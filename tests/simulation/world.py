@@ -96,6 +96,8 @@ class World:
         self.queue: list[Task] = []
         self.stalled: list[Stalled] = []
         self.history: list[Tables] = [self.db.tables.snapshot()]
+        #: How often PostgreSQL has lost its last commits.
+        self.commits_lost = 0
         self.bridges: list[tuple[Bridge, SimLog]] = []
         self.committed_offsets: dict[int, int] = {}
         self.kafka_away = self.redis_away = self.postgres_away = False
@@ -137,6 +139,7 @@ class World:
         back = self.rng.randint(1, len(self.history))
         self.db.tables = self.history[-back].snapshot()
         self.history = [self.db.tables.snapshot()]
+        self.commits_lost += 1
 
     def postgres_goes_or_comes(self) -> None:
         """It refuses connections for a while."""
