@@ -19,12 +19,12 @@ from workers.lanes import PostgresLanes
 
 apply = PostgresLanes.apply
 
-def deadly(self, lane, segments, rows):
+def deadly(self, segments, rows):
     if {MARKER!r} in rows:
         with open(os.environ["KILLS"], "a") as kills:
             kills.write(f"{{len(rows)}}\\n")
         os.kill(os.getpid(), signal.SIGKILL)
-    return apply(self, lane, segments, rows)
+    return apply(self, segments, rows)
 
 PostgresLanes.apply = deadly
 """
