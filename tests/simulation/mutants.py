@@ -271,7 +271,7 @@ def _never_one_at_a_time(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("tries-not-counted", "tries are counted before a batch that may kill its worker")
 def _tries_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SimLanes, "count_try", lambda self, lane, segment: 1)
+    patch.setattr(SimLanes, "count_try", lambda self, segment: 1)
 
 
 @_mutant("nothing-sent-again", "what has not landed is sent again")
