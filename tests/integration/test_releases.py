@@ -1,7 +1,10 @@
 """Processes of two releases side by side, as during an upgrade and a rollback: nothing is lost."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +15,12 @@ import pytest
 from devstack import ROOT, product
 from devstack.oracle.compare import compare
 from devstack.services import DevstackError
+from ingest import task_body
+from ingest.ports import Part, Task
+from notify.domain.engine.task import encode
+from notify.domain.engine.window import Batch
+from notify.domain.records.decide import Write
+from notify.domain.records.patch import SET, Patch
 from tests import releases
 from tests.acceptance.random_traffic import Customer, Device, World
 from tests.acceptance.senders import Client
@@ -141,6 +150,43 @@ def test_the_release_before_runs_beside_this_one_both_ways(
             run.wait_drained()
             assert _is_digested(run) is (fleet.releases[BRIDGE] == THIS)
         fleet.assert_all_applied()
+
+
+#: Lets a worker take tasks, and prints for each whether it came as far as PostgreSQL.
+_TAKES: Final = """
+import json, sys
+import django; django.setup()
+from workers import tasks
+class Reached(BaseException): pass
+def lanes(): raise Reached
+tasks._lanes = lanes
+for body in json.load(sys.stdin):
+    try: tasks.apply.run(**body)
+    except Reached: print("taken")
+    except Exception: print("refused")
+"""
+
+
+def test_a_worker_of_the_release_before_takes_tasks_of_one_lane_only(tmp_path: Path) -> None:
+    """It would write the rows of all lanes as soon as the first was moved (decision 0050)."""
+    write = Write("a", "r", Patch(False, {"tags.a": (SET, 1)}))
+    three, five = (Part(0, 11, Batch(1, n, -1, 0, 0, 1, merged=(write,))) for n in (3, 5))
+    other = Part(1, 11, Batch(2, 3, -1, 0, 0, 1, merged=(write,)))
+    bodies = [
+        encode(task_body.of(Task(3, parts, attempt=1), dead_letters_max=1))
+        for parts in ([three], [three, other], [three, five])
+    ]
+    worker = subprocess.run(
+        [sys.executable, "-c", _TAKES],
+        cwd=releases.before(tmp_path / "before"),
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "notify.settings", "PYTHONPATH": "."},
+        input=json.dumps(bodies),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    took = [line for line in worker.stdout.splitlines() if line in {"taken", "refused"}]
+    assert took == ["taken", "taken", "refused"]
 
 
 @pytest.mark.parametrize(("ci", "ends"), [("", pytest.skip), ("true", pytest.fail)])

@@ -3,7 +3,7 @@
 -- writes its rows, or does neither. Returns the lanes that were moved. The rows are
 -- notify/domain/records/task_rows.py's; a row without l is of the first batch's lane.
 -- Reading `old` at the statement's snapshot is right: whoever changed these rows since has moved
--- lane.last away from prev, and then f, which looks at the newest lane row, is empty.
+-- lane.last away from prev, and then f, which looks at the newest lane row, does not have that lane.
 WITH segment AS (
     SELECT *
     FROM unnest(

@@ -24,7 +24,7 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 TASK_ROWS: Final = 1_000
 TASK_BYTES: Final = 1024 * 1024
 #: Lanes with few rows share a task of at most so many. Without rows a task costs a worker as much as
-#: about 100 rows do (docs/performance.md).
+#: about 100 rows do (decision 0050).
 SHARED_ROWS: Final = 300
 #: Most offsets in one isolated batch, whose writes are not merged.
 ISOLATED_OFFSETS: Final = 100

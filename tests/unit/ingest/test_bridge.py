@@ -321,6 +321,31 @@ def test_lanes_with_few_rows_share_a_task_and_are_sent_again_alone() -> None:
     assert world.counts() == dict.fromkeys(RECORDS[:2], 1)
 
 
+@pytest.mark.parametrize("limits", [{"shared_rows": 1}, {"shared_rows": 0}, {"task_bytes": 1}])
+def test_lanes_share_no_task_beyond_the_limits_of_rows_and_bytes(limits: dict[str, int]) -> None:
+    world = World(lanes=4, limits=replace(LIMITS, **limits))
+    world.step(2)
+    world.produce(*RECORDS[:2])
+    world.step()
+    assert [len(parts) for _, parts, _ in world.dispatcher.sent] == [1, 1]
+
+
+def test_each_batch_of_a_shared_task_is_logged_with_its_own_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`manage.py trail` looks for the line of a record's lane."""
+    world = World(lanes=4)
+    world.step(2)
+    logger = CapturingLogger()
+    monkeypatch.setattr("notify.telemetry.logs.get", lambda: logger)
+    world.produce(*RECORDS[:2])
+    world.step()
+    ((_, parts, _),) = world.dispatcher.sent
+    logged = [call.kwargs["lane"] for call in logger.calls if call.args == ("batch_sent",)]
+    assert logged == [part.batch.lane for part in parts]
+    assert len(set(logged)) == 2
+
+
 def test_a_step_need_not_wait_while_a_whole_chunk_is_there() -> None:
     world = _live()
     assert not world.bridge.behind

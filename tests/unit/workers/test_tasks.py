@@ -138,7 +138,28 @@ def test_the_segments_of_one_lane_are_as_the_release_before_knows_them() -> None
     assert [segment.lane for segment in decode(body, MergedTask).segments] == [3]
 
 
-def test_a_worker_of_the_release_before_refuses_a_task_of_several_lanes() -> None:
+def test_streams_that_share_one_lane_do_not_name_it() -> None:
+    """Or a worker of the release before would refuse the tasks that it gets under load."""
+    parts = [Part(n, 11, Batch(n, 3, -1, 0, 0, 1, merged=tuple(WRITES[:1]))) for n in (1, 2)]
+    body = encode(task_body.of(Task(3, parts, attempt=1), dead_letters_max=1))
+    assert body["segments"] == [[1, 1, 11, -1, 0], [2, 2, 11, -1, 0]]
+    assert "l" not in body["fields"]
+    described = task_body.describe(Task(3, parts, attempt=1))
+    assert described == "lane 03 p1(-1..0] p2(-1..0] 2 rows"
+
+
+def test_the_outcome_of_each_lane_is_logged_as_its_own(
+    database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`manage.py trail` looks for the line of a record's lane."""
+    said = CapturingLogger()
+    monkeypatch.setattr("workers.tasks.logs.get", lambda: said)
+    tasks.apply.run(**encode(task_body.of(Task(3, _parts(3, 0), attempt=1), dead_letters_max=1)))
+    logged = [(call.args[0], call.kwargs["lane"]) for call in said.calls]
+    assert logged == [("batch_refused", 3), ("batch_applied", 0)]
+
+
+def test_a_worker_that_does_not_know_the_lane_of_a_row_refuses_a_task_of_several() -> None:
     """It would take all for one lane. It refuses rows with a field that it does not know."""
     body = encode(task_body.of(Task(3, _parts(3, 0), attempt=1), dead_letters_max=1))
     assert body["segments"] == [[1, 0, 11, -1, 0, 3], [1, 0, 11, -1, 0, 0]]
