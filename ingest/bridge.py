@@ -561,7 +561,8 @@ class Bridge:
                 memory.flights[number] = Flight(part, 1, due)
             packed = pack([part for _, part in found], rows=self._limits.task_rows)
             tasks += [Task(number, parts, attempt=1) for parts in packed]
-        shared = share(tasks, rows=self._limits.shared_rows, max_bytes=self._limits.task_bytes)
+        rows = min(self._limits.shared_rows, self._limits.task_rows)
+        shared = share(tasks, rows=rows, max_bytes=self._limits.task_bytes)
         for task in shared:
             metrics.BRIDGE_TASK_ROWS.observe(task.rows)
         self._send(shared)

@@ -312,21 +312,25 @@ def pack(parts: Sequence[Part], *, rows: int) -> list[list[Part]]:
 
 
 def share(tasks: Iterable[Task], *, rows: int, max_bytes: int) -> list[Task]:
-    """The same parts in fewer tasks: tasks of different lanes become one of at most `rows` rows, made of
-    messages of at most `max_bytes`. A task that exceeds them stays alone, and an isolated one too.
+    """The same parts in fewer tasks: small tasks of different lanes become one, of at most `rows` rows and of
+    messages of at most `max_bytes`. A larger task stays alone, and an isolated one too.
 
     Without its rows a task costs a worker as much as a hundred rows, so lanes with few rows are cheaper
     together.
     """
     shared: list[Task] = []
-    room = room_bytes = 0
+    joined, room, room_bytes = 0, -1, -1
     for task in tasks:
-        isolated = bool(task.parts[0].batch.isolated)
-        if not isolated and task.rows <= room and task.held_bytes <= room_bytes:
-            shared[-1] = shared[-1]._replace(parts=[*shared[-1].parts, *task.parts])
+        if task.parts[0].batch.isolated:
+            shared.append(task)
+        elif task.rows <= room and task.held_bytes <= room_bytes:
+            parts = [*shared[joined].parts, *task.parts]
+            shared[joined] = shared[joined]._replace(parts=parts)
+            room -= task.rows
+            room_bytes -= task.held_bytes
         else:
             shared.append(task)
-            room, room_bytes = (0, 0) if isolated else (rows, max_bytes)
-        room -= task.rows
-        room_bytes -= task.held_bytes
+            if rows - task.rows > room or task.held_bytes > room_bytes:
+                joined = len(shared) - 1
+                room, room_bytes = rows - task.rows, max_bytes - task.held_bytes
     return shared

@@ -122,13 +122,13 @@ class MemoryLanes:
                     if key in COUNTERS and isinstance(value, int)
                 ):
                     raise BadData("22003 out of range")
-                if (stream, lane) in applied or self._is_mistaken(stream, applied):
+                if (stream, lane) in applied or self._is_lane_overlooked(stream, applied):
                     key_ = (write.app, write.record)
                     before = self._db.tables.records.get(key_, {})
                     self._db.tables.records[key_] = apply(before, write.patch)
         return applied
 
-    def _is_mistaken(self, stream: int, applied: set[StreamLane]) -> bool:
+    def _is_lane_overlooked(self, stream: int, applied: set[StreamLane]) -> bool:
         """Whether a row's lane is overlooked, and another lane of its stream was moved."""
         return "lane" in self._db.without and any(each == stream for each, _ in applied)
 

@@ -397,11 +397,12 @@ def test_lanes_share_tasks_while_their_rows_fit() -> None:
     shared = share(tasks, rows=4, max_bytes=99)
     assert [(task.lane, [part.batch.rows for part in task.parts]) for task in shared] == [
         (0, [1, 1, 2]),
-        (2, [1]),
+        (2, [1, 0]),
         (3, [4]),
         (4, [5]),
-        (5, [0]),
     ]
+    few = [_task(0, 2), _task(1, 4), _task(2, 1), _task(3, 3), _task(4, 1)]
+    assert [task.lane for task in share(few, rows=4, max_bytes=99)] == [0, 1, 3]
     assert share(tasks[:5], rows=0, max_bytes=99) == tasks[:5]
     assert share([], rows=4, max_bytes=99) == []
 
@@ -414,14 +415,30 @@ def test_lanes_share_tasks_while_their_bytes_fit(most: int, lanes: list[int]) ->
     assert [task.lane for task in share(tasks, rows=9, max_bytes=most)] == lanes
 
 
+@pytest.mark.parametrize(
+    ("tasks", "shared"),
+    [
+        ([(3, 0), (3, 0), (1, 0)], [[0, 2], [1]]),
+        ([(1, 5), (1, 1), (1, 1)], [[0], [1, 2]]),
+        ([(2, 3), (3, 2), (2, 0)], [[0, 2], [1]]),
+    ],
+    ids=["the first of two with as much room", "no room for bytes", "no room for rows"],
+)
+def test_a_small_task_joins_the_one_with_most_room(
+    tasks: list[tuple[int, int]], shared: list[list[int]]
+) -> None:
+    made = [_task(lane, rows, held=held) for lane, (rows, held) in enumerate(tasks)]
+    found = share(made, rows=4, max_bytes=5)
+    assert [[part.batch.stream for part in task.parts] for task in found] == shared
+
+
 def test_an_isolated_part_shares_its_task_with_no_lane() -> None:
     tasks = [_task(0, 1), _task(1, 1, isolated=True), _task(2, 1), _task(3, 1)]
     assert [
         [part.batch.stream for part in task.parts] for task in share(tasks, rows=9, max_bytes=99)
     ] == [
-        [0],
+        [0, 2, 3],
         [1],
-        [2, 3],
     ]
 
 
