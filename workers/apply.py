@@ -64,6 +64,7 @@ class _TooManyDeadLetters(Exception):
     pass
 
 
+#: A stream's id, and the number of one of its lanes.
 StreamLane = tuple[int, int]
 
 
