@@ -93,7 +93,7 @@ def _measure(run: Running, arguments: argparse.Namespace) -> Rates:
     run.wait("the bridge ticks", lambda: _ticks(run))
     uniform, *_ = ours.values()
     lags = []
-    for rate in (*arguments.rates, *(int(uniform * share) for share in SHARES)):
+    for rate in sorted({*arguments.rates, *(int(uniform * share) for share in SHARES)}):
         _say(f"{rate:,} updates/s for {arguments.seconds} s")
         lags.append(
             lag.measure(
