@@ -35,7 +35,8 @@ def message(rng: random.Random, at: int, *, poison: bool, partitions: int) -> tu
     partition = partition_of(update.app, partitions)
     dice = rng.random()
     if dice < 0.02:
-        return partition, b"\xff{"
+        # Never the same twice: what is lost and replaced by the same bytes cannot be noticed.
+        return partition, b"\xff{%r" % dice
     if dice < 0.04:
         return rng.randrange(partitions), encode(update)
     return partition, encode(update)
