@@ -312,6 +312,11 @@ class Task(NamedTuple):
         return sum(part.batch.rows for part in self.parts)
 
     @property
+    def lanes(self) -> list[int]:
+        """The lanes of its parts, each once, in order."""
+        return sorted({part.batch.lane for part in self.parts})
+
+    @property
     def held_bytes(self) -> int:
         """The bytes of the messages of which its writes are."""
         return sum(part.batch.held_bytes for part in self.parts)

@@ -21,7 +21,7 @@ def of(task: Task, *, dead_letters_max: int) -> MergedTask | IsolatedTask:
             ],
             dead_letters_max=dead_letters_max,
         )
-    is_shared = any(part.batch.lane != task.lane for part in task.parts)
+    is_shared = len(task.lanes) > 1
     merged = [
         task_rows.row(part.batch.stream, write, part.batch.lane if is_shared else None)
         for part in task.parts
@@ -46,8 +46,8 @@ def describe(task: Task) -> str:
     If it has more than one lane, the lanes and partitions without the offsets, which would be many."""
     parts = task.parts
     again = "" if task.attempt == 1 else f" send {task.attempt}"
-    if len(lanes := {part.batch.lane for part in parts}) > 1:
-        numbers = ",".join(f"{lane:02d}" for lane in sorted(lanes))
+    if len(task.lanes) > 1:
+        numbers = ",".join(f"{lane:02d}" for lane in task.lanes)
         partitions = " ".join(f"p{each}" for each in sorted({part.partition for part in parts}))
         return f"lanes {numbers} {partitions} {task.rows} rows{again}"
     ranges = " ".join(f"p{part.partition}({part.batch.prev}..{part.batch.last}]" for part in parts)

@@ -73,7 +73,7 @@ Body = TypeVar("Body", MergedTask, IsolatedTask)
 def encode(task: MergedTask | IsolatedTask) -> dict[str, Any]:
     """The task's keyword arguments, which are JSON values."""
     arguments: dict[str, Any] = msgspec.to_builtins(task)
-    if all(segment.lane in (task.lane, LANE_OF_TASK) for segment in task.segments):
+    if all(segment.lane == task.lane for segment in task.segments):
         # So that a worker of the release before takes it, which knows five numbers.
         arguments["segments"] = [segment[:5] for segment in arguments["segments"]]
     return arguments
