@@ -64,8 +64,8 @@ check: $(INSTALLED) ## lint, format, types, import rules, migrations, deployment
 chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; needs helm and kubernetes-validate
 	@$(RUN) -m devstack.chart
 
-containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and send one update; DOWN=1, RESET=1, STANDINS=1
-	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins)
+containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and send one update; DOWN=1, RESET=1, STANDINS=1, TRIAL=1
+	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins) $(if $(TRIAL),--trial)
 
 bench: $(INSTALLED) ## measure drain, edge and spike; BENCH=edge for one, BENCH=contenders for other consumers, with ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \

@@ -5,12 +5,14 @@ the services that it leaves out. You can run it again at any time; data is kept 
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import re
 import resource
 import secrets
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -42,6 +44,14 @@ BASE: Final = f"localhost/notify-standin-debian:{DEBIAN}"
 PROJECT: Final = "notify"
 APP: Final = "containers"
 API: Final = "https://localhost:8080"
+#: The services of `--trial`: those that an update passes, and our other processes.
+TRIAL: Final = (
+    *("kafka", "postgres", "redis", "setup", "web", "web-2", "bridge", "worker"),
+    *("watch", "flower", "haproxy"),
+)
+TRIAL_PROJECT: Final = "notify-trial"
+#: The ports of this machine that they publish.
+TRIAL_PORTS: Final = (8080, 8081, 5555)
 #: Services with one of these images start first.
 STORES: Final = ("kafka", "postgres", "redis")
 #: How long a container may take to be healthy, an update to be in PostgreSQL, and an image to be pulled.
@@ -110,16 +120,17 @@ def find(environ: Mapping[str, str], scratch: Path) -> Engine:
         ["docker", "compose", "version"], environ
     ):
         return Engine("docker", ("docker", "compose"), environ)
-    missing = [name for name in ("podman", "podman-compose") if not shutil.which(name)]
-    if missing:
+    path = f"{sys.prefix}/bin{os.pathsep}{environ.get('PATH', '')}"
+    compose = shutil.which("podman-compose", path=path)
+    if not compose or not shutil.which("podman"):
         raise DevstackError(
-            "no Docker daemon answers, or Docker has no compose plugin. Start Docker, or install "
-            f"{' and '.join(missing)} (Debian: apt install podman runc netavark aardvark-dns catatonit "
-            "iptables; podman-compose is on PyPI)"
+            "no Docker daemon answers, or Docker has no compose plugin. Start Docker, or install podman "
+            "(Debian: apt install podman runc netavark aardvark-dns catatonit iptables) and "
+            "requirements/dev.txt, which has podman-compose"
         )
     config = scratch / "containers.conf"
     config.write_text(podman_config())
-    return Engine("podman", ("podman-compose",), {**environ, "CONTAINERS_CONF": str(config)})
+    return Engine("podman", (compose,), {**environ, "CONTAINERS_CONF": str(config)})
 
 
 def podman_config() -> str:
@@ -174,10 +185,15 @@ def missing(engine: Engine) -> set[str]:
     return {name for name in images() if not engine.succeeds("image", "inspect", qualified(name))}
 
 
-def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[str]:
-    """Pulls or builds every image. Returns those that could be neither pulled nor replaced by a stand-in."""
+def prepare(
+    engine: Engine, *, pulls: bool, say: Callable[[str], None], without: Iterable[str] = ()
+) -> set[str]:
+    """Pulls or builds every image. Returns those that could be neither pulled nor replaced by a stand-in.
+
+    Does nothing for the images of `without`, and returns none of them.
+    """
     stage_of = images()
-    wanted = {name: stage_of[name] for name in sorted(missing(engine))}
+    wanted = {name: stage_of[name] for name in sorted(missing(engine) - set(without))}
     for name in list(wanted):
         if not pulls:
             break
@@ -198,9 +214,7 @@ def prepare(engine: Engine, *, pulls: bool, say: Callable[[str], None]) -> set[s
 
 
 def _standins(engine: Engine, wanted: Mapping[str, str], say: Callable[[str], None]) -> None:
-    if not engine.succeeds("image", "inspect", BASE):
-        say(f"creating a minimal Debian {DEBIAN} for the stand-ins")
-        _debian(engine)
+    _base(engine, say)
     jars = apache_kafka.jars(engine.environ)
     for name, stage in wanted.items():
         say(f"building a stand-in for {name}")
@@ -209,6 +223,12 @@ def _standins(engine: Engine, wanted: Mapping[str, str], say: Callable[[str], No
             *("--build-context", f"jars={jars}", "--target", stage, "--tag", qualified(name)),
             str(STANDINS),
         )
+
+
+def _base(engine: Engine, say: Callable[[str], None]) -> None:
+    if not engine.succeeds("image", "inspect", BASE):
+        say(f"creating a minimal Debian {DEBIAN} for the stand-ins")
+        _debian(engine)
 
 
 def _debian(engine: Engine) -> None:
@@ -375,6 +395,39 @@ def _until(ask: Callable[[], Any], right: Callable[[Any], bool]) -> None:
         time.sleep(0.5)
 
 
+def prepare_trial(engine: Engine, say: Callable[[str], None]) -> Engine:
+    """The engine for `trial`, with its images. Raises DevstackError if this machine cannot run it."""
+    for port in TRIAL_PORTS:
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise DevstackError(f"port {port} of 127.0.0.1 is not free: {error}") from None
+    if engine.binary == "podman":
+        # podman answers also where the kernel lets it start no container, or gives it no network.
+        _base(engine, say)
+        engine.run("run", "--rm", "--publish", f"127.0.0.1:{TRIAL_PORTS[0]}:80", BASE, "true")
+    fill_in(say)
+    if lacking := prepare(engine, pulls=True, say=say, without=_beside_trial()):
+        raise DevstackError(f"there is no image {', '.join(sorted(lacking))}")
+    return dataclasses.replace(engine, project=TRIAL_PROJECT)
+
+
+def trial(engine: Engine, say: Callable[[str], None]) -> None:
+    """Starts the services of TRIAL as a stack of its own, sends one update, and removes the stack."""
+    try:
+        up(engine, left_out=_beside_trial(), say=say)
+        one_update(engine, say)
+    finally:
+        down(engine, reset=True)
+
+
+def _beside_trial() -> set[str]:
+    """The images of the services that a trial leaves out."""
+    return {service["image"] for name, service in services().items() if name not in TRIAL}
+
+
 def down(engine: Engine, *, reset: bool) -> None:
     """Stops the stack. Keeps its data, unless `reset`."""
     engine.service("down", *(["--volumes"] if reset else []))
@@ -411,6 +464,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--down", action="store_true", help="stop the stack; keep its data")
     parser.add_argument("--reset", action="store_true", help="stop the stack and delete its data")
     parser.add_argument("--standins", action="store_true", help="pull no images: build stand-ins")
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="start a part, send an update, remove it; or say why not",
+    )
     options = parser.parse_args(argv)
 
     def say(text: str) -> None:
@@ -419,8 +477,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             engine = find(os.environ, Path(scratch))
+            if options.trial:
+                engine = prepare_trial(engine, say)
+        except DevstackError as error:
+            if not options.trial:
+                print(f"containers: {error}", file=sys.stderr)
+                return 1
+            say(f"SKIPPED: {error}")
+            return 0
+        try:
             if options.down or options.reset:
                 down(engine, reset=options.reset)
+                return 0
+            if options.trial:
+                trial(engine, say)
+                say("the trial is over, and its stack is removed")
                 return 0
             fill_in(say)
             left_out = prepare(engine, pulls=not options.standins, say=say)

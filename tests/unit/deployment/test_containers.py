@@ -37,13 +37,35 @@ def test_images_have_the_registry_that_is_meant() -> None:
 def test_without_docker_and_podman_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(DevstackError, match=r"install podman and podman-compose \(Debian: apt"):
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(DevstackError, match=r"install podman \(Debian: apt"):
         containers.find({}, tmp_path)
 
 
 def test_the_order_of_starts_has_every_service() -> None:
     assert {*containers.STORES, "setup", "haproxy"} <= containers.services().keys()
+
+
+def test_a_trial_has_what_its_services_need_and_knows_their_ports() -> None:
+    chosen = {name: containers.services()[name] for name in containers.TRIAL}
+    for name, service in chosen.items():
+        assert chosen.keys() >= set(service.get("depends_on", ())), name
+    published = [port for service in chosen.values() for port in service.get("ports", ())]
+    assert sorted(int(str(port).split(":")[-2]) for port in published) == sorted(
+        containers.TRIAL_PORTS
+    )
+    # A trial leaves services out by their image.
+    left_out = [each for name, each in containers.services().items() if name not in chosen]
+    assert not {each["image"] for each in left_out} & {each["image"] for each in chosen.values()}
+
+
+def test_a_trial_that_cannot_run_says_why_and_does_not_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert containers.main(["--trial"]) == 0
+    assert "SKIPPED: no Docker daemon answers" in capsys.readouterr().out
+    assert containers.main([]) == 1
 
 
 def _three_brokers() -> dict[str, dict[str, Any]]:
