@@ -4,11 +4,13 @@ applied. A sender that is late makes the lag longer, not the load lighter (no co
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import psycopg
 
-from tests.benchmarks.prepared import message, partition, producer, targets
+from tests.benchmarks.prepared import Target, message, partition, producer, targets
 from tests.running import PARTITIONS
 
 
@@ -58,14 +60,24 @@ class _Watcher:
         return times[bisect_left(frontiers, offset + 1)]
 
 
-def measure(dsn: str, bootstrap: str, topic: str, *, per_s: int, seconds: int) -> Lag:
-    """Send that many updates a second for so long, uniformly, and wait until all are applied."""
+def measure(
+    dsn: str,
+    bootstrap: str,
+    topic: str,
+    *,
+    per_s: int,
+    seconds: int,
+    chosen: Iterable[Target] | None = None,
+) -> Lag:
+    """Send that many updates a second for so long, and wait until all are applied. They are for the records
+    that are `chosen`, in this order, or uniform."""
     watcher = _Watcher(dsn)
     client = producer(bootstrap, linger_ms=2)
     updates = per_s * seconds
     sent: list[tuple[float, int, Any]] = []
     began = time.time()
-    for number, target in enumerate(targets(updates, hot_share=0)):
+    chosen = targets(updates, hot_share=0) if chosen is None else islice(chosen, updates)
+    for number, target in enumerate(chosen):
         due = began + number / per_s
         if (early := due - time.time()) > 0.001:
             time.sleep(early)
