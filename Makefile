@@ -46,7 +46,7 @@ test-all: $(addprefix suite-,$(or $(SUITE),$(SUITES))) ## run every suite, befor
 suite-default:
 	@$(MAKE) test
 suite-containers: containers
-	@$(RUN) -m pytest tests/containers -p no:randomly -s
+	@$(RUN) -m pytest tests/qa/containers -p no:randomly -s
 suite-clients suite-rehearsal: suite-%: $(INSTALLED)
 	@$(DEVSTACK) run -- $(RUN) -m pytest tests/$*
 suite-chart suite-fuzz suite-faults suite-storm suite-conditions: suite-%:
@@ -70,16 +70,16 @@ containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and se
 bench: $(INSTALLED) ## measure drain, edge and spike; BENCH=edge for one; BENCH=fairness, BENCH=contenders; ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \
 		[ $$each != contenders ] || export NOTIFY_EMBEDDED=0 NOTIFY_KAFKA=apache; \
-		$(DEVSTACK) run -- $(RUN) -m tests.benchmarks.$$each $(ARGS) || exit 1; done
+		$(DEVSTACK) run -- $(RUN) -m tests.qa.benchmarks.$$each $(ARGS) || exit 1; done
 
 rehearse: $(INSTALLED) ## measure the incident with a support person in Chromium; ARGS="--only skip" for one
-	@$(DEVSTACK) run -- $(RUN) -m tests.rehearsal $(ARGS)
+	@$(DEVSTACK) run -- $(RUN) -m tests.qa.rehearsal $(ARGS)
 
 faults: $(INSTALLED) ## test every fault on real services and write docs/reliability.md; ARGS="-k NAME" for one
-	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/faults -p no:randomly -rs --no-header $(ARGS)
+	@NOTIFY_FAULTS=all $(RUN) -m pytest tests/qa/faults -p no:randomly -rs --no-header $(ARGS)
 
 storm: $(INSTALLED) ## test random faults under full load; SEEDS="1 2", ARGS="-k embedded" for the embedded broker
-	@NOTIFY_KAFKA=apache NOTIFY_STORM_SEEDS="$(or $(SEEDS),94 51)" $(RUN) -m pytest tests/faults \
+	@NOTIFY_KAFKA=apache NOTIFY_STORM_SEEDS="$(or $(SEEDS),94 51)" $(RUN) -m pytest tests/qa/faults \
 		-p no:randomly -s --no-header $(or $(ARGS),-k "storm and not embedded")
 
 simulate: $(INSTALLED) ## simulate SEEDS=N schedules of the protocol on all cores; SEEDS=S STEPS=... replays one
@@ -89,10 +89,10 @@ conditions: $(INSTALLED) ## remove each condition of the engine; a test must the
 	@$(RUN) -m tests.simulation.conditions $(ARGS)
 
 fuzz: $(INSTALLED) ## test INPUTS=N or SECONDS=S of hostile inputs, EXAMPLES=N of each route; SEED=S INPUT=N replays one
-	@$(RUN) -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	@$(RUN) -m tests.qa.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
 	@$(if $(INPUT),:,NOTIFY_FUZZ_EXAMPLES=$(or $(EXAMPLES),20) NOTIFY_FUZZ_SEED=$(SEED) \
-		$(DEVSTACK) run -- $(RUN) -m pytest tests/fuzz/test_http.py -q -s -p no:randomly)
+		$(DEVSTACK) run -- $(RUN) -m pytest tests/qa/fuzz/test_http.py -q -s -p no:randomly)
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	@$(RUN) -m pip wheel --no-deps --no-index --no-build-isolation --wheel-dir dist --quiet .

@@ -16,7 +16,7 @@ FAILED_MAX: Final = 3
 FINAL: Final = (
     "tests/acceptance/test_equality.py",
     "tests/contract/",
-    "tests/faults/",
+    "tests/qa/faults/",
     "tests/integration/test_pipeline.py",
     "tests/property/",
     "tests/simulation/",

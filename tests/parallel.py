@@ -29,12 +29,13 @@ SHARE_NOTHING: Final = (
     "tests/integration/test_releases.py",
 )
 TESTS: Final = Path(__file__).parent
+QA: Final = TESTS / "qa"
 #: Collected only where an argument names their folder, or something in it.
 LONG: Final = (
-    *(TESTS / "clients" / f"test_{name}.py" for name in ("answers", "compatibility", "recorded")),
-    TESTS / "containers",
-    TESTS / "faults",
-    TESTS / "rehearsal",
+    *(QA / "clients" / f"test_{name}.py" for name in ("answers", "compatibility", "recorded")),
+    QA / "containers",
+    QA / "faults",
+    QA / "rehearsal",
 )
 
 
@@ -60,7 +61,7 @@ def is_left_out(path: Path, arguments: Sequence[str]) -> bool:
     """Whether the path is a long suite that no argument of pytest names."""
     if path not in LONG:
         return False
-    folder = TESTS / path.relative_to(TESTS).parts[0]
+    folder = QA / path.relative_to(QA).parts[0]
     named = [Path(each.partition("::")[0]).resolve() for each in arguments]
     return not any(folder in (each, *each.parents) for each in named)
 

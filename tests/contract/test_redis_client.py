@@ -28,7 +28,7 @@ from notify.telemetry import metrics
 from notify.web.access.apps_cache import KnownApp
 from notify.web.access.limits import of_settings
 from tests.fake_web import APP
-from tests.faults.wire import Wire
+from tests.qa.faults.wire import Wire
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from notify.databases import postgres
 from notify.domain.engine.task import Segment
-from tests.faults.wire import Wire
+from tests.qa.faults.wire import Wire
 from workers.apply import Unavailable
 from workers.lanes import PostgresLanes
 

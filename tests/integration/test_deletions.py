@@ -14,7 +14,7 @@ from notify.web.resources.deleted import APPLIED_S, ASK_S, PAUSE_S, DeletedRecor
 from notify.web.resources.deletions import KEPT_S, RedisDeletions
 from tests.fake_producer import FakeProducer, FakeReads
 from tests.fake_web import APP, STRICT_APP
-from tests.faults.wire import Wire
+from tests.qa.faults.wire import Wire
 
 RECORD, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 

@@ -21,7 +21,7 @@ from notify.web.access.apps_cache import KnownApp
 from notify.web.access.limits import LEASES_A_WINDOW, REDIS_AGAIN_S, RateLimits, of_settings
 from notify.web.http.answers import Refused
 from tests.fake_web import APP, STRICT_APP
-from tests.faults.wire import Wire
+from tests.qa.faults.wire import Wire
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)

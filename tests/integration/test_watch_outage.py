@@ -12,7 +12,7 @@ import pytest
 
 from devstack import product
 from devstack.stack import Stack
-from tests.faults.wire import Wire
+from tests.qa.faults.wire import Wire
 from tests.receivers import Hook, Post, mail_server, webhook
 from tests.waiting import wait_for
 

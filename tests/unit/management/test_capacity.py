@@ -17,8 +17,8 @@ from notify.domain.engine.lanes import LANES_MAX
 from notify.management import capacity, exit_codes
 from notify.management.capacity import INPUTS, Basis, Costs, Figure, Limits, figures, read_costs
 from notify.web import wiring
-from tests.benchmarks import capacity_plot
-from tests.benchmarks.capacity_model import Machines, day, drain_rate, play
+from tests.qa.benchmarks import capacity_plot
+from tests.qa.benchmarks.capacity_model import Machines, day, drain_rate, play
 
 LIMITS = Limits(task_bytes=1_000_000, window_bytes=8_000_000)
 CPU = {

@@ -36,7 +36,7 @@ def test_a_few_run_again(tmp_path: Path) -> None:
     [
         None,
         [],
-        [ANY, "tests/faults/test_matrix.py::test_nothing_is_lost[storm-1]"],
+        [ANY, "tests/qa/faults/test_matrix.py::test_nothing_is_lost[storm-1]"],
         ["tests/acceptance/test_equality.py::test_x"],
         ["tests/simulation/test_guards.py::test_x[y]"],
         [f"{ANY}{n}" for n in range(4)],

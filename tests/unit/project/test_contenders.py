@@ -7,14 +7,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.benchmarks.contenders import plot, report
-from tests.benchmarks.contenders.comparison import Comparison, Message, Row, compare, replay
-from tests.benchmarks.contenders.consumers import rows
-from tests.benchmarks.contenders.measure import Drained, Killed, Sample, rate
-from tests.benchmarks.contenders.results import Results, spread
-from tests.benchmarks.contenders.shapes import CHILDREN, SHAPES, Shape, aims
-from tests.benchmarks.prepared import APPS, RECORDS, message, partition
-from tests.benchmarks.svg import round_up
+from tests.qa.benchmarks.contenders import plot, report
+from tests.qa.benchmarks.contenders.comparison import Comparison, Message, Row, compare, replay
+from tests.qa.benchmarks.contenders.consumers import rows
+from tests.qa.benchmarks.contenders.measure import Drained, Killed, Sample, rate
+from tests.qa.benchmarks.contenders.results import Results, spread
+from tests.qa.benchmarks.contenders.shapes import CHILDREN, SHAPES, Shape, aims
+from tests.qa.benchmarks.prepared import APPS, RECORDS, message, partition
+from tests.qa.benchmarks.svg import round_up
 from tests.running import PARTITIONS
 
 BY_NAME = {shape.name: shape for shape in SHAPES}

@@ -12,12 +12,12 @@ import pytest
 from notify.domain.engine.lanes import lane_of
 from notify.domain.records.patch import ADD, SET, Patch
 from notify.domain.records.update import Update, encode
-from tests.faults import checks, rows_storm
-from tests.faults.checks import Message, Totals, add_up, differences
-from tests.faults.rows_storm import Fault, schedule
-from tests.faults.rows_under_backlog import fairness
-from tests.faults.scene import Kind, Scene
-from tests.faults.watch import Look, StreamLook
+from tests.qa.faults import checks, rows_storm
+from tests.qa.faults.checks import Message, Totals, add_up, differences
+from tests.qa.faults.rows_storm import Fault, schedule
+from tests.qa.faults.rows_under_backlog import fairness
+from tests.qa.faults.scene import Kind, Scene
+from tests.qa.faults.watch import Look, StreamLook
 
 APP: Final = "6f0f5d5e-6b0e-4d0c-9a53-3d7a3f1f0001"
 RECORD: Final = "6f0f5d5e-6b0e-4d0c-9a53-3d7a3f1f0002"

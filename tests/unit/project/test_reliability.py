@@ -1,7 +1,7 @@
 """docs/reliability.md shows a result of every row of the fault matrix, as the runs wrote them."""
 
-from tests.faults import report, test_matrix  # noqa: F401 - it registers the rows
-from tests.faults.matrix import ROWS
+from tests.qa.faults import report, test_matrix  # noqa: F401 - it registers the rows
+from tests.qa.faults.matrix import ROWS
 
 
 def test_every_row_has_a_result_and_no_other_has() -> None:

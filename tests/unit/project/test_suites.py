@@ -11,7 +11,7 @@ from devstack import ROOT
 from tests import parallel
 
 TESTS: Final = ROOT / "tests"
-FAULTS: Final = TESTS / "faults"
+FAULTS: Final = parallel.QA / "faults"
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,11 @@ FAULTS: Final = TESTS / "faults"
     [
         (["tests"], True),
         (["tests/unit"], True),
-        (["tests/clients"], True),
-        (["tests/faults"], False),
-        (["tests/faults/"], False),
+        (["tests/qa/clients"], True),
+        (["tests/qa/faults"], False),
+        (["tests/qa/faults/"], False),
         ([str(FAULTS)], False),
-        (["tests/unit", "tests/faults/test_matrix.py::test_nothing_is_lost"], False),
+        (["tests/unit", "tests/qa/faults/test_matrix.py::test_nothing_is_lost"], False),
     ],
 )
 def test_a_long_suite_runs_where_it_is_named(
@@ -37,20 +37,24 @@ def test_a_long_suite_runs_where_it_is_named(
 def test_what_needs_an_official_client_is_long_and_what_replays_it_is_not() -> None:
     """A client is fetched or built first, which takes minutes and is done by one process only."""
     needs = {
-        file for file in TESTS.glob("clients/test_*.py") if "client: Driver" in file.read_text()
+        file
+        for file in parallel.QA.glob("clients/test_*.py")
+        if "client: Driver" in file.read_text()
     }
     assert needs == {path for path in parallel.LONG if path.parent.name == "clients"}
     for file in needs:
         assert parallel.is_left_out(file, [str(TESTS)])
-        assert not parallel.is_left_out(file, [str(TESTS / "clients")])
-    assert not parallel.is_left_out(TESTS / "clients", [str(TESTS)])
+        assert not parallel.is_left_out(file, [str(parallel.QA / "clients")])
+    assert not parallel.is_left_out(parallel.QA / "clients", [str(TESTS)])
 
 
 def test_every_long_suite_is_one_of_make_test_all() -> None:
     makefile = (ROOT / "Makefile").read_text()
     found = re.search(r"^SUITES := (.*)$", makefile, re.MULTILINE)
     assert found
-    assert {path.relative_to(TESTS).parts[0] for path in parallel.LONG} < set(found[1].split())
+    assert {path.relative_to(parallel.QA).parts[0] for path in parallel.LONG} < set(
+        found[1].split()
+    )
     assert all(path.exists() for path in parallel.LONG)
 
 

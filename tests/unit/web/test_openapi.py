@@ -28,8 +28,8 @@ from notify.web.openapi import document, requests
 from notify.web.openapi.operations import OPERATIONS
 from notify.web.resources.purchases import PURCHASES_MAX
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
-from tests.fuzz.generated import FromSchema
-from tests.fuzz.operations import Operation, described, operations
+from tests.qa.fuzz.generated import FromSchema
+from tests.qa.fuzz.operations import Operation, described, operations
 
 ALL = operations()
 WITH_BODY = [each for each in ALL if each.schema is not None]

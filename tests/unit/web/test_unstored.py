@@ -14,7 +14,7 @@ from notify.web.http import bodies
 from notify.web.http.bodies import DISCARDED_BYTES_MAX
 from notify.web.wiring import Services
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Web
-from tests.fuzz.operations import Operation, operations
+from tests.qa.fuzz.operations import Operation, operations
 
 SDK = {"SDK-Version": "onesignal/ios/050601"}
 NOT_STORED = [each for each in operations() if not each.is_stored]

@@ -1,0 +1,1 @@
+"""The long suites: faults, fuzzing, official clients, rehearsals, benchmarks and containers."""
