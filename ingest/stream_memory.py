@@ -188,7 +188,7 @@ class StreamMemory:
             self.window.add(planned.written)
         while self.accepted_times and self.accepted_times[0][0] < stream.frontier:
             self.accepted_times.popleft()
-        for number in [n for n in self.in_flight if self.window.lanes[n].flying is None]:
+        for number in [n for n in self.in_flight if self.window.lanes[n].in_flight is None]:
             del self.in_flight[number]
 
     def age_ms(self, now: int) -> int:

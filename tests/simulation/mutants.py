@@ -210,7 +210,7 @@ def _no_checks(patch: pytest.MonkeyPatch) -> None:
 def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
     def landed(self: Window[Write], number: int, last: int) -> bool:
         lane = self.lanes[number]
-        lane.last, lane.flying = max(last, lane.last), None
+        lane.last, lane.in_flight = max(last, lane.last), None
         return True
 
     patch.setattr(Window, "landed", landed)
@@ -252,7 +252,7 @@ def _cut_inside_an_offset(patch: pytest.MonkeyPatch) -> None:
         if batch is None or len(batch.merged) < 2:
             return batch
         batch = replace(batch, merged=batch.merged[: max_rows - 1])
-        self.lanes[number].flying = batch
+        self.lanes[number].in_flight = batch
         return batch
 
     patch.setattr(Window, "take", short)
