@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ingest import samples
-from ingest.held import Flight, Held, Limits, Memory, Phase, pack, share
+from ingest.assigned_partition import AssignedPartition, PartitionPhase
+from ingest.bridge_limits import BridgeLimits
+from ingest.packing import join_small_tasks, pack_parts
 from ingest.planner import Message, Planned, plan_chunk
 from ingest.ports import (
     Chunk,
@@ -28,6 +30,7 @@ from ingest.ports import (
     Task,
     Tick,
 )
+from ingest.stream_memory import BatchInFlight, StreamMemory
 from notify.domain.engine.lanes import partition_of
 from notify.domain.engine.stream import (
     TAKEN,
@@ -75,17 +78,17 @@ REDIS_AGAIN_MS: Final = 1_000
 class _Ticked(NamedTuple):
     """What a tick does to one stream, in effect once it has committed."""
 
-    held: Held
-    memory: Memory
+    assigned: AssignedPartition
+    memory: StreamMemory
     stream: StreamRow
     planned: Planned | None
 
 
-class _Next(NamedTuple):
+class _ToTick(NamedTuple):
     """What a tick is to do with one stream: its row, and the chunk to plan, which ends at `end`."""
 
-    held: Held
-    memory: Memory
+    assigned: AssignedPartition
+    memory: StreamMemory
     row: StreamRow
     messages: Sequence[Message]
     end: int
@@ -102,18 +105,18 @@ class Bridge:
     """One member of the consumer group. Call `step` again and again; it raises only configuration errors."""
 
     def __init__(
-        self, log: Log, ledger: Ledger, dispatcher: Dispatcher, clock: Clock, limits: Limits
+        self, log: Log, ledger: Ledger, dispatcher: Dispatcher, clock: Clock, limits: BridgeLimits
     ) -> None:
         self._log = log
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._clock = clock
         self._limits = limits
-        self._held: dict[int, Held] = {}
+        self._assigned: dict[int, AssignedPartition] = {}
         self._draining = False
         self._next_commit = self._next_sample = self._next_tidy = self._next_redis = 0
         #: Partitions for which the log was opened again: how often, and their position then.
-        self._deaf: dict[int, tuple[int, int]] = {}
+        self._reopened: dict[int, tuple[int, int]] = {}
 
     def step(self, poll_ms: int) -> None:
         """Does one round: polls, loads streams, ticks, sends batches, and sends late ones again."""
@@ -129,13 +132,17 @@ class Bridge:
     @property
     def in_flight(self) -> int:
         """How many batches were sent and are not known to be applied."""
-        return sum(len(held.memory.flights) for held in self._held.values() if held.memory)
+        return sum(
+            len(assigned.memory.in_flight)
+            for assigned in self._assigned.values()
+            if assigned.memory
+        )
 
     @property
     def behind(self) -> bool:
         """Whether a whole chunk could be planned right away, so that the next step should not wait."""
         return any(
-            len(memory.fetched) >= self._limits.chunk_messages and memory.room(self._limits)
+            len(memory.fetched) >= self._limits.chunk_messages and memory.has_room(self._limits)
             for _, memory in self._live()
         )
 
@@ -143,11 +150,11 @@ class Bridge:
         """Stops planning and sending new batches. When `in_flight` is 0, all batches are applied."""
         self._draining = True
 
-    def _live(self) -> Iterator[tuple[Held, Memory]]:
-        for held in self._held.values():
-            memory = held.live()
+    def _live(self) -> Iterator[tuple[AssignedPartition, StreamMemory]]:
+        for assigned in self._assigned.values():
+            memory = assigned.live()
             if memory is not None:
-                yield held, memory
+                yield assigned, memory
 
     def poll(self, timeout_ms: int) -> None:
         """Handles assignments, revocations and messages from Kafka."""
@@ -157,49 +164,51 @@ class Bridge:
             logs.get().warning("kafka_away", error=str(error))
             return
         for partition in polled.revoked:
-            self._held.pop(partition, None)
+            self._assigned.pop(partition, None)
             metrics.forget_partition(partition)
             logs.get().info("partition_revoked", partition=partition)
         for partition in polled.assigned:
-            self._held[partition] = Held(partition)
+            self._assigned[partition] = AssignedPartition(partition)
             logs.get().info("partition_assigned", partition=partition)
         for partition in polled.lost_position:
-            if partition in self._held:
-                self._surprise(self._held[partition], "the log has no such position")
+            if partition in self._assigned:
+                self._surprise(self._assigned[partition], "the log has no such position")
         for partition, messages in polled.messages.items():
-            held = self._held.get(partition)
-            if held is not None and held.memory is not None:
-                self._take(held, held.memory, messages)
-        for held in self._held.values():
+            assigned = self._assigned.get(partition)
+            if assigned is not None and assigned.memory is not None:
+                self._take_messages(assigned, assigned.memory, messages)
+        for assigned in self._assigned.values():
             try:
-                if held.memory is None:
-                    self._pause(held, pause=True)
+                if assigned.memory is None:
+                    self._pause(assigned, pause=True)
                 else:
-                    self._note_position(held, held.memory)
+                    self._note_position(assigned, assigned.memory)
             except LogAway as error:
-                self._surprise(held, f"kafka is away: {error}")
+                self._surprise(assigned, f"kafka is away: {error}")
 
-    def _take(self, held: Held, memory: Memory, messages: Sequence[Fetched]) -> None:
+    def _take_messages(
+        self, assigned: AssignedPartition, memory: StreamMemory, messages: Sequence[Fetched]
+    ) -> None:
         try:
             memory.take(messages)
         except NeedsUpgrade as error:
-            self._halt(held, memory.stream, str(error))
+            self._halt(assigned, memory.stream, str(error))
         except ReplayDisagrees as error:
-            self._halt(held, memory.stream, f"{error}. {ReplayDisagrees.__doc__}")
+            self._halt(assigned, memory.stream, f"{error}. {ReplayDisagrees.__doc__}")
 
-    def _note_position(self, held: Held, memory: Memory) -> None:
-        memory.position = self._log.position(held.partition)
-        if held.phase is Phase.LOADING and memory.position >= memory.stream.planned:
+    def _note_position(self, assigned: AssignedPartition, memory: StreamMemory) -> None:
+        memory.position = self._log.position(assigned.partition)
+        if assigned.phase is PartitionPhase.LOADING and memory.position >= memory.stream.planned:
             replaced = memory.expected.replaced()
             if replaced is not None:
-                self._halt(held, memory.stream, replaced_reason(replaced))
+                self._halt(assigned, memory.stream, replaced_reason(replaced))
                 return
-            held.phase = Phase.LIVE
-            held.failures = 0
+            assigned.phase = PartitionPhase.LIVE
+            assigned.failures = 0
             memory.decisions.clear()
             logs.get().info(
                 "stream_live",
-                partition=held.partition,
+                partition=assigned.partition,
                 frontier=memory.stream.frontier,
                 planned=memory.stream.planned,
             )
@@ -207,12 +216,12 @@ class Bridge:
             len(memory.fetched) >= 2 * self._limits.chunk_messages
             or memory.fetched_bytes >= 2 * self._limits.chunk_bytes
         )
-        self._pause(held, pause=self._draining or full)
+        self._pause(assigned, pause=self._draining or full)
 
-    def _pause(self, held: Held, *, pause: bool) -> None:
-        if pause != held.paused:
-            (self._log.pause if pause else self._log.resume)(held.partition)
-            held.paused = pause
+    def _pause(self, assigned: AssignedPartition, *, pause: bool) -> None:
+        if pause != assigned.paused:
+            (self._log.pause if pause else self._log.resume)(assigned.partition)
+            assigned.paused = pause
 
     def check_reading(self) -> None:
         """Connects to Kafka again if a partition has brought no messages for long although it has more.
@@ -221,24 +230,24 @@ class Bridge:
         has lost.
         """
         now = self._clock.now_ms()
-        deaf = []
-        for held in self._held.values():
-            end = self._end(held)
-            held.look(end, now)
-            if self._is_deaf(held, end, now):
+        unread = []
+        for assigned in self._assigned.values():
+            end = self._log_end(assigned)
+            assigned.note_reading(end, now)
+            if self._needs_reopen(assigned, end, now):
                 assert end is not None  # or it would not count as unread
-                deaf.append((held, end.offset))
-        for held, end_offset in deaf:
-            times, _ = self._deaf.get(held.partition, (0, 0))
-            self._deaf[held.partition] = (times + 1, held.stood_at)
+                unread.append((assigned, end.offset))
+        for assigned, end_offset in unread:
+            times, _ = self._reopened.get(assigned.partition, (0, 0))
+            self._reopened[assigned.partition] = (times + 1, assigned.checked_position)
             logs.get().error(
                 "partition_unread",
-                partition=held.partition,
-                position=held.stood_at,
+                partition=assigned.partition,
+                position=assigned.checked_position,
                 log_end=end_offset,
-                seconds=held.unread_ms(now) / 1000,
+                seconds=assigned.unread_ms(now) / 1000,
             )
-        if deaf:
+        if unread:
             self._reopen()
 
     def check_group(self) -> None:
@@ -247,27 +256,31 @@ class Bridge:
         One of the two is no longer a member and does not know it, so they would take the stream from each
         other for ever. After joining again, both learn what they have.
         """
-        taken = [held for held in self._held.values() if held.taken >= TAKEN_MAX]
-        for held in taken:
-            logs.get().error("partition_disputed", partition=held.partition, tries=held.taken)
+        taken = [
+            assigned for assigned in self._assigned.values() if assigned.times_taken >= TAKEN_MAX
+        ]
+        for assigned in taken:
+            logs.get().error(
+                "partition_disputed", partition=assigned.partition, tries=assigned.times_taken
+            )
         if taken:
             self._reopen()
 
     def _reopen(self) -> None:
         metrics.BRIDGE_REOPENED.inc()
-        for partition in self._held:
+        for partition in self._assigned:
             metrics.forget_partition(partition)
-        self._held.clear()
+        self._assigned.clear()
         self._log.reopen()
 
-    def _is_deaf(self, held: Held, end: LogEnd | None, now: int) -> bool:
+    def _needs_reopen(self, assigned: AssignedPartition, end: LogEnd | None, now: int) -> bool:
         """Whether a new connection is due. Not while Kafka does not answer: the log's end is old then."""
-        times, stood_at = self._deaf.get(held.partition, (0, 0))
-        if held.stood_at > stood_at:
-            self._deaf.pop(held.partition, None)
+        times, position = self._reopened.get(assigned.partition, (0, 0))
+        if assigned.checked_position > position:
+            self._reopened.pop(assigned.partition, None)
             times = 0
         wait = self._limits.unread_after_ms << min(times, UNREAD_DOUBLINGS_MAX)
-        if held.unread_ms(now) < wait:
+        if assigned.unread_ms(now) < wait:
             return False
         assert end is not None  # or it would not count as unread
         return end.age_ms < LOG_END_FRESH_MS
@@ -280,154 +293,160 @@ class Bridge:
         """
         now = self._clock.now_ms()
         due = [
-            held
-            for held in self._held.values()
-            if held.phase is Phase.LOAD and now >= held.retry_at and not self._draining
+            assigned
+            for assigned in self._assigned.values()
+            if assigned.phase is PartitionPhase.LOAD
+            and now >= assigned.retry_at
+            and not self._draining
         ]
         try:
-            found = {held.partition: self._peek(held) for held in due}
-            wanted = [partition for partition, peeked in found.items() if peeked is not None]
+            streams = {assigned.partition: self._peek(assigned) for assigned in due}
+            wanted = [partition for partition, peeked in streams.items() if peeked is not None]
             facts = self._log.facts(wanted) if wanted else {}
         except (LedgerAway, LogAway) as error:
-            for held in due:
-                self._load_failed(held, error)
+            for assigned in due:
+                self._load_failed(assigned, error)
             return
-        for held in due:
-            peeked = found[held.partition]
+        for assigned in due:
+            peeked = streams[assigned.partition]
             if peeked is not None:
                 try:
-                    self._load(held, *peeked, facts[held.partition])
+                    self._load(assigned, *peeked, facts[assigned.partition])
                 except (LedgerAway, LogAway, PlanUnreadable) as error:
-                    self._load_failed(held, error)
+                    self._load_failed(assigned, error)
 
-    def _peek(self, held: Held) -> tuple[StreamRow, int] | None:
+    def _peek(self, assigned: AssignedPartition) -> tuple[StreamRow, int] | None:
         """The stream and the stored number of partitions; None if it may not be loaded now.
 
         Ends a halt that waited for this release.
         """
-        held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
-        peeked = self._ledger.peek(held.partition)
+        assigned.forget(self._clock.now_ms() + HALTED_RETRY_MS)
+        peeked = self._ledger.peek(assigned.partition)
         if peeked is None:
-            logs.get().error("stream_unknown", partition=held.partition)
+            logs.get().error("stream_unknown", partition=assigned.partition)
             return None
         stream, partitions = peeked
         if stream.halted is not None and self._ends_halt(stream.halted):
             self._ledger.resume(stream)
-            logs.get().info("stream_resumed", partition=held.partition, reason=stream.halted)
+            logs.get().info("stream_resumed", partition=assigned.partition, reason=stream.halted)
             stream = replace(stream, halted=None)
         is_halted = stream.halted is not None
-        metrics.BRIDGE_HALTED.labels(partition=str(held.partition)).set(is_halted)
+        metrics.BRIDGE_HALTED.labels(partition=str(assigned.partition)).set(is_halted)
         return None if is_halted else (stream, partitions)
 
     def _ends_halt(self, reason: str) -> bool:
         needed = needed_version(reason)
         return needed is not None and needed <= self._limits.reads
 
-    def _load(self, held: Held, stream: StreamRow, partitions: int, facts: LogFacts) -> None:
+    def _load(
+        self, assigned: AssignedPartition, stream: StreamRow, partitions: int, facts: LogFacts
+    ) -> None:
         reason = halt_reason(stream, facts, partitions_stored=partitions)
         if reason is not None:
-            self._halt(held, stream, reason)
+            self._halt(assigned, stream, reason)
             return
         loaded = self._ledger.load(stream.id, self._clock.token())
         if loaded is None:
             return
-        memory = Memory.of(
+        memory = StreamMemory.of(
             loaded, partitions=partitions, limits=self._limits, log_start=facts.start
         )
-        held.memory = memory
-        self._log.seek(held.partition, memory.position)
-        held.phase = Phase.LOADING
-        self._pause(held, pause=False)
+        assigned.memory = memory
+        self._log.seek(assigned.partition, memory.position)
+        assigned.phase = PartitionPhase.LOADING
+        self._pause(assigned, pause=False)
         metrics.BRIDGE_LOADS.labels(outcome="loaded").inc()
         logs.get().info(
             "stream_loading",
-            partition=held.partition,
+            partition=assigned.partition,
             frontier=loaded.stream.frontier,
             planned=loaded.stream.planned,
         )
 
-    def _load_failed(self, held: Held, error: Exception) -> None:
-        held.failures += 1
-        wait = min(LOAD_RETRY_MS << min(held.failures, 10), LOAD_RETRY_MAX_MS)
-        held.forget(self._clock.now_ms() + wait)
+    def _load_failed(self, assigned: AssignedPartition, error: Exception) -> None:
+        assigned.failures += 1
+        wait = min(LOAD_RETRY_MS << min(assigned.failures, 10), LOAD_RETRY_MAX_MS)
+        assigned.forget(self._clock.now_ms() + wait)
         metrics.BRIDGE_LOADS.labels(outcome="failed").inc()
         logs.get().warning(
-            "load_failed", partition=held.partition, error=str(error), tries=held.failures
+            "load_failed", partition=assigned.partition, error=str(error), tries=assigned.failures
         )
 
-    def _halt(self, held: Held, stream: StreamRow, reason: str) -> None:
-        held.forget(self._clock.now_ms() + HALTED_RETRY_MS)
-        logs.get().error("stream_halted", partition=held.partition, reason=reason)
+    def _halt(self, assigned: AssignedPartition, stream: StreamRow, reason: str) -> None:
+        assigned.forget(self._clock.now_ms() + HALTED_RETRY_MS)
+        logs.get().error("stream_halted", partition=assigned.partition, reason=reason)
         try:
             self._ledger.halt(stream, reason)
         except LedgerAway as error:
             logs.get().warning("postgres_away", error=str(error))
 
-    def _surprise(self, held: Held, reason: str) -> None:
-        held.forget(self._clock.now_ms())
+    def _surprise(self, assigned: AssignedPartition, reason: str) -> None:
+        assigned.forget(self._clock.now_ms())
         metrics.BRIDGE_SURPRISES.inc()
-        logs.get().warning("surprise", partition=held.partition, reason=reason)
+        logs.get().warning("surprise", partition=assigned.partition, reason=reason)
 
     def tick(self) -> None:
         """Does one transaction for all live streams, if at least one of them needs it (rule 5)."""
         now = self._clock.now_ms()
-        for held, memory in list(self._live()):
+        for assigned, memory in list(self._live()):
             reason = memory.waits_for_upgrade()
             if reason is not None:
-                self._halt(held, memory.stream, reason)
+                self._halt(assigned, memory.stream, reason)
         live = sorted(self._live(), key=lambda pair: pair[1].stream.id)
         if not any(self._wants_tick(memory, now) for _, memory in live):
             return
         try:
             ids = [memory.stream.id for _, memory in live]
             with metrics.BRIDGE_TICK_SECONDS.time(), self._ledger.tick(ids) as tick:
-                ticked, left = self._tick_streams(tick, live)
+                ticked, not_ticked = self._tick_streams(tick, live)
         except LedgerAway as error:
-            for held, _ in live:
-                self._surprise(held, f"the tick failed: {error}")
+            for assigned, _ in live:
+                self._surprise(assigned, f"the tick failed: {error}")
             return
-        for held, memory, stream, planned in ticked:
+        for assigned, memory, stream, planned in ticked:
             memory.ticked_at = now
             memory.commit(stream, planned)
-            self._measure(held, memory, tick.now, planned)
-        for held, memory, why in left:
+            self._measure(assigned, memory, tick.now, planned)
+        for assigned, memory, why in not_ticked:
             if why.halts:
-                self._halt(held, memory.stream, why.reason)
+                self._halt(assigned, memory.stream, why.reason)
             else:
-                held.taken += why.reason == TAKEN
-                self._surprise(held, why.reason)
+                assigned.times_taken += why.reason == TAKEN
+                self._surprise(assigned, why.reason)
 
-    def _wants_tick(self, memory: Memory, now: int) -> bool:
+    def _wants_tick(self, memory: StreamMemory, now: int) -> bool:
         return (
-            bool(memory.flights)
+            bool(memory.in_flight)
             or now >= memory.ticked_at + IDLE_TICK_MS
-            or (memory.room(self._limits) and not self._draining)
+            or (memory.has_room(self._limits) and not self._draining)
         )
 
     def _tick_streams(
-        self, tick: Tick, live: Sequence[tuple[Held, Memory]]
-    ) -> tuple[list[_Ticked], list[tuple[Held, Memory, _NotTicked]]]:
+        self, tick: Tick, live: Sequence[tuple[AssignedPartition, StreamMemory]]
+    ) -> tuple[list[_Ticked], list[tuple[AssignedPartition, StreamMemory, _NotTicked]]]:
         ticked: list[_Ticked] = []
-        left: list[tuple[Held, Memory, _NotTicked]] = []
-        due: list[_Next] = []
-        for held, memory in live:
-            found = self._look_at(tick, held, memory)
-            if isinstance(found, _NotTicked):
-                left.append((held, memory, found))
+        not_ticked: list[tuple[AssignedPartition, StreamMemory, _NotTicked]] = []
+        to_tick: list[_ToTick] = []
+        for assigned, memory in live:
+            checked = self._check_stream(tick, assigned, memory)
+            if isinstance(checked, _NotTicked):
+                not_ticked.append((assigned, memory, checked))
             else:
-                due.append(found)
-        contents = [message.content for each in due for message in each.messages]
+                to_tick.append(checked)
+        contents = [message.content for due in to_tick for message in due.messages]
         links = linking.gather(tick.links, linking.named(contents)) if contents else Links()
         seen = self._seen(tick, contents)
-        for each in due:
-            done = self._tick_stream(tick, each, links, seen)
-            if isinstance(done, _NotTicked):
-                left.append((each.held, each.memory, done))
+        for due in to_tick:
+            result = self._tick_stream(tick, due, links, seen)
+            if isinstance(result, _NotTicked):
+                not_ticked.append((due.assigned, due.memory, result))
             else:
-                ticked.append(done)
-        return ticked, left
+                ticked.append(result)
+        return ticked, not_ticked
 
-    def _look_at(self, tick: Tick, held: Held, memory: Memory) -> _Next | _NotTicked:
+    def _check_stream(
+        self, tick: Tick, assigned: AssignedPartition, memory: StreamMemory
+    ) -> _ToTick | _NotTicked:
         mine = memory.stream
         row = tick.streams.get(mine.id)
         lanes = tick.lanes.get(mine.id, {})
@@ -438,13 +457,13 @@ class Bridge:
         if row.lanes_wanted != row.lanes and row.drained:
             return _NotTicked(f"drained, to have {row.lanes_wanted} lanes")
         if row.lanes_wanted != row.lanes or self._draining:
-            return _Next(held, memory, row, (), mine.planned)
-        return _Next(held, memory, row, *memory.next_chunk(self._limits))
+            return _ToTick(assigned, memory, row, (), mine.planned)
+        return _ToTick(assigned, memory, row, *memory.next_chunk(self._limits))
 
     def _tick_stream(
-        self, tick: Tick, due: _Next, links: Links, seen: set[SeenKey]
+        self, tick: Tick, due: _ToTick, links: Links, seen: set[SeenKey]
     ) -> _Ticked | _NotTicked:
-        held, memory, row, _, _ = due
+        assigned, memory, row, _, _ = due
         mine = memory.stream
         frontier = memory.window.frontier(mine.planned)
         planned = self._plan(tick, due, links, seen) if due.end != mine.planned else None
@@ -457,23 +476,23 @@ class Bridge:
             )
             most = self._limits.dead_letters_max
             return _NotTicked(
-                dead_letters_reason(most, where=where, partition=held.partition), halts=True
+                dead_letters_reason(most, where=where, partition=assigned.partition), halts=True
             )
         end = mine.planned if chunk is None else chunk.plan.next
         last = memory.last_message(planned)
         tick.write(mine.id, frontier=frontier, planned=end, chunk=chunk, last_message=last)
         ticked = row.at(frontier=frontier, planned=end, last_message=last)
-        return _Ticked(held, memory, ticked, planned)
+        return _Ticked(assigned, memory, ticked, planned)
 
     def _has_too_many_dead(self, tick: Tick, stream: int, frontier: int, chunk: Chunk) -> bool:
         """Whether so many messages are invalid that the cause is a bad deploy, not single ones (rule 9)."""
         most = self._limits.dead_letters_max
         return bool(chunk.dead) and tick.dead_letters(stream, frontier) + len(chunk.dead) > most
 
-    def _plan(self, tick: Tick, due: _Next, links: Links, seen: set[SeenKey]) -> Planned:
+    def _plan(self, tick: Tick, due: _ToTick, links: Links, seen: set[SeenKey]) -> Planned:
         """Plans a chunk. `links` and `seen` are those of all streams of the tick. What this chunk changes
         in them concerns no other stream, since all valid updates of an app are in one partition."""
-        held, memory, _, messages, end = due
+        assigned, memory, _, messages, end = due
         planned = plan_chunk(
             messages,
             first=memory.stream.planned,
@@ -481,7 +500,7 @@ class Bridge:
             links=links.shared(),
             policy=tick.policy(),
             seen=seen,
-            is_routed=lambda app: partition_of(app, memory.partitions) == held.partition,
+            is_routed=lambda app: partition_of(app, memory.partitions) == assigned.partition,
         )
         skipped = memory.refusals.bounded(planned.chunk.skipped, tick.now)
         return replace(planned, chunk=replace(planned.chunk, skipped=skipped))
@@ -491,31 +510,33 @@ class Bridge:
         keys = idempotency.keys_of(contents)
         return tick.seen(keys) if keys else set()
 
-    def _measure(self, held: Held, memory: Memory, now: int, planned: Planned | None) -> None:
-        name = str(held.partition)
-        end = self._log_end(held, memory)
+    def _measure(
+        self, assigned: AssignedPartition, memory: StreamMemory, now: int, planned: Planned | None
+    ) -> None:
+        name = str(assigned.partition)
+        end = self._end_offset(assigned, memory)
         if end is not None:
             metrics.BRIDGE_LAG_MESSAGES.labels(partition=name).set(end - memory.stream.frontier)
-        unread_ms = held.unread_ms(self._clock.now_ms())
+        unread_ms = assigned.unread_ms(self._clock.now_ms())
         metrics.BRIDGE_LAG_SECONDS.labels(partition=name).set(
             max(memory.age_ms(now), unread_ms) / 1000
         )
         metrics.BRIDGE_UNREAD_SECONDS.labels(partition=name).set(unread_ms / 1000)
         metrics.BRIDGE_UNHEARD_SECONDS.labels(partition=name).set(
-            held.unheard_ms(self._clock.now_ms()) / 1000
+            assigned.unheard_ms(self._clock.now_ms()) / 1000
         )
         metrics.BRIDGE_HELD_BYTES.labels(partition=name).set(memory.window.held_bytes)
         metrics.BRIDGE_WINDOW_OFFSETS.labels(partition=name).set(
             memory.stream.planned - memory.stream.frontier
         )
         memory.counts.note(planned, now)
-        metrics.BRIDGE_PAUSED.labels(partition=name).set(held.paused)
+        metrics.BRIDGE_PAUSED.labels(partition=name).set(assigned.paused)
         if planned is None:
             return
         plan = planned.chunk.plan
         logs.get().info(
             "chunk_planned",
-            partition=held.partition,
+            partition=assigned.partition,
             first=plan.first,
             next=plan.next,
             messages=len(planned.written),
@@ -528,16 +549,16 @@ class Bridge:
             metrics.BRIDGE_SKIPPED.labels(reason=row.reason).inc(row.n)
         metrics.BRIDGE_DEAD_LETTERS.inc(len(planned.chunk.dead))
 
-    def _end(self, held: Held) -> LogEnd | None:
+    def _log_end(self, assigned: AssignedPartition) -> LogEnd | None:
         """The log end if it is known; the group may have taken the partition a moment ago."""
         try:
-            return self._log.end(held.partition)
+            return self._log.end(assigned.partition)
         except LogAway:
             return None
 
-    def _log_end(self, held: Held, memory: Memory) -> int | None:
+    def _end_offset(self, assigned: AssignedPartition, memory: StreamMemory) -> int | None:
         """The log end as of now; messages that were read after Kafka was asked count too."""
-        end = self._end(held)
+        end = self._log_end(assigned)
         return None if end is None else max(end.offset, memory.position)
 
     def dispatch(self) -> None:
@@ -545,24 +566,24 @@ class Bridge:
         several lanes if they have few rows."""
         if self._draining:
             return
-        waiting: dict[int, list[tuple[Memory, Part]]] = {}
-        for held, memory in self._live():
+        waiting: dict[int, list[tuple[StreamMemory, Part]]] = {}
+        for assigned, memory in self._live():
             for number in memory.window.lanes:
                 batch = memory.window.take(
                     number, max_rows=self._limits.task_rows, max_bytes=self._limits.task_bytes
                 )
                 if batch is not None:
-                    part = Part(held.partition, memory.stream.token, batch)
+                    part = Part(assigned.partition, memory.stream.token, batch)
                     waiting.setdefault(number, []).append((memory, part))
         due = self._clock.now_ms() + self._limits.resend_after_ms
         tasks: list[Task] = []
-        for number, found in waiting.items():
-            for memory, part in found:
-                memory.flights[number] = Flight(part, 1, due)
-            packed = pack([part for _, part in found], rows=self._limits.task_rows)
+        for number, of_lane in waiting.items():
+            for memory, part in of_lane:
+                memory.in_flight[number] = BatchInFlight(part, 1, due)
+            packed = pack_parts([part for _, part in of_lane], rows=self._limits.task_rows)
             tasks += [Task(number, parts, attempt=1) for parts in packed]
         rows = min(self._limits.shared_rows, self._limits.task_rows)
-        shared = share(tasks, rows=rows, max_bytes=self._limits.task_bytes)
+        shared = join_small_tasks(tasks, rows=rows, max_bytes=self._limits.task_bytes)
         for task in shared:
             metrics.BRIDGE_TASK_ROWS.observe(task.rows)
         self._send(shared)
@@ -572,18 +593,18 @@ class Bridge:
         now = self._clock.now_ms()
         tasks: list[Task] = []
         for _, memory in self._live():
-            for number, flight in memory.flights.items():
-                if now < flight.due:
+            for number, sent in memory.in_flight.items():
+                if now < sent.due:
                     continue
-                wait = self._limits.resend_after_ms << min(flight.attempt, 10)
-                flight.due = now + min(wait, self._limits.resend_after_max_ms)
-                if self._is_read(number):
-                    flight.attempt += 1
+                wait = self._limits.resend_after_ms << min(sent.attempt, 10)
+                sent.due = now + min(wait, self._limits.resend_after_max_ms)
+                if self._has_reader(number):
+                    sent.attempt += 1
                     metrics.BRIDGE_RESENT.inc()
-                    tasks.append(Task(number, [flight.part], flight.attempt))
+                    tasks.append(Task(number, [sent.part], sent.attempt))
         self._send(tasks)
 
-    def _is_read(self, lane: int) -> bool:
+    def _has_reader(self, lane: int) -> bool:
         if self._clock.now_ms() < self._next_redis:
             return False
         try:
@@ -635,12 +656,14 @@ class Bridge:
 
     def _samples(self) -> Samples:
         live = list(self._live())
-        ends = {held.partition: self._log_end(held, memory) for held, memory in live}
+        ends = {assigned.partition: self._end_offset(assigned, memory) for assigned, memory in live}
         return samples.take(live, ends, self._clock.now_ms())
 
     def commit_offsets(self) -> None:
         """Commits the frontiers to Kafka for its lag tools (rule 12). The bridge never reads them."""
-        frontiers = {held.partition: memory.stream.frontier for held, memory in self._live()}
+        frontiers = {
+            assigned.partition: memory.stream.frontier for assigned, memory in self._live()
+        }
         try:
             if frontiers:
                 self._log.commit(frontiers)

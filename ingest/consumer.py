@@ -106,10 +106,10 @@ class KafkaLog:
     ) -> None:
         self._topic = topic
         self._ticks = ticks
-        self._ask = facts
+        self._topic_facts = facts
         self._ends = ends
         self._listener = _Listener()
-        self._opened: KafkaConsumer | None = None
+        self._open_consumer: KafkaConsumer | None = None
         self._options: dict[str, Any] = {
             "bootstrap_servers": list(servers),
             "group_id": group,
@@ -143,16 +143,16 @@ class KafkaLog:
             # Load the metadata before joining the group: a leader without it assigns the partitions to
             # nobody and joins again when it has it.
             consumer.partitions_for_topic(self._topic)
-        self._opened = consumer
+        self._open_consumer = consumer
 
     @property
     def _consumer(self) -> KafkaConsumer:
-        if self._opened is None:
+        if self._open_consumer is None:
             raise LogAway("the consumer is being opened again")
-        return self._opened
+        return self._open_consumer
 
     def poll(self, timeout_ms: int) -> Polled:
-        if self._opened is None:
+        if self._open_consumer is None:
             self._open()
         polled = Polled()
         _go_on_joining(self._consumer)
@@ -181,7 +181,7 @@ class KafkaLog:
 
     def reopen(self) -> None:
         """Drops the connections; the next poll opens new ones."""
-        consumer, self._opened = self._opened, None
+        consumer, self._open_consumer = self._open_consumer, None
         if consumer is not None:
             with suppress(LogAway), _away():
                 consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
@@ -194,15 +194,15 @@ class KafkaLog:
                     if partition in listed:
                         listed.remove(partition)
                 (polled.assigned if is_assigned else polled.revoked).append(partition)
-        held = {found.partition for found in self._consumer.assignment()}
-        self._ends.watch(held)
+        current = {assigned.partition for assigned in self._consumer.assignment()}
+        self._ends.watch(current)
         polled.assigned = [
             partition
             for partition in polled.assigned
-            if partition in held and self._rests(partition)
+            if partition in current and self._pause_new(partition)
         ]
 
-    def _rests(self, partition: int) -> bool:
+    def _pause_new(self, partition: int) -> bool:
         """Pauses a new partition until its Load; its position is meaningless until then. False if the
         group has taken it meanwhile."""
         try:
@@ -213,15 +213,17 @@ class KafkaLog:
         return True
 
     def facts(self, partitions: Collection[int]) -> Mapping[int, LogFacts]:
-        return self._ask(partitions)
+        return self._topic_facts(partitions)
 
     def seek(self, partition: int, offset: int) -> None:
         with _away():
-            self._consumer.seek(self._at(partition), offset)
+            self._consumer.seek(self._topic_partition(partition), offset)
 
     def position(self, partition: int) -> int:
         with _away():
-            position = self._consumer.position(self._at(partition), timeout_ms=FACTS_TIMEOUT_MS)
+            position = self._consumer.position(
+                self._topic_partition(partition), timeout_ms=FACTS_TIMEOUT_MS
+            )
         if position is None:
             raise LogAway("the consumer has no position yet")
         return int(position)
@@ -231,17 +233,17 @@ class KafkaLog:
 
     def pause(self, partition: int) -> None:
         with _away():
-            self._consumer.pause(self._at(partition))
+            self._consumer.pause(self._topic_partition(partition))
 
     def resume(self, partition: int) -> None:
         with _away():
-            self._consumer.resume(self._at(partition))
+            self._consumer.resume(self._topic_partition(partition))
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         with _away():
             self._consumer.commit_async(
                 {
-                    self._at(partition): OffsetAndMetadata(offset, "", -1)
+                    self._topic_partition(partition): OffsetAndMetadata(offset, "", -1)
                     for partition, offset in offsets.items()
                 }
             )
@@ -249,11 +251,11 @@ class KafkaLog:
     def close(self) -> None:
         """Leaves the group, so that other bridges take over at once."""
         self._ends.close()
-        if self._opened is not None:
+        if self._open_consumer is not None:
             with _away():
-                self._opened.close(autocommit=False)
+                self._open_consumer.close(autocommit=False)
 
-    def _at(self, partition: int) -> TopicPartition:
+    def _topic_partition(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
 
 

@@ -73,14 +73,14 @@ class HotRecords:
         self._size = size
         self._bucket = 0
         self._sketch = SpaceSaving(size)
-        self._given: dict[Key, Count] = {}
+        self._flushed: dict[Key, Count] = {}
         #: What is not in the sketch yet.
         self._direct: Counter[Key] = Counter()
         self._mirrored: Counter[Key] = Counter()
 
     def add(self, direct: Mapping[Key, int], mirrored: Mapping[Key, int], now: int) -> list[HotRow]:
         """Adds a chunk's updates by record. Returns the rows of the bucket that ended, if one did."""
-        ended = self._turn(now)
+        ended = self._start_bucket(now)
         self._direct.update(direct)
         self._mirrored.update(mirrored)
         if len(self._direct) + len(self._mirrored) >= MERGED_KEYS:
@@ -92,8 +92,8 @@ class HotRecords:
         self._direct.clear()
         self._mirrored.clear()
         # A record that lost its counter and returns starts again at 0, with a new error.
-        self._given = {
-            key: given for key, given in self._given.items() if key in self._sketch.counts
+        self._flushed = {
+            key: flushed for key, flushed in self._flushed.items() if key in self._sketch.counts
         }
 
     def totals(self) -> list[int]:
@@ -106,24 +106,24 @@ class HotRecords:
         self._merge()
         rows = []
         for (app, record), count in self._sketch.counts.items():
-            given = self._given.get((app, record), Count())
-            direct, mirrored = count.direct - given.direct, count.mirrored - given.mirrored
+            flushed = self._flushed.get((app, record), Count())
+            direct, mirrored = count.direct - flushed.direct, count.mirrored - flushed.mirrored
             if direct or mirrored:
                 rows.append(
                     HotRow(self._bucket, self._stream, app, record, direct, mirrored, count.error)
                 )
-        self._given = {
+        self._flushed = {
             key: Count(count.direct, count.mirrored, count.error)
             for key, count in self._sketch.counts.items()
         }
         return rows
 
-    def _turn(self, now: int) -> list[HotRow]:
+    def _start_bucket(self, now: int) -> list[HotRow]:
         bucket = now - now % BUCKET_MS
         if bucket == self._bucket:
             return []
         ended = self.flush()
-        self._bucket, self._sketch, self._given = bucket, SpaceSaving(self._size), {}
+        self._bucket, self._sketch, self._flushed = bucket, SpaceSaving(self._size), {}
         return ended
 
 
@@ -131,14 +131,14 @@ class HotApps:
     """The apps with most updates of one stream, counted like the records."""
 
     def __init__(self, stream: int, *, size: int) -> None:
-        self._counted = HotRecords(stream, size=size)
+        self._by_app = HotRecords(stream, size=size)
 
     def add(
         self, updates: Mapping[str, int], mirrored: Mapping[str, int], now: int
     ) -> list[AppRow]:
         """Adds a chunk's updates by app. Returns the rows of the bucket that ended, if one did."""
         return _of_apps(
-            self._counted.add(
+            self._by_app.add(
                 {(app, ""): n for app, n in updates.items()},
                 {(app, ""): n for app, n in mirrored.items()},
                 now,
@@ -147,7 +147,7 @@ class HotApps:
 
     def flush(self) -> list[AppRow]:
         """The rows to add to the table, with what was counted since the last flush."""
-        return _of_apps(self._counted.flush())
+        return _of_apps(self._by_app.flush())
 
 
 def _of_apps(rows: list[HotRow]) -> list[AppRow]:

@@ -103,12 +103,12 @@ class PostgresLedger:
             )
             for name, rows in written:
                 if rows:
-                    _run(connection, name, bridge=_who(), **_by_column(rows))
+                    _run(connection, name, bridge=_bridge_name(), **_by_column(rows))
 
     def note_start(self) -> None:
         """Records that this bridge was started. Raises LedgerAway."""
         with self._transaction() as connection:
-            _run(connection, "write_start", bridge=_who())
+            _run(connection, "write_start", bridge=_bridge_name())
 
     def tidy(self) -> None:
         with self._transaction() as connection:
@@ -147,10 +147,10 @@ class PostgresLedger:
                 yield self._connection
         except psycopg.Error as error:
             self.close()
-            raise LedgerAway(_what(error)) from error
+            raise LedgerAway(_error_text(error)) from error
 
 
-def _what(error: psycopg.Error) -> str:
+def _error_text(error: psycopg.Error) -> str:
     """The error as text for logs; only its name if PostgreSQL's text may quote the data."""
     if error.sqlstate is None:
         return f"{type(error).__name__} {str(error).partition(chr(10))[0]}"
@@ -384,7 +384,7 @@ def _all(connection: Connection, name: str, **parameters: object) -> list[Row]:
     return _sent(connection, name, **parameters).fetchall()
 
 
-def _who() -> str:
+def _bridge_name() -> str:
     """The name of this bridge for operators: host and process id."""
     return f"{socket.gethostname()}:{os.getpid()}"
 

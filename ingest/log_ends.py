@@ -30,16 +30,16 @@ class LogEnds:
 
     def __init__(self, ask: Callable[[Collection[int]], Mapping[int, int]]) -> None:
         self._ask = ask
-        self._wanted: frozenset[int] = frozenset()
+        self._watched: frozenset[int] = frozenset()
         self._ends: Mapping[int, tuple[int, float]] = {}
         #: When the first question that has no answer was asked.
-        self._owed: Mapping[int, float] = {}
+        self._unanswered_since: Mapping[int, float] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def watch(self, partitions: Collection[int]) -> None:
         """From now on ask for these partitions. The first call starts the thread."""
-        self._wanted = frozenset(partitions)
+        self._watched = frozenset(partitions)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-ends", daemon=True)
             self._thread.start()
@@ -53,8 +53,8 @@ class LogEnds:
         if known is None:
             return None
         offset, asked_at = known
-        owed_at = self._owed.get(partition, now)
-        return LogEnd(offset, int((now - asked_at) * 1000), int((now - owed_at) * 1000))
+        unanswered_since = self._unanswered_since.get(partition, now)
+        return LogEnd(offset, int((now - asked_at) * 1000), int((now - unanswered_since) * 1000))
 
     def close(self) -> None:
         """Stop asking. Does not wait for an answer that is on its way."""
@@ -67,16 +67,20 @@ class LogEnds:
 
     def ask(self) -> None:
         """Ask once. What Kafka does not answer keeps its old end, whose age grows."""
-        wanted, asked_at = self._wanted, time.monotonic()
-        if not wanted:
+        watched, asked_at = self._watched, time.monotonic()
+        if not watched:
             return
-        self._owed = {partition: self._owed.get(partition, asked_at) for partition in wanted}
+        self._unanswered_since = {
+            partition: self._unanswered_since.get(partition, asked_at) for partition in watched
+        }
         try:
-            answered = self._ask(wanted)
+            answered = self._ask(watched)
         except LogAway:
             answered = {}
-        kept = {partition: end for partition, end in self._ends.items() if partition in wanted}
+        kept = {partition: end for partition, end in self._ends.items() if partition in watched}
         self._ends = kept | {partition: (end, asked_at) for partition, end in answered.items()}
-        self._owed = {
-            partition: at for partition, at in self._owed.items() if partition not in answered
+        self._unanswered_since = {
+            partition: at
+            for partition, at in self._unanswered_since.items()
+            if partition not in answered
         }

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
 
+from ingest.assigned_partition import AssignedPartition
 from ingest.counts import RANKS
-from ingest.held import Held, Memory
 from ingest.ports import AppRow, HotRow, LaneSample, Samples, StreamSample
+from ingest.stream_memory import StreamMemory
 from notify.domain.engine.window import Lane
 from notify.domain.records.decide import Write
 from notify.telemetry import metrics
 
 
 def take(
-    live: Iterable[tuple[Held, Memory]], ends: Mapping[int, int | None], now_ms: int
+    live: Iterable[tuple[AssignedPartition, StreamMemory]],
+    ends: Mapping[int, int | None],
+    now_ms: int,
 ) -> Samples:
     """Samples of all streams; resets their counts. `ends` are log ends by partition, `now_ms` is the
     bridge's clock."""
@@ -22,7 +25,7 @@ def take(
     lanes: list[LaneSample] = []
     largest: list[int] = []
     total = 0
-    for held, memory in live:
+    for assigned, memory in live:
         if not memory.counts.now:
             continue
         hot_records, hot_apps = memory.counts.take_rows()
@@ -31,7 +34,7 @@ def take(
         largest += memory.counts.largest()
         of_lanes = [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
         lanes += of_lanes
-        streams.append(_stream(held, memory, ends.get(held.partition), of_lanes, now_ms))
+        streams.append(_stream(assigned, memory, ends.get(assigned.partition), of_lanes, now_ms))
         total += memory.counts.total
     _show_lanes(lanes)
     _show_ranks(largest, total)
@@ -39,10 +42,14 @@ def take(
 
 
 def _stream(
-    held: Held, memory: Memory, end: int | None, lanes: Iterable[LaneSample], now_ms: int
+    assigned: AssignedPartition,
+    memory: StreamMemory,
+    end: int | None,
+    lanes: Iterable[LaneSample],
+    now_ms: int,
 ) -> StreamSample:
     tally = memory.counts.take_tally()
-    unread_ms = held.unread_ms(now_ms)
+    unread_ms = assigned.unread_ms(now_ms)
     return StreamSample(
         bucket=memory.counts.bucket,
         stream=memory.stream.id,
@@ -51,10 +58,10 @@ def _stream(
         frontier=memory.stream.frontier,
         lag_s=max(memory.age_ms(memory.counts.now), unread_ms) / 1000,
         unread_s=unread_ms / 1000,
-        unheard_s=held.unheard_ms(now_ms) / 1000,
+        unheard_s=assigned.unheard_ms(now_ms) / 1000,
         held_bytes=memory.window.held_bytes,
         held_writes=sum(lane.writes for lane in lanes),
-        paused=held.paused,
+        paused=assigned.paused,
         messages=tally["messages"],
         accepted_s=tally["accepted_ms"] / 1000,
         writes=tally["writes"],
@@ -64,16 +71,16 @@ def _stream(
     )
 
 
-def _lane(memory: Memory, number: int, lane: Lane[Write]) -> LaneSample:
+def _lane(memory: StreamMemory, number: int, lane: Lane[Write]) -> LaneSample:
     oldest = lane.outstanding()
-    at = None if oldest is None else memory.at_of(oldest)
-    flight = memory.flights.get(number)
+    at = None if oldest is None else memory.accepted_at(oldest)
+    sent = memory.in_flight.get(number)
     return LaneSample(
         stream=memory.stream.id,
         lane=number,
         writes=lane.writes,
         oldest_s=0.0 if at is None else max(0, memory.counts.now - at) / 1000,
-        attempt=0 if flight is None else flight.attempt,
+        attempt=0 if sent is None else sent.attempt,
     )
 
 

@@ -133,14 +133,14 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RedisBounds:
     """The settings that bound what is in Redis."""
 
     task_bytes: int
     window_bytes: int
 
 
-def figures(given: Mapping[str, float], costs: Costs, limits: Limits) -> dict[str, Figure]:
+def figures(given: Mapping[str, float], costs: Costs, limits: RedisBounds) -> dict[str, Figure]:
     """The figures by name, for inputs that `number` checked; all of INPUTS must be there."""
     load = _Load(given, costs)
     return dict((*load.totals(), *load.installation(limits)))
@@ -209,7 +209,7 @@ class _Load:
         logs = given["updates_per_day"] * self._costs.log_line_bytes / 1e9
         yield "logs", Figure("Web's log lines", logs, "GB/day", Basis.MEASURED, "length of a line")
 
-    def installation(self, limits: Limits) -> Iterator[Line]:
+    def installation(self, limits: RedisBounds) -> Iterator[Line]:
         """The number of installations, and what each of them has."""
         count = self._installations
         web, bridges, workers = (

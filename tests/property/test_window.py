@@ -58,7 +58,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.isolates = [lane.isolate for lane in lanes]
         self.planned = 0
         self.left: dict[int, list[Original[Write]]] = defaultdict(list)
-        self.flying: dict[int, Batch[Write]] = {}
+        self.in_flight: dict[int, Batch[Write]] = {}
         self.chunk_starts: dict[int, list[int]] = defaultdict(list)
         self.serial: dict[Key, dict[str, Value]] = {}
         self.applied: dict[Key, dict[str, Value]] = {}
@@ -97,12 +97,12 @@ class WindowMachine(RuleBasedStateMachine):
         if number >= len(self.lasts):
             return
         batch = self.window.take(number, max_rows=rows, max_bytes=size)
-        if number in self.flying or not self.left[number]:
+        if number in self.in_flight or not self.left[number]:
             assert batch is None
             return
         assert batch is not None
         self._check(batch, max_rows=rows)
-        self.flying[number] = batch
+        self.in_flight[number] = batch
 
     def _check(self, batch: Batch[Write], *, max_rows: int) -> None:
         """The batch is all of its lane up to its end: nothing was skipped, no offset was cut."""
@@ -130,7 +130,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, LANES_MOST - 1))
     def land(self, number: int) -> None:
-        batch = self.flying.pop(number, None)
+        batch = self.in_flight.pop(number, None)
         if batch is None:
             return
         assert self.window.landed(number, batch.last)
@@ -144,10 +144,10 @@ class WindowMachine(RuleBasedStateMachine):
         """A lane can stand where it stood, or where its batch ends; at no other place."""
         if number >= len(self.lasts):
             return
-        batch = self.flying.get(number)
+        batch = self.in_flight.get(number)
         if batch is None or last != batch.last:
             assert self.window.landed(number, last) is (last == self.lasts[number])
-            assert self.window.lanes[number].flying == batch
+            assert self.window.lanes[number].in_flight == batch
             assert self.window.lanes[number].last == self.lasts[number]
 
     @invariant()

@@ -33,10 +33,21 @@ ROOT: Final = Path(__file__).parents[2]
 #: The engine, and the tests that look at each of its modules, the nearest first.
 ENGINE: Final[dict[str, tuple[str, ...]]] = {
     "ingest/bridge.py": ("unit/ingest/test_bridge.py",),
-    "ingest/held.py": ("unit/ingest/test_held.py", "unit/ingest/test_bridge.py"),
+    "ingest/assigned_partition.py": (
+        "unit/ingest/test_assigned_partition.py",
+        "unit/ingest/test_bridge.py",
+    ),
+    "ingest/packing.py": ("unit/ingest/test_packing.py", "unit/ingest/test_bridge.py"),
+    "ingest/stream_memory.py": (
+        "unit/ingest/test_stream_memory.py",
+        "unit/ingest/test_bridge.py",
+    ),
     "ingest/task_body.py": ("unit/workers/test_tasks.py", "unit/ingest/test_bridge.py"),
     "ingest/planner.py": ("unit/ingest/test_planner.py", "unit/ingest/test_bridge.py"),
-    "notify/domain/engine/digest.py": ("unit/domain/test_digest.py", "unit/ingest/test_held.py"),
+    "notify/domain/engine/digest.py": (
+        "unit/domain/test_digest.py",
+        "unit/ingest/test_stream_memory.py",
+    ),
     "notify/domain/engine/lanes.py": ("property/test_lanes_stable.py",),
     "notify/domain/engine/task.py": ("unit/workers/test_tasks.py",),
     "notify/domain/engine/stream.py": ("unit/domain/test_stream.py", "unit/ingest/test_bridge.py"),

@@ -1,6 +1,6 @@
 """What holds at every moment, judged from the tables and the logs alone, not from any bridge."""
 
-from ingest.held import Held
+from ingest.assigned_partition import AssignedPartition
 from notify.domain.engine.lanes import lane_of
 from notify.domain.engine.stream import PlanRow, StreamRow, needed_version
 from notify.domain.records import plan as plans
@@ -35,10 +35,10 @@ class Invariants:
             if stream.topic_id == self._world.topic.id:
                 found += self._of(stream)
         found += [
-            f"a bridge holds {held.memory.window.held_bytes} bytes of partition {held.partition}"
+            f"a bridge holds {assigned.memory.window.held_bytes} bytes of partition {assigned.partition}"
             for bridge, _ in self._world.bridges
-            for held in bridge._held.values()
-            if held.memory is not None and _exceeds(held)
+            for assigned in bridge._assigned.values()
+            if assigned.memory is not None and _exceeds(assigned)
         ]
         return found
 
@@ -113,7 +113,7 @@ class Invariants:
         return found
 
 
-def _exceeds(held: Held) -> bool:
+def _exceeds(assigned: AssignedPartition) -> bool:
     """One message may exceed the bound alone, and a chunk is measured before its mirrors are known."""
-    assert held.memory is not None
-    return held.memory.window.held_bytes > LIMITS.window_bytes + 3 * LIMITS.chunk_bytes
+    assert assigned.memory is not None
+    return assigned.memory.window.held_bytes > LIMITS.window_bytes + 3 * LIMITS.chunk_bytes

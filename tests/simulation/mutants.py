@@ -13,10 +13,12 @@ import pytest
 from msgspec import structs
 
 from ingest import planner
+from ingest.assigned_partition import AssignedPartition, PartitionPhase
 from ingest.bridge import Bridge
-from ingest.held import Held, Limits, Memory, Phase
+from ingest.bridge_limits import BridgeLimits
 from ingest.planner import Message
 from ingest.ports import Chunk, LedgerAway, Loaded
+from ingest.stream_memory import StreamMemory
 from notify.domain.engine import stream as streams
 from notify.domain.engine.digest import Expected
 from notify.domain.engine.stream import LaneRow, LogFacts, StreamRow
@@ -135,12 +137,12 @@ def _applied_writes_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("decisions-not-recorded", "decisions are recorded, not taken again")
 def _decisions_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    make = Memory.of
+    make = StreamMemory.of
 
-    def forgetful(loaded: Loaded, **of: Any) -> Memory:
+    def forgetful(loaded: Loaded, **of: Any) -> StreamMemory:
         return make(replace(loaded, plan=[]), **of)
 
-    patch.setattr(Memory, "of", forgetful)
+    patch.setattr(StreamMemory, "of", forgetful)
 
 
 @_mutant("links-outside-the-tick", "link changes in the tick's transaction")
@@ -208,7 +210,7 @@ def _no_checks(patch: pytest.MonkeyPatch) -> None:
 def _a_stray_lane_is_adopted(patch: pytest.MonkeyPatch) -> None:
     def landed(self: Window[Write], number: int, last: int) -> bool:
         lane = self.lanes[number]
-        lane.last, lane.flying = max(last, lane.last), None
+        lane.last, lane.in_flight = max(last, lane.last), None
         return True
 
     patch.setattr(Window, "landed", landed)
@@ -250,7 +252,7 @@ def _cut_inside_an_offset(patch: pytest.MonkeyPatch) -> None:
         if batch is None or len(batch.merged) < 2:
             return batch
         batch = replace(batch, merged=batch.merged[: max_rows - 1])
-        self.lanes[number].flying = batch
+        self.lanes[number].in_flight = batch
         return batch
 
     patch.setattr(Window, "take", short)
@@ -261,7 +263,7 @@ def _nothing_is_isolated(patch: pytest.MonkeyPatch) -> None:
     def mixed(last: int, isolate: int = -1, one_at_a_time: bool = False) -> Lane[Write]:
         return Lane(last)
 
-    patch.setattr("ingest.held.Lane", mixed)
+    patch.setattr("ingest.stream_memory.Lane", mixed)
 
 
 @_mutant("not-one-at-a-time", "isolation narrows to one offset (decision 0011)")
@@ -291,12 +293,12 @@ def _missing_messages_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
 
 @_mutant("last-not-expected", "the last planned message is compared when all is applied", REFILLED)
 def _the_last_message_is_not_compared(patch: pytest.MonkeyPatch) -> None:
-    make = Memory.of
+    make = StreamMemory.of
 
-    def forgetful(loaded: Loaded, **of: Any) -> Memory:
+    def forgetful(loaded: Loaded, **of: Any) -> StreamMemory:
         return make(replace(loaded, stream=replace(loaded.stream, last_message=None)), **of)
 
-    patch.setattr(Memory, "of", forgetful)
+    patch.setattr(StreamMemory, "of", forgetful)
 
 
 @_mutant("deaf-for-ever", "the log is opened again if a partition is not read", {"deafen": 1})
@@ -310,7 +312,7 @@ def _messages_of_a_later_release_are_decided(patch: pytest.MonkeyPatch) -> None:
         content = read(value, reads=reads)
         return Unreadable(content.error) if isinstance(content, Newer) else content
 
-    patch.setattr("ingest.held.read", known)
+    patch.setattr("ingest.stream_memory.read", known)
 
 
 @_mutant("upgrade-not-noticed", "a halt for an upgrade ends at a bridge of the later release")
@@ -321,7 +323,7 @@ def _the_upgrade_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
 @_mutant("later-plan-disagrees", "what a later release planned halts the stream until the upgrade")
 def _what_a_later_release_planned_disagrees(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        Memory, "_writes", lambda self, message, decision: writes(message.content, decision)
+        StreamMemory, "_writes", lambda self, message, decision: writes(message.content, decision)
     )
 
 
@@ -373,46 +375,56 @@ def _token_sent_as_an_identifier(patch: pytest.MonkeyPatch) -> None:
     "loading-streams-ticked", "the loading state: no tick before the position has reached planned"
 )
 def _loading_streams_are_ticked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Held, "live", lambda self: self.memory)
+    patch.setattr(AssignedPartition, "live", lambda self: self.memory)
 
 
 @_mutant("live-at-the-last-message", "loading ends at the position, since offsets have holes")
 def _live_too_early(patch: pytest.MonkeyPatch) -> None:
     note = Bridge._note_position
 
-    def early(self: Bridge, held: Held, memory: Memory) -> None:
-        note(self, held, memory)
+    def early(self: Bridge, assigned: AssignedPartition, memory: StreamMemory) -> None:
+        note(self, assigned, memory)
         if memory.window.held_bytes:
-            held.phase = Phase.LIVE
+            assigned.phase = PartitionPhase.LIVE
 
     patch.setattr(Bridge, "_note_position", early)
 
 
 @_mutant("window-unbounded", "the window's bound in offsets")
 def _window_is_unbounded(patch: pytest.MonkeyPatch) -> None:
-    fits = Memory._fits
+    fits = StreamMemory._fits
 
     def roomy(
-        self: Memory, message: Message, count: int, size: int, oldest: int, limits: Limits
+        self: StreamMemory,
+        message: Message,
+        count: int,
+        size: int,
+        oldest: int,
+        limits: BridgeLimits,
     ) -> bool:
         return fits(self, message, count, size, oldest, replace(limits, window_offsets=10**6))
 
-    patch.setattr(Memory, "_fits", roomy)
+    patch.setattr(StreamMemory, "_fits", roomy)
 
 
 @_mutant("window-bytes-unbounded", "the window's bound in bytes", {"work": 3, "produce": 60})
 def _window_bytes_are_unbounded(patch: pytest.MonkeyPatch) -> None:
-    fits = Memory._fits
+    fits = StreamMemory._fits
 
     def roomy(
-        self: Memory, message: Message, count: int, size: int, oldest: int, limits: Limits
+        self: StreamMemory,
+        message: Message,
+        count: int,
+        size: int,
+        oldest: int,
+        limits: BridgeLimits,
     ) -> bool:
         wide = replace(limits, window_bytes=10**9, window_offsets=10**6)
         return fits(self, message, count, size, oldest, wide) and (
             message.offset - oldest < limits.window_offsets
         )
 
-    patch.setattr(Memory, "_fits", roomy)
+    patch.setattr(StreamMemory, "_fits", roomy)
 
 
 def _facts(patch: pytest.MonkeyPatch, hide: Callable[[StreamRow, LogFacts], LogFacts]) -> None:

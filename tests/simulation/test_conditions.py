@@ -140,7 +140,7 @@ def test_tests_that_fail_without_any_change_prove_nothing() -> None:
     assert "without any change seed 0: all is lost fails" in ended.stdout
 
 
-@pytest.mark.parametrize("file", ["notify/domain/records/patch.py", "ingest/held.py:1"])
+@pytest.mark.parametrize("file", ["notify/domain/records/patch.py", "ingest/stream_memory.py:1"])
 def test_a_file_or_line_without_a_condition_of_the_engine_is_an_error(file: str) -> None:
     ended = _run(file)
     assert ended.returncode == 2

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ingest.bridge import Bridge
-from ingest.held import Limits
+from ingest.bridge_limits import BridgeLimits
 from ingest.ports import LedgerAway
 from notify.domain.engine.digest import Digests, Expected, last_before
 from notify.domain.engine.stream import Position, StreamRow, fit, needed_version
@@ -23,7 +23,7 @@ from tests.simulation.kafka import Partition, SimLog, Topic
 from tests.simulation.traffic import APPS, LATER, RECORDS
 from tests.simulation.workers import SimDispatcher, Stalled, Task, work
 
-LIMITS = Limits(
+LIMITS = BridgeLimits(
     window_offsets=30,
     chunk_messages=6,
     chunk_bytes=1_000,

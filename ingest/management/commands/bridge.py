@@ -15,9 +15,9 @@ from django.db import OperationalError, connection
 
 from ingest import tracing
 from ingest.bridge import Bridge
+from ingest.bridge_limits import BridgeLimits
 from ingest.consumer import KafkaLog, TopicFacts
 from ingest.dispatch import CeleryDispatcher
-from ingest.held import Limits
 from ingest.ledger import PostgresLedger
 from ingest.log_ends import LogEnds, TopicEnds
 from ingest.ports import LedgerAway, LogAway
@@ -138,8 +138,8 @@ def _retried(act: Callable[[], Result], stopped: list[int]) -> Result | None:
     return None
 
 
-def _limits() -> Limits:
-    return Limits(
+def _limits() -> BridgeLimits:
+    return BridgeLimits(
         window_offsets=settings.NOTIFY_WINDOW_OFFSETS,
         window_bytes=settings.NOTIFY_WINDOW_BYTES,
         chunk_messages=settings.NOTIFY_CHUNK_MESSAGES,

@@ -110,18 +110,18 @@ class Lane(Generic[W]):
     isolate: int = -1
     one_at_a_time: bool = False
     waiting: deque[LaneChunk[W]] = field(default_factory=deque)
-    flying: Batch[W] | None = None
+    in_flight: Batch[W] | None = None
 
     @property
     def writes(self) -> int:
         """The number of writes that are not known to be applied, counted after merging."""
-        flying = 0 if self.flying is None else self.flying.rows
-        return flying + sum(len(segment.writes) for segment in self.waiting)
+        in_flight = 0 if self.in_flight is None else self.in_flight.rows
+        return in_flight + sum(len(segment.writes) for segment in self.waiting)
 
     def outstanding(self) -> int | None:
         """The lowest offset with a write that is not known to be applied; None if there is none."""
-        if self.flying is not None:
-            return self.flying.first
+        if self.in_flight is not None:
+            return self.in_flight.first
         return self.waiting[0].first if self.waiting else None
 
 
@@ -188,13 +188,13 @@ class Window(Generic[W]):
         It has at least one segment, and more as long as they fit into `max_rows` and `max_bytes`.
         """
         lane = self.lanes[number]
-        if lane.flying is not None or not lane.waiting:
+        if lane.in_flight is not None or not lane.waiting:
             return None
         if isinstance(lane.waiting[0].writes, list):
-            lane.flying = self._take_isolated(number, lane)
+            lane.in_flight = self._take_isolated(number, lane)
         else:
-            lane.flying = self._take_merged(number, lane, max_rows, max_bytes)
-        return lane.flying
+            lane.in_flight = self._take_merged(number, lane, max_rows, max_bytes)
+        return lane.in_flight
 
     def _take_merged(self, number: int, lane: Lane[W], max_rows: int, max_bytes: int) -> Batch[W]:
         head = lane.waiting.popleft()
@@ -237,10 +237,10 @@ class Window(Generic[W]):
         lane = self.lanes[number]
         if last == lane.last:
             return True
-        if lane.flying is None or last != lane.flying.last:
+        if lane.in_flight is None or last != lane.in_flight.last:
             return False
-        self.held_bytes -= lane.flying.held_bytes
-        lane.last, lane.flying = last, None
+        self.held_bytes -= lane.in_flight.held_bytes
+        lane.last, lane.in_flight = last, None
         if lane.last >= lane.isolate:
             lane.one_at_a_time = False
         return True

@@ -47,7 +47,7 @@ class Command(AnsweringCommand):
             costs = capacity.read_costs(options["costs"])
         except capacity.CapacityError as error:
             raise wrong(str(error)) from None
-        limits = capacity.Limits(settings.NOTIFY_TASK_BYTES, settings.NOTIFY_WINDOW_BYTES)
+        limits = capacity.RedisBounds(settings.NOTIFY_TASK_BYTES, settings.NOTIFY_WINDOW_BYTES)
         found = capacity.figures(given, costs, limits)
         data = {
             "inputs": given,

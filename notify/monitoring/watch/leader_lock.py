@@ -24,7 +24,7 @@ class LeaderLock:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._held = False
+        self._is_leader = False
 
     def acquire(self) -> Session | None:
         """Tries to become or stay the leader. Returns the session; None if another watcher is the leader.
@@ -34,9 +34,9 @@ class LeaderLock:
         if self._session is None:
             self._session = postgres.connect(name="notify watch", lock_timeout_ms=LOCK_TIMEOUT_MS)
             run(self._session, "set_idle_timeout", ms=str(IDLE_TIMEOUT_MS))
-        if not self._held:
-            self._held = bool(run(self._session, "try_lock", lock=LOCK)[0][0])
-        return self._session if self._held else None
+        if not self._is_leader:
+            self._is_leader = bool(run(self._session, "try_lock", lock=LOCK)[0][0])
+        return self._session if self._is_leader else None
 
     def release(self) -> None:
         """Ends the session and releases the lock, if PostgreSQL answers.
@@ -44,12 +44,12 @@ class LeaderLock:
         Closing the connection is not enough: PostgreSQL keeps the lock until it notices the end of the
         connection, and another watcher would not get the lock during that moment.
         """
-        session, is_held = self._session, self._held
-        self._session, self._held = None, False
+        session, was_leader = self._session, self._is_leader
+        self._session, self._is_leader = None, False
         if session is None:
             return
         with closing(session), suppress(psycopg.Error):
-            if is_held:
+            if was_leader:
                 run(session, "release", lock=LOCK)
 
 

@@ -59,7 +59,7 @@ _SIGNATURE_ONLY: Final[Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TokenLimits:
     """The limits of tokens, and how many verified ones a process remembers; times are in seconds."""
 
     leeway_s: int
@@ -68,7 +68,7 @@ class Limits:
     kept_max: int
 
     @classmethod
-    def of_settings(cls) -> "Limits":
+    def of_settings(cls) -> "TokenLimits":
         """The limits of the settings NOTIFY_IDENTITY_..."""
         return cls(
             leeway_s=settings.NOTIFY_IDENTITY_LEEWAY_S,
@@ -97,8 +97,8 @@ class Verifier:
     It does not keep the tokens themselves, only a digest of each with its claims.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = Limits.of_settings() if limits is None else limits
+    def __init__(self, limits: TokenLimits | None = None) -> None:
+        self._limits = TokenLimits.of_settings() if limits is None else limits
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, Claims] = OrderedDict()
 
@@ -323,7 +323,7 @@ def _is_named(claims: Claims, label: str, name: str) -> bool:
     return (label, _normal(label, name)) in claims.names
 
 
-def _claims(app: KnownApp, token: str, limits: Limits, now_s: float) -> Claims:
+def _claims(app: KnownApp, token: str, limits: TokenLimits, now_s: float) -> Claims:
     if not app.identity_keys:
         raise Refused(401, "this app requires tokens and has no public key to verify them with")
     pem, says = _signed(app, token)

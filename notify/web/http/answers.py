@@ -6,17 +6,24 @@ used: 400, 401, 403, 404, 409, 413, 429, and 503 with an integer Retry-After; ne
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from django.http import HttpResponse
 
-from notify.web.http.answer_bodies import Error
+from notify.web.http.answer_bodies import Error, Results
 
 _CONTENT_TYPE = "application/json"
 #: Built once: `json.dumps` with an option builds an encoder a call.
 _JSON = json.JSONEncoder(separators=(",", ":"), default=msgspec.to_builtins)
 _ALWAYS = {"X-Content-Type-Options": "nosniff"}
+
+
+class ErrorDetails(TypedDict, total=False):
+    """The fields of an `Error` body that only some errors have."""
+
+    results: Results
+    limit: str
 
 
 class Refused(Exception):
@@ -27,13 +34,13 @@ class Refused(Exception):
         status: int,
         *errors: str,
         headers: Mapping[str, str] | None = None,
-        details: Mapping[str, Any] | None = None,
+        details: ErrorDetails | None = None,
     ) -> None:
         super().__init__(*errors)
         self.status = status
         self.errors = errors
         self.headers = headers or {}
-        self.details = details or {}
+        self.details: ErrorDetails = details or {}
 
 
 def busy(reason: str, *, retry_after_s: int) -> Refused:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from notify.web.access.apps_cache import KnownApp
-from notify.web.access.identity import Limits, Verifier
+from notify.web.access.identity import TokenLimits, Verifier
 from tests.identity_tokens import pair, public_pem, token
 
 APP: Final = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
@@ -23,7 +23,7 @@ def main() -> None:
     app = KnownApp(APP, requires_identity=True, identity_keys=(public_pem(pair()),))
     email = [{"type": "Email", "token": "ann@example.org"}]
     made = [token(APP, subscriptions=email, n=n) for n in range(TOKENS)]
-    limits = Limits(leeway_s=30, lifetime_s=86_400, chars_max=4_096, kept_max=TOKENS)
+    limits = TokenLimits(leeway_s=30, lifetime_s=86_400, chars_max=4_096, kept_max=TOKENS)
     now_s = time.time()
 
     def verified(verifier: Verifier) -> None:

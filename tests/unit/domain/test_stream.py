@@ -113,7 +113,7 @@ def _flying() -> Window[Write]:
 def test_a_lane_at_the_end_of_its_batch_has_landed() -> None:
     window = _flying()
     assert _surprise(window, LaneRow(9)) is None
-    assert window.lanes[0].flying is not None
+    assert window.lanes[0].in_flight is not None
     assert _surprise(window, LaneRow(15)) is None
     assert window.lanes[0] == Lane(15)
 

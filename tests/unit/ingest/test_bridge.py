@@ -25,7 +25,7 @@ from ingest.bridge import (
     TIDY_EVERY_MS,
     Bridge,
 )
-from ingest.held import DEAD_LETTERS_MIN, Limits
+from ingest.bridge_limits import DEAD_LETTERS_MIN, BridgeLimits
 from ingest.ports import (
     DispatcherAway,
     Fetched,
@@ -50,7 +50,7 @@ from workers.apply import apply_merged
 #: Of two partitions, the app of the first and the app of the second.
 APP, APP_1 = "00000000-0000-0000-0000-000000000004", "00000000-0000-0000-0000-000000000003"
 RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(8)]
-LIMITS = Limits(
+LIMITS = BridgeLimits(
     window_offsets=6,
     chunk_messages=2,
     chunk_bytes=10_000,
@@ -219,7 +219,9 @@ class FakeLedger(MemoryLedger):
 class World:
     """A bridge with what it is handed, and a worker to call."""
 
-    def __init__(self, *, partitions: int = 1, lanes: int = 1, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, *, partitions: int = 1, lanes: int = 1, limits: BridgeLimits = LIMITS
+    ) -> None:
         self.db = MemoryDatabase(partitions=partitions)
         for partition in range(partitions):
             self.db.make_stream(StreamRow(partition + 1, "topic", partition, lanes, lanes, 0, 0, 0))

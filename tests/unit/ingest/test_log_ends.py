@@ -47,14 +47,14 @@ def test_what_kafka_does_not_answer_keeps_its_end_and_grows_old(
     monkeypatch.setattr("ingest.log_ends.time", SimpleNamespace(monotonic=lambda: now[0]))
     kafka = Kafka()
     ends = LogEnds(kafka)
-    ends._wanted = frozenset([0])
+    ends._watched = frozenset([0])
     ends.ask()
     kafka.away = True
     now[0] += 4
     ends.ask()
     now[0] += 3
     assert ends.end(0) == LogEnd(7, 7_000, 3_000)
-    ends._wanted = frozenset([1])
+    ends._watched = frozenset([1])
     ends.ask()
     assert ends.end(0) is None
 
@@ -65,7 +65,7 @@ def test_a_process_that_was_frozen_does_not_call_kafka_silent(
     now = [100.0]
     monkeypatch.setattr("ingest.log_ends.time", SimpleNamespace(monotonic=lambda: now[0]))
     ends = LogEnds(Kafka())
-    ends._wanted = frozenset([0])
+    ends._watched = frozenset([0])
     ends.ask()
     now[0] += 3_600
     assert ends.end(0) == LogEnd(7, 3_600_000, 0)

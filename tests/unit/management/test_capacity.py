@@ -15,12 +15,20 @@ from hypothesis import strategies as st
 from devstack import ROOT
 from notify.domain.engine.lanes import LANES_MAX
 from notify.management import capacity, exit_codes
-from notify.management.capacity import INPUTS, Basis, Costs, Figure, Limits, figures, read_costs
+from notify.management.capacity import (
+    INPUTS,
+    Basis,
+    Costs,
+    Figure,
+    RedisBounds,
+    figures,
+    read_costs,
+)
 from notify.web import wiring
 from tests.qa.benchmarks import capacity_plot
 from tests.qa.benchmarks.capacity_model import Machines, day, drain_rate, play
 
-LIMITS = Limits(task_bytes=1_000_000, window_bytes=8_000_000)
+LIMITS = RedisBounds(task_bytes=1_000_000, window_bytes=8_000_000)
 CPU = {
     "web": 400,
     "web_batched": 100,
@@ -113,7 +121,7 @@ def test_lanes_and_redis_stop_growing_at_their_limits() -> None:
     large = LOAD | {"updates_per_day": 864e8, "postgres_cores": 1e4}
     assert figures(large, quick, LIMITS)["worker_processes"].value == 160
     assert figures(large, quick, LIMITS)["lanes"].value == LANES_MAX
-    bounded = Limits(task_bytes=1_000_000, window_bytes=2_000_000)
+    bounded = RedisBounds(task_bytes=1_000_000, window_bytes=2_000_000)
     held = figures(LOAD, COSTS, bounded)["redis_memory"].value
     assert held == pytest.approx(4 * 2e6 * 1.5 / 1e9)
 

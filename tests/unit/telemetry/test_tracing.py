@@ -187,9 +187,9 @@ def test_what_the_group_takes_and_what_is_loaded_anew_is_forgotten(
     log._ticks = seen
     log._listener = _Listener()
     log._ends = LogEnds(lambda partitions: {})
-    log._opened = Mock()
-    log._opened.assignment.return_value = set()
-    log._opened.poll.return_value = {}
+    log._open_consumer = Mock()
+    log._open_consumer.assignment.return_value = set()
+    log._open_consumer.poll.return_value = {}
     log._listener.on_partitions_revoked([TopicPartition("t", 3)])
     log.poll(1)
     log._ends.close()

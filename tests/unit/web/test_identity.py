@@ -28,7 +28,7 @@ from notify.telemetry import logs
 from notify.web import wiring
 from notify.web.access import identity
 from notify.web.access.apps_cache import KnownApp
-from notify.web.access.identity import Identity, Limits, Verifier
+from notify.web.access.identity import Identity, TokenLimits, Verifier
 from notify.web.http import endpoint
 from notify.web.http.answers import Refused
 from tests.fake_producer import FakeProducer, fake_services
@@ -39,7 +39,7 @@ APP = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
 OTHER_APP = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 OPEN_APP = "8a1b2c3d-0000-4000-8000-000000000001"
 PLAYER = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b01"
-LIMITS = Limits(leeway_s=30, lifetime_s=7200, chars_max=2_000, kept_max=3)
+LIMITS = TokenLimits(leeway_s=30, lifetime_s=7200, chars_max=2_000, kept_max=3)
 NOW = 1_800_000_000
 EMAILS = [{"type": "Email", "token": " Ann@Example.org"}, {"type": "sms", "token": "+1 (234) 5"}]
 BOTH = (public_pem(pair("second")), public_pem(pair()))
@@ -54,7 +54,7 @@ def at_now(app: str = APP, key: ec.EllipticCurvePrivateKey | None = None, **chan
     return token(app, key, **({"exp": NOW + 3600} | changed))
 
 
-def verify(text: str, app: KnownApp | None = None, limits: Limits = LIMITS) -> identity.Claims:
+def verify(text: str, app: KnownApp | None = None, limits: TokenLimits = LIMITS) -> identity.Claims:
     return Verifier(limits).verify(app or known(), text, now_s=NOW)
 
 
@@ -289,7 +289,7 @@ class TestRemembered:
         assert len(verifier) == 0
 
     def test_none_at_all(self) -> None:
-        limits = Limits(leeway_s=0, lifetime_s=7200, chars_max=2_000, kept_max=0)
+        limits = TokenLimits(leeway_s=0, lifetime_s=7200, chars_max=2_000, kept_max=0)
         verifier = Verifier(limits)
         verifier.verify(known(), at_now(), now_s=NOW)
         assert len(verifier) == 0
@@ -325,8 +325,8 @@ class TestRemembered:
         settings.NOTIFY_IDENTITY_LIFETIME_S = 2
         settings.NOTIFY_IDENTITY_TOKEN_CHARS = 3
         settings.NOTIFY_IDENTITY_TOKENS = 4
-        limits = Limits(leeway_s=1, lifetime_s=2, chars_max=3, kept_max=4)
-        assert Limits.of_settings() == limits
+        limits = TokenLimits(leeway_s=1, lifetime_s=2, chars_max=3, kept_max=4)
+        assert TokenLimits.of_settings() == limits
         with pytest.raises(Refused, match="longer than 3"):
             Verifier().verify(known(), at_now(), now_s=NOW)
 

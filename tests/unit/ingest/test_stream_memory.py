@@ -1,21 +1,21 @@
-"""What the bridge remembers of a partition: taken again after a Load, bounded, dropped as one."""
+"""What the bridge remembers of a stream: taken again after a Load, bounded, dropped as one."""
 
 from dataclasses import replace
 
 import pytest
 
-from ingest.held import Flight, Held, Limits, Memory, Phase, pack, share
+from ingest.bridge_limits import BridgeLimits
 from ingest.planner import Planned, plan_chunk
-from ingest.ports import Fetched, Loaded, LogEnd, Part, Task
+from ingest.ports import Fetched, Loaded, Part
+from ingest.stream_memory import BatchInFlight, StreamMemory
 from notify.domain.engine import digest as digests
 from notify.domain.engine.digest import Last
 from notify.domain.engine.stream import LaneRow, PlanRow, StreamRow
-from notify.domain.engine.window import ONE_AT_A_TIME, Batch, Original
+from notify.domain.engine.window import ONE_AT_A_TIME
 from notify.domain.errors import NeedsUpgrade, PlanUnreadable, ReplayDisagrees
 from notify.domain.records import plan as plans
-from notify.domain.records.decide import Decision, Write
+from notify.domain.records.decide import Decision
 from notify.domain.records.links import Links
-from notify.domain.records.patch import Patch
 from notify.domain.records.policy import Policy
 from notify.domain.records.update import Update, encode
 
@@ -23,7 +23,7 @@ APP = "00000000-0000-0000-0000-0000000000a0"
 RECORD, PARENT = (f"00000000-0000-0000-0000-0000000000b{n}" for n in range(2))
 STREAM = StreamRow(7, "topic", 0, lanes=1, lanes_wanted=1, token=11, planned=0, frontier=0)
 BODY = encode(Update(APP, RECORD, 1_000, "m"))
-LIMITS = Limits(chunk_messages=3, chunk_bytes=10_000, window_offsets=10, window_bytes=100_000)
+LIMITS = BridgeLimits(chunk_messages=3, chunk_bytes=10_000, window_offsets=10, window_bytes=100_000)
 
 
 def _fetched(*offsets: int, value: bytes | None = BODY) -> list[Fetched]:
@@ -38,16 +38,18 @@ def _memory(
     plan: list[PlanRow] | None = None,
     last: Last | None = None,
     log_start: int = 0,
-) -> Memory:
+) -> StreamMemory:
     loaded = Loaded(
         replace(STREAM, frontier=frontier, planned=planned, last_message=last),
         {0: lane or LaneRow(frontier - 1)},
         plan or [],
     )
-    return Memory.of(loaded, partitions=1, limits=Limits(hot_records=5), log_start=log_start)
+    return StreamMemory.of(
+        loaded, partitions=1, limits=BridgeLimits(hot_records=5), log_start=log_start
+    )
 
 
-def _live(*offsets: int, position: int) -> Memory:
+def _live(*offsets: int, position: int) -> StreamMemory:
     """All that was planned is applied, and these were fetched."""
     memory = _memory()
     memory.take(_fetched(*offsets))
@@ -55,7 +57,7 @@ def _live(*offsets: int, position: int) -> Memory:
     return memory
 
 
-def _plan_next(memory: Memory) -> Planned:
+def _plan_next(memory: StreamMemory) -> Planned:
     messages, end = memory.next_chunk(LIMITS)
     return plan_chunk(
         messages,
@@ -68,7 +70,7 @@ def _plan_next(memory: Memory) -> Planned:
     )
 
 
-def _commit_next(memory: Memory) -> None:
+def _commit_next(memory: StreamMemory) -> None:
     planned = _plan_next(memory)
     end = planned.chunk.plan.next
     memory.commit(memory.stream.at(frontier=memory.stream.frontier, planned=end), planned)
@@ -175,7 +177,7 @@ def test_a_message_of_a_later_release_is_in_no_chunk_and_leaves_no_room() -> Non
     messages, end = memory.next_chunk(LIMITS)
     assert ([message.offset for message in messages], end) == ([0], 1)
     _commit_next(memory)
-    assert not memory.room(LIMITS)
+    assert not memory.has_room(LIMITS)
     assert memory.next_chunk(LIMITS) == ([], 1)
 
 
@@ -196,7 +198,7 @@ def test_without_a_message_nothing_waits_for_an_upgrade() -> None:
 
 @pytest.mark.parametrize(("window", "most"), [(10, 20), (2_000, 20), (2_100, 21), (20_000, 200)])
 def test_dead_letters_are_bounded_by_the_window(window: int, most: int) -> None:
-    assert Limits(window_offsets=window).dead_letters_max == most
+    assert BridgeLimits(window_offsets=window).dead_letters_max == most
 
 
 def test_a_message_decided_malformed_may_be_read_since() -> None:
@@ -227,7 +229,7 @@ def test_a_chunk_of_holes_alone_moves_on() -> None:
 
 def test_with_nothing_fetched_there_is_no_room_to_speak_of_and_no_chunk() -> None:
     memory = _memory()
-    assert not memory.room(LIMITS)
+    assert not memory.has_room(LIMITS)
     assert memory.next_chunk(LIMITS) == ([], 0)
 
 
@@ -246,7 +248,7 @@ def test_the_window_has_so_many_offsets() -> None:
     memory = _live(0, 9, 10, position=11)
     assert memory.next_chunk(LIMITS)[1] == 10
     _commit_next(memory)
-    assert not memory.room(LIMITS)
+    assert not memory.has_room(LIMITS)
     assert memory.next_chunk(LIMITS) == ([], 10)
 
 
@@ -258,8 +260,8 @@ def test_the_window_has_so_many_bytes() -> None:
 
 def test_one_message_past_every_limit_cannot_stop_the_stream() -> None:
     memory = _live(50, 51, position=52)
-    limits = Limits(chunk_messages=1, chunk_bytes=1, window_offsets=1, window_bytes=1)
-    assert memory.room(limits)
+    limits = BridgeLimits(chunk_messages=1, chunk_bytes=1, window_offsets=1, window_bytes=1)
+    assert memory.has_room(limits)
     messages, end = memory.next_chunk(limits)
     assert ([message.offset for message in messages], end) == ([50], 51)
 
@@ -278,12 +280,12 @@ def test_a_flight_that_has_landed_is_forgotten_at_the_commit() -> None:
     _commit_next(memory)
     batch = memory.window.take(0, max_rows=9, max_bytes=9_999)
     assert batch is not None
-    memory.flights[0] = Flight(Part(0, 11, batch), 1, 0)
+    memory.in_flight[0] = BatchInFlight(Part(0, 11, batch), 1, 0)
     memory.commit(memory.stream, None)
-    assert 0 in memory.flights
+    assert 0 in memory.in_flight
     assert memory.window.landed(0, 0)
     memory.commit(memory.stream.at(frontier=1, planned=1), None)
-    assert memory.flights == {}
+    assert memory.in_flight == {}
 
 
 # -- age -----------------------------------------------------------------------------------------------
@@ -302,152 +304,13 @@ def test_the_age_is_that_of_the_oldest_update_that_is_not_applied() -> None:
 def test_one_update_in_fifty_offsets_is_remembered_for_its_age() -> None:
     memory = _memory(planned=120)
     memory.take(_fetched(*range(120)))
-    assert list(memory.ages) == [(0, 1_000), (50, 1_000), (100, 1_000)]
+    assert list(memory.accepted_times) == [(0, 1_000), (50, 1_000), (100, 1_000)]
 
 
 def test_the_age_of_an_offset_is_that_of_an_update_a_little_before_it() -> None:
     memory = _memory(planned=120)
-    assert memory.at_of(0) is None
+    assert memory.accepted_at(0) is None
     for offset in (10, 60, 110):
         memory.take([Fetched(offset, encode(Update(APP, RECORD, 1_000 + offset, "m")))])
-    at = {offset: memory.at_of(offset) for offset in (9, 10, 59, 60, 200)}
+    at = {offset: memory.accepted_at(offset) for offset in (9, 10, 59, 60, 200)}
     assert at == {9: 1_010, 10: 1_010, 59: 1_010, 60: 1_060, 200: 1_110}
-
-
-# -- partitions that are not read ----------------------------------------------------------------------
-
-
-def _held_at(position: int) -> Held:
-    memory = _memory()
-    memory.position = position
-    return Held(0, Phase.LIVE, paused=False, memory=memory)
-
-
-def test_a_partition_that_stands_before_the_logs_end_is_unread_since_the_second_look() -> None:
-    held = _held_at(5)
-    for now in (100, 200, 300):
-        held.look(LogEnd(9, 0), now)
-    assert held.unread_ms(350) == 150
-
-
-def test_a_partition_that_moves_on_is_read_although_it_never_reaches_the_logs_end() -> None:
-    held = _held_at(5)
-    assert held.memory is not None
-    for now in (100, 200, 300):
-        held.look(LogEnd(9, 0), now)
-        held.memory.position += 1
-    assert held.unread_ms(350) == 0
-    assert held.stood_at == 7
-
-
-@pytest.mark.parametrize("end", [None, LogEnd(5, 0)])
-def test_a_partition_at_the_logs_end_is_read(end: LogEnd | None) -> None:
-    held = _held_at(5)
-    for now in (100, 200, 300):
-        held.look(end, now)
-    assert held.unread_ms(350) == 0
-
-
-def test_a_partition_without_a_memory_stands_nowhere() -> None:
-    held = Held(0)
-    held.look(LogEnd(9, 0), 100)
-    assert (held.stood_at, held.unread_ms(350)) == (-1, 0)
-
-
-# -- phases and tasks ----------------------------------------------------------------------------------
-
-
-def test_only_a_live_stream_shows_its_memory_and_forgetting_drops_it() -> None:
-    held = Held(0, memory=_memory())
-    held.phase = Phase.LOADING
-    assert held.live() is None
-    held.phase = Phase.LIVE
-    assert held.live() is held.memory
-    held.forget(70)
-    assert held == Held(0, Phase.LOAD, retry_at=70)
-
-
-def _part(stream: int, rows: int, *, isolated: bool = False, held: int = 0) -> Part:
-    write = Write(APP, RECORD, Patch(False, {}))
-    if isolated:
-        originals = (Original(0, write, b""),) * rows
-        return Part(0, 1, Batch(stream, 0, -1, 0, 0, held, isolated=originals))
-    return Part(0, 1, Batch(stream, 0, -1, 0, 0, held, merged=(write,) * rows))
-
-
-def test_parts_of_a_lane_share_tasks_while_their_rows_fit() -> None:
-    parts = [_part(1, 2), _part(2, 1), _part(3, 3), _part(4, 9), _part(5, 1)]
-    one, two, three, four, five = parts
-    assert pack(parts, rows=3) == [[one, two], [three], [four], [five]]
-    assert pack([], rows=3) == []
-
-
-def test_an_isolated_part_goes_alone() -> None:
-    one, two, three, four = _part(1, 1), _part(2, 1, isolated=True), _part(3, 1), _part(4, 1)
-    assert pack([one, two, three, four], rows=9) == [[one], [two], [three, four]]
-
-
-def _task(lane: int, *rows: int, isolated: bool = False, held: int = 0) -> Task:
-    parts = [_part(lane, count, isolated=isolated, held=held) for count in rows]
-    return Task(lane, parts, attempt=1)
-
-
-def test_lanes_share_tasks_while_their_rows_fit() -> None:
-    tasks = [_task(0, 1, 1), _task(1, 2), _task(2, 1), _task(3, 4), _task(4, 5), _task(5, 0)]
-    shared = share(tasks, rows=4, max_bytes=99)
-    assert [(task.lane, [part.batch.rows for part in task.parts]) for task in shared] == [
-        (0, [1, 1, 2]),
-        (2, [1, 0]),
-        (3, [4]),
-        (4, [5]),
-    ]
-    few = [_task(0, 2), _task(1, 4), _task(2, 1), _task(3, 3), _task(4, 1)]
-    assert [task.lane for task in share(few, rows=4, max_bytes=99)] == [0, 1, 3]
-    assert share(tasks[:5], rows=0, max_bytes=99) == tasks[:5]
-    assert share([], rows=4, max_bytes=99) == []
-
-
-@pytest.mark.parametrize(
-    ("most", "lanes"), [(2, [0, 1, 2, 3]), (3, [0, 2, 3]), (5, [0, 2, 3]), (6, [0, 2]), (7, [0, 3])]
-)
-def test_lanes_share_tasks_while_their_bytes_fit(most: int, lanes: list[int]) -> None:
-    tasks = [_task(lane, 1, held=held) for lane, held in enumerate((1, 2, 4, 2))]
-    assert [task.lane for task in share(tasks, rows=9, max_bytes=most)] == lanes
-
-
-@pytest.mark.parametrize(
-    ("tasks", "shared"),
-    [
-        ([(3, 0), (3, 0), (1, 0)], [[0, 2], [1]]),
-        ([(1, 5), (1, 1), (1, 1)], [[0], [1, 2]]),
-        ([(2, 3), (3, 2), (2, 0)], [[0, 2], [1]]),
-    ],
-    ids=["the first of two with as much room", "no room for bytes", "no room for rows"],
-)
-def test_a_small_task_joins_the_one_with_most_room(
-    tasks: list[tuple[int, int]], shared: list[list[int]]
-) -> None:
-    made = [_task(lane, rows, held=held) for lane, (rows, held) in enumerate(tasks)]
-    found = share(made, rows=4, max_bytes=5)
-    assert [[part.batch.stream for part in task.parts] for task in found] == shared
-
-
-def test_an_isolated_part_shares_its_task_with_no_lane() -> None:
-    tasks = [_task(0, 1), _task(1, 1, isolated=True), _task(2, 1), _task(3, 1)]
-    assert [
-        [part.batch.stream for part in task.parts] for task in share(tasks, rows=9, max_bytes=99)
-    ] == [
-        [0, 2, 3],
-        [1],
-    ]
-
-
-def test_a_silence_is_since_an_answer_is_owed_or_since_the_partition_was_given() -> None:
-    held = _held_at(5)
-    assert held.unheard_ms(100) == 0
-    held.look(None, 100)
-    held.look(None, 200)
-    assert held.unheard_ms(250) == 150
-    held.look(LogEnd(9, 5_000, 30), 300)
-    held.look(None, 400)
-    assert held.unheard_ms(450) == 180

@@ -1,0 +1,36 @@
+"""The settings that bound a bridge's work: its window, chunks, tasks and retries."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from notify.domain.engine import window as windows
+from notify.domain.records.update import READS
+
+#: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
+DEAD_LETTERS_MIN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeLimits:
+    """The bridge's settings; see notify/settings.py for each."""
+
+    window_offsets: int = windows.WINDOW_OFFSETS
+    window_bytes: int = windows.WINDOW_BYTES
+    chunk_messages: int = windows.CHUNK_MESSAGES
+    chunk_bytes: int = windows.CHUNK_BYTES
+    task_rows: int = windows.TASK_ROWS
+    task_bytes: int = windows.TASK_BYTES
+    shared_rows: int = windows.SHARED_ROWS
+    resend_after_ms: int = 2_000
+    resend_after_max_ms: int = 8_000
+    hot_records: int = 200
+    hot_apps: int = 200
+    unread_after_ms: int = 10_000
+    refused_records: int = 200
+    #: The highest `v` of a message that this release reads.
+    reads: int = READS
+
+    @property
+    def dead_letters_max(self) -> int:
+        """How many dead letters a stream may have at or after its frontier before it halts."""
+        return max(DEAD_LETTERS_MIN, self.window_offsets // 100)
