@@ -48,7 +48,7 @@ suite-default:
 suite-containers: containers
 	@$(RUN) -m pytest tests/qa/containers -p no:randomly -s
 suite-clients suite-rehearsal: suite-%: $(INSTALLED)
-	@$(DEVSTACK) run -- $(RUN) -m pytest tests/$*
+	@$(DEVSTACK) run -- $(RUN) -m pytest tests/qa/$*
 suite-chart suite-fuzz suite-faults suite-storm suite-conditions: suite-%:
 	@$(MAKE) $*
 suite-simulation:

@@ -28,8 +28,7 @@ SHARE_NOTHING: Final = (
     "tests/integration/test_redis_security.py",
     "tests/integration/test_releases.py",
 )
-TESTS: Final = Path(__file__).parent
-QA: Final = TESTS / "qa"
+QA: Final = Path(__file__).parent / "qa"
 #: Collected only where an argument names their folder, or something in it.
 LONG: Final = (
     *(QA / "clients" / f"test_{name}.py" for name in ("answers", "compatibility", "recorded")),
