@@ -7,6 +7,7 @@ Nothing here fails for being slow; the target is printed beside what was measure
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
@@ -36,10 +37,13 @@ def main(argv: Sequence[str]) -> int:
         preload(kafka(run), run.topic, arguments.backlog, hot_share=1)
         start(run)
         run.wait("the backlog is read", lambda: _behind(run) > 0 and _planned(run, _flooded()))
+        before, began = _behind(run), time.monotonic()
         meanwhile = _lag(run, arguments)
         left = _behind(run)
+        drained = (before - left) / (time.monotonic() - began)
         stop(run)
         print(_report(calm, meanwhile, arguments, left))
+        print(f"the backlog drained at {drained:,.0f} updates/s")
         print("\n".join(machine(run)))
     return 0
 
