@@ -16,10 +16,10 @@ from typing import Final
 import psycopg
 
 from devstack import postgres, product, unapplied
-from devstack.process import Child, Identity, Launch, NoKeeper
+from devstack.process import Child, Launch, NoKeeper, ProcessIdentity
 from devstack.services import DevstackError, free_port, is_free
 from devstack.stack import FINDERS, Stack
-from devstack.state import OWN, State, only_one, write_env
+from devstack.state import OWN, StackState, only_one, write_env
 
 WORKERS: Final = ("worker-1", "worker-2")
 PROCESSES: Final = (*WORKERS, "bridge", "web", "watch", "flower")
@@ -53,7 +53,7 @@ class Background(Stack):
     Each process that it starts is recorded in the state's file at once.
     """
 
-    def __init__(self, home: Path, state: State, say: Say) -> None:
+    def __init__(self, home: Path, state: StackState, say: Say) -> None:
         super().__init__(home, environ=state.environ, say=say, keeper=NoKeeper())
         self.state = state
         self.began_down = not state.processes
@@ -89,7 +89,7 @@ class Background(Stack):
         self._note(processes={**self.state.processes, name: child.identity})
         return child
 
-    def identities(self) -> dict[str, Identity]:
+    def identities(self) -> dict[str, ProcessIdentity]:
         """The running processes, whichever command started them."""
         return self.state.running()
 
@@ -213,7 +213,7 @@ def _timeout_s() -> float:
         raise DevstackError(f"NOTIFY_UP_TIMEOUT_S={raw!r}: set it to a number of seconds") from None
 
 
-def parts(state: State) -> list[str]:
+def parts(state: StackState) -> list[str]:
     """The names of all that a whole stack of this state runs, in the order of their start."""
     return [*(name for name in FINDERS if not state.environ.get(VARIABLES[name])), *PROCESSES]
 
@@ -227,7 +227,7 @@ def up(home: Path, environ: Mapping[str, str], say: Say, *, reset: bool = False)
     with only_one(home):
         if reset:
             _down(home, say, reset=True)
-        state = State.read(home)
+        state = StackState.read(home)
         if not state.processes:
             state = replace(state, environ=dict(environ))
             for log in (home / "logs").glob("*.log"):
@@ -254,7 +254,7 @@ def restart(home: Path, name: str, say: Say) -> None:
     Raises DevstackError, and stops nothing, if that is not possible.
     """
     with only_one(home):
-        state = State.read(home)
+        state = StackState.read(home)
         if not (home / "env").exists():
             raise DevstackError("the stack does not run: start it with `make up`")
         if name not in parts(state):
@@ -290,7 +290,7 @@ def down(home: Path, say: Say, *, reset: bool = False) -> None:
 
 def status(home: Path, say: Say) -> bool:
     """Prints what runs, and how to start what does not. Returns whether all runs and is healthy."""
-    state = State.read(home)
+    state = StackState.read(home)
     if not state.processes:
         say("not running: `make up` starts it")
         return False
@@ -319,7 +319,7 @@ def status(home: Path, say: Say) -> bool:
 
 
 def _down(home: Path, say: Say, *, reset: bool) -> None:
-    state = State.read(home)
+    state = StackState.read(home)
     stack = Background(home, state, say)
     running = state.running()
     if running:
@@ -348,12 +348,12 @@ def _down(home: Path, say: Say, *, reset: bool) -> None:
         say("kept: records, apps, ports and Kafka's log")
 
 
-def _gone_down(home: Path, state: State) -> None:
+def _gone_down(home: Path, state: StackState) -> None:
     (home / "env").unlink(missing_ok=True)
     replace(state, processes={}, environ={}).write(home)
 
 
-def _loss(home: Path, state: State) -> str:
+def _loss(home: Path, state: StackState) -> str:
     """Why `up` refuses, and what to do. Starts PostgreSQL for a moment if it does not run."""
     lines = ["Kafka has exited. It kept its log in memory, so it is lost. Nothing was changed."]
     try:
@@ -374,7 +374,7 @@ def _loss(home: Path, state: State) -> str:
     )
 
 
-def _show(home: Path, state: State, say: Say) -> None:
+def _show(home: Path, state: StackState, say: Say) -> None:
     for name in SHOWN:
         say(f"{name:<10} {state.env[name]}")
     say(f"login      {product.USER} / {product.PASSWORD} (admin and Flower)")

@@ -28,7 +28,7 @@ PRODUCTION: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CheckStep:
     """A command, which passes with exit code 0; or the reason why it is skipped."""
 
     name: str
@@ -37,14 +37,14 @@ class Step:
     skipped: str = ""
 
 
-def steps() -> list[Step]:
+def steps() -> list[CheckStep]:
     """The checks, in order."""
     return [
-        Step("ruff check", [BIN / "ruff", "check", "--quiet", "."]),
-        Step("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
-        Step("mypy", [BIN / "mypy"]),
-        Step("import rules", [BIN / "lint-imports", "--no-logo"]),
-        Step(
+        CheckStep("ruff check", [BIN / "ruff", "check", "--quiet", "."]),
+        CheckStep("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."]),
+        CheckStep("mypy", [BIN / "mypy"]),
+        CheckStep("import rules", [BIN / "lint-imports", "--no-logo"]),
+        CheckStep(
             "migrations",
             [
                 # Without a database Django only warns that it cannot check the history.
@@ -52,7 +52,7 @@ def steps() -> list[Step]:
                 *("makemigrations", "--check", "--dry-run"),
             ],
         ),
-        Step(
+        CheckStep(
             "deployment",
             [PYTHON, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
             PRODUCTION,
@@ -61,17 +61,17 @@ def steps() -> list[Step]:
     ]
 
 
-def _compose_steps() -> list[Step]:
+def _compose_steps() -> list[CheckStep]:
     files = sorted((ROOT / "docker").glob(COMPOSE))
     if not files:
-        return [Step("compose", skipped=f"there is no file docker/{COMPOSE}")]
+        return [CheckStep("compose", skipped=f"there is no file docker/{COMPOSE}")]
     docker = shutil.which("docker")
     if docker is None:
-        return [Step("compose", skipped="docker is not on PATH")]
+        return [CheckStep("compose", skipped="docker is not on PATH")]
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        return [Step("compose", skipped="docker has no compose plugin")]
+        return [CheckStep("compose", skipped="docker has no compose plugin")]
     return [
-        Step(f"compose {file.name}", [docker, "compose", "-f", file, "config", "--quiet"])
+        CheckStep(f"compose {file.name}", [docker, "compose", "-f", file, "config", "--quiet"])
         for file in files
     ]
 

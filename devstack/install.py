@@ -36,7 +36,7 @@ class SetUpError(Exception):
     """A step failed. The text has its output and says what to do."""
 
 
-class Step:
+class InstallStep:
     """A line of output: what the step does, in a terminal also its progress, and how long it took."""
 
     def __init__(self, text: str) -> None:
@@ -66,9 +66,9 @@ class Step:
 
 
 @contextlib.contextmanager
-def step(text: str) -> Iterator[Step]:
+def step(text: str) -> Iterator[InstallStep]:
     """Shows a step's line. Completes it even after an error, so that the error starts on a new line."""
-    line = Step(text)
+    line = InstallStep(text)
     try:
         yield line
     finally:
@@ -124,7 +124,7 @@ class Pip:
     """The virtualenv's pip. `line` shows how many of the `total` requirements it has read."""
 
     python: Path
-    line: Step
+    line: InstallStep
     total: int
 
     def run(self, command: str, *arguments: str) -> None:

@@ -31,14 +31,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """Identifies a process, also after another process got the same id."""
 
     pid: int
     started: float
 
     @classmethod
-    def of(cls, pid: int) -> "Identity":
+    def of(cls, pid: int) -> "ProcessIdentity":
         """The identity of a running process. Raises psutil.NoSuchProcess if there is none."""
         return cls(pid, psutil.Process(pid).create_time())
 
@@ -231,7 +231,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.identity = Identity.of(self.pid)
+        self.identity = ProcessIdentity.of(self.pid)
 
     @property
     def pid(self) -> int:

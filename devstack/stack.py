@@ -10,7 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self
 
 from devstack import ROOT, apache_kafka, postgres
-from devstack.process import Child, Identity, Keeper, Launch
+from devstack.process import Child, Keeper, Launch, ProcessIdentity
 from devstack.services import (
     DevstackError,
     Service,
@@ -179,7 +179,7 @@ class Stack:
         self.child(name).stop()
         del self._children[name]
 
-    def identities(self) -> dict[str, Identity]:
+    def identities(self) -> dict[str, ProcessIdentity]:
         """The running processes by name, in the order of their start."""
         return {
             name: child.identity for name, child in list(self._children.items()) if child.running

@@ -10,7 +10,7 @@ from shlex import quote
 from typing import Final, Self
 
 from devstack import ROOT
-from devstack.process import Identity
+from devstack.process import ProcessIdentity
 
 #: The directory of this checkout's background stack: logs, data and the file `env`.
 HOME: Final = ROOT / ".devstack"
@@ -19,11 +19,11 @@ OWN: Final = "NOTIFY_DEVSTACK_OWN"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StackState:
     """A background stack. It is up if it has processes, even if they have exited."""
 
     #: The started processes by name, each from its last start.
-    processes: Mapping[str, Identity] = field(default_factory=dict)
+    processes: Mapping[str, ProcessIdentity] = field(default_factory=dict)
     #: The ports by name. They are kept while the stack is down.
     ports: Mapping[str, int] = field(default_factory=dict)
     #: The environment of the command that started it; empty while it is down.
@@ -38,7 +38,9 @@ class State:
         """Reads the state. It is empty if there is no file, or the file cannot be read."""
         try:
             data = json.loads((home / "state.json").read_text())
-            processes = {name: Identity(**each) for name, each in data.pop("processes").items()}
+            processes = {
+                name: ProcessIdentity(**each) for name, each in data.pop("processes").items()
+            }
             return cls(processes=processes, **data)
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
@@ -47,7 +49,7 @@ class State:
         """Replaces the file atomically. Only its owner may read it, because it contains passwords."""
         _replace(home / "state.json", json.dumps(asdict(self), indent=1))
 
-    def running(self) -> dict[str, Identity]:
+    def running(self) -> dict[str, ProcessIdentity]:
         """The processes that run now, in the order of their first start."""
         return {name: each for name, each in self.processes.items() if each.running()}
 

@@ -16,7 +16,7 @@ from notify.domain.records.links import Links
 from notify.domain.records.patch import COUNTERS, PROPERTIES, TAGS, Value
 from notify.domain.records.policy import Policy
 from notify.domain.records.update import USER, Update
-from notify.kafka.producer import Acked, Unavailable
+from notify.kafka.producer import Acked, KafkaUnavailable
 from notify.monitoring.partition_state import StreamNow
 from notify.web.access.apps_cache import AppsCache, AppsSnapshot, KnownApp
 from notify.web.reads import ReadsAway, RecordRow, SubscriptionRow, UserRow
@@ -43,7 +43,7 @@ class FakeProducer:
             raise self.fails
         partition = partition_of(app, partitions)
         if partition >= self.has:
-            raise Unavailable(f"no partition {partition}")
+            raise KafkaUnavailable(f"no partition {partition}")
         held = self.log.setdefault(partition, [])
         first = len(held)
         held.extend(values)
@@ -55,7 +55,7 @@ class FakeProducer:
         if self.fails is not None:
             raise self.fails
         if self.has < partitions:
-            raise Unavailable(f"the topic has {self.has} partitions, {partitions} are stored")
+            raise KafkaUnavailable(f"the topic has {self.has} partitions, {partitions} are stored")
 
     def sent(self) -> list[Update]:
         """All updates, as the bridge would parse them, partition by partition."""

@@ -52,7 +52,7 @@ class BadData(Exception):
     """PostgreSQL refuses the data (SQLSTATE class 22, 23 or 54)."""
 
 
-class Unavailable(Exception):
+class PostgresUnavailable(Exception):
     """PostgreSQL is unavailable or busy. This says nothing about the data; the bridge sends it again."""
 
 
@@ -69,7 +69,7 @@ StreamLane = tuple[int, int]
 
 
 class Lanes(Protocol):
-    """The guarded statements. If one raises BadData or Unavailable, it has changed nothing."""
+    """The guarded statements. If one raises BadData or PostgresUnavailable, it has changed nothing."""
 
     def apply(self, segments: Sequence[Segment], rows: str) -> set[StreamLane]:
         """Applies the segments that are next in their lanes, and returns which those are.
@@ -106,7 +106,7 @@ class Lanes(Protocol):
 def apply_merged(
     lanes: Lanes, segments: Sequence[Segment], *, rows: str, attempt: int
 ) -> dict[Segment, Outcome]:
-    """Applies a task's segments together and returns the outcome of each. Raises Unavailable.
+    """Applies a task's segments together and returns the outcome of each. Raises PostgresUnavailable.
 
     If PostgreSQL refuses the data, each segment is applied alone, and the bad one is isolated. Any other
     error, also one of our own, does not count as a try: it says nothing about the data.
@@ -140,7 +140,8 @@ def apply_isolated(
     attempt: int,
     dead_letters_max: int,
 ) -> Outcome:
-    """Applies an isolated batch: bad writes become dead letters, all others are applied. Raises Unavailable.
+    """Applies an isolated batch: bad writes become dead letters, all others are applied. Raises
+    PostgresUnavailable.
 
     If the stream then has more than `dead_letters_max` dead letters at or after its frontier, nothing of
     the batch is applied and the stream halts: the cause of so many is a bad deploy, not a bad write.
@@ -249,5 +250,5 @@ def _note_survival(lanes: Lanes, segments: Iterable[Segment], attempt: int) -> N
     try:
         for segment in segments:
             lanes.survived(segment)
-    except Unavailable:
+    except PostgresUnavailable:
         return

@@ -9,7 +9,7 @@ import psycopg
 
 from notify.databases import queries
 from notify.domain.engine.task import IsolatedRow, Segment
-from workers.apply import BadData, StreamLane, Unavailable
+from workers.apply import BadData, PostgresUnavailable, StreamLane
 
 QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 #: SQLSTATE classes that blame the data: data exception, integrity violation, limit exceeded.
@@ -96,7 +96,7 @@ class PostgresLanes:
             state = error.sqlstate or ""
             if state[:2] in _DATA_ERRORS:
                 raise BadData(_kind(error)) from error
-            raise Unavailable(_kind(error)) from error
+            raise PostgresUnavailable(_kind(error)) from error
 
 
 def _guards(segment: Segment) -> dict[str, int]:

@@ -20,7 +20,7 @@ from notify.domain.engine.task import IsolatedTask, MergedTask, Segment, check_f
 from notify.domain.errors import UnknownTask
 from notify.domain.records import task_rows
 from notify.telemetry import logs, metrics
-from workers.apply import Outcome, Unavailable, apply_isolated, apply_merged
+from workers.apply import Outcome, PostgresUnavailable, apply_isolated, apply_merged
 from workers.lanes import PostgresLanes
 
 
@@ -102,13 +102,13 @@ class _Report:
         metrics.count_cpu("worker")
         for segment in self._task.segments:
             self._log(segment, self._outcome(segment, error), error, seconds)
-        return isinstance(error, Unavailable)
+        return isinstance(error, PostgresUnavailable)
 
     def _outcome(self, segment: Segment, error: BaseException | None) -> str:
         outcome = self.outcomes.get(segment)
         if outcome is not None:
             return outcome.value
-        return "unavailable" if isinstance(error, Unavailable) else "failed"
+        return "unavailable" if isinstance(error, PostgresUnavailable) else "failed"
 
     def _log(
         self, segment: Segment, outcome: str, error: BaseException | None, seconds: float

@@ -22,10 +22,10 @@ from devstack.demo.traffic import (
     ADMIN_EMAIL,
     INCIDENT_PER_S,
     NORMAL_PER_S,
-    Counts,
     Incident,
     Load,
     Normal,
+    TrafficCounts,
 )
 from devstack.oracle.compare import compare
 from devstack.stack import Stack
@@ -175,7 +175,7 @@ def _make_apps(stack: Stack) -> dict[str, str]:
 
 
 def _incident(demo: Demo) -> None:
-    counts = Counts()
+    counts = TrafficCounts()
     staff = Staff(demo.web_url + "/admin")
     staff.limit(
         CULPRIT,

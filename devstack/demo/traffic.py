@@ -20,7 +20,7 @@ THREADS: Final = 4
 
 
 @dataclass(slots=True)
-class Counts:
+class TrafficCounts:
     """The numbers of accepted and refused requests, and of linked devices."""
 
     accepted: int = 0
@@ -29,10 +29,10 @@ class Counts:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Client:
+class DemoClient:
     """One keep-alive connection to web."""
 
-    def __init__(self, web_url: str, counts: Counts) -> None:
+    def __init__(self, web_url: str, counts: TrafficCounts) -> None:
         self._counts = counts
         self._connection = KeepAlive(web_url, timeout_s=15)
 
@@ -57,7 +57,7 @@ class Normal:
     def __init__(self, apps: list[str]) -> None:
         self._devices = [(app, str(uuid.uuid4())) for app in apps for _ in range(50)]
 
-    def act(self, client: Client) -> None:
+    def act(self, client: DemoClient) -> None:
         """Sends one request of a random device."""
         app, device = random.choice(self._devices)  # noqa: S311 - not for security
         body: dict[str, Any] = {"app_id": app}
@@ -74,13 +74,13 @@ class Incident:
     #: The average number of requests of one `act`.
     REQUESTS: Final = 0.25 * 3 + 0.2 * 2 + 0.55
 
-    def __init__(self, app: str, counts: Counts) -> None:
+    def __init__(self, app: str, counts: TrafficCounts) -> None:
         self.app = app
         self.email_id = ""
         self._counts = counts
         self._devices: list[str] = []
 
-    def act(self, client: Client) -> None:
+    def act(self, client: DemoClient) -> None:
         """Links a new device, or sends tags of a linked device, sometimes also of the email record."""
         dice = random.random()  # noqa: S311
         if not self._devices or dice < 0.25:
@@ -92,7 +92,7 @@ class Incident:
         if dice < 0.45:
             client.call("PUT", f"/players/{self.email_id}", body)
 
-    def _link(self, client: Client) -> None:
+    def _link(self, client: DemoClient) -> None:
         device = client.call(
             "POST",
             "/players",
@@ -122,19 +122,26 @@ class Load:
     """Threads that call `act` `per_s` times per second, until stopped."""
 
     def __init__(
-        self, act: Callable[[Client], None], web_url: str, counts: Counts, *, per_s: float
+        self,
+        act: Callable[[DemoClient], None],
+        web_url: str,
+        counts: TrafficCounts,
+        *,
+        per_s: float,
     ) -> None:
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(
-                target=self._run, args=(act, Client(web_url, counts), THREADS / per_s), daemon=True
+                target=self._run,
+                args=(act, DemoClient(web_url, counts), THREADS / per_s),
+                daemon=True,
             )
             for _ in range(THREADS)
         ]
         for thread in self._threads:
             thread.start()
 
-    def _run(self, act: Callable[[Client], None], client: Client, pause_s: float) -> None:
+    def _run(self, act: Callable[[DemoClient], None], client: DemoClient, pause_s: float) -> None:
         due = time.monotonic()
         while not self._stopped.is_set():
             act(client)

@@ -80,7 +80,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """A change of the app or of its policy."""
 
     at: datetime
@@ -183,20 +183,22 @@ def day(app: UUID, now: datetime) -> Day:
     return history.day(partial(_rows, "day", app=app), now)
 
 
-def changes(app: App, *, rules: bool, limits: bool) -> list[Entry]:
+def changes(app: App, *, rules: bool, limits: bool) -> list[HistoryEntry]:
     """The newest HISTORY_MOST changes of the app and, if asked for, of its policy."""
     found = [
-        Entry(each.action_time, each.user.get_username(), *_said(each))
+        HistoryEntry(each.action_time, each.user.get_username(), *_said(each))
         for each in LogEntry.objects.select_related("user")
         .filter(content_type=ContentType.objects.get_for_model(App), object_id=str(app.pk))
         .order_by("-action_time")[:HISTORY_MOST]
     ]
     if rules:
         versions = SkipRule.objects.filter(app=app).order_by("-version")[:HISTORY_MOST]
-        found += [Entry(each.at, each.author, _rule(each), each.reason) for each in versions]
+        found += [HistoryEntry(each.at, each.author, _rule(each), each.reason) for each in versions]
     if limits:
         changes = LinkLimit.objects.filter(app=app).order_by("-version")[:HISTORY_MOST]
-        found += [Entry(each.at, each.author, _change(each), each.reason) for each in changes]
+        found += [
+            HistoryEntry(each.at, each.author, _change(each), each.reason) for each in changes
+        ]
     return sorted(found, key=lambda entry: entry.at, reverse=True)[:HISTORY_MOST]
 
 

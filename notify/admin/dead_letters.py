@@ -24,7 +24,7 @@ from notify.domain.records import replay
 from notify.domain.records.decide import MALFORMED, MISROUTED
 from notify.domain.records.replay import CannotReplay
 from notify.domain.records.update import Update
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.models import DeadLetter
 from notify.operations import replays
 
@@ -268,7 +268,7 @@ def _replay(request: HttpRequest, ids: Sequence[int], reason: str) -> None:
     for app in apps:
         try:
             sent, not_sent = _replay_of_app(request, app, ids, reason)
-        except (Overloaded, Unavailable) as error:
+        except (Overloaded, KafkaUnavailable) as error:
             messages.error(
                 request,
                 f"Kafka did not accept these letters, so they stay in the list: {error} Try again: what "

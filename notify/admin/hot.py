@@ -27,7 +27,7 @@ TOP: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HotListRow:
     """A record in the list. Its shares are of all messages in the window."""
 
     hot: HotRecord
@@ -118,12 +118,12 @@ def _culprits(seen: Snapshot) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(seen: Snapshot, asked: tuple[UUID, UUID] | None) -> list[Row]:
+def _rows(seen: Snapshot, asked: tuple[UUID, UUID] | None) -> list[HotListRow]:
     limits = limits_of({each.app for each in seen.hot})
     lanes = _Lanes()
     whole = max(1, seen.messages)
     return [
-        Row(
+        HotListRow(
             hot=each,
             name=seen.name(each.app),
             is_known=each.app in seen.names,

@@ -15,14 +15,14 @@ from notify.models import App
 from notify.monitoring import findings
 from notify.monitoring.findings import (
     STALLED,
-    Bounds,
     Finding,
+    FindingBounds,
     find,
     is_stalled,
     percent,
     worker_state,
 )
-from notify.monitoring.partition_state import ABOUT, State, ranges, state_of
+from notify.monitoring.partition_state import ABOUT, PartitionState, ranges, state_of
 from notify.monitoring.snapshot import LaneNow, Snapshot, WorkerNow, read
 
 #: Lines of a panel's list; the rest is a number.
@@ -45,11 +45,11 @@ _NAMING: Final[Mapping[str, str]] = {
     findings.LEFT_OUT: "Values are left out of the requests of one app.",
 }
 #: How a partition's row is marked, if it is not bad.
-_MARKS: Final[Mapping[State, str]] = {
-    State.OK: "",
-    State.DRAINING: "",
-    State.STARTING: "is-warn",
-    State.UNKNOWN: "is-warn",
+_MARKS: Final[Mapping[PartitionState, str]] = {
+    PartitionState.OK: "",
+    PartitionState.DRAINING: "",
+    PartitionState.STARTING: "is-warn",
+    PartitionState.UNKNOWN: "is-warn",
 }
 
 
@@ -68,7 +68,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OverviewRow:
     """A row of a panel. `mark` is its CSS class: empty, is-warn or is-bad."""
 
     of: Any
@@ -85,7 +85,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_module_perms("notify"):
         return context
     seen = read()
-    bounds = Bounds.of_settings()
+    bounds = FindingBounds.of_settings()
     may_name = request.user.has_perm("notify.view_hot")
     late_s = bounds.stalled_s
     return context | {
@@ -111,7 +111,7 @@ def _open_apps() -> int:
     return found.order_by()[:_OPEN_APPS].count()
 
 
-def _alarms(seen: Snapshot, bounds: Bounds, request: HttpRequest) -> list[Alarm]:
+def _alarms(seen: Snapshot, bounds: FindingBounds, request: HttpRequest) -> list[Alarm]:
     """The findings, the worst first. Readers who may not view hot records get no names in them."""
     found = find(seen, bounds)
     if request.user.has_perm("notify.view_hot"):
@@ -211,30 +211,32 @@ def _is_watched(seen: Snapshot, late_s: float) -> bool:
     return seen.watched_ago_s is not None and seen.watched_ago_s <= late_s
 
 
-def _partitions(seen: Snapshot, bounds: Bounds) -> dict[str, Any]:
+def _partitions(seen: Snapshot, bounds: FindingBounds) -> dict[str, Any]:
     """A row for each partition, and an explanation of each state other than `ok` that occurs."""
     states = [(each, state_of(each, bounds)) for each in seen.streams]
-    others = {state for _, state in states} - {State.OK}
+    others = {state for _, state in states} - {PartitionState.OK}
     return {
-        "rows": [Row(each, _MARKS.get(state, "is-bad"), state.value) for each, state in states],
-        "about": [(each.value, ABOUT[each]) for each in State if each in others],
+        "rows": [
+            OverviewRow(each, _MARKS.get(state, "is-bad"), state.value) for each, state in states
+        ],
+        "about": [(each.value, ABOUT[each]) for each in PartitionState if each in others],
     }
 
 
-def _workers(seen: Snapshot, late_s: float) -> list[Row]:
+def _workers(seen: Snapshot, late_s: float) -> list[OverviewRow]:
     """The workers, those in trouble first, without those that stopped more than an hour ago."""
     is_watched = _is_watched(seen, late_s)
     rows = [
-        _worker(each, late_s) if is_watched else Row(each, "is-warn", "unknown")
+        _worker(each, late_s) if is_watched else OverviewRow(each, "is-warn", "unknown")
         for each in seen.workers
         if not (each.offline and each.seen_ago_s > _STOPPED_S)
     ]
     return sorted(rows, key=lambda row: (not row.mark, row.of.offline, row.of.name))[:_WORKERS]
 
 
-def _worker(worker: WorkerNow, late_s: float) -> Row:
+def _worker(worker: WorkerNow, late_s: float) -> OverviewRow:
     state = worker_state(worker, late_s)
-    return Row(worker, "is-bad" if state in STALLED else "", state)
+    return OverviewRow(worker, "is-bad" if state in STALLED else "", state)
 
 
 def _lanes(seen: Snapshot, late_s: float) -> dict[str, Any]:
@@ -257,9 +259,9 @@ def _bars(lanes: Sequence[LaneNow], late_s: float) -> list[tuple[LaneNow, Bar, s
     return [(lane, bar, _lane(lane, late_s).mark) for lane, bar in zip(lanes, drawn, strict=True)]
 
 
-def _lane(lane: LaneNow, late_s: float) -> Row:
+def _lane(lane: LaneNow, late_s: float) -> OverviewRow:
     if lane.workers == 0:
-        return Row(lane, "is-bad", "no worker")
+        return OverviewRow(lane, "is-bad", "no worker")
     if lane.writes and lane.oldest_s > late_s:
-        return Row(lane, "is-bad", "behind")
-    return Row(lane, "", "ok")
+        return OverviewRow(lane, "is-bad", "behind")
+    return OverviewRow(lane, "", "ok")

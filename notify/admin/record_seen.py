@@ -23,7 +23,7 @@ _BEARING: Final = "is:"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SeenRow:
     """The record's row, without the values of identifier, tags and properties."""
 
     kind: str | None
@@ -96,14 +96,14 @@ class LaneSeen:
         return self.ago_s is not None and self.ago_s <= SAMPLE_S
 
 
-def row_of(app: UUID, record: UUID) -> Row | None:
+def row_of(app: UUID, record: UUID) -> SeenRow | None:
     """The record's row; None before any update was applied."""
     found = rows("row", app=app, record=record)
     if not found:
         return None
     kind, identifier, tags, properties, sessions, session_s, purchases, spent, *rest = found[0]
     mirrored, created_at, updated_at, deleted = rest
-    return Row(
+    return SeenRow(
         kind,
         masked_identifier(kind, identifier),
         _types(tags),

@@ -42,7 +42,7 @@ class Overloaded(Exception):
     """Too many bytes wait for Kafka's ack: send again a little later."""
 
 
-class Unavailable(Exception):
+class KafkaUnavailable(Exception):
     """Kafka did not ack in time, or cannot be reached. Whether it has the messages is not known."""
 
 
@@ -61,12 +61,12 @@ class Producer(Protocol):
     ) -> list[Acked]:
         """Where `values` stand, acked, in order: in the app's partition of `partitions`.
 
-        Raises Overloaded (Kafka has none of them) or Unavailable (it may have some).
+        Raises Overloaded (Kafka has none of them) or KafkaUnavailable (it may have some).
         """
         ...
 
     def check(self, *, partitions: int) -> None:
-        """Raises Unavailable unless Kafka answers now and the topic has these partitions."""
+        """Raises KafkaUnavailable unless Kafka answers now and the topic has these partitions."""
         ...
 
 
@@ -142,12 +142,12 @@ class TopicProducer:
             answered = threading.Event()
             refreshed.add_both(lambda _: answered.set())
             if not answered.wait(CONNECT_TIMEOUT_MS / 1000):
-                raise Unavailable(f"Kafka did not answer in {CONNECT_TIMEOUT_MS} ms")
+                raise KafkaUnavailable(f"Kafka did not answer in {CONNECT_TIMEOUT_MS} ms")
             if refreshed.failed():
                 raise refreshed.exception
             found = client.partitions_for(self._topic)
         if not found >= set(range(partitions)):
-            raise Unavailable(
+            raise KafkaUnavailable(
                 f"the topic {self._topic} has {len(found)} partitions, {partitions} are stored: "
                 "see `manage.py topic check`"
             )
@@ -164,7 +164,7 @@ class TopicProducer:
         """Holds `size` bytes of the cap, which a lone request may exceed, and learns its outcome."""
         with self._state:
             if partition in self._away and self._waiting[partition]:
-                raise Unavailable("Kafka has not acked lately; another request is testing it")
+                raise KafkaUnavailable("Kafka has not acked lately; another request is testing it")
             if self._bytes and self._bytes + size > self._bytes_max:
                 raise Overloaded(Overloaded.__doc__)
             self._hold(partition, size, 1)
@@ -205,16 +205,16 @@ class TopicProducer:
         metrics.WEB_IN_FLIGHT_BYTES.set(self._bytes)
 
     def _connected(self) -> KafkaProducer:
-        """This process's producer. Raises Unavailable, at once where it failed a moment ago."""
+        """This process's producer. Raises KafkaUnavailable, at once where it failed a moment ago."""
         client = self._client
         if client is not None:
             return client
         if not self._connecting.acquire(timeout=CONNECT_TIMEOUT_MS / 1000):
-            raise Unavailable("Kafka does not answer: still connecting")
+            raise KafkaUnavailable("Kafka does not answer: still connecting")
         try:
             if self._client is None:
                 if time.monotonic() < self._connect_after:
-                    raise Unavailable("Kafka does not answer: connecting failed a moment ago")
+                    raise KafkaUnavailable("Kafka does not answer: connecting failed a moment ago")
                 self._client = self._connect()
             return self._client
         finally:
@@ -228,14 +228,14 @@ class TopicProducer:
             self._connect_after = time.monotonic() + CONNECT_AGAIN_S
             reason = _reason(error)
             logs.get().warning("kafka_away", error=reason)
-            raise Unavailable(f"Kafka does not answer: {reason}") from error
+            raise KafkaUnavailable(f"Kafka does not answer: {reason}") from error
 
     @contextmanager
     def _replacing(self, client: KafkaProducer) -> Iterator[None]:
         """Gives up `client` on failure. What others wait for has a moment to arrive."""
         try:
             yield
-        except Unavailable:
+        except KafkaUnavailable:
             with self._connecting:
                 is_mine = self._client is client
                 if is_mine:
@@ -260,12 +260,14 @@ def forbid_bodies_in_logs() -> None:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """kafka-python's errors as Unavailable."""
+    """kafka-python's errors as KafkaUnavailable."""
     try:
         yield
     except (KafkaError, OSError, ValueError) as error:
         logs.get().warning("kafka_away", error=f"{type(error).__name__}: {error}")
-        raise Unavailable(f"Kafka did not accept the update: {type(error).__name__}") from error
+        raise KafkaUnavailable(
+            f"Kafka did not accept the update: {type(error).__name__}"
+        ) from error
 
 
 def _end(client: KafkaProducer, *, timeout_s: float) -> None:

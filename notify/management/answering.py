@@ -24,7 +24,7 @@ _HINTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """The result of a command: text for people, data for programs, and an exit code."""
 
     text: str
@@ -44,7 +44,7 @@ class AnsweringCommand(BaseCommand, ABC):
         takes_json(parser)
 
     @abstractmethod
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Does the work. It may raise errors of PostgreSQL, of Kafka, and refusals."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from notify.management.answering import Answer, wrong
+from notify.management.answering import CommandResult, wrong
 from notify.management.table import table
 from notify.models import App, IdentityKey
 from notify.operations import app_keys, identity_keys
@@ -38,7 +38,7 @@ def arguments(actions: Any) -> list[argparse.ArgumentParser]:
     return [require, add, listed, revoke]
 
 
-def answer(app: App, options: Mapping[str, Any]) -> Answer:
+def answer(app: App, options: Mapping[str, Any]) -> CommandResult:
     """Do what was asked of the app. Raises KeyRefused."""
     if options["action"] == "require-identity":
         return _require(app, on=options["switch"] == "on")
@@ -49,16 +49,16 @@ def answer(app: App, options: Mapping[str, Any]) -> Answer:
     return _keys(app)
 
 
-def _require(app: App, *, on: bool) -> Answer:
+def _require(app: App, *, on: bool) -> CommandResult:
     identity_keys.require(app, required=on)
     said = "must carry" if on else "need not carry"
-    return Answer(
+    return CommandResult(
         f"SDK calls of {app.name} that name a user or an address {said} a token.",
         {"id": str(app.id), "name": app.name, "requires_identity": on},
     )
 
 
-def _add(app: App, file: str) -> Answer:
+def _add(app: App, file: str) -> CommandResult:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -76,7 +76,7 @@ def _add(app: App, file: str) -> Answer:
         "fingerprint": added.key.fingerprint,
         "revoked_fingerprints": list(added.revoked),
     }
-    return Answer("\n".join(lines), data)
+    return CommandResult("\n".join(lines), data)
 
 
 def _who() -> str:
@@ -97,7 +97,7 @@ def _key(app: App, prefix: str) -> IdentityKey:
     return found[0]
 
 
-def _keys(app: App) -> Answer:
+def _keys(app: App) -> CommandResult:
     keys = list(IdentityKey.objects.filter(app=app))
     data = {
         "id": str(app.id),
@@ -114,7 +114,7 @@ def _keys(app: App) -> Answer:
         ],
     }
     if not keys:
-        return Answer(
+        return CommandResult(
             f"{app.name} has no public key: run `manage.py app identity-key add {app.id} FILE`.",
             data,
         )
@@ -127,4 +127,4 @@ def _keys(app: App) -> Answer:
         )
         for key in keys
     ]
-    return Answer(table(("FINGERPRINT", "ADDED", "STATE", "BY"), rows), data)
+    return CommandResult(table(("FINGERPRINT", "ADDED", "STATE", "BY"), rows), data)

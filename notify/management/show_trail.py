@@ -8,17 +8,17 @@ from typing import Any, Final
 from notify.domain.records.decide import LINK_REFUSED, MIRROR_STOPPED, SKIPPED
 from notify.management.table import duration, table
 from notify.operations.trail.facts import DeadFacts, DroppedFacts, RecordFacts
-from notify.operations.trail.join import OWN, Dropped, Passage, State, Trail
-from notify.operations.trail.lines import Batch, Writer
+from notify.operations.trail.join import OWN, Dropped, Passage, Trail, UpdateState
+from notify.operations.trail.lines import BatchEvent, Writer
 from notify.telemetry.redaction import redacted
 
 _SAID: Final = {
-    State.APPLIED: "applied",
-    State.SKIPPED: "skipped, so not applied",
-    State.DEAD_LETTERED: "dead-lettered",
-    State.WAITING: "decided, but not applied yet",
-    State.UNDECIDED: "in Kafka, but not decided yet",
-    State.UNKNOWN: "result unknown",
+    UpdateState.APPLIED: "applied",
+    UpdateState.SKIPPED: "skipped, so not applied",
+    UpdateState.DEAD_LETTERED: "dead-lettered",
+    UpdateState.WAITING: "decided, but not applied yet",
+    UpdateState.UNDECIDED: "in Kafka, but not decided yet",
+    UpdateState.UNKNOWN: "result unknown",
 }
 _WHY: Final = {
     SKIPPED: "a skip rule drops its updates",
@@ -61,7 +61,7 @@ def _rows(trail: Trail) -> Iterator[Row]:
         who = "" if decided.by is None else f", by {decided.by}"
         yield ("decided", _when(decided.at), _took(before, decided.at), f"{chunk}{policy}{who}")
         before = decided.at
-    elif trail.state is State.UNDECIDED:
+    elif trail.state is UpdateState.UNDECIDED:
         yield ("decided", "not yet", "", f"{trail.undecided_messages} messages are before it")
         return
     else:
@@ -99,7 +99,7 @@ def _passage(passage: Passage, decided_at: datetime | None) -> Iterator[Row]:
 
 def _end(passage: Passage, before: datetime | None) -> Row:
     done = passage.done
-    if passage.state is State.DEAD_LETTERED:
+    if passage.state is UpdateState.DEAD_LETTERED:
         when, took = ("", "") if done is None else (_when(done.at), _took(before, done.at))
         return ("dead-lettered", when, took, redacted(passage.error or ""))
     if done is not None:
@@ -110,17 +110,17 @@ def _end(passage: Passage, before: datetime | None) -> Row:
             _took(before, done.at),
             f"{_batch(done)}, by {done.by}{seconds}",
         )
-    if passage.state is State.APPLIED:
+    if passage.state is UpdateState.APPLIED:
         stands = (
             "" if passage.lane_last is None else f": the lane has applied up to {passage.lane_last}"
         )
         return ("applied", "unknown", "", f"no log line says when{stands}")
-    if passage.state is State.WAITING:
+    if passage.state is UpdateState.WAITING:
         return ("applied", "not yet", "", f"the lane has applied up to {passage.lane_last}")
     return ("applied", "unknown", "", "no log line, and PostgreSQL does not answer")
 
 
-def _batch(batch: Batch) -> str:
+def _batch(batch: BatchEvent) -> str:
     attempt = "" if batch.attempt in (None, 1) else f", send {batch.attempt}"
     rows = "" if batch.rows is None else f", {batch.rows} row{'s' * (batch.rows != 1)}"
     return f"({batch.prev}..{batch.last}]{rows}{attempt}"
@@ -198,7 +198,7 @@ def _passage_data(passage: Passage) -> dict[str, Any]:
     }
 
 
-def _batch_data(batch: Batch) -> dict[str, Any]:
+def _batch_data(batch: BatchEvent) -> dict[str, Any]:
     return _plain(batch, "at", "what", "prev", "last", "attempt", "seconds", "by", "error")
 
 

@@ -13,7 +13,7 @@ from notify.domain.records.aliases import ALIAS_LIMIT
 from notify.monitoring.partition_state import (
     ABOUT,
     TROUBLE,
-    State,
+    PartitionState,
     StateBounds,
     StreamNow,
     state_of,
@@ -26,7 +26,7 @@ from notify.monitoring.snapshot import (
     LaneNow,
     RefusedLinks,
     Snapshot,
-    Unavailable,
+    Unavailability,
     WorkerNow,
 )
 
@@ -147,14 +147,16 @@ def cure_of(kind: str, text: str) -> str:
 
     Empty for a halt that ends with an upgrade: its reason already says which release to deploy.
     """
-    is_upgrade = kind == State.HALTED and needed_version(text.partition(": ")[2]) is not None
+    is_upgrade = (
+        kind == PartitionState.HALTED and needed_version(text.partition(": ")[2]) is not None
+    )
     cure = "" if is_upgrade else CURES.get(kind, "")
     names_command = "`manage.py " in cure or "`celery " in cure
     return f"{cure} {WHAT_TO_TYPE}" if names_command else cure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds(StateBounds):
+class FindingBounds(StateBounds):
     """The thresholds from which something is a finding; notify/settings.py explains each."""
 
     hot_share: float
@@ -169,7 +171,7 @@ class Bounds(StateBounds):
     unavailable_s: float
 
     @classmethod
-    def of_settings(cls) -> "Bounds":
+    def of_settings(cls) -> "FindingBounds":
         """The thresholds of the settings NOTIFY_FIND_..."""
         of_states = StateBounds.of_settings()
         return cls(
@@ -189,21 +191,21 @@ class Bounds(StateBounds):
         )
 
 
-def find(snapshot: Snapshot, bounds: Bounds | None = None) -> list[Finding]:
+def find(snapshot: Snapshot, bounds: FindingBounds | None = None) -> list[Finding]:
     """All findings, the worst first. Each cause is one finding; its consequences are not reported again."""
-    limits = bounds or Bounds.of_settings()
-    in_state: dict[State, list[StreamNow]] = {}
+    limits = bounds or FindingBounds.of_settings()
+    in_state: dict[PartitionState, list[StreamNow]] = {}
     for stream in snapshot.streams:
         in_state.setdefault(state_of(stream, limits), []).append(stream)
     culprits = [*_records(snapshot, limits), *_apps(snapshot, limits)]
-    kafka = list(_kafka_away(snapshot, limits, in_state.get(State.UNHEARD, [])))
+    kafka = list(_kafka_away(snapshot, limits, in_state.get(PartitionState.UNHEARD, [])))
     found = [
-        *_halted(in_state.get(State.HALTED, [])),
+        *_halted(in_state.get(PartitionState.HALTED, [])),
         *kafka,
         *_web_refuses(snapshot, limits, is_kafka_away=bool(kafka)),
         *_of_bridges(in_state, len(snapshot.streams), is_kafka_away=bool(kafka)),
         *culprits,
-        *_applying(snapshot, limits, in_state.get(State.STUCK, [])),
+        *_applying(snapshot, limits, in_state.get(PartitionState.STUCK, [])),
         *_lag(snapshot, limits, in_state, is_explained=bool(culprits)),
         *_limited(snapshot, limits),
         *_links_refused(snapshot, limits),
@@ -217,7 +219,7 @@ def _on_page(kind: str) -> str:
     return f"{OVERVIEW}#{PANELS[kind]}"
 
 
-def _records(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _records(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     for hot in snapshot.hot:
         is_hot = hot.share >= bounds.hot_share and _sure_per_s(hot) >= bounds.hot_per_s
         if is_hot and not _is_skipped(hot):
@@ -253,7 +255,7 @@ def _why(hot: HotRecord, snapshot: Snapshot) -> str:
     )
 
 
-def _apps(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _apps(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     for hot in snapshot.hot_apps:
         rate = _sure_per_s(hot)
         floods = (
@@ -289,7 +291,7 @@ def _one_row_explains(hot: HotApp, snapshot: Snapshot) -> bool:
     return any(each.app == hot.app and each.updates * 2 >= hot.updates for each in snapshot.hot)
 
 
-def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _limited(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     for each in snapshot.limited:
         rate = each.refused / snapshot.seconds
         if rate >= bounds.refused_per_s:
@@ -304,7 +306,7 @@ def _limited(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
             )
 
 
-def _links_refused(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _links_refused(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     """Findings for every link limit. One that was set for the app itself opens no alert: it is intended."""
     for each in snapshot.refused_links:
         rate = each.n / snapshot.seconds
@@ -341,7 +343,7 @@ def _limit_path(refused: RefusedLinks) -> str:
     return f"/admin/hot/limit/{refused.app}/{refused.full.label}/?record={refused.record}"
 
 
-def _left_out(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _left_out(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     for each in snapshot.left_out:
         rate = each.n / snapshot.seconds
         if rate >= bounds.left_out_per_s:
@@ -362,11 +364,11 @@ def _halted(streams: Sequence[StreamNow]) -> Iterator[Finding]:
     for stream in streams:
         by_reason.setdefault(stream.halted, []).append(stream)
     for reason, of in by_reason.items():
-        yield _trouble(of, State.HALTED, f"halted:{reason}")
+        yield _trouble(of, PartitionState.HALTED, f"halted:{reason}")
 
 
 def _kafka_away(
-    snapshot: Snapshot, bounds: Bounds, unheard: Sequence[StreamNow]
+    snapshot: Snapshot, bounds: FindingBounds, unheard: Sequence[StreamNow]
 ) -> Iterator[Finding]:
     """Kafka does not ack web's updates, or answers no bridge: one finding, whoever notices first.
 
@@ -384,7 +386,7 @@ def _kafka_away(
         said.append(f"{_answered_503(of)}, because Kafka does not ack their updates.")
     silent_s = min((each.unheard_s or 0.0 for each in snapshot.streams), default=0.0)
     if unheard:
-        said.append(state_sentence(unheard, State.UNHEARD))
+        said.append(state_sentence(unheard, PartitionState.UNHEARD))
     elif silent_s > bounds.stalled_s:
         said.append(f"It has not answered any bridge for {silent_s:.0f} s either.")
     else:
@@ -392,7 +394,9 @@ def _kafka_away(
     yield Finding(KAFKA_AWAY, BAD, KAFKA_AWAY, " ".join(said), _on_page(KAFKA_AWAY))
 
 
-def _web_refuses(snapshot: Snapshot, bounds: Bounds, *, is_kafka_away: bool) -> Iterator[Finding]:
+def _web_refuses(
+    snapshot: Snapshot, bounds: FindingBounds, *, is_kafka_away: bool
+) -> Iterator[Finding]:
     """Web answers 503 for a reason that the finding about Kafka does not already name."""
     refused = _lasting(snapshot, bounds)
     of_kafka = {"kafka_away", "overloaded"} if is_kafka_away else set()
@@ -402,7 +406,7 @@ def _web_refuses(snapshot: Snapshot, bounds: Bounds, *, is_kafka_away: bool) -> 
         yield Finding(WEB_REFUSES, BAD, WEB_REFUSES, f"{_answered_503(of)}: {why}.")
 
 
-def _lasting(snapshot: Snapshot, bounds: Bounds) -> dict[str, Unavailable]:
+def _lasting(snapshot: Snapshot, bounds: FindingBounds) -> dict[str, Unavailability]:
     """The 503 answers that are frequent, have lasted and still continue, by their reason."""
     return {
         each.reason: each
@@ -413,7 +417,7 @@ def _lasting(snapshot: Snapshot, bounds: Bounds) -> dict[str, Unavailable]:
     }
 
 
-def _answered_503(of: Sequence[Unavailable]) -> str:
+def _answered_503(of: Sequence[Unavailability]) -> str:
     rate = _rate(sum(each.per_s for each in of))
     return f"Web has answered 503 to {rate} for {max(each.lasting_s for each in of):.0f} s"
 
@@ -423,17 +427,23 @@ def _rate(per_s: float) -> str:
 
 
 def _of_bridges(
-    in_state: Mapping[State, Sequence[StreamNow]], all_: int, *, is_kafka_away: bool
+    in_state: Mapping[PartitionState, Sequence[StreamNow]], all_: int, *, is_kafka_away: bool
 ) -> Iterator[Finding]:
     """One finding for each bridge, or one for all: what stops a bridge stops all its partitions.
 
     While Kafka is away only that is reported: a bridge that starts without Kafka cannot be active.
     """
-    for state in (State.STALLED, State.UNHEARD, State.UNREAD, State.UNKNOWN, State.STARTING):
+    for state in (
+        PartitionState.STALLED,
+        PartitionState.UNHEARD,
+        PartitionState.UNREAD,
+        PartitionState.UNKNOWN,
+        PartitionState.STARTING,
+    ):
         streams = in_state.get(state, [])
-        if is_kafka_away and state is State.UNHEARD:
+        if is_kafka_away and state is PartitionState.UNHEARD:
             continue
-        opens = not (is_kafka_away and state is State.STALLED)
+        opens = not (is_kafka_away and state is PartitionState.STALLED)
         if streams and len(streams) == all_:
             yield _trouble(streams, state, state.value, opens=opens)
             continue
@@ -445,10 +455,15 @@ def _of_bridges(
 
 
 def _trouble(
-    streams: Sequence[StreamNow], state: State, key: str, more: str = "", *, opens: bool = True
+    streams: Sequence[StreamNow],
+    state: PartitionState,
+    key: str,
+    more: str = "",
+    *,
+    opens: bool = True,
 ) -> Finding:
     """The finding for partitions in this state. `starting` opens no alert: it ends, or becomes `stalled`."""
-    is_start = state is State.STARTING
+    is_start = state is PartitionState.STARTING
     text = f"{state_sentence(streams, state)}{more}"
     return Finding(
         state.value,
@@ -460,7 +475,9 @@ def _trouble(
     )
 
 
-def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) -> Iterator[Finding]:
+def _applying(
+    snapshot: Snapshot, bounds: FindingBounds, stuck: Sequence[StreamNow]
+) -> Iterator[Finding]:
     """Why decided updates are not applied: Redis, all workers, or some lanes; the first that explains it."""
     is_watched = snapshot.watched_ago_s is not None and snapshot.watched_ago_s <= bounds.stalled_s
     away_s = snapshot.redis_away_s if is_watched else None
@@ -496,7 +513,7 @@ def _applying(snapshot: Snapshot, bounds: Bounds, stuck: Sequence[StreamNow]) ->
                 f" They wait in {_lanes(held)}: their batch was sent {max(each.attempt for each in held)} "
                 f"times, and the oldest update is {max(each.oldest_s for each in held):.0f} s old."
             )
-        yield _trouble(stuck, State.STUCK, State.STUCK.value, more)
+        yield _trouble(stuck, PartitionState.STUCK, PartitionState.STUCK.value, more)
 
 
 class WorkerState(StrEnum):
@@ -557,8 +574,8 @@ def _lanes(lanes: Sequence[LaneNow]) -> str:
 
 def _lag(
     snapshot: Snapshot,
-    bounds: Bounds,
-    in_state: Mapping[State, Sequence[StreamNow]],
+    bounds: FindingBounds,
+    in_state: Mapping[PartitionState, Sequence[StreamNow]],
     *,
     is_explained: bool,
 ) -> Iterator[Finding]:
@@ -568,7 +585,7 @@ def _lag(
     """
     late = [
         each
-        for state in (State.OK, State.DRAINING)
+        for state in (PartitionState.OK, PartitionState.DRAINING)
         for each in in_state.get(state, [])
         if each.lag_s is not None and each.lag_s >= bounds.lag_s
     ]
@@ -593,7 +610,7 @@ def _lag(
     yield Finding(LAG, level, LAG, said, _on_page(LAG), opens=is_rising and not is_explained)
 
 
-def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
+def _rest(snapshot: Snapshot, bounds: FindingBounds) -> Iterator[Finding]:
     if snapshot.dead:
         yield Finding(
             DEAD_LETTERS,
@@ -614,7 +631,7 @@ def _rest(snapshot: Snapshot, bounds: Bounds) -> Iterator[Finding]:
         )
 
 
-def _cause(snapshot: Snapshot, bounds: Bounds) -> str:
+def _cause(snapshot: Snapshot, bounds: FindingBounds) -> str:
     """The likely cause of the lag, as far as the samples show it."""
     behind = sorted(lane.writes for lane in snapshot.lanes)
     if snapshot.hot and snapshot.hot[0].share >= bounds.hot_share:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from django.conf import settings
 
 
-class State(StrEnum):
+class PartitionState(StrEnum):
     """The states of a partition. `state_of` chooses one."""
 
     HALTED = "halted"
@@ -35,49 +35,51 @@ class StateDescription(NamedTuple):
 
 
 ABOUT: Final = {
-    State.HALTED: StateDescription(
+    PartitionState.HALTED: StateDescription(
         "the bridge stopped it, because going on could apply updates wrongly; an operator must act",
         "Do what the reason says. When the cause is fixed, run `manage.py stream resume`.",
         "A stream is halted",
     ),
-    State.STARTING: StateDescription(
+    PartitionState.STARTING: StateDescription(
         "no bridge is active on it yet: the topic is new, or the bridges have just started",
         "Wait NOTIFY_START_GRACE_S (30 s). If no bridge is active by then, the state becomes stalled.",
         "A stream is stalled",
     ),
-    State.STALLED: StateDescription(
+    PartitionState.STALLED: StateDescription(
         "no bridge is active on it",
         "Check that a bridge runs (`manage.py bridge`). If it hangs, kill it (SIGKILL loses nothing) and "
         "start it again. If it runs, its log says what stops it (`load_failed`, `postgres_away`).",
         "A stream is stalled",
     ),
-    State.UNHEARD: StateDescription(
+    PartitionState.UNHEARD: StateDescription(
         "Kafka does not answer its bridge, so the number of waiting messages is unknown",
         "Check that the brokers run, that the bridge can reach them, and that its Kafka user may describe "
         "and read the topic. The bridge continues by itself when Kafka answers.",
         "Kafka answers no bridge",
     ),
-    State.UNREAD: StateDescription(
+    PartitionState.UNREAD: StateDescription(
         "messages wait in Kafka, but its bridge receives none of them",
         "The bridge reconnects to Kafka by itself. If this lasts longer than a minute, restart the bridge "
         "and check the partition's leader (`kafka-topics.sh --describe`).",
         "A partition is not read",
     ),
-    State.STUCK: StateDescription(
+    PartitionState.STUCK: StateDescription(
         "updates are decided, but workers do not apply them",
         "Check that workers run (`celery -A notify worker`), and read their logs (`batch_unavailable`). "
         "`manage.py status` names the lane and the record that block it.",
         "A stream is stuck",
     ),
-    State.UNKNOWN: StateDescription(
+    PartitionState.UNKNOWN: StateDescription(
         "its bridge is active but writes no samples, so its lag is unknown",
         "The bridge's log says why (`housekeeping_failed`).",
         "A stream is stalled",
     ),
-    State.DRAINING: StateDescription("it makes progress; its number of lanes is being changed"),
-    State.OK: StateDescription("it makes progress"),
+    PartitionState.DRAINING: StateDescription(
+        "it makes progress; its number of lanes is being changed"
+    ),
+    PartitionState.OK: StateDescription("it makes progress"),
 }
-TROUBLE: Final = frozenset(State) - {State.OK, State.DRAINING}
+TROUBLE: Final = frozenset(PartitionState) - {PartitionState.OK, PartitionState.DRAINING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,53 +142,53 @@ class StreamNow:
         return None if self.log_end is None else max(0, self.log_end - self.frontier)
 
 
-def state_of(stream: StreamNow, bounds: StateBounds) -> State:
+def state_of(stream: StreamNow, bounds: StateBounds) -> PartitionState:
     """The partition's state. The worst one wins, since it makes the later ones impossible to judge.
 
     For example, a partition without an active bridge is `stalled`: whether workers apply its updates is
     then unknown, so it cannot be `stuck`.
     """
     if stream.halted is not None:
-        return State.HALTED
+        return PartitionState.HALTED
     if stream.ticked_ago_s is None or stream.ticked_ago_s > bounds.stalled_s:
         is_start = stream.starting_s is not None and stream.starting_s <= bounds.start_s
-        return State.STARTING if is_start else State.STALLED
+        return PartitionState.STARTING if is_start else PartitionState.STALLED
     if stream.unheard_s is not None and stream.unheard_s >= bounds.lag_s:
-        return State.UNHEARD
+        return PartitionState.UNHEARD
     if stream.unread_s is not None and stream.unread_s > bounds.stalled_s:
-        return State.UNREAD
+        return PartitionState.UNREAD
     if stream.waiting_s > bounds.stalled_s:
-        return State.STUCK
+        return PartitionState.STUCK
     # As of the last tick: of a bridge that freezes, the sample is old a moment before the tick is.
     if stream.ago_s is None or stream.ago_s - stream.ticked_ago_s > bounds.stalled_s:
-        return State.UNKNOWN
-    return State.DRAINING if stream.is_draining else State.OK
+        return PartitionState.UNKNOWN
+    return PartitionState.DRAINING if stream.is_draining else PartitionState.OK
 
 
-def since(streams: Sequence[StreamNow], state: State) -> str:
+def since(streams: Sequence[StreamNow], state: PartitionState) -> str:
     """Why these partitions are in this state: for how long at least, which bridge, at which offset."""
     first = streams[0]
     names = sorted({each.bridge for each in streams if each.bridge})
     bridge = f"bridge {', '.join(names)}" if names else "the bridge"
-    if state is State.HALTED:
+    if state is PartitionState.HALTED:
         return str(first.halted)
-    if state is State.STARTING:
+    if state is PartitionState.STARTING:
         began_s = max(each.starting_s or 0.0 for each in streams)
         return f"no bridge is active yet; the start began {began_s:.0f} s ago"
-    if state is State.STALLED:
+    if state is PartitionState.STALLED:
         ticked = [each.ticked_ago_s for each in streams if each.ticked_ago_s is not None]
         if not ticked:
             return "no bridge has ever been active"
         last = f"; the last one was {bridge}" if names else ""
         return f"no bridge has been active for {min(ticked):.0f} s{last}"
-    if state is State.UNHEARD:
+    if state is PartitionState.UNHEARD:
         unheard_s = min(each.unheard_s or 0.0 for each in streams)
         return f"Kafka has not answered {bridge} for {unheard_s:.0f} s, so the lag is unknown"
-    if state is State.UNREAD:
+    if state is PartitionState.UNREAD:
         unread_s = min(each.unread_s or 0.0 for each in streams)
         what = waiting(sum(each.lag_messages or 0 for each in streams), "message")
         return f"Kafka has sent no messages to {bridge} for {unread_s:.0f} s, although {what}"
-    if state is State.STUCK:
+    if state is PartitionState.STUCK:
         longest = max(streams, key=lambda each: each.waiting_s)
         return (
             f"decided updates at offset {longest.frontier} of partition {longest.partition} have not been "
@@ -195,7 +197,7 @@ def since(streams: Sequence[StreamNow], state: State) -> str:
     return ABOUT[state].meaning
 
 
-def state_sentence(streams: Sequence[StreamNow], state: State) -> str:
+def state_sentence(streams: Sequence[StreamNow], state: PartitionState) -> str:
     """The partitions' state as a sentence, such as "Partitions 0-3 are stalled: ..."."""
     numbers = ranges([each.partition for each in streams])
     subject = f"Partition {numbers} is" if len(streams) == 1 else f"Partitions {numbers} are"

@@ -127,7 +127,7 @@ class LeftOutOfApp:
 
 
 @dataclass(frozen=True, slots=True)
-class Unavailable:
+class Unavailability:
     """Requests of the last half minute that web answered 503 for one reason: for how long, until when."""
 
     reason: str
@@ -164,7 +164,7 @@ class Snapshot:
     #: How long Redis has not answered the watcher; None while it does, or if no watcher runs.
     redis_away_s: float | None = None
     #: The requests that web answered 503, by reason, the most frequent first.
-    unavailable: Sequence[Unavailable] = ()
+    unavailable: Sequence[Unavailability] = ()
     refused_links: Sequence[RefusedLinks] = ()
     left_out: Sequence[LeftOutOfApp] = ()
 
@@ -221,7 +221,7 @@ def read(*, seconds: int = JUDGED_S, top: int = 10, app: UUID | None = None) -> 
         names=dict(App.objects.filter(id__in=named).values_list("id", "name")),
         watched_ago_s=watched_ago_s,
         redis_away_s=redis_away_s,
-        unavailable=[Unavailable(*row) for row in run("unavailable", now=now)],
+        unavailable=[Unavailability(*row) for row in run("unavailable", now=now)],
         refused_links=refused_links,
         left_out=left_out,
     )

@@ -25,7 +25,7 @@ from notify.domain.records.decide import MALFORMED, MISROUTED, SKIPPED
 from notify.domain.records.replay import CannotReplay, Source
 from notify.domain.records.update import Newer, Unreadable, Update
 from notify.domain.records.update import read as read_update
-from notify.kafka.producer import Overloaded, Producer, TopicProducer, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded, Producer, TopicProducer
 from notify.kafka.topic import Head, TopicError, Topics
 from notify.models import (
     App,
@@ -80,7 +80,7 @@ def close() -> None:
 def send(app: str, messages: Sequence[bytes]) -> None:
     """Put the messages of an app into its partition. Returns after Kafka's ack.
 
-    Raises CannotReplay without a topic, and Overloaded or Unavailable if Kafka did not take them.
+    Raises CannotReplay without a topic, and Overloaded or KafkaUnavailable if Kafka did not take them.
     """
     topic = Topic.objects.filter(active=True).first()
     if topic is None:
@@ -181,7 +181,7 @@ def _carry_on(limit: int) -> Step:
             continue
         try:
             done = _advance(each, limit)
-        except (TopicError, CannotReplay, Overloaded, Unavailable) as problem:
+        except (TopicError, CannotReplay, Overloaded, KafkaUnavailable) as problem:
             error = _say(each, f"{problem} It is tried again.")
             continue
         return Step(Replay.objects.filter(finished_at=None).count(), *done)

@@ -19,7 +19,13 @@ from notify.domain.records.update import read as read_update
 from notify.kafka.topic import Extent, Head, KafkaAway, TopicMissing, Topics
 from notify.models import App, Hot, Lane, Plan, PlanLog, Stream, Topic
 from notify.monitoring import snapshot
-from notify.monitoring.partition_state import TROUBLE, State, StateBounds, StreamNow, state_of
+from notify.monitoring.partition_state import (
+    TROUBLE,
+    PartitionState,
+    StateBounds,
+    StreamNow,
+    state_of,
+)
 from notify.operations import streams
 
 HOT_SECONDS: Final = 60
@@ -52,7 +58,7 @@ class PartitionStatus:
     """
 
     partition: int
-    state: State
+    state: PartitionState
     now: StreamNow
     planned: int
     frontier: int
@@ -91,7 +97,7 @@ class TopRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class PipelineStatus:
     """All partitions of the active topic, the hottest records, and the names of their apps."""
 
     topic: Topic
@@ -122,7 +128,7 @@ class _Log:
     error: str | None = None
 
 
-def read(servers: Sequence[str]) -> Status:
+def read(servers: Sequence[str]) -> PipelineStatus:
     """Reads the status. Raises NoTopic. If Kafka does not answer, the status says so."""
     topic = streams.active_topic()
     last_plan = PlanLog.objects.filter(stream=OuterRef("id")).order_by("-first").values("at")[:1]
@@ -158,7 +164,7 @@ def read(servers: Sequence[str]) -> Status:
         lane.app for each in partitions for lane in each.lanes_behind or ()
     }
     names = {str(app.id): app.name for app in App.objects.filter(id__in=named)}
-    return Status(topic, partitions, top, names, log.error)
+    return PipelineStatus(topic, partitions, top, names, log.error)
 
 
 def _ask_kafka(servers: Sequence[str], topic: Topic, found: Sequence[Stream]) -> _Log:

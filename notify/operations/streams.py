@@ -97,7 +97,7 @@ class Resumed(NamedTuple):
     halted: str
 
 
-class Wanted(NamedTuple):
+class WantedLanes(NamedTuple):
     """A partition's number of lanes now, and after its window has drained."""
 
     partition: int
@@ -437,7 +437,7 @@ def resume(partition: int | None = None) -> list[Resumed]:
     return resumed
 
 
-def want_lanes(to: int) -> list[Wanted]:
+def want_lanes(to: int) -> list[WantedLanes]:
     """Ask for `to` lanes in every partition of the active topic.
 
     Ticks plan nothing until what is planned is applied; then a Load makes the new lanes. Raises
@@ -447,7 +447,7 @@ def want_lanes(to: int) -> list[Wanted]:
     with transaction.atomic():
         streams = _locked(active_topic())
         _update(streams, lanes_wanted=to)
-    return [Wanted(stream.partition, stream.lanes, to) for stream in streams]
+    return [WantedLanes(stream.partition, stream.lanes, to) for stream in streams]
 
 
 def check_lanes(lanes: int) -> None:

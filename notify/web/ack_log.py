@@ -49,7 +49,7 @@ _LINE: Final = (
 Write = Callable[[bytes], None]
 
 
-class Entry(NamedTuple):
+class AckLine(NamedTuple):
     """The values of a line; its texts may contain anything."""
 
     at_ns: int
@@ -70,7 +70,7 @@ class AckLog:
         self._write = write
         self._every_s = every_s
         self._waiting_max = waiting_max
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[AckLine] = deque()
         self._writing = threading.Lock()
         self._starting = threading.Lock()
         self._closing = threading.Event()
@@ -86,7 +86,7 @@ class AckLog:
             return
         now = time.time_ns()
         self._waiting += [
-            Entry(now, trace_id, update.app, update.record, place, update.message_id)
+            AckLine(now, trace_id, update.app, update.record, place, update.message_id)
             for update, place in zip(updates, places, strict=True)
         ]
 
@@ -102,7 +102,7 @@ class AckLog:
         if self._thread is not None:
             self._thread.join(timeout=1)
 
-    def _taken(self) -> Iterator[Entry]:
+    def _taken(self) -> Iterator[AckLine]:
         try:
             while True:
                 yield self._waiting.popleft()
@@ -125,7 +125,7 @@ class AckLog:
         self.flush()
 
 
-def line(entry: Entry) -> bytes:
+def line(entry: AckLine) -> bytes:
     """The line of an entry, whatever its texts contain."""
     trace = entry.trace_id
     return (

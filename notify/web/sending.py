@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from notify.domain.records.update import DELETE, Update
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.web.access.apps_cache import KnownApp
 from notify.web.http import answers
 from notify.web.http.endpoint import Call
@@ -28,7 +28,7 @@ def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> Non
     except Overloaded as error:
         call.services.unavailable("overloaded")
         raise answers.busy(str(error), retry_after_s=OVERLOADED_RETRY_AFTER_S) from None
-    except Unavailable as error:
+    except KafkaUnavailable as error:
         call.services.unavailable("kafka_away")
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
     if any(update.op == DELETE for update, _ in made):

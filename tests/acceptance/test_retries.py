@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.web import wiring
 from notify.web.access.apps_cache import AppsCache, AppsSnapshot, ReadFailed
 from notify.web.wiring import Services
@@ -249,7 +249,7 @@ def _for_app(app: str) -> Cause:
 
 #: They pass, and the update must be applied after them.
 TEMPORARY: Final[dict[str, Cause]] = {
-    "Kafka away": _kafka(Unavailable("Kafka does not answer")),
+    "Kafka away": _kafka(KafkaUnavailable("Kafka does not answer")),
     "overloaded": _kafka(Overloaded("too much waits for Kafka")),
     "a bug": _kafka(RuntimeError("a bug")),
     "PostgreSQL away": _postgres_away,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from notify.domain.records.decide import LINK_REFUSED, SKIPPED
 from notify.domain.records.update import Update, encode
-from notify.kafka.producer import Acked, Unavailable
+from notify.kafka.producer import Acked, KafkaUnavailable
 from notify.models import App, DeadLetter, Replay, SkipCount, Skipped, SkipRule, Stream, Topic
 from notify.operations import app_keys, replays
 from tests.browser.visit import PHONE, WIDE, is_whole, log_in, opened, staff
@@ -43,7 +43,7 @@ class FakeProducer:
         self, app: str, values: list[bytes], *, partitions: int, traceparent: str
     ) -> list[Acked]:
         if self.is_away:
-            raise Unavailable("Kafka does not answer")
+            raise KafkaUnavailable("Kafka does not answer")
         self.sent += values
         return [Acked(0, n) for n in range(len(values))]
 

@@ -20,10 +20,10 @@ from notify.domain.engine.lanes import partition_of
 from notify.kafka import kafka_client
 from notify.kafka.producer import (
     Acked,
+    KafkaUnavailable,
     Overloaded,
     Producer,
     TopicProducer,
-    Unavailable,
     forbid_bodies_in_logs,
 )
 from notify.kafka.topic import Topics
@@ -115,7 +115,7 @@ def test_apps_of_one_partition_share_its_offsets(producer: Producer) -> None:
 
 def test_it_knows_whether_the_topic_has_the_stored_partitions(producer: Producer) -> None:
     producer.check(partitions=PARTITIONS)
-    with pytest.raises(Unavailable, match=f"{PARTITIONS} partitions"):
+    with pytest.raises(KafkaUnavailable, match=f"{PARTITIONS} partitions"):
         producer.check(partitions=PARTITIONS + 1)
 
 
@@ -165,7 +165,7 @@ def test_a_missing_topic_or_partition_is_unavailable(kafka: list[str], topic: st
     app = next(
         app for n in range(100) if partition_of(app := f"{n:08x}{APP[8:]}", 64) >= PARTITIONS
     )
-    with pytest.raises(Unavailable):
+    with pytest.raises(KafkaUnavailable):
         producer.send(app, [b"x"], partitions=64, traceparent=TRACEPARENT)
     assert send(producer, b"x") == [0]
     producer.close()
@@ -193,12 +193,12 @@ def test_kafka_away_is_noticed_once_and_then_at_once(
 
     monkeypatch.setattr(kafka_client, "connected", connecting)
     producer = made(["127.0.0.1:1"], "t", ack_timeout_ms=5_000)
-    with pytest.raises(Unavailable):
+    with pytest.raises(KafkaUnavailable):
         send(producer, b"x")
     for _ in range(3):
-        with pytest.raises(Unavailable, match="a moment ago"):
+        with pytest.raises(KafkaUnavailable, match="a moment ago"):
             send(producer, b"x")
-    with pytest.raises(Unavailable, match="a moment ago"):
+    with pytest.raises(KafkaUnavailable, match="a moment ago"):
         producer.check(partitions=1)
     assert len(tried) == 1
     producer.close()
@@ -221,7 +221,7 @@ def test_brokers_that_moved_are_found_by_the_bootstrap_servers(
     def is_ready() -> bool:
         try:
             real.check(partitions=PARTITIONS)
-        except Unavailable:
+        except KafkaUnavailable:
             return False
         return True
 
@@ -231,9 +231,9 @@ def test_brokers_that_moved_are_found_by_the_bootstrap_servers(
 
 def test_while_a_partition_is_away_one_request_finds_out(real: TopicProducer) -> None:
     partition = partition_of(APP, PARTITIONS)
-    with pytest.raises(Unavailable), real._admitted(partition, 1):
-        raise Unavailable("as if the ack had not come")
-    with real._admitted(partition, 1), pytest.raises(Unavailable, match="testing it"):
+    with pytest.raises(KafkaUnavailable), real._admitted(partition, 1):
+        raise KafkaUnavailable("as if the ack had not come")
+    with real._admitted(partition, 1), pytest.raises(KafkaUnavailable, match="testing it"):
         send(real, b"x")
     with real._admitted((partition + 1) % PARTITIONS, 1):
         assert send(real, b"x") == [0]
@@ -280,7 +280,7 @@ def until_acked(producer: Producer) -> None:
     def acked() -> bool:
         try:
             return len(send(producer, b"x")) == 1
-        except Unavailable:
+        except KafkaUnavailable:
             return False
 
     wait_for(acked)
@@ -297,7 +297,7 @@ def test_it_comes_back_after_kafka_stood_still(tmp_path: Path, sockets_collected
         broker.send_signal(signal.SIGSTOP)
         wait_for(lambda: _stands_still(broker.pid))
         for _ in range(2):
-            with pytest.raises(Unavailable):
+            with pytest.raises(KafkaUnavailable):
                 send(producer, b"x")
         broker.send_signal(signal.SIGCONT)
         until_acked(producer)

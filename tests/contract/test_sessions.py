@@ -16,7 +16,7 @@ from pytest_django import Settings
 from notify.databases import postgres
 from notify.domain.engine.task import Segment
 from tests.qa.faults.wire import Wire
-from workers.apply import Unavailable
+from workers.apply import PostgresUnavailable
 from workers.lanes import PostgresLanes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -218,7 +218,7 @@ def test_a_worker_drops_a_session_that_cannot_write(in_transaction: bool) -> Non
         with lanes.transaction() if in_transaction else nullcontext():
             lanes.halt(SEGMENT, "why")
 
-    with pytest.raises(Unavailable, match="25006"):
+    with pytest.raises(PostgresUnavailable, match="25006"):
         halt()
     halt()
     assert [session.closed for session in made] == [True, False]

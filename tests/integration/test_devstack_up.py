@@ -18,7 +18,7 @@ import pytest
 
 from devstack import ROOT, product
 from devstack.background import EXAMPLE
-from devstack.state import State, inherited_environ
+from devstack.state import StackState, inherited_environ
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -63,8 +63,8 @@ class Stack:
         return done.stdout
 
     @property
-    def state(self) -> State:
-        return State.read(self.home)
+    def state(self) -> StackState:
+        return StackState.read(self.home)
 
     @property
     def env(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from notify.domain.records.decide import LINK_REFUSED, SKIPPED
 from notify.domain.records.replay import CannotReplay
 from notify.domain.records.update import Update, encode, parse
-from notify.kafka.producer import Acked, Unavailable
+from notify.kafka.producer import Acked, KafkaUnavailable
 from notify.kafka.topic import Head
 from notify.models import App, DeadLetter, Replay, Skipped, SkipRule, Stream, Topic
 from notify.operations import replays
@@ -126,7 +126,7 @@ class Sink:
 
     def send(self, app: str, values: list[bytes], **_: object) -> list[Acked]:
         if app == self.away:
-            raise Unavailable("Kafka does not answer")
+            raise KafkaUnavailable("Kafka does not answer")
         self.sent += [(app, value) for value in values]
         return [Acked(0, n) for n in range(len(values))]
 

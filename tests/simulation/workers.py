@@ -14,8 +14,8 @@ from tests.fakes import MemoryLanes
 from workers.apply import (
     TRY_FROM_ATTEMPT,
     BadData,
+    PostgresUnavailable,
     StreamLane,
-    Unavailable,
     apply_isolated,
     apply_merged,
 )
@@ -131,7 +131,7 @@ class SimLanes(MemoryLanes):
         """A batch that was sent often is not let die by chance: it would be taken for a killer."""
         world = self._world
         if world.postgres_away or world.chance(0.02):
-            raise Unavailable(how)
+            raise PostgresUnavailable(how)
         if self._attempt < TRY_FROM_ATTEMPT and world.chance(0.02):
             raise Crash
 
@@ -139,7 +139,7 @@ class SimLanes(MemoryLanes):
 def work(world: "World", task: Task, stall: Callable[[], None]) -> None:
     """What a worker does with a task; its death and PostgreSQL's absence end it early."""
     arguments = json.loads(task.body)
-    with suppress(Crash, Unavailable):
+    with suppress(Crash, PostgresUnavailable):
         if task.isolates:
             alone = decode(arguments, IsolatedTask)
             (segment,) = alone.segments

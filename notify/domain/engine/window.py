@@ -34,7 +34,7 @@ ISOLATED_OFFSETS: Final = 100
 ONE_AT_A_TIME: Final = -1
 
 
-class Write(Protocol):
+class RowWrite(Protocol):
     """A change of one row, which `app` and `record` name."""
 
     @property
@@ -57,7 +57,7 @@ class Write(Protocol):
         ...
 
 
-W = TypeVar("W", bound=Write)
+W = TypeVar("W", bound=RowWrite)
 
 
 class Original(msgspec.Struct, Generic[W], frozen=True, gc=False):

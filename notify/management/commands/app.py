@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import Count, Q
 
 from notify.management import identity
-from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, takes_json, wrong
 from notify.management.find_app import find_app
 from notify.management.table import table
 from notify.models import App
@@ -38,7 +38,7 @@ class Command(AnsweringCommand):
         for action in (create, listed, rotate, *identity.arguments(actions)):
             takes_json(action)
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Does the chosen action."""
         makes_key = options["action"] in ("create", "rotate-key")
         if makes_key and (problem := required_secrets.problem("an app key")):
@@ -56,7 +56,7 @@ class Command(AnsweringCommand):
             raise CommandError(str(refused)) from None
 
 
-def _create(name: str, *, requires_key: bool) -> Answer:
+def _create(name: str, *, requires_key: bool) -> CommandResult:
     if App.objects.filter(name=name).exists():
         raise CommandError(f"there is an app {name!r} already: see `manage.py app list`")
     try:
@@ -73,10 +73,10 @@ def _create(name: str, *, requires_key: bool) -> Answer:
         f"  manage.py app identity-key add {app.id} public.pem",
         f"  manage.py app require-identity {app.id} on",
     )
-    return Answer("\n".join((made.text, "", *steps)), made.data)
+    return CommandResult("\n".join((made.text, "", *steps)), made.data)
 
 
-def _with_secret(app: App, key: NewKey) -> Answer:
+def _with_secret(app: App, key: NewKey) -> CommandResult:
     lines = [
         f"App     {app.name}",
         f"Id      {app.id}",
@@ -95,10 +95,10 @@ def _with_secret(app: App, key: NewKey) -> Answer:
         "key_prefix": key.prefix,
         "revoked_key_prefixes": list(key.revoked),
     }
-    return Answer("\n".join(lines), data)
+    return CommandResult("\n".join(lines), data)
 
 
-def _list() -> Answer:
+def _list() -> CommandResult:
     live = Count("keys", filter=Q(keys__revoked_at=None))
     apps = App.objects.annotate(live=live).order_by("name")
     rows = [
@@ -128,9 +128,9 @@ def _list() -> Answer:
         ]
     }
     if not rows:
-        return Answer("There is no app yet: run `manage.py app create NAME`.", data)
+        return CommandResult("There is no app yet: run `manage.py app create NAME`.", data)
     head = ("ID", "KEYS", "NEEDS KEY", "NEEDS TOKEN", "STATE", "NAME")
-    return Answer(table(head, rows, right=(1,)), data)
+    return CommandResult(table(head, rows, right=(1,)), data)
 
 
 def _yes(*, said: bool) -> str:

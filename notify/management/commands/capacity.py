@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from notify.management import capacity
-from notify.management.answering import Answer, AnsweringCommand, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, wrong
 from notify.management.capacity import Figure
 from notify.management.table import table
 
@@ -40,7 +40,7 @@ class Command(AnsweringCommand):
             help="TOML file with costs that you measured; default: notify/management/capacity.toml",
         )
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """The figures, as text and as data."""
         try:
             given = {name: capacity.number(name, options[name]) for name in capacity.INPUTS}
@@ -59,7 +59,7 @@ class Command(AnsweringCommand):
             },
             "figures": {name: _data(figure) for name, figure in found.items()},
         }
-        return Answer(_text(found, costs), data)
+        return CommandResult(_text(found, costs), data)
 
 
 def _data(figure: Figure) -> dict[str, Any]:

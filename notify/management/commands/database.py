@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from notify import env
 from notify.management import exit_codes
-from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, takes_json, wrong
 from notify.security import database_roles
 from notify.security.database_roles import PROCESSES, RolesRefused
 
@@ -37,7 +37,7 @@ class Command(AnsweringCommand):
         )
         takes_json(roles)
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Creates and grants, and says what was done."""
         passwords = dict(_login(word) for word in options["login"])
         try:
@@ -58,7 +58,7 @@ class Command(AnsweringCommand):
             "login": list(passwords),
             "undecided_tables": list(granted.undecided),
         }
-        return Answer("\n".join(lines), data)
+        return CommandResult("\n".join(lines), data)
 
 
 def _login(word: str) -> tuple[str, str]:

@@ -15,13 +15,13 @@ from notify.databases import postgres
 from notify.domain.records import nobody
 from notify.domain.records.replay import CannotReplay
 from notify.management import exit_codes
-from notify.management.answering import Answer, AnsweringCommand, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, wrong
 from notify.management.find_app import find_app
 from notify.management.onesignal import stored
 from notify.management.onesignal.entry import columns_not_taken
 from notify.management.onesignal.export_file import Export, NotAnExport, open_export
 from notify.management.onesignal.importer import Dependencies, Importer
-from notify.management.onesignal.progress import Checkpoint, CheckpointMismatch, Progress
+from notify.management.onesignal.progress import Checkpoint, CheckpointMismatch, ImportProgress
 from notify.models import App
 from notify.operations import replays
 
@@ -70,7 +70,7 @@ class Command(AnsweringCommand):
             help="the file that stores the progress (default: FILE.progress)",
         )
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Imports the file, and says what was not imported and where that is listed."""
         file: Path = options["file"]
         from_line: int | None = options["from_line"]
@@ -85,7 +85,7 @@ class Command(AnsweringCommand):
         noted_at = options["progress"] or file.with_name(f"{file.name}.progress")
         try:
             with open_export(file) as export:
-                progress = Progress(
+                progress = ImportProgress(
                     file, str(app.id), path=None if options["dry_run"] else noted_at, listed=listed
                 )
                 start = _start(progress, from_line)
@@ -100,7 +100,7 @@ class Command(AnsweringCommand):
         self,
         export: Export,
         app: App,
-        progress: Progress,
+        progress: ImportProgress,
         start: Checkpoint,
         options: Mapping[str, Any],
     ) -> Checkpoint:
@@ -140,7 +140,7 @@ class Command(AnsweringCommand):
         return checkpoint
 
 
-def _start(progress: Progress, from_line: int | None) -> Checkpoint:
+def _start(progress: ImportProgress, from_line: int | None) -> Checkpoint:
     return progress.checkpoint() if from_line is None else progress.from_line(from_line)
 
 
@@ -148,7 +148,7 @@ def _nowhere(values: Sequence[bytes]) -> None:
     """A dry run's Kafka."""
 
 
-def _answer(checkpoint: Checkpoint, listed: Path, *, is_dry: bool) -> Answer:
+def _answer(checkpoint: Checkpoint, listed: Path, *, is_dry: bool) -> CommandResult:
     counts = checkpoint.counts
     taken = counts.lines - counts.refused
     what = "could be imported" if is_dry else "imported"
@@ -164,4 +164,4 @@ def _answer(checkpoint: Checkpoint, listed: Path, *, is_dry: bool) -> Answer:
         "updates": counts.updates,
         "listed": None if is_all else str(listed),
     }
-    return Answer(text, data, exit_codes.OK if is_all else exit_codes.ATTENTION)
+    return CommandResult(text, data, exit_codes.OK if is_all else exit_codes.ATTENTION)

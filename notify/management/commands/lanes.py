@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from notify.domain.engine.lanes import LANES_MAX
-from notify.management.answering import Answer, AnsweringCommand
+from notify.management.answering import AnsweringCommand, CommandResult
 from notify.operations import streams
 
 
@@ -29,7 +29,7 @@ class Command(AnsweringCommand):
             help=f"1 to {LANES_MAX}; 2 to 4 for each worker process are a good choice",
         )
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Records the wanted number of lanes; the bridges do the rest."""
         wanted = streams.want_lanes(options["to"])
         draining = [each for each in wanted if each.lanes != each.lanes_wanted]
@@ -41,9 +41,11 @@ class Command(AnsweringCommand):
             ],
         }
         if not draining:
-            return Answer(f"All {len(wanted)} partitions have {options['to']} lanes already.", data)
+            return CommandResult(
+                f"All {len(wanted)} partitions have {options['to']} lanes already.", data
+            )
         text = (
             f"{len(draining)} of {len(wanted)} partitions are draining and then continue with "
             f"{options['to']} lanes.\n`manage.py status` shows when it is done."
         )
-        return Answer(text, data)
+        return CommandResult(text, data)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from notify.management import exit_codes
-from notify.management.answering import Answer, AnsweringCommand, takes_json
+from notify.management.answering import AnsweringCommand, CommandResult, takes_json
 from notify.operations import replays
 
 _AGAIN_S: Final = 1.0
@@ -29,7 +29,7 @@ class Command(AnsweringCommand):
         )
         takes_json(parser)
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Carries out the orders, and says how many are still open."""
         found = sent = lost = 0
         try:
@@ -52,4 +52,4 @@ class Command(AnsweringCommand):
             "open": done.orders,
             "error": done.error,
         }
-        return Answer(text, data, exit_codes.ATTENTION if done.error else exit_codes.OK)
+        return CommandResult(text, data, exit_codes.ATTENTION if done.error else exit_codes.OK)

@@ -7,11 +7,11 @@ from typing import Any, Final
 from django.conf import settings
 
 from notify.management import exit_codes
-from notify.management.answering import Answer, AnsweringCommand
+from notify.management.answering import AnsweringCommand, CommandResult
 from notify.management.table import duration, table
 from notify.monitoring.findings import cure_of
-from notify.monitoring.partition_state import ABOUT, TROUBLE, State, state_sentence
-from notify.operations.status import HOT_SECONDS, PartitionStatus, Status, read
+from notify.monitoring.partition_state import ABOUT, TROUBLE, PartitionState, state_sentence
+from notify.operations.status import HOT_SECONDS, PartitionStatus, PipelineStatus, read
 
 UNKNOWN: Final = "unknown"
 _COLUMNS: Final = 80
@@ -34,16 +34,16 @@ class Command(AnsweringCommand):
         "does not answer."
     )
 
-    def answer(self, _options: Mapping[str, Any], /) -> Answer:
+    def answer(self, _options: Mapping[str, Any], /) -> CommandResult:
         """The status as text and as data."""
         status = read(settings.KAFKA_BOOTSTRAP_SERVERS)
         code = exit_codes.OK if status.is_fine else exit_codes.ATTENTION
         if status.kafka_error is not None:
             code = exit_codes.AWAY
-        return Answer("\n\n".join(_sections(status)), _data(status), code)
+        return CommandResult("\n\n".join(_sections(status)), _data(status), code)
 
 
-def _sections(status: Status) -> Iterator[str]:
+def _sections(status: PipelineStatus) -> Iterator[str]:
     yield _summary(status)
     if status.kafka_error is not None:
         yield textwrap.fill(f"Kafka: {status.kafka_error}", _COLUMNS)
@@ -55,7 +55,7 @@ def _sections(status: Status) -> Iterator[str]:
     yield _top_records(status)
 
 
-def _summary(status: Status) -> str:
+def _summary(status: PipelineStatus) -> str:
     lags = [each.lag_messages for each in status.partitions]
     ages = [each.lag_seconds for each in status.partitions]
     lag = UNKNOWN if None in lags else f"{sum(lag or 0 for lag in lags):,} messages"
@@ -68,7 +68,7 @@ def _summary(status: Status) -> str:
     )
 
 
-def _partitions(status: Status) -> str:
+def _partitions(status: PipelineStatus) -> str:
     header = ("PART", "STATE", "LAG", "TIME LAG", "UNPLANNED", "WINDOW", "LANES", "TICKED")
     rows = [
         (
@@ -96,10 +96,10 @@ def _lane_count(each: PartitionStatus) -> str:
     return f"{each.lanes} to {each.lanes_wanted}"
 
 
-def _troubles(status: Status) -> Iterator[str]:
+def _troubles(status: PipelineStatus) -> Iterator[str]:
     """A paragraph for each state that is trouble, and for each reason of a halt: which partitions, since
     when, and what to do."""
-    alike: dict[tuple[State, str | None], list[PartitionStatus]] = {}
+    alike: dict[tuple[PartitionState, str | None], list[PartitionStatus]] = {}
     for each in status.partitions:
         if each.state in TROUBLE:
             alike.setdefault((each.state, each.halted), []).append(each)
@@ -110,7 +110,7 @@ def _troubles(status: Status) -> Iterator[str]:
         yield textwrap.fill(text, _COLUMNS, break_on_hyphens=False)
 
 
-def _lanes(status: Status) -> str:
+def _lanes(status: PipelineStatus) -> str:
     rows = [
         (
             str(each.partition),
@@ -131,7 +131,7 @@ def _lanes(status: Status) -> str:
     return "\n".join(filter(None, ("Lanes that their partition waits for", listed, told)))
 
 
-def _top_records(status: Status) -> str:
+def _top_records(status: PipelineStatus) -> str:
     title = f"Top records of the last {HOT_SECONDS} s"
     if not status.top_records:
         return f"{title}: none"
@@ -147,12 +147,12 @@ def _top_records(status: Status) -> str:
     return f"{title}\n" + table(("UPDATES", "MIRRORED", "APP", "RECORD"), rows, right=(0, 1))
 
 
-def _app_name(status: Status, app: str) -> str:
+def _app_name(status: PipelineStatus, app: str) -> str:
     name = status.app_names.get(app, app)
     return name if len(name) <= _APP_CHARS else name[: _APP_CHARS - 1] + "…"
 
 
-def _data(status: Status) -> dict[str, Any]:
+def _data(status: PipelineStatus) -> dict[str, Any]:
     return {
         "topic": status.topic.name,
         "topic_id": str(status.topic.id),
@@ -167,7 +167,7 @@ def _data(status: Status) -> dict[str, Any]:
     }
 
 
-def _partition_data(status: Status, each: PartitionStatus) -> dict[str, Any]:
+def _partition_data(status: PipelineStatus, each: PartitionStatus) -> dict[str, Any]:
     lanes = each.lanes_behind
     return {name: getattr(each, name) for name in _PARTITION} | {
         "lanes_behind": lanes

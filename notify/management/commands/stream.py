@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from notify.management.answering import Answer, AnsweringCommand, takes_json
+from notify.management.answering import AnsweringCommand, CommandResult, takes_json
 from notify.management.table import table
 from notify.models import Stream
 from notify.operations import streams
@@ -28,12 +28,12 @@ class Command(AnsweringCommand):
         for action in (listed, resume):
             takes_json(action)
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Does the chosen action."""
         return _list() if options["action"] == "list" else _resume(options["partition"])
 
 
-def _list() -> Answer:
+def _list() -> CommandResult:
     topic = streams.active_topic()
     found = streams.streams_of(topic)
     rows = [
@@ -71,7 +71,7 @@ def _list() -> Answer:
             for stream in found
         ],
     }
-    return Answer("\n".join(lines), data)
+    return CommandResult("\n".join(lines), data)
 
 
 def _lanes(stream: Stream) -> str:
@@ -80,12 +80,12 @@ def _lanes(stream: Stream) -> str:
     return f"{stream.lanes}, draining to {stream.lanes_wanted}"
 
 
-def _resume(partition: int | None) -> Answer:
+def _resume(partition: int | None) -> CommandResult:
     resumed = streams.resume(partition)
     data = {"resumed": [{"partition": each.partition, "halted": each.halted} for each in resumed]}
     if not resumed:
-        return Answer("Nothing was halted.", data)
+        return CommandResult("Nothing was halted.", data)
     lines = [
         f"Partition {each.partition} is resumed. It was halted: {each.halted}" for each in resumed
     ]
-    return Answer("\n".join(lines), data)
+    return CommandResult("\n".join(lines), data)

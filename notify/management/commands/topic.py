@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from notify.kafka.topic import TopicMissing, Topics
 from notify.management import exit_codes
-from notify.management.answering import Answer, AnsweringCommand, takes_json, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, takes_json, wrong
 from notify.operations import streams
 from notify.operations.streams import Adopted
 
@@ -55,7 +55,7 @@ class Command(AnsweringCommand):
             )
             takes_json(action)
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Does the chosen action."""
         name = options["name"]
         with Topics(settings.KAFKA_BOOTSTRAP_SERVERS) as topics:
@@ -89,7 +89,7 @@ def _create(topics: Topics, options: Mapping[str, Any]) -> None:
     )
 
 
-def _adopted(adopted: Adopted) -> Answer:
+def _adopted(adopted: Adopted) -> CommandResult:
     topic, changed, lost = adopted.topic, adopted.changed, adopted.lost
     lines = [
         f"Topic {topic.name} ({topic.id}) is active, with {topic.partitions} partitions.",
@@ -112,10 +112,10 @@ def _adopted(adopted: Adopted) -> Answer:
             for each in lost
         ],
     }
-    return Answer("\n".join(lines), data)
+    return CommandResult("\n".join(lines), data)
 
 
-def _check(topics: Topics, name: str) -> Answer:
+def _check(topics: Topics, name: str) -> CommandResult:
     checked = streams.check(topics, name)
     data = {
         "topic": name,
@@ -129,6 +129,6 @@ def _check(topics: Topics, name: str) -> Answer:
     lines += [f"Note: {note}" for note in checked.notes]
     if not checked.problems:
         lines.append("It is the topic that the streams belong to.")
-    return Answer(
+    return CommandResult(
         "\n".join(lines), data, exit_codes.ATTENTION if checked.problems else exit_codes.OK
     )

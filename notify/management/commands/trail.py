@@ -15,16 +15,16 @@ from django.db import InterfaceError, OperationalError
 
 from notify.domain.engine.lanes import is_uuid
 from notify.management import exit_codes, show_trail
-from notify.management.answering import Answer, AnsweringCommand, wrong
+from notify.management.answering import AnsweringCommand, CommandResult, wrong
 from notify.models import App
 from notify.operations.streams import NoTopic
 from notify.operations.trail import facts as postgres
 from notify.operations.trail.facts import Facts, RecordFacts
 from notify.operations.trail.files import STDIN, Files
-from notify.operations.trail.join import State, Trail, join
+from notify.operations.trail.join import Trail, UpdateState, join
 from notify.operations.trail.lines import Accepted, Step
 from notify.operations.trail.loki import Loki, NotALokiUrl
-from notify.operations.trail.sources import CLOCKS_APART, Source, SourceAway, Wanted, spans
+from notify.operations.trail.sources import CLOCKS_APART, LineSource, SourceAway, TrailQuery, spans
 
 SINCE: Final = "1h"
 #: Updates that are followed, the newest ones, if there are more.
@@ -86,7 +86,7 @@ class Command(AnsweringCommand):
             help="the URL of the Loki to ask (default without --logs: NOTIFY_LOKI_URL)",
         )
 
-    def answer(self, options: Mapping[str, Any], /) -> Answer:
+    def answer(self, options: Mapping[str, Any], /) -> CommandResult:
         """Finds the updates, joins log lines with the database, and shows the result."""
         now = datetime.now(UTC)
         found = _Found()
@@ -98,10 +98,10 @@ class Command(AnsweringCommand):
                 if wanted.trace_id is not None:
                     raise wrong(f"a trace can be found only in logs, and {_NO_LOGS}")
             _follow(found, wanted, sources, last=options["last"])
-        return Answer(_text(found, wanted), _data(found), _exit_code(found))
+        return CommandResult(_text(found, wanted), _data(found), _exit_code(found))
 
 
-def _wanted(options: Mapping[str, Any], now: datetime) -> Wanted:
+def _wanted(options: Mapping[str, Any], now: datetime) -> TrailQuery:
     since = now - _span(options["since"])
     if options["last"] < 1:
         raise wrong("--last must be 1 or more")
@@ -113,12 +113,12 @@ def _wanted(options: Mapping[str, Any], now: datetime) -> Wanted:
                 "--trace is the 32 hexadecimal digits of a trace id, or a whole traceparent, and "
                 "stands alone; or give --app and --record"
             )
-        return Wanted(since, trace_id=found[1])
+        return TrailQuery(since, trace_id=found[1])
     if app is None or record is None:
         raise wrong("give --trace, or --app and --record")
     if not is_uuid(record.strip().lower()):
         raise wrong("--record must be the record's id, a UUID: its page in the admin shows it")
-    return Wanted(since, app=_app(app.strip()), record=record.strip().lower())
+    return TrailQuery(since, app=_app(app.strip()), record=record.strip().lower())
 
 
 def _span(given: str) -> timedelta:
@@ -138,8 +138,8 @@ def _app(given: str) -> str:
     return str(app.id)
 
 
-def _sources(options: Mapping[str, Any], now: datetime, at_end: ExitStack) -> list[Source]:
-    sources: list[Source] = []
+def _sources(options: Mapping[str, Any], now: datetime, at_end: ExitStack) -> list[LineSource]:
+    sources: list[LineSource] = []
     for path in options["logs"]:
         if path != STDIN and not Path(path).exists():
             raise wrong(f"--logs {path}: there is no such file or directory")
@@ -154,9 +154,9 @@ def _sources(options: Mapping[str, Any], now: datetime, at_end: ExitStack) -> li
     return sources
 
 
-def _follow(found: _Found, wanted: Wanted, sources: Iterable[Source], *, last: int) -> None:
+def _follow(found: _Found, wanted: TrailQuery, sources: Iterable[LineSource], *, last: int) -> None:
     accepted: set[Accepted] = set()
-    answering: list[Source] = []
+    answering: list[LineSource] = []
     for source in sources:
         try:
             accepted.update(source.accepted(wanted))
@@ -187,7 +187,7 @@ def _newest(accepted: Iterable[Accepted], last: int) -> list[Accepted]:
     return sorted(once.values(), key=lambda each: (each.at, each.offset))[-last:]
 
 
-def _facts(found: _Found, wanted: Wanted, newest: Iterable[Accepted]) -> Facts | None:
+def _facts(found: _Found, wanted: TrailQuery, newest: Iterable[Accepted]) -> Facts | None:
     """The facts from PostgreSQL; None, with a note, if it does not answer."""
     places = [(each.partition, each.offset, each.app, each.record) for each in newest]
     apps = {app for _, _, app, _ in places} | ({wanted.app} if wanted.app else set())
@@ -215,7 +215,7 @@ def _miss(found: _Found, what: str) -> None:
 def _exit_code(found: _Found) -> int:
     if found.is_away:
         return exit_codes.AWAY
-    fine = (State.APPLIED, State.SKIPPED)
+    fine = (UpdateState.APPLIED, UpdateState.SKIPPED)
     if found.trails:
         is_fine = all(trail.state in fine for trail in found.trails)
     else:
@@ -225,7 +225,7 @@ def _exit_code(found: _Found) -> int:
     return exit_codes.OK if is_fine else exit_codes.ATTENTION
 
 
-def _text(found: _Found, wanted: Wanted) -> str:
+def _text(found: _Found, wanted: TrailQuery) -> str:
     parts = [show_trail.text(trail, found.names.get(trail.accepted.app)) for trail in found.trails]
     if found.updates > len(found.trails):
         parts.append(

@@ -67,7 +67,7 @@ class ExportedUser:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImportEntry:
     """What is to be imported of a line; `left_out` says what of it is not, and why."""
 
     user: ExportedUser | None
@@ -75,7 +75,7 @@ class Entry:
     left_out: Sequence[str] = ()
 
 
-def of_row(row: Mapping[str, str], names: Collection[str] = nobody.NAMES) -> Entry:
+def of_row(row: Mapping[str, str], names: Collection[str] = nobody.NAMES) -> ImportEntry:
     """What a row of the CSV says. `names` are nobody's. Raises Malformed where it does not say which
     record it is.
 
@@ -106,10 +106,10 @@ def of_row(row: Mapping[str, str], names: Collection[str] = nobody.NAMES) -> Ent
         subscription.tags,
         {},
     )
-    return Entry(user, (subscription,), kept.left_out)
+    return ImportEntry(user, (subscription,), kept.left_out)
 
 
-def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) -> Entry:
+def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) -> ImportEntry:
     """What a user in JSON says. `names` are nobody's. Raises Malformed where it is none, or has neither
     an id nor an alias."""
     if "errors" in fields:
@@ -134,7 +134,7 @@ def of_user(fields: Mapping[str, Any], names: Collection[str] = nobody.NAMES) ->
     if not isinstance(listed, list):
         raise Malformed("subscriptions must be a list")
     found = [kept.value(_subscription, kept, each) for each in listed]
-    return Entry(user, [each for each in found if each is not None], kept.left_out)
+    return ImportEntry(user, [each for each in found if each is not None], kept.left_out)
 
 
 def columns_not_taken(columns: Iterable[str]) -> list[str]:

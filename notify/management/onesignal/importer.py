@@ -16,16 +16,16 @@ from django.db import InterfaceError, OperationalError, connection
 from notify.domain.errors import Malformed
 from notify.domain.records import nobody
 from notify.domain.records.update import Update
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.management.onesignal import entry
 from notify.management.onesignal.export_file import Line
 from notify.management.onesignal.progress import (
     PARTLY,
     REFUSED,
     Checkpoint,
-    Counts,
+    ImportCounts,
+    ImportProgress,
     NotImported,
-    Progress,
 )
 from notify.management.onesignal.stored import StoredState
 from notify.management.onesignal.updates import of_entry
@@ -70,7 +70,7 @@ class Importer:
         self,
         app: str,
         dependencies: Dependencies,
-        progress: Progress,
+        progress: ImportProgress,
         *,
         per_second: int,
         names: Collection[str] = nobody.NAMES,
@@ -127,7 +127,7 @@ class Importer:
         while True:
             try:
                 return do()
-            except (Overloaded, Unavailable, OperationalError, InterfaceError) as error:
+            except (Overloaded, KafkaUnavailable, OperationalError, InterfaceError) as error:
                 away = "Kafka"
                 if isinstance(error, DatabaseError):
                     away = "PostgreSQL"
@@ -142,7 +142,11 @@ class Importer:
 
 
 def _read(
-    read: Callable[[Any], entry.Entry], line: Line, app: str, at: int, listed: list[NotImported]
+    read: Callable[[Any], entry.ImportEntry],
+    line: Line,
+    app: str,
+    at: int,
+    listed: list[NotImported],
 ) -> _Read:
     if line.fields is None:
         listed.append(NotImported(line.number, REFUSED, line.error))
@@ -196,14 +200,14 @@ class _ProgressReport:
     """Says how far it is, now and then."""
 
     def __init__(
-        self, dependencies: Dependencies, fraction: Callable[[], float], counts: Counts
+        self, dependencies: Dependencies, fraction: Callable[[], float], counts: ImportCounts
     ) -> None:
         self._dependencies = dependencies
         self._fraction = fraction
         self._lines = counts.lines
         self._at = dependencies.clock()
 
-    def of(self, counts: Counts) -> None:
+    def of(self, counts: ImportCounts) -> None:
         """Say it if it is time to."""
         now = self._dependencies.clock()
         if now - self._at < SAY_EVERY_S:

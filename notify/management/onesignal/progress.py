@@ -28,7 +28,7 @@ class NotImported(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ImportCounts:
     """Of lines so far, those of earlier runs included."""
 
     lines: int = 0
@@ -36,11 +36,11 @@ class Counts:
     partly: int = 0
     updates: int = 0
 
-    def plus(self, *, lines: int, listed: Sequence[NotImported], updates: int) -> "Counts":
+    def plus(self, *, lines: int, listed: Sequence[NotImported], updates: int) -> "ImportCounts":
         """With these lines too. A line is counted once, however often it is listed."""
         refused = {each.line for each in listed if each.what == REFUSED}
         partly = {each.line for each in listed} - refused
-        return Counts(
+        return ImportCounts(
             self.lines + lines,
             self.refused + len(refused),
             self.partly + len(partly),
@@ -63,14 +63,14 @@ class Checkpoint:
     entries: int = 0
     line: int = 0
     listed_bytes: int = 0
-    counts: Counts = Counts()
+    counts: ImportCounts = ImportCounts()
 
 
 class CheckpointMismatch(Exception):
     """The progress file belongs to another import; the text says what to do."""
 
 
-class Progress:
+class ImportProgress:
     """The progress of one file's import into one app, and its list. `path` None: only the list."""
 
     def __init__(self, file: Path, app: str, *, path: Path | None, listed: Path) -> None:
@@ -84,7 +84,7 @@ class Progress:
             return self._start
         try:
             fields = json.loads(self._path.read_text())
-            checkpoint = Checkpoint(**fields | {"counts": Counts(**fields["counts"])})
+            checkpoint = Checkpoint(**fields | {"counts": ImportCounts(**fields["counts"])})
         except (ValueError, TypeError, KeyError):
             raise CheckpointMismatch(
                 f"{self._path} is not a progress file of an import: {_TO_DO}"

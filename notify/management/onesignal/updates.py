@@ -18,7 +18,7 @@ from typing import Any, Final
 from notify.domain.records import ids
 from notify.domain.records.patch import DEFAULT, IDENTIFIER, PROPERTIES, TAGS, Value
 from notify.domain.records.update import TAGS_MAX, TOKEN, USER, Update
-from notify.management.onesignal.entry import Entry, ExportedSubscription, ExportedUser
+from notify.management.onesignal.entry import ExportedSubscription, ExportedUser, ImportEntry
 from notify.web.resources import user_reference
 from notify.web.resources.device import PUSH
 from notify.web.resources.draft import Draft, update_of
@@ -47,7 +47,7 @@ class IfAbsent(Draft):
         return super().wire() | ({DEFAULT: self._defaults} if self._defaults else {})
 
 
-def of_entry(entry: Entry, app: str, *, at: int) -> Iterator[Update]:
+def of_entry(entry: ImportEntry, app: str, *, at: int) -> Iterator[Update]:
     """The updates of an entry, its user first. Raises Malformed."""
     owner = None
     if entry.user is not None:

@@ -24,12 +24,12 @@ from notify.monitoring.findings import (
     LANE_UNREAD,
     NO_WORKERS,
     WORKER_STALLED,
-    Bounds,
     Finding,
+    FindingBounds,
     find,
     is_stalled,
 )
-from notify.monitoring.partition_state import State
+from notify.monitoring.partition_state import PartitionState
 from notify.monitoring.snapshot import WorkerNow
 from notify.monitoring.watch.alerts import Alerts, OpenAlert
 from notify.monitoring.watch.leader_lock import LeaderLock, Session, run
@@ -48,7 +48,7 @@ WORKER_FORGET_S: Final = 3_600
 #: Findings that cannot be judged while no events of workers can be received.
 OF_WORKERS: Final = frozenset({WORKER_STALLED, NO_WORKERS, LANE_UNREAD})
 #: Findings that follow from an unavailable Redis, and are not reported in addition to `redis_away`.
-OF_REDIS: Final = OF_WORKERS | {State.STUCK.value, LAG}
+OF_REDIS: Final = OF_WORKERS | {PartitionState.STUCK.value, LAG}
 #: The gauges that only the leader sets.
 _OF_ALL: Final = (
     metrics.WATCH_QUEUE_TASKS,
@@ -171,7 +171,7 @@ class WatchLoop:
         run(session, "forget_workers", after_s=WORKER_FORGET_S)
 
     def _judge(self, session: Session, now_s: float) -> None:
-        bounds = Bounds.of_settings()
+        bounds = FindingBounds.of_settings()
         seen = snapshot.read()
         found = find(seen, bounds)
         unsure = self._unsure(now_s)

@@ -13,7 +13,7 @@ from typing import IO, Final, Protocol
 
 from notify.operations.trail import lines
 from notify.operations.trail.lines import Accepted, Line, Step
-from notify.operations.trail.sources import CLOCKS_APART, SourceAway, Span, Wanted
+from notify.operations.trail.sources import CLOCKS_APART, SourceAway, Span, TrailQuery
 
 STDIN: Final = "-"
 #: Bytes of standard input that stay in memory; the rest goes to a temporary file.
@@ -23,7 +23,7 @@ _LINE_BYTES: Final = 1024 * 1024
 
 
 class Files:
-    """The `Source` of paths. Each is read once a question; standard input is kept for the second.
+    """The `LineSource` of paths. Each is read once a question; standard input is kept for the second.
 
     Files that were last written before the time asked for are passed over: rotated ones mostly.
     """
@@ -33,7 +33,7 @@ class Files:
         self._stdin = _kept(at_end) if STDIN in paths else None
         self._problems: dict[str, None] = {}
 
-    def accepted(self, wanted: Wanted, /) -> Iterator[Accepted]:
+    def accepted(self, wanted: TrailQuery, /) -> Iterator[Accepted]:
         """Source.accepted."""
         words = [word.encode() for word in (lines.ACKED, *wanted.words)]
         for line in self._lines(wanted.since, [words]):

@@ -19,7 +19,7 @@ from notify.domain.records.decide import (
     Decision,
 )
 from notify.operations.trail.facts import ChunkFacts, Facts
-from notify.operations.trail.lines import Accepted, Batch, Planned, Step, Writer
+from notify.operations.trail.lines import Accepted, BatchEvent, ChunkPlanned, Step, Writer
 from notify.operations.trail.sources import CLOCKS_APART
 
 OWN: Final = "own"
@@ -35,7 +35,7 @@ _MOVES: Final = frozenset((_APPLIED, _DEAD_LETTERED))
 _NOT_WRITTEN: Final = frozenset((SKIPPED, MIRROR_STOPPED, LINK_REFUSED))
 
 
-class State(StrEnum):
+class UpdateState(StrEnum):
     """What became of an update, or of one write of it."""
 
     APPLIED = "applied"
@@ -84,11 +84,11 @@ class Passage:
     record: str
     role: str
     lane: int | None
-    state: State
+    state: UpdateState
     is_recorded: bool
-    sent: tuple[Batch, ...] = ()
-    tries: tuple[Batch, ...] = ()
-    done: Batch | None = None
+    sent: tuple[BatchEvent, ...] = ()
+    tries: tuple[BatchEvent, ...] = ()
+    done: BatchEvent | None = None
     lane_last: int | None = None
     error: str | None = None
 
@@ -98,7 +98,7 @@ class Trail:
     """The way of one update. `undecided_messages`: decided before it will be."""
 
     accepted: Accepted
-    state: State
+    state: UpdateState
     decided: Decided | None
     dropped: tuple[Dropped, ...]
     passages: tuple[Passage, ...]
@@ -110,7 +110,7 @@ class Trail:
     def ended_at(self) -> datetime | None:
         """When the last of its writes was made, if all are and the log says when."""
         ends = [passage.done.at for passage in self.passages if passage.done is not None]
-        if self.state is not State.APPLIED or len(ends) != len(self.passages):
+        if self.state is not UpdateState.APPLIED or len(ends) != len(self.passages):
             return None
         return max(ends, default=None)
 
@@ -119,8 +119,8 @@ def join(accepted: Accepted, steps: Iterable[Step], facts: Facts | None) -> Trai
     """The way of `accepted`. Steps of other places and of long before are ignored; `facts` is None
     where PostgreSQL is away."""
     mine = _mine(accepted, steps)
-    planned = [step for step in mine if isinstance(step, Planned)]
-    batches = [step for step in mine if isinstance(step, Batch)]
+    planned = [step for step in mine if isinstance(step, ChunkPlanned)]
+    batches = [step for step in mine if isinstance(step, BatchEvent)]
     facts = facts or Facts()
     chunk = facts.chunks.get((accepted.partition, accepted.offset))
     decided = _decided(planned, chunk)
@@ -128,7 +128,7 @@ def join(accepted: Accepted, steps: Iterable[Step], facts: Facts | None) -> Trai
     halted = None if stream is None else stream.halted
     if decided is None and stream is not None and accepted.offset >= stream.planned:
         waiting = accepted.offset - stream.planned
-        return Trail(accepted, State.UNDECIDED, None, (), (), None, halted, waiting)
+        return Trail(accepted, UpdateState.UNDECIDED, None, (), (), None, halted, waiting)
     decision = None if chunk is None else chunk.decision
     dead_here = [
         each
@@ -139,7 +139,7 @@ def join(accepted: Accepted, steps: Iterable[Step], facts: Facts | None) -> Trai
         (each.error for each in dead_here if each.error.startswith(_UNDECIDABLE)), None
     )
     if undecidable is not None:
-        return Trail(accepted, State.DEAD_LETTERED, decided, (), (), undecidable, halted)
+        return Trail(accepted, UpdateState.DEAD_LETTERED, decided, (), (), undecidable, halted)
     dropped = _dropped(accepted, decision, facts)
     passages = tuple(
         _passage(accepted, record, role, batches, facts, is_recorded=decision is not None)
@@ -161,7 +161,7 @@ def _mine(accepted: Accepted, steps: Iterable[Step]) -> list[Step]:
     return sorted(found, key=lambda step: step.at)
 
 
-def _decided(planned: Sequence[Planned], chunk: ChunkFacts | None) -> Decided | None:
+def _decided(planned: Sequence[ChunkPlanned], chunk: ChunkFacts | None) -> Decided | None:
     """The chunk as PostgreSQL has it, and the time of its line, which is written after the commit;
     without a row the newest line: a chunk whose commit PostgreSQL lost was decided again."""
     if chunk is None:
@@ -207,7 +207,7 @@ def _passage(
     accepted: Accepted,
     record: str,
     role: str,
-    batches: Sequence[Batch],
+    batches: Sequence[BatchEvent],
     facts: Facts,
     *,
     is_recorded: bool,
@@ -230,18 +230,23 @@ def _passage(
     )
     is_behind = stream is not None and accepted.offset < stream.frontier
     if error is not None:
-        state = State.DEAD_LETTERED
+        state = UpdateState.DEAD_LETTERED
     elif done is not None or is_behind or (last is not None and last >= accepted.offset):
-        state = State.APPLIED
+        state = UpdateState.APPLIED
     else:
-        state = State.UNKNOWN if last is None else State.WAITING
+        state = UpdateState.UNKNOWN if last is None else UpdateState.WAITING
     return Passage(record, role, lane, state, is_recorded, sent, tries, done, last, error)
 
 
-def _state(passages: Sequence[Passage], dropped: Sequence[Dropped]) -> State:
+def _state(passages: Sequence[Passage], dropped: Sequence[Dropped]) -> UpdateState:
     """The worst of what became of its writes."""
     states = {passage.state for passage in passages}
-    for state in (State.DEAD_LETTERED, State.WAITING, State.UNKNOWN, State.APPLIED):
+    for state in (
+        UpdateState.DEAD_LETTERED,
+        UpdateState.WAITING,
+        UpdateState.UNKNOWN,
+        UpdateState.APPLIED,
+    ):
         if state in states:
             return state
-    return State.SKIPPED if dropped else State.UNKNOWN
+    return UpdateState.SKIPPED if dropped else UpdateState.UNKNOWN

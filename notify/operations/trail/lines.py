@@ -39,7 +39,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class ChunkPlanned:
     """A bridge decided offsets first..next-1, and PostgreSQL has it."""
 
     at: datetime
@@ -56,7 +56,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchEvent:
     """Something that happened to a lane's batch (prev, last]: `what` is `sent`, by the bridge, or the
     outcome that a worker tells."""
 
@@ -77,7 +77,7 @@ class Batch:
         return self.prev < offset <= self.last
 
 
-Step = Planned | Batch
+Step = ChunkPlanned | BatchEvent
 Line = Accepted | Step
 
 
@@ -124,7 +124,7 @@ def _line(fields: dict[str, Any]) -> Line | None:
             None if fields.get("message_id") is None else _text(fields, "message_id"),
         )
     if event == PLANNED:
-        return Planned(
+        return ChunkPlanned(
             _at(fields),
             _writer(fields),
             _integer(fields, "partition"),
@@ -135,7 +135,7 @@ def _line(fields: dict[str, Any]) -> Line | None:
         )
     if isinstance(event, str) and event.startswith(BATCH):
         seconds = fields.get("seconds")
-        return Batch(
+        return BatchEvent(
             _at(fields),
             _writer(fields),
             event.removeprefix(BATCH),

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from notify.operations.trail import lines
 from notify.operations.trail.lines import Accepted, Step
-from notify.operations.trail.sources import SourceAway, Span, Wanted
+from notify.operations.trail.sources import SourceAway, Span, TrailQuery
 
 PATH: Final = "/loki/api/v1/query_range"
 #: Lines of one answer; Loki itself gives no more by default (max_entries_limit_per_query).
@@ -28,7 +28,7 @@ class NotALokiUrl(Exception):
 
 
 class Loki:
-    """The `Source` of a Loki at `url`, in which a user and a password may stand."""
+    """The `LineSource` of a Loki at `url`, in which a user and a password may stand."""
 
     def __init__(self, url: str, *, now: datetime, timeout_s: float = TIMEOUT_S) -> None:
         """Raises NotALokiUrl; its text has no password."""
@@ -45,7 +45,7 @@ class Loki:
         self._timeout_s = timeout_s
         self._problems: dict[str, None] = {}
 
-    def accepted(self, wanted: Wanted, /) -> Iterator[Accepted]:
+    def accepted(self, wanted: TrailQuery, /) -> Iterator[Accepted]:
         """Source.accepted."""
         filters = "".join(f" |= {_quoted(word)}" for word in (lines.ACKED, *wanted.words))
         for text in self._ask(f'{{process="web"}}{filters}', wanted.since):

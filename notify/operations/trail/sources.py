@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
-from notify.operations.trail.lines import Accepted, Line, Planned, Step
+from notify.operations.trail.lines import Accepted, ChunkPlanned, Line, Step
 
 #: Clocks of two machines may differ by so much.
 CLOCKS_APART: Final = timedelta(seconds=60)
@@ -16,7 +16,7 @@ class SourceAway(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TrailQuery:
     """Updates of one trace, or of one record of an app, accepted at `since` or later."""
 
     since: datetime
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
     def touches(self, step: Step) -> bool:
         """Whether the step's range holds one of them."""
-        if isinstance(step, Planned):
+        if isinstance(step, ChunkPlanned):
             return step.first <= self.high and step.next > self.low
         return step.prev < self.high and step.last >= self.low
 
@@ -61,10 +61,10 @@ def spans(accepted: Iterable[Accepted]) -> dict[int, Span]:
     return found
 
 
-class Source(Protocol):
+class LineSource(Protocol):
     """Log lines. May give a line twice, and more than was asked for, in any order."""
 
-    def accepted(self, wanted: Wanted, /) -> Iterator[Accepted]:
+    def accepted(self, wanted: TrailQuery, /) -> Iterator[Accepted]:
         """The acceptances. Raises SourceAway."""
         ...
 

@@ -54,7 +54,7 @@ _EXCEEDED: Final = "API rate limit exceeded."
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RateBounds:
     """The limits a second; 0 means no limit. `local_percent`: the share of an app's limit that one process
     admits while it counts without Redis."""
 
@@ -64,7 +64,7 @@ class Bounds:
     local_percent: int
 
     @classmethod
-    def of_settings(cls) -> "Bounds":
+    def of_settings(cls) -> "RateBounds":
         """The limits of the settings NOTIFY_LIMIT_..."""
         return cls(
             requests=settings.NOTIFY_LIMIT_REQUESTS_PER_S,
@@ -116,7 +116,7 @@ class RateLimits:
 
     def __init__(
         self,
-        bounds: Bounds,
+        bounds: RateBounds,
         shared: Storage | None = None,
         *,
         slow_s: float = 1.0,
@@ -285,9 +285,9 @@ def of_settings(refused: RefusedRequests | None = None) -> RateLimits:
         wrap_exceptions=True,
         **redis_client.options(settings.REDIS_URL, timeout_s=timeout_s),
     )
-    return RateLimits(Bounds.of_settings(), shared, slow_s=timeout_s, refused=refused)
+    return RateLimits(RateBounds.of_settings(), shared, slow_s=timeout_s, refused=refused)
 
 
 def none() -> RateLimits:
     """Rate limits that admit everything."""
-    return RateLimits(Bounds(0, 0, 0, 100))
+    return RateLimits(RateBounds(0, 0, 0, 100))

@@ -170,7 +170,7 @@ def _uncount(counted: Sequence[KnownApp], status: int) -> None:
         wiring.services().limits.give_back(app)
 
 
-class Refusals:
+class RefusalLog:
     """Logs refused requests, but at most REFUSED_LINES_PER_S, so that a flood of them does not flood the log.
     The next line says how many were not logged. Thread-safe."""
 
@@ -202,7 +202,7 @@ class Refusals:
         )
 
 
-_refusals: Final = Refusals()
+_refusals: Final = RefusalLog()
 
 
 def _nothing(call: Call, **path: str) -> HttpResponse:

@@ -6,7 +6,7 @@ PostgreSQL need not answer. Pipeline: whether accepted updates are applied; if n
 
 from django.http import HttpResponse
 
-from notify.kafka.producer import Unavailable
+from notify.kafka.producer import KafkaUnavailable
 from notify.monitoring.partition_state import StateBounds
 from notify.web.access.apps_cache import NotKnownYet
 from notify.web.http.answer_bodies import Status
@@ -29,7 +29,7 @@ def ready(call: Call) -> HttpResponse:
     try:
         known = call.services.apps.known()
         call.services.producer.check(partitions=known.partitions)
-    except (NotKnownYet, Unavailable) as error:
+    except (NotKnownYet, KafkaUnavailable) as error:
         raise Refused(503, str(error), headers=_AGAIN) from None
     return ok(Status("ok"))
 

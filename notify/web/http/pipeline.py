@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from notify.monitoring.partition_state import (
     TROUBLE,
-    State,
+    PartitionState,
     StateBounds,
     StreamNow,
     since,
@@ -20,5 +20,5 @@ def problems(streams: Sequence[StreamNow], bounds: StateBounds) -> list[str]:
     return [_problem(stream, state) for stream, state in states if state in TROUBLE]
 
 
-def _problem(stream: StreamNow, state: State) -> str:
+def _problem(stream: StreamNow, state: PartitionState) -> str:
     return f"partition {stream.partition} is {state}: {since([stream], state)}"

@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from playwright.sync_api import Browser
 
 from devstack import product
-from devstack.demo.traffic import Client, Counts, Incident, Load, Normal
+from devstack.demo.traffic import DemoClient, Incident, Load, Normal, TrafficCounts
 from notify.domain.engine.lanes import partition_of
 from notify.domain.records.patch import ADD, SET, Patch
 from notify.domain.records.update import Update, encode
@@ -98,14 +98,14 @@ class Stage:
             product.start_worker(run.stack, name)
         product.start_watch(run.stack, env={"NOTIFY_ADMIN_URL": self.web_url})
         product.wait_ready(run.stack, self.web_url, timeout_s=300)
-        self.counts = Counts()
+        self.counts = TrafficCounts()
         self._loads: list[Load] = []
 
     def pick(self) -> tuple[str, str]:
         """A random app's name and id."""
         return random.choice(list(self.apps.items()))
 
-    def load(self, act: Callable[[Client], None], per_s: float) -> Load:
+    def load(self, act: Callable[[DemoClient], None], per_s: float) -> Load:
         """More traffic, until it is stopped or the end."""
         self._loads.append(Load(act, self.web_url, self.counts, per_s=per_s))
         return self._loads[-1]
@@ -279,7 +279,7 @@ class Flood:
     def __init__(self, app: str) -> None:
         self._app = app
 
-    def act(self, client: Client) -> None:
+    def act(self, client: DemoClient) -> None:
         """One update of a device that nobody saw before."""
         body = {"app_id": self._app, "tags": {"flood": "1"}}
         client.call("PUT", f"/players/{uuid.uuid4()}", body)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from devstack.demo.traffic import Client, Counts
+from devstack.demo.traffic import DemoClient, TrafficCounts
 
 #: Between two probes; between two looks for one.
 EVERY_S = 0.05
@@ -53,14 +53,14 @@ class Probes:
         return taken[min(len(taken) - 1, len(taken) * 99 // 100)] if taken else 0.0
 
     def _run(self, web_url: str, database_url: str, apps: list[str]) -> None:
-        client = Client(web_url, Counts())
+        client = DemoClient(web_url, TrafficCounts())
         devices = {app: str(uuid.uuid4()) for app in apps}
         with psycopg.connect(database_url, autocommit=True) as sql:
             while not self._stopped.wait(EVERY_S):
                 app = random.choice(apps)
                 self._probe(client, sql, app, devices[app])
 
-    def _probe(self, client: Client, sql: psycopg.Connection, app: str, device: str) -> None:
+    def _probe(self, client: DemoClient, sql: psycopg.Connection, app: str, device: str) -> None:
         mark = uuid.uuid4().hex
         sent = time.monotonic()
         client.call("PUT", f"/players/{device}", {"app_id": app, "tags": {"probe": mark}})

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from devstack import ROOT
-from devstack.process import Identity
+from devstack.process import ProcessIdentity
 from devstack.services import DevstackError
 from devstack.stack import Stack
 
@@ -42,13 +42,13 @@ def wait_until(true: Callable[[], bool], *, timeout_s: float = GONE_S) -> None:
         time.sleep(0.02)
 
 
-def grandchild(stack: Stack, name: str) -> Identity:
+def grandchild(stack: Stack, name: str) -> ProcessIdentity:
     """The process that STUBBORN started."""
     wait_until(lambda: stack.tail(name).strip().isdigit())
-    return Identity.of(int(stack.tail(name)))
+    return ProcessIdentity.of(int(stack.tail(name)))
 
 
-def gone(identity: Identity) -> Callable[[], bool]:
+def gone(identity: ProcessIdentity) -> Callable[[], bool]:
     return lambda: not identity.running()
 
 
@@ -86,7 +86,9 @@ def test_a_process_that_ended_by_itself_leaves_nothing_either(stack: Stack) -> N
     assert stack.ended() == ["it"]
     stack.remove("it")
     assert stack.ended() == []
-    wait_until(gone(Identity.of(int(stack.tail("it")))) if stack.tail("it") else lambda: True)
+    wait_until(
+        gone(ProcessIdentity.of(int(stack.tail("it")))) if stack.tail("it") else lambda: True
+    )
 
 
 def test_restart_starts_the_same_again(stack: Stack) -> None:
@@ -123,7 +125,7 @@ time.sleep(600)
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout
-        left = [Identity.of(int(word)) for word in owner.stdout.readline().split()]
+        left = [ProcessIdentity.of(int(word)) for word in owner.stdout.readline().split()]
         assert len(left) == 2
         owner.kill()
     for identity in left:

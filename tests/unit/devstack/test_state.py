@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from devstack.process import Identity
-from devstack.state import OWN, State, inherited_environ, only_one, write_env
+from devstack.process import ProcessIdentity
+from devstack.state import OWN, StackState, inherited_environ, only_one, write_env
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    state = State(
-        processes={"web": Identity(3, 2.5)},
+    state = StackState(
+        processes={"web": ProcessIdentity(3, 2.5)},
         ports={"web": 1},
         environ={"NOTIFY_LANES": "4"},
         env={"WEB_URL": "http://127.0.0.1:1", "NOTIFY_SECRET_KEY": "a'b $c"},
         forgets=True,
     )
     state.write(tmp_path)
-    assert State.read(tmp_path) == state
+    assert StackState.read(tmp_path) == state
 
 
 def test_env_can_be_sourced_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    State(environ={"ODD": "secret"}).write(tmp_path)
+    StackState(environ={"ODD": "secret"}).write(tmp_path)
     write_env(tmp_path, {"ODD": 'a\'b $c "d"'})
     script = f'. {tmp_path / "env"}; printf %s "$ODD"'
     assert subprocess.check_output(["sh", "-c", script], text=True) == 'a\'b $c "d"'
@@ -40,7 +40,7 @@ def test_a_shell_that_sourced_env_has_given_nothing() -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"processes": 1}', '{"processes": {}, "odd": 1}'])
 def test_a_torn_state_is_an_empty_one(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
-    assert State.read(tmp_path) == State()
+    assert StackState.read(tmp_path) == StackState()
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

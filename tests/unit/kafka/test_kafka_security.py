@@ -14,7 +14,7 @@ from ingest.log_ends import LogEnds
 from ingest.ports import LogAway
 from notify.kafka import kafka_client
 from notify.kafka.kafka_security import MECHANISMS, PROTOCOLS, Security, arguments
-from notify.kafka.producer import TopicProducer, Unavailable
+from notify.kafka.producer import KafkaUnavailable, TopicProducer
 from notify.kafka.topic import KafkaAway, Topics
 from tests.certificates import Authority
 from tests.waiting import wait_for
@@ -126,7 +126,7 @@ def test_a_server_that_is_silent_is_given_up(
     silent: str, use: Callable[[str, dict[str, Any]], None], protocol: str
 ) -> None:
     """kafka-python alone waits for a TLS handshake for ever."""
-    with pytest.raises((KafkaAway, Unavailable), match="does not answer"):
+    with pytest.raises((KafkaAway, KafkaUnavailable), match="does not answer"):
         use(silent, arguments(Security(protocol)))
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_missing_is_what_producer_topics_and_consumer_say(
     with pytest.raises(KafkaAway, match="KAFKA_SSL_CAFILE="):
         Topics(["127.0.0.1:1"])
     producer = TopicProducer(["127.0.0.1:1"], "t", bytes_max=1_000, ack_timeout_ms=500)
-    with pytest.raises(Unavailable, match="KAFKA_SSL_CAFILE="):
+    with pytest.raises(KafkaUnavailable, match="KAFKA_SSL_CAFILE="):
         producer.send(APP, [b"{}"], partitions=1, traceparent="")
     with pytest.raises(LogAway, match="KAFKA_SSL_CAFILE="):
         KafkaLog(

@@ -19,16 +19,16 @@ from notify.domain.records.links import Links
 from notify.domain.records.patch import Value
 from notify.domain.records.policy import Policy
 from notify.domain.records.update import UPDATE_BYTES_MAX, Update
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.management.onesignal import importer
 from notify.management.onesignal.export_file import Line, open_export
 from notify.management.onesignal.importer import Dependencies, Importer
 from notify.management.onesignal.progress import (
     Checkpoint,
     CheckpointMismatch,
-    Counts,
+    ImportCounts,
+    ImportProgress,
     NotImported,
-    Progress,
 )
 from notify.management.onesignal.stored import StoredRecord, StoredState
 from notify.management.onesignal.updates import IMPORTED_AT
@@ -94,15 +94,15 @@ class World:
         self.slept.append(seconds)
         self.now += seconds
 
-    def progress(self, app: str = APP, *, dry: bool = False) -> Progress:
+    def progress(self, app: str = APP, *, dry: bool = False) -> ImportProgress:
         path = None if dry else self.file.with_suffix(".progress")
-        return Progress(self.file, app, path=path, listed=self.file.with_suffix(".refused"))
+        return ImportProgress(self.file, app, path=path, listed=self.file.with_suffix(".refused"))
 
     def run(
         self,
         *,
         start: Checkpoint | None = None,
-        progress: Progress | None = None,
+        progress: ImportProgress | None = None,
         per_second: int = 0,
         batches: int | None = None,
     ) -> Checkpoint:
@@ -193,7 +193,7 @@ class TestOnce:
     ) -> None:
         """Kafka has it and the ack is lost, before a worker has applied any of it."""
         world.export(*rows(20))
-        send, fails = world.send, [Unavailable("no ack")]
+        send, fails = world.send, [KafkaUnavailable("no ack")]
 
         def lost(values: Sequence[bytes]) -> None:
             send(values)
@@ -337,7 +337,7 @@ class TestRestart:
 class TestAway:
     def test_it_waits_longer_and_longer_and_loses_nothing(self, world: World) -> None:
         world.export(*rows(3))
-        world.fails = [Unavailable("no broker"), Overloaded("full")] * 3 + [
+        world.fails = [KafkaUnavailable("no broker"), Overloaded("full")] * 3 + [
             OperationalError("no route")
         ]
         world.run()
@@ -381,7 +381,7 @@ class TestPace:
 
     def test_a_wait_is_not_made_up_for(self, world: World) -> None:
         world.export(*rows(40))
-        world.fails = [Unavailable("no broker")] * 5
+        world.fails = [KafkaUnavailable("no broker")] * 5
         world.run(per_second=10)
         waited, paced = world.slept[:5], world.slept[5:]
         assert sum(waited) == 31
@@ -442,7 +442,7 @@ class TestRefused:
             NotImported(3, "partly", "a"),
             NotImported(3, "partly", "b"),
         ]
-        now = Counts().plus(lines=4, listed=listed, updates=1)
+        now = ImportCounts().plus(lines=4, listed=listed, updates=1)
         assert (now.lines, now.refused, now.partly, now.updates) == (4, 1, 1, 1)
 
 

@@ -20,8 +20,8 @@ from notify.operations.trail.facts import (
     LinkedFacts,
     StreamFacts,
 )
-from notify.operations.trail.join import MIRROR, OWN, State, Trail, join
-from notify.operations.trail.lines import Accepted, Batch, Planned, Step, Writer
+from notify.operations.trail.join import MIRROR, OWN, Trail, UpdateState, join
+from notify.operations.trail.lines import Accepted, BatchEvent, ChunkPlanned, Step, Writer
 
 APP = "6f1d2c1e-9a3b-4a55-8c7e-0d9d3b8f1a11"
 RECORD = "3a9f1f60-5a0f-4c59-9d2a-0f7d4f3f0b01"
@@ -39,15 +39,15 @@ def at(ms: int) -> datetime:
 
 
 ACCEPTED = Accepted(START, Writer("web", "h", 3), "a" * 32, APP, RECORD, 3, 40, "m")
-CHUNK = Planned(at(20), BRIDGE, 3, 30, 50, 20, 12)
+CHUNK = ChunkPlanned(at(20), BRIDGE, 3, 30, 50, 20, 12)
 
 
 def batch(
     what: str, ms: int, *, lane: int = LANE, attempt: int = 1, span: tuple[int, int] = (29, 49)
-) -> Batch:
+) -> BatchEvent:
     """What happened to a batch of the lane."""
     by = BRIDGE if what == "sent" else WORKER
-    return Batch(at(ms), by, what, 3, lane, *span, attempt, seconds=0.004)
+    return BatchEvent(at(ms), by, what, 3, lane, *span, attempt, seconds=0.004)
 
 
 def facts(
@@ -78,7 +78,7 @@ def drop(reason: str = SKIPPED, *, first: int = 40, last: int = 40, n: int = 1) 
     return DroppedFacts(3, RECORD, reason, 7, first, last, n, at(19))
 
 
-def states(trail: Trail) -> list[tuple[str, str, State]]:
+def states(trail: Trail) -> list[tuple[str, str, UpdateState]]:
     """Role, record and state of each write."""
     return [(each.role, each.record, each.state) for each in trail.passages]
 
@@ -86,7 +86,7 @@ def states(trail: Trail) -> list[tuple[str, str, State]]:
 def test_the_whole_way() -> None:
     steps: list[Step] = [CHUNK, batch("sent", 25), batch("applied", 31)]
     trail = join(ACCEPTED, steps, facts(frontier=50, lasts={LANE: 49}))
-    assert trail.state is State.APPLIED
+    assert trail.state is UpdateState.APPLIED
     assert trail.decided is not None
     assert (trail.decided.at, trail.decided.policy, trail.decided.by) == (at(20), 12, BRIDGE)
     (passage,) = trail.passages
@@ -134,9 +134,9 @@ def test_whatever_is_missing_something_true_is_told(
     show_trail.data(trail, None)
     if has_facts:
         done = is_applied or STEPS[7] in steps
-        assert trail.state is (State.APPLIED if done else State.WAITING)
+        assert trail.state is (UpdateState.APPLIED if done else UpdateState.WAITING)
     else:
-        assert trail.state is State.UNKNOWN
+        assert trail.state is UpdateState.UNKNOWN
     if CHUNK in steps:
         assert trail.decided is not None
 
@@ -144,7 +144,7 @@ def test_whatever_is_missing_something_true_is_told(
 def test_lines_of_long_before_are_of_another_topic() -> None:
     old: list[Step] = [replace(CHUNK, at=at(-120_000)), batch("applied", -119_000)]
     trail = join(ACCEPTED, old, facts(planned=35, logged=False))
-    assert trail.state is State.UNDECIDED
+    assert trail.state is UpdateState.UNDECIDED
     assert (trail.decided, trail.undecided_messages) == (None, 5)
 
 
@@ -166,10 +166,10 @@ def test_a_decision_that_is_still_recorded_says_what_is_written() -> None:
     steps: list[Step] = [CHUNK, batch("applied", 31)]
     trail = join(ACCEPTED, steps, facts(decision=decision, lasts={LANE: 49}))
     assert states(trail) == [
-        (OWN, RECORD, State.APPLIED),
-        (MIRROR, PARENT, State.WAITING),
+        (OWN, RECORD, UpdateState.APPLIED),
+        (MIRROR, PARENT, UpdateState.WAITING),
     ]
-    assert trail.state is State.WAITING
+    assert trail.state is UpdateState.WAITING
     assert trail.passages[1].lane == PARENTS_LANE
     assert all(each.is_recorded for each in trail.passages)
     assert [(each.record, each.is_certain) for each in trail.dropped] == [("x", True)]
@@ -179,7 +179,10 @@ def test_a_decision_that_is_still_recorded_says_what_is_written() -> None:
 def test_without_it_the_links_of_now_do_and_it_says_so() -> None:
     steps: list[Step] = [CHUNK, batch("applied", 31), batch("applied", 33, lane=PARENTS_LANE)]
     trail = join(ACCEPTED, steps, facts(frontier=50, parents=(("email", PARENT),)))
-    assert states(trail) == [(OWN, RECORD, State.APPLIED), (MIRROR, PARENT, State.APPLIED)]
+    assert states(trail) == [
+        (OWN, RECORD, UpdateState.APPLIED),
+        (MIRROR, PARENT, UpdateState.APPLIED),
+    ]
     assert trail.ended_at == at(33)
     text = show_trail.text(trail, "Closely")
     assert "as linked now" in text
@@ -188,25 +191,25 @@ def test_without_it_the_links_of_now_do_and_it_says_so() -> None:
 
 def test_another_record_may_be_meant() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(decision=Decision(target=PARENT)))
-    assert states(trail) == [(OWN, PARENT, State.WAITING)]
+    assert states(trail) == [(OWN, PARENT, UpdateState.WAITING)]
 
 
 def test_what_a_rule_dropped() -> None:
     decision = Decision(own=False, reasons=(Reason(SKIPPED, RECORD, 7),))
     trail = join(ACCEPTED, [CHUNK], facts(decision=decision))
-    assert (trail.state, trail.passages) == (State.SKIPPED, ())
+    assert (trail.state, trail.passages) == (UpdateState.SKIPPED, ())
     assert "rule 7" in show_trail.text(trail, None)
 
 
 def test_what_a_rule_dropped_when_only_the_table_says_so() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(frontier=50, dropped=[drop()]))
-    assert (trail.state, trail.passages) == (State.SKIPPED, ())
+    assert (trail.state, trail.passages) == (UpdateState.SKIPPED, ())
 
 
 def test_one_of_several_that_a_rule_dropped_is_not_sure_to_be_it() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(frontier=50, dropped=[drop(first=38, last=44, n=2)]))
     assert [each.is_certain for each in trail.dropped] == [False]
-    assert states(trail) == [(OWN, RECORD, State.APPLIED)]
+    assert states(trail) == [(OWN, RECORD, UpdateState.APPLIED)]
     assert "possibly" in show_trail.text(trail, None)
 
 
@@ -218,7 +221,7 @@ def test_rows_of_other_offsets_say_nothing() -> None:
 
 def test_an_alias_that_was_not_given_drops_no_write() -> None:
     trail = join(ACCEPTED, [CHUNK], facts(frontier=50, dropped=[drop("alias_taken")]))
-    assert states(trail) == [(OWN, RECORD, State.APPLIED)]
+    assert states(trail) == [(OWN, RECORD, UpdateState.APPLIED)]
 
 
 @pytest.mark.parametrize("record", [RECORD, PARENT])
@@ -234,24 +237,24 @@ def test_a_dead_letter_is_of_one_write(record: str) -> None:
         batch("applied", 41, lane=PARENTS_LANE),
     ]
     trail = join(ACCEPTED, steps, known)
-    assert trail.state is State.DEAD_LETTERED
+    assert trail.state is UpdateState.DEAD_LETTERED
     found = {each.record: each.state for each in trail.passages}
-    assert found.pop(record) is State.DEAD_LETTERED
-    assert list(found.values()) == [State.APPLIED]
+    assert found.pop(record) is UpdateState.DEAD_LETTERED
+    assert list(found.values()) == [UpdateState.APPLIED]
     assert "CheckViolation" in show_trail.text(trail, None)
 
 
 def test_a_message_that_could_not_be_decided() -> None:
     letter = DeadFacts(1, 3, 40, None, "malformed: the message is not JSON", at(19))
     trail = join(ACCEPTED, [CHUNK], facts(decision=Decision(own=False), dead=[letter]))
-    assert (trail.state, trail.error) == (State.DEAD_LETTERED, letter.error)
+    assert (trail.state, trail.error) == (UpdateState.DEAD_LETTERED, letter.error)
     other = replace(letter, offset=41)
     assert join(ACCEPTED, [CHUNK], facts(dead=[other])).error is None
 
 
 def test_the_frontier_says_that_it_is_applied_where_the_lane_has_nothing_of_it() -> None:
     trail = join(ACCEPTED, [], facts(frontier=41, logged=False))
-    assert (trail.state, trail.decided) == (State.APPLIED, None)
+    assert (trail.state, trail.decided) == (UpdateState.APPLIED, None)
     assert "no log line says when" in show_trail.text(trail, None)
 
 
@@ -265,7 +268,7 @@ def test_without_postgresql_no_lane_is_guessed() -> None:
     trail = join(ACCEPTED, STEPS, None)
     assert trail.decided is not None
     assert [(each.lane, each.done, each.state) for each in trail.passages] == [
-        (None, None, State.UNKNOWN)
+        (None, None, UpdateState.UNKNOWN)
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.operations.trail.lines import Accepted, Batch, Planned, Writer, read
+from notify.operations.trail.lines import Accepted, BatchEvent, ChunkPlanned, Writer, read
 
 AT = datetime(2026, 11, 23, 21, 0, 1, 250_000, UTC)
 COMMON: dict[str, Any] = {
@@ -55,7 +55,7 @@ def test_an_acceptance() -> None:
 
 def test_a_chunk() -> None:
     line = read(json.dumps(PLANNED))
-    assert line == Planned(AT, Writer("bridge", "h", 7), 3, 30, 50, 20, 12)
+    assert line == ChunkPlanned(AT, Writer("bridge", "h", 7), 3, 30, 50, 20, 12)
     assert [line.covers(offset) for offset in (29, 30, 49, 50)] == [False, True, True, False]
 
 
@@ -70,14 +70,14 @@ def test_a_chunk() -> None:
 def test_a_batch(event: str, what: str) -> None:
     line = read(json.dumps(APPLIED | {"event": event}))
     by = Writer("worker", "h", 7)
-    assert line == Batch(AT, by, what, 3, 5, 29, 49, 2, None, 0.004)
+    assert line == BatchEvent(AT, by, what, 3, 5, 29, 49, 2, None, 0.004)
     assert [line.covers(offset) for offset in (29, 30, 49, 50)] == [False, True, True, False]
 
 
 def test_lines_from_before_they_said_who_wrote_them() -> None:
     old = {key: value for key, value in APPLIED.items() if key not in ("host", "pid")}
     line = read(json.dumps(old))
-    assert isinstance(line, Batch)
+    assert isinstance(line, BatchEvent)
     assert str(line.by) == "worker"
 
 

@@ -19,7 +19,7 @@ from notify.operations.trail import loki as loki_module
 from notify.operations.trail.files import Files
 from notify.operations.trail.lines import read
 from notify.operations.trail.loki import Loki, NotALokiUrl
-from notify.operations.trail.sources import Source, SourceAway, Span, Wanted, spans
+from notify.operations.trail.sources import LineSource, SourceAway, Span, TrailQuery, spans
 from tests.fake_loki import FakeLoki, fake_loki
 
 NOW = datetime(2026, 11, 23, 21, 0, 0, tzinfo=UTC)
@@ -70,7 +70,7 @@ LINES = [
     line("request_refused", "web", 60, trace_id=TRACE, status=400),
     line("batch_applied", "worker", 7_200, partition=3, lane=5, prev=29, last=40, attempt=1),
 ]
-Make = Callable[[list[str]], Source]
+Make = Callable[[list[str]], LineSource]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def make(
 ) -> Make:
     """A source of lines, of each kind."""
 
-    def of_lines(lines: list[str]) -> Source:
+    def of_lines(lines: list[str]) -> LineSource:
         text = "".join(f"{each}\n" for each in lines).encode()
         if request.param == "loki":
             return Loki(at_end.enter_context(fake_loki(*lines)).url, now=NOW)
@@ -103,21 +103,21 @@ def make(
     return of_lines
 
 
-def offsets(source: Source, wanted: Wanted) -> list[int]:
+def offsets(source: LineSource, wanted: TrailQuery) -> list[int]:
     """Of the acceptances."""
     return sorted(each.offset for each in source.accepted(wanted))
 
 
 def test_acceptances_by_trace_and_by_record(make: Make) -> None:
     source = make(LINES)
-    assert offsets(source, Wanted(SINCE, trace_id=TRACE)) == [40, 41]
-    assert offsets(source, Wanted(SINCE, app=APP, record=RECORD)) == [40, 42]
-    assert offsets(source, Wanted(SINCE - timedelta(hours=2), app=APP, record=RECORD)) == [
+    assert offsets(source, TrailQuery(SINCE, trace_id=TRACE)) == [40, 41]
+    assert offsets(source, TrailQuery(SINCE, app=APP, record=RECORD)) == [40, 42]
+    assert offsets(source, TrailQuery(SINCE - timedelta(hours=2), app=APP, record=RECORD)) == [
         40,
         42,
         43,
     ]
-    assert offsets(source, Wanted(SINCE, trace_id="c" * 32)) == []
+    assert offsets(source, TrailQuery(SINCE, trace_id="c" * 32)) == []
     assert source.problems() == []
 
 
@@ -146,7 +146,7 @@ def test_files_that_are_no_logs_are_no_error(tmp_path: Path, at_end: ExitStack) 
     wrapped = json.dumps({"log": acked(42) + "\n", "stream": "stdout"})
     (tmp_path / "docker-json.log").write_text(wrapped)
     source = Files([str(tmp_path)], at_end)
-    assert offsets(source, Wanted(SINCE, trace_id=TRACE)) == [40, 42]
+    assert offsets(source, TrailQuery(SINCE, trace_id=TRACE)) == [40, 42]
     assert source.problems() == []
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(
     (tmp_path / "none.gz").write_bytes(b"no gzip")
     (tmp_path / "a.log").write_text(acked(41))
     source = Files([str(tmp_path)], at_end)
-    assert offsets(source, Wanted(SINCE, trace_id=TRACE)) == [40, 41]
+    assert offsets(source, TrailQuery(SINCE, trace_id=TRACE)) == [40, 41]
     list(source.steps({3: Span(40, 40)}, SINCE))
     assert sorted(each.split(":")[0].rpartition("/")[2] for each in source.problems()) == [
         "cut.gz",
@@ -171,7 +171,7 @@ def test_rotated_files_of_before_are_passed_over(tmp_path: Path, at_end: ExitSta
         (tmp_path / name).write_text(acked(40 + age))
         then = NOW.timestamp() - age
         os.utime(tmp_path / name, (then, then))
-    wanted = Wanted(SINCE, trace_id=TRACE)
+    wanted = TrailQuery(SINCE, trace_id=TRACE)
     assert offsets(Files([str(tmp_path)], at_end), wanted) == [1_840]
     assert offsets(Files([str(tmp_path / "old.log")], at_end), wanted) == [7_240]
 
@@ -188,7 +188,7 @@ def away() -> Iterator[FakeLoki]:
 
 def ask(url: str, **options: float) -> list[int]:
     """What a source of this URL finds."""
-    return offsets(Loki(url, now=NOW, **options), Wanted(SINCE, trace_id=TRACE))
+    return offsets(Loki(url, now=NOW, **options), TrailQuery(SINCE, trace_id=TRACE))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_more_lines_than_one_answer_has(away: FakeLoki, monkeypatch: pytest.Monk
     monkeypatch.setattr(loki_module, "LINES_MAX", 3)
     away.lines = [acked(number, seconds=60 - number // 2) for number in range(10)]
     source = Loki(away.url, now=NOW)
-    wanted = Wanted(SINCE, trace_id=TRACE)
+    wanted = TrailQuery(SINCE, trace_id=TRACE)
     assert sorted({each.offset for each in source.accepted(wanted)}) == list(range(10))
     assert source.problems() == []
     monkeypatch.setattr(loki_module, "PAGES_MAX", 2)

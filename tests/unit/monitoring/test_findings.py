@@ -14,12 +14,12 @@ from notify.monitoring.findings import (
     PANELS,
     POSTGRES_AWAY,
     WHAT_TO_TYPE,
-    Bounds,
+    FindingBounds,
     cure_of,
     find,
 )
 from notify.monitoring.link_limits import FullLinks
-from notify.monitoring.partition_state import ABOUT, State, StreamNow
+from notify.monitoring.partition_state import ABOUT, PartitionState, StreamNow
 from notify.monitoring.snapshot import (
     HotApp,
     HotRecord,
@@ -28,7 +28,7 @@ from notify.monitoring.snapshot import (
     LimitedApp,
     RefusedLinks,
     Snapshot,
-    Unavailable,
+    Unavailability,
     WorkerNow,
 )
 from tests.streams_now import STREAM
@@ -38,7 +38,7 @@ LATE = (
     "wait alike: more updates arrive than workers apply."
 )
 APP, OTHER, RECORD = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=9)
-BOUNDS = Bounds(
+BOUNDS = FindingBounds(
     hot_share=0.2, hot_per_s=20, app_share=0.4, app_per_s=50, app_factor=3, refused_per_s=5,
     links_refused_per_s=5, left_out_per_s=5, lag_s=30,
     stalled_s=10, start_s=30, unavailable_per_s=1, unavailable_s=10,
@@ -157,7 +157,7 @@ def test_a_catch_up_accuses_nobody() -> None:
         (
             replace(STREAM, lag_s=None, ago_s=12),
             "unknown",
-            f"Partition 0 is unknown: {ABOUT[State.UNKNOWN].meaning}.",
+            f"Partition 0 is unknown: {ABOUT[PartitionState.UNKNOWN].meaning}.",
         ),
         (
             replace(STREAM, lag_s=31, frontier=40, lag_messages_before=60),
@@ -524,8 +524,8 @@ def test_a_bridge_that_is_gone_is_not_said_to_be_silent_too() -> None:
 
 
 UNHEARD = "Kafka has not answered bridge host:7 for 31 s, so the lag is unknown"
-NO_ACKS = Unavailable("kafka_away", n=400, lasting_s=20, ago_s=0.5)
-FULL = Unavailable("overloaded", n=300, lasting_s=15, ago_s=0.5)
+NO_ACKS = Unavailability("kafka_away", n=400, lasting_s=20, ago_s=0.5)
+FULL = Unavailability("overloaded", n=300, lasting_s=15, ago_s=0.5)
 
 
 @pytest.mark.parametrize(
@@ -569,7 +569,7 @@ def test_a_bridge_that_cannot_start_because_kafka_is_away_opens_nothing() -> Non
 
 
 def test_web_that_refuses_for_another_reason_says_which() -> None:
-    bug = Unavailable("bug", n=20, lasting_s=20, ago_s=1)
+    bug = Unavailability("bug", n=20, lasting_s=20, ago_s=1)
     (found,) = find(replace(CALM, unavailable=[FULL, bug]), BOUNDS)
     assert (found.kind, found.level, found.opens) == ("web_refuses", "bad", True)
     assert found.text == (
@@ -590,7 +590,7 @@ def test_web_that_refuses_for_another_reason_says_which() -> None:
     ],
     ids=["too few", "too short", "over", "too few, full"],
 )
-def test_a_few_requests_that_were_refused_are_no_finding(refused: Unavailable) -> None:
+def test_a_few_requests_that_were_refused_are_no_finding(refused: Unavailability) -> None:
     assert find(replace(CALM, unavailable=[refused]), BOUNDS) == []
 
 
@@ -598,7 +598,7 @@ def test_every_kind_says_what_to_do_or_leads_to_buttons() -> None:
     with_buttons = {"hot_record", "hot_app", "app_limited"}
     assert set(KINDS) | {POSTGRES_AWAY} == set(CURES) | with_buttons
     assert set(PANELS) <= set(KINDS)
-    assert {each.value for each in State} - set(KINDS) == {"ok", "draining"}
+    assert {each.value for each in PartitionState} - set(KINDS) == {"ok", "draining"}
 
 
 def test_a_cure_that_names_a_command_says_where_to_read_what_to_type() -> None:

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from devstack import ROOT
 from notify.domain.records.update import Update
-from notify.kafka.producer import Acked, Unavailable
+from notify.kafka.producer import Acked, KafkaUnavailable
 from notify.telemetry import logs, metrics
 from notify.web import ack_log, wiring
 from notify.web.ack_log import AckLog
@@ -249,7 +249,7 @@ def test_each_update_of_a_batch_is_logged_and_nothing_that_it_says(
 
 def test_what_kafka_did_not_take_is_not_logged(web: tuple[Web, Calls]) -> None:
     api, calls = web
-    api.producer.fails = Unavailable("away")
+    api.producer.fails = KafkaUnavailable("away")
     assert api.call("PUT", f"/players/{PLAYER}", {"app_id": APP, "tags": {"a": "b"}}).status == 503
     assert api.call("PUT", "/players/x", {"app_id": APP}).status == 400
     assert list(calls) == []

@@ -22,7 +22,7 @@ from notify.domain.records.update import (
     VALUE_CHARS_MAX,
     Update,
 )
-from notify.kafka.producer import Unavailable
+from notify.kafka.producer import KafkaUnavailable
 from notify.web import wiring
 from notify.web.resources import not_served
 from notify.web.resources.deleted import PAUSE_S, THERE_S, DeletedRecords
@@ -285,7 +285,7 @@ def test_f3_what_is_left_out_is_counted_by_app(web: Web, monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(wiring, "services", lambda: services)
     put(web, tags={f"t{n}": "x" for n in range(TAGS_MAX + 2)} | {"bad": []}, language=[])
-    web.producer.fails = Unavailable("away")
+    web.producer.fails = KafkaUnavailable("away")
     assert put(web, tags={"bad": []}).status == 503
     assert counted == [(APP, {"tag": 3, "property": 1})]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from notify.kafka.producer import Unavailable
+from notify.kafka.producer import KafkaUnavailable
 from notify.monitoring.partition_state import StreamNow
 from notify.web.access.apps_cache import AppsCache, AppsSnapshot, ReadFailed
 from notify.web.http.pipeline import problems
@@ -25,7 +25,7 @@ def stream(partition: int = 0, **given: Any) -> StreamNow:
 
 
 def test_live_needs_nothing(web: Web) -> None:
-    web.producer.fails = Unavailable("away")
+    web.producer.fails = KafkaUnavailable("away")
     web.reads.away = True
     assert web.call("GET", "/healthz/live").status == 200
 
@@ -36,7 +36,7 @@ def test_ready_while_kafka_answers_and_apps_are_known(web: Web) -> None:
     assert web.call("GET", "/healthz/ready").status == 200
     web.producer.has = 7
     assert "7 partitions" in web.call("GET", "/healthz/ready").body["errors"][0]
-    web.producer.fails = Unavailable("Kafka does not answer")
+    web.producer.fails = KafkaUnavailable("Kafka does not answer")
     answer = web.call("GET", "/healthz/ready")
     assert (answer.status, answer.body["errors"]) == (503, ["Kafka does not answer"])
     assert answer.headers["Retry-After"] == "1"

@@ -13,23 +13,23 @@ from limits.storage import MemoryStorage
 from pytest_django import Settings
 from structlog.testing import CapturingLogger
 
-from notify.kafka.producer import Unavailable
+from notify.kafka.producer import KafkaUnavailable
 from notify.telemetry import metrics
 from notify.web.access.apps_cache import KnownApp
 from notify.web.access.limits import (
     KEYS_MAX,
     LEASES_A_WINDOW,
     REDIS_AGAIN_S,
-    Bounds,
+    RateBounds,
     RateLimits,
     of_settings,
 )
 from notify.web.http.answers import Refused
-from notify.web.http.endpoint import REFUSED_LINES_PER_S, Refusals
+from notify.web.http.endpoint import REFUSED_LINES_PER_S, RefusalLog
 from tests.fake_web import APP, PLAYER, STRICT_APP, Answer, Web
 
 A, B = KnownApp(APP), KnownApp(STRICT_APP)
-BOUNDS = Bounds(requests=100, updates=0, record_updates=0, local_percent=50)
+BOUNDS = RateBounds(requests=100, updates=0, record_updates=0, local_percent=50)
 SLICE = BOUNDS.requests // LEASES_A_WINDOW
 
 
@@ -187,7 +187,7 @@ def test_an_app_may_have_its_own_limit(clock: Clock, shared: Shared) -> None:
 
 
 def test_without_limits_nothing_is_counted(shared: Shared) -> None:
-    limits = RateLimits(Bounds(0, 0, 0, 100), shared)
+    limits = RateLimits(RateBounds(0, 0, 0, 100), shared)
     assert admitted(limits, A, 1_000) == 1_000
     limits.updates(A, [PLAYER] * 1_000)
     assert (shared.asked, len(limits)) == (0, 0)
@@ -381,7 +381,7 @@ def test_what_is_given_back_ends_with_its_second(clock: Clock, shared: Shared) -
 def web(monkeypatch: pytest.MonkeyPatch) -> Web:
     """The API with fakes behind it, and one request a second for each app."""
     web = Web.with_fakes(monkeypatch)
-    bounds = Bounds(requests=1, updates=2, record_updates=0, local_percent=100)
+    bounds = RateBounds(requests=1, updates=2, record_updates=0, local_percent=100)
     services = replace(web.services, limits=RateLimits(bounds, clock=Clock()))
     monkeypatch.setattr("notify.web.wiring.services", lambda: services)
     return web
@@ -414,7 +414,7 @@ def test_junk_does_not_use_up_what_an_apps_devices_may_send(web: Web) -> None:
 
 def test_what_is_refused_because_a_service_is_away_counts(web: Web) -> None:
     """Its clients send it again."""
-    web.producer.fails = Unavailable("away")
+    web.producer.fails = KafkaUnavailable("away")
     path, body = f"/players/{PLAYER}", {"app_id": APP, "tags": {"a": "1"}}
     assert [web.call("PUT", path, body).status for _ in range(2)] == [503, 429]
 
@@ -424,7 +424,7 @@ def test_refusals_are_logged_so_many_a_second_and_the_others_are_counted(
 ) -> None:
     logger, clock = CapturingLogger(), Clock()
     monkeypatch.setattr("notify.telemetry.logs.get", lambda: logger)
-    refusals = Refusals(clock=clock)
+    refusals = RefusalLog(clock=clock)
     for _ in range(REFUSED_LINES_PER_S + 7):
         refusals.log("player", "PUT", 400, "trace", 0.1)
     assert len(logger.calls) == REFUSED_LINES_PER_S
@@ -435,7 +435,7 @@ def test_refusals_are_logged_so_many_a_second_and_the_others_are_counted(
 
 
 def test_a_batch_past_the_limit_sends_none_of_it(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    bounds = Bounds(requests=0, updates=3, record_updates=0, local_percent=100)
+    bounds = RateBounds(requests=0, updates=3, record_updates=0, local_percent=100)
     services = replace(web.services, limits=RateLimits(bounds, clock=Clock()))
     monkeypatch.setattr("notify.web.wiring.services", lambda: services)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from notify.web import wiring
-from notify.web.access.limits import Bounds, RateLimits
+from notify.web.access.limits import RateBounds, RateLimits
 from notify.web.resources.page_config import CALLBACK_CHARS_MAX
 from notify.web.wiring import Services
 from tests.acceptance.devices import Fixtures, filled
@@ -123,7 +123,7 @@ def test_a_page_of_an_app_that_is_none_is_told_so(web: Web, app: str) -> None:
 def test_a_page_over_the_limit_of_its_app_is_not_told_that_the_app_is_none(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_one = RateLimits(Bounds(1, 0, 0, 100), clock=lambda: 1.0)
+    of_one = RateLimits(RateBounds(1, 0, 0, 100), clock=lambda: 1.0)
     others = {name: getattr(web.services, name) for name in Services.__slots__}
     limited = Services(**others | {"limits": of_one})
     monkeypatch.setattr(wiring, "services", lambda: limited)

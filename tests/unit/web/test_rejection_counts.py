@@ -8,10 +8,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.web import wiring
 from notify.web.access.apps_cache import KnownApp
-from notify.web.access.limits import Bounds, RateLimits
+from notify.web.access.limits import RateBounds, RateLimits
 from notify.web.access.rejection_counts import UNAVAILABLE, Counts, RefusedRequests
 from notify.web.http.answers import Refused
 from tests.fake_web import APP, PLAYER, STRICT_APP, Web
@@ -41,7 +41,7 @@ class Written:
 def test_each_refusal_is_counted_by_app_and_limit() -> None:
     written = Written()
     refused = RefusedRequests(written, every_s=0.01)
-    bounds = Bounds(requests=10, updates=20, record_updates=5, local_percent=100)
+    bounds = RateBounds(requests=10, updates=20, record_updates=5, local_percent=100)
     limits = RateLimits(bounds, refused=refused, clock=lambda: 1_000.0)
 
     def is_refused(request: RateLimits, app: KnownApp, records: int) -> bool:
@@ -68,7 +68,7 @@ def test_each_refusal_is_counted_by_app_and_limit() -> None:
     ("fails", "reason"),
     [
         (Overloaded("full"), "overloaded"),
-        (Unavailable("away"), "kafka_away"),
+        (KafkaUnavailable("away"), "kafka_away"),
         (ZeroDivisionError(), "bug"),
         (None, "postgres_away"),
     ],

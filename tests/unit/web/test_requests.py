@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from notify.kafka.producer import Overloaded, Unavailable
+from notify.kafka.producer import KafkaUnavailable, Overloaded
 from notify.telemetry import metrics
 from notify.web.http import bodies, endpoint
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Answer, Web
@@ -253,7 +253,8 @@ def test_params_need_no_key_and_are_kept_by_their_etag(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"), [(Overloaded("full"), "overloaded"), (Unavailable("away"), "kafka_away")]
+    ("error", "reason"),
+    [(Overloaded("full"), "overloaded"), (KafkaUnavailable("away"), "kafka_away")],
 )
 @pytest.mark.parametrize(
     ("method", "path", "body"),

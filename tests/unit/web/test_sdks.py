@@ -6,10 +6,10 @@ import pytest
 
 from notify.domain.records import ids
 from notify.domain.records.update import USER
-from notify.kafka.producer import Unavailable
+from notify.kafka.producer import KafkaUnavailable
 from notify.telemetry import metrics
 from notify.web import wiring
-from notify.web.access.limits import Bounds, RateLimits
+from notify.web.access.limits import RateBounds, RateLimits
 from notify.web.resources.sdks import HELD_RETRY_AFTER_S
 from notify.web.wiring import Services
 from tests.fake_web import APP, DISABLED_APP, PLAYER, STRICT_APP, Web
@@ -48,7 +48,7 @@ def test_a_limit_is_a_503_to_ios(
     path: str,
     body: dict[str, object],
 ) -> None:
-    none_left = RateLimits(Bounds(1, 0, 0, 100), clock=lambda: 1.0)
+    none_left = RateLimits(RateBounds(1, 0, 0, 100), clock=lambda: 1.0)
     others = {name: getattr(web.services, name) for name in Services.__slots__}
     limited = Services(**others | {"limits": none_left})
     monkeypatch.setattr(wiring, "services", lambda: limited)
@@ -101,7 +101,7 @@ def test_what_is_held_is_counted_apart_from_failures(web: Web) -> None:
     assert held(ANDROID) == 0
     web.reads.away = True
     assert held(IOS_5) == 0
-    web.producer.fails = Unavailable("Kafka does not answer")
+    web.producer.fails = KafkaUnavailable("Kafka does not answer")
     before = float(metrics.WEB_HELD._value.get())
     path = f"/apps/{APP}/users/by/onesignal_id/{USER_ID}"
     assert web.call("PATCH", path, {}, headers=IOS_5).status == 503

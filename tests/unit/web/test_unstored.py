@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from notify.telemetry import metrics
 from notify.web import wiring
-from notify.web.access.limits import Bounds, RateLimits
+from notify.web.access.limits import RateBounds, RateLimits
 from notify.web.http import bodies
 from notify.web.http.bodies import DISCARDED_BYTES_MAX
 from notify.web.wiring import Services
@@ -127,7 +127,7 @@ def test_a_client_that_goes_away_is_no_error() -> None:
 
 
 def test_it_counts_against_the_limit_of_the_app(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    of_one = RateLimits(Bounds(1, 0, 0, 100), clock=lambda: 1.0)
+    of_one = RateLimits(RateBounds(1, 0, 0, 100), clock=lambda: 1.0)
     others = {name: getattr(web.services, name) for name in Services.__slots__}
     limited = Services(**others | {"limits": of_one})
     monkeypatch.setattr(wiring, "services", lambda: limited)

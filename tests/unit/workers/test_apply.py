@@ -17,8 +17,8 @@ from workers.apply import (
     TRY_FROM_ATTEMPT,
     BadData,
     Outcome,
+    PostgresUnavailable,
     StreamLane,
-    Unavailable,
     apply_isolated,
     apply_merged,
 )
@@ -49,7 +49,7 @@ class Lanes(MemoryLanes):
 
     def _need(self, statement: str) -> None:
         if statement in self.away:
-            raise Unavailable("57P03 starting up")
+            raise PostgresUnavailable("57P03 starting up")
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_a_bad_segment_beside_a_refused_one_is_found_too(lanes: Lanes) -> None:
 
 def test_without_postgresql_nothing_is_known(lanes: Lanes) -> None:
     lanes.away = {"apply"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _merged(lanes, SEGMENT, rows=_rows((1, "a", GOOD)))
     assert _row(lanes) == LaneRow(-1)
 
@@ -223,7 +223,7 @@ def _die_on(lanes: Lanes, times: int) -> None:
 def test_the_first_sends_count_no_tries(lanes: Lanes) -> None:
     lanes.away = {"apply"}
     for attempt in range(1, TRY_FROM_ATTEMPT):
-        with pytest.raises(Unavailable):
+        with pytest.raises(PostgresUnavailable):
             _merged(lanes, SEGMENT, attempt=attempt)
     assert _row(lanes).tries == 0
 
@@ -237,14 +237,14 @@ def test_an_applied_batch_ends_the_count(lanes: Lanes) -> None:
 def test_a_worker_that_lives_through_an_outage_ends_the_count(lanes: Lanes) -> None:
     _die_on(lanes, TRIES_MAX - 1)
     lanes.away = {"apply"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _merged(lanes, SEGMENT, attempt=TRY_FROM_ATTEMPT)
     assert _row(lanes).tries == 0
 
 
 def test_an_outage_that_goes_on_keeps_the_count(lanes: Lanes) -> None:
     lanes.away = {"apply", "survived"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _merged(lanes, SEGMENT, attempt=TRY_FROM_ATTEMPT)
     assert _row(lanes).tries == 1
 
@@ -253,7 +253,7 @@ def test_a_failure_of_an_early_send_keeps_the_count(lanes: Lanes) -> None:
     """A bridge that loads again begins with early sends: they know nothing of the tries before."""
     _die_on(lanes, TRIES_MAX - 1)
     lanes.away = {"apply"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _merged(lanes, SEGMENT, attempt=TRY_FROM_ATTEMPT - 1)
     assert _row(lanes).tries == TRIES_MAX - 1
 
@@ -366,7 +366,7 @@ def test_an_outage_ends_the_count_but_not_the_mode(lanes: Lanes) -> None:
     lanes.isolate(SEGMENT, tries=ONE_AT_A_TIME)
     _die_on(lanes, TRIES_MAX - 1)
     lanes.away = {"apply"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _isolated(lanes, _original(0, "a"), attempt=TRY_FROM_ATTEMPT)
     assert _row(lanes).tries == ONE_AT_A_TIME
 
@@ -390,7 +390,7 @@ def test_a_halt_that_the_worker_survives_ends_the_count(lanes: Lanes) -> None:
 def test_an_outage_dead_letters_nothing(lanes: Lanes) -> None:
     _die_on(lanes, 1)
     lanes.away = {"apply"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(PostgresUnavailable):
         _isolated(lanes, _original(0, "a", BAD), attempt=TRY_FROM_ATTEMPT)
     assert lanes._db.tables.dead == []
     assert _row(lanes) == LaneRow(-1)
