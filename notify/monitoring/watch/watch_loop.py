@@ -174,7 +174,7 @@ class WatchLoop:
         bounds = FindingBounds.of_settings()
         seen = snapshot.read()
         found = find(seen, bounds)
-        unsure = self._unsure(now_s)
+        unsure = self._not_judged(now_s)
         opened = {row[1]: OpenAlert(*row) for row in run(session, "open_alerts")}
         steps = self._alerts.step(found, opened, now_s=now_s, unsure=unsure)
         for finding in steps.opens:
@@ -188,7 +188,7 @@ class WatchLoop:
             _close(session, alert)
         _show(found, seen.workers, bounds.stalled_s)
 
-    def _unsure(self, now_s: float) -> frozenset[str]:
+    def _not_judged(self, now_s: float) -> frozenset[str]:
         """The kinds of findings that cannot be judged now."""
         if self._queues.away_since_s is not None:
             return OF_REDIS
@@ -206,7 +206,11 @@ def _open(session: Session, finding: Finding) -> None:
         record=finding.record, text=finding.text, path=finding.path,
     ):  # fmt: skip
         return
-    said = {"kind": finding.kind, "reason": finding.text, **_whose(finding.app, finding.record)}
+    said = {
+        "kind": finding.kind,
+        "reason": finding.text,
+        **_app_and_record(finding.app, finding.record),
+    }
     if finding.level == BAD:
         logs.get().error("finding_opened", **said)
     else:
@@ -215,11 +219,11 @@ def _open(session: Session, finding: Finding) -> None:
 
 def _close(session: Session, alert: OpenAlert) -> None:
     for kind, app, record, text, seconds in run(session, "close", id=alert.id):
-        said = {"kind": kind, "reason": text, **_whose(app, record)}
+        said = {"kind": kind, "reason": text, **_app_and_record(app, record)}
         logs.get().info("finding_closed", seconds=round(seconds, 1), **said)
 
 
-def _whose(app: UUID | None, record: UUID | None) -> dict[str, str]:
+def _app_and_record(app: UUID | None, record: UUID | None) -> dict[str, str]:
     return {name: str(each) for name, each in (("app", app), ("record", record)) if each}
 
 

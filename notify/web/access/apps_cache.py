@@ -64,7 +64,7 @@ class AppsCache:
         self._refresh_s = refresh_ms / 1000
         self._known: AppsSnapshot | None = None
         self._problem = NotKnownYet.__doc__ or ""
-        self._tried = threading.Event()
+        self._first_read_ended = threading.Event()
         self._stop = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -75,7 +75,7 @@ class AppsCache:
             self._start()
         known = self._known
         if known is None:
-            self._tried.wait(FIRST_READ_S)
+            self._first_read_ended.wait(FIRST_READ_S)
             known = self._known
         if known is None:
             raise NotKnownYet(self._problem)
@@ -100,7 +100,7 @@ class AppsCache:
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             self._refresh()
-            self._tried.set()
+            self._first_read_ended.set()
             stop.wait(self._refresh_s)
 
     def _refresh(self) -> None:

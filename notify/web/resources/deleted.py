@@ -20,8 +20,8 @@ from notify.web.resources.deletions import Deletions, DeletionsUnavailable
 PAUSE_S: Final = 5.0
 #: A record that exists is not looked up again for this long, because an app sends several updates in a row
 #: when it is opened; and how many such records are remembered.
-THERE_S: Final = 30.0
-THERE_MAX: Final = 50_000
+REMEMBERED_S: Final = 30.0
+REMEMBERED_MAX: Final = 50_000
 #: How often a process asks whether other processes accepted deletions.
 ASK_S: Final = 1.0
 #: For this long after a deletion no record of its app is remembered, because the deleted record still
@@ -43,11 +43,11 @@ class DeletedRecords:
         self._deletions = deletions
         self._clock = clock
         self._lock = threading.Lock()
-        self._due = self._ask_due = float("-inf")
-        self._there: set[tuple[str, str]] = set()
-        self._there_until = float("-inf")
-        #: The newest word of each app, and until when its records are not remembered.
-        self._words: dict[str, str] = {}
+        self._lookup_due = self._hints_due = float("-inf")
+        self._remembered: set[tuple[str, str]] = set()
+        self._remembered_until = float("-inf")
+        #: The newest hint of each app, and until when its records are not remembered.
+        self._newest_hints: dict[str, str] = {}
         self._forgetful: dict[str, float] = {}
 
     def note(self, app: str) -> None:
@@ -60,7 +60,7 @@ class DeletedRecords:
             self._deletions.tell(app)
         except DeletionsUnavailable:
             with self._lock:
-                self._ask_due = self._clock() + PAUSE_S
+                self._hints_due = self._clock() + PAUSE_S
 
     def is_known(self, app: str, record: str) -> bool:
         """Whether the record was deleted (and the deletion applied) and not created again since.
@@ -69,53 +69,53 @@ class DeletedRecords:
         must not learn anything from the answer.
         """
         now = self._clock()
-        if ids.follows_from_a_name(record) or now < self._due:
+        if ids.follows_from_a_name(record) or now < self._lookup_due:
             return False
-        self._ask(now)
-        if self._was_there(app, record, now):
+        self._read_hints(now)
+        if self._is_remembered(app, record, now):
             return False
         try:
             is_deleted = self._reads.is_deleted(app, record)
         except ReadsAway:
             with self._lock:
-                self._due = self._clock() + PAUSE_S
+                self._lookup_due = self._clock() + PAUSE_S
             return False
         if not is_deleted:
             with self._lock:
-                if len(self._there) < THERE_MAX and not self._forgets(app, now):
-                    self._there.add((app, record))
+                if len(self._remembered) < REMEMBERED_MAX and not self._forgets(app, now):
+                    self._remembered.add((app, record))
         return is_deleted
 
-    def _was_there(self, app: str, record: str, now: float) -> bool:
+    def _is_remembered(self, app: str, record: str, now: float) -> bool:
         with self._lock:
-            if now >= self._there_until:
-                self._there.clear()
-                self._there_until = now + THERE_S
-            return (app, record) in self._there
+            if now >= self._remembered_until:
+                self._remembered.clear()
+                self._remembered_until = now + REMEMBERED_S
+            return (app, record) in self._remembered
 
-    def _ask(self, now: float) -> None:
+    def _read_hints(self, now: float) -> None:
         """Learns of deletions in other processes. One request does so for all, every ASK_S."""
         with self._lock:
-            if self._deletions is None or now < self._ask_due:
+            if self._deletions is None or now < self._hints_due:
                 return
-            self._ask_due = now + ASK_S
+            self._hints_due = now + ASK_S
         try:
-            words = self._deletions.heard()
+            hints = self._deletions.heard()
         except DeletionsUnavailable:
             with self._lock:
-                self._ask_due = self._clock() + PAUSE_S
+                self._hints_due = self._clock() + PAUSE_S
             return
         with self._lock:
             for app in [app for app in self._forgetful if not self._forgets(app, now)]:
                 del self._forgetful[app]
-            for app, word in words.items():
-                if self._words.get(app) != word:
+            for app, hint in hints.items():
+                if self._newest_hints.get(app) != hint:
                     self._forget(app, now)
-            self._words = dict(words)
+            self._newest_hints = dict(hints)
 
     def _forget(self, app: str, now: float) -> None:
         if not self._forgets(app, now):
-            self._there = {each for each in self._there if each[0] != app}
+            self._remembered = {each for each in self._remembered if each[0] != app}
         self._forgetful[app] = now + APPLIED_S
 
     def _forgets(self, app: str, now: float) -> bool:

@@ -57,7 +57,7 @@ class RedisDeletions:
             found = self._client.hgetall(self._key)
         except redis.RedisError as error:
             raise DeletionsUnavailable(type(error).__name__) from error
-        return {str(app): str(word) for app, word in found.items()}
+        return {str(app): str(hint) for app, hint in found.items()}
 
     def close(self) -> None:
         """Close the connections that are not in use."""

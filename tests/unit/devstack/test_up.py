@@ -157,9 +157,9 @@ def test_a_process_is_known_as_soon_as_it_runs_and_outlives_who_started_it(tmp_p
 from pathlib import Path
 from devstack.background import Background
 from devstack.process import Launch
-from devstack.state import State
+from devstack.state import StackState
 home = Path({str(tmp_path)!r})
-Background(home, State(), print).start("web", Launch(["sleep", "600"], {{}}, home / "log"))
+Background(home, StackState(), print).start("web", Launch(["sleep", "600"], {{}}, home / "log"))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     (identity,) = StackState.read(tmp_path).running().values()

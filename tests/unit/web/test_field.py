@@ -25,7 +25,7 @@ from notify.domain.records.update import (
 from notify.kafka.producer import KafkaUnavailable
 from notify.web import wiring
 from notify.web.resources import not_served
-from notify.web.resources.deleted import PAUSE_S, THERE_S, DeletedRecords
+from notify.web.resources.deleted import PAUSE_S, REMEMBERED_S, DeletedRecords
 from notify.web.resources.draft import TAG_REMOVALS_MAX
 from notify.web.resources.left_out import SENTENCES_MAX
 from notify.web.resources.purchases import PURCHASES_MAX
@@ -632,15 +632,15 @@ def test_f6_what_was_there_is_looked_up_again_after_a_while(
     is_deleted = True
     assert not deleted.is_known(APP, PLAYER)
     assert len(asked) == 1
-    now += THERE_S
+    now += REMEMBERED_S
     assert deleted.is_known(APP, PLAYER)
     assert deleted.is_known(APP, PLAYER)
     assert len(asked) == 3
 
 
-def test_f6_so_many_are_remembered_as_there(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f6_so_many_are_remembered_as_existing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     other = str(uuid.uuid4())
-    monkeypatch.setattr("notify.web.resources.deleted.THERE_MAX", 1)
+    monkeypatch.setattr("notify.web.resources.deleted.REMEMBERED_MAX", 1)
     asked: list[str] = []
 
     def look_up(app: str, record: str) -> bool:
