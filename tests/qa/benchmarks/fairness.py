@@ -28,18 +28,19 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ:
         print("fairness: run it as `make bench`, which starts the services", file=sys.stderr)
         return 2
+    flooded = partition(next(targets(1, hot_share=1)))
     with measured() as run:
         run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
         start(run)
         run.wait("every stream is loaded", lambda: _ticked(run))
-        calm = _lag(run, arguments)
+        calm = _lag(run, arguments, flooded)
         stop(run)
         preload(kafka(run), run.topic, arguments.backlog, hot_share=1)
         start(run)
-        run.wait("the backlog is read", lambda: _behind(run) > 0 and _planned(run, _flooded()))
-        before, began = _behind(run), time.monotonic()
-        meanwhile = _lag(run, arguments)
-        left = _behind(run)
+        run.wait("the backlog is read", lambda: _planned(run, flooded))
+        before, began = _behind(run, flooded), time.monotonic()
+        meanwhile = _lag(run, arguments, flooded)
+        left = _behind(run, flooded)
         drained = (before - left) / (time.monotonic() - began)
         stop(run)
         print(_report(calm, meanwhile, arguments, left))
@@ -48,25 +49,20 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _flooded() -> int:
-    return partition(next(targets(1, hot_share=1)))
-
-
-def _quiet() -> Iterator[Target]:
+def _quiet(flooded: int) -> Iterator[Target]:
     """The records of one app of another partition, again and again."""
-    flooded = _flooded()
     elsewhere = [each for each in targets(100_000, hot_share=0) if partition(each) != flooded]
     return cycle([each for each in elsewhere if each.app == elsewhere[0].app])
 
 
-def _lag(run: Running, arguments: argparse.Namespace) -> lag.Lag:
+def _lag(run: Running, arguments: argparse.Namespace, flooded: int) -> lag.Lag:
     return lag.measure(
         run.stack.env["DATABASE_URL"],
         kafka(run),
         run.topic,
         per_s=arguments.rate,
         seconds=arguments.seconds,
-        chosen=_quiet(),
+        chosen=_quiet(flooded),
     )
 
 
@@ -78,9 +74,9 @@ def _planned(run: Running, number: int) -> bool:
     return bool(run.rows("SELECT 1 FROM stream WHERE partition = %s AND planned > 0", number))
 
 
-def _behind(run: Running) -> int:
+def _behind(run: Running, flooded: int) -> int:
     """Updates of the backlog that are not applied."""
-    return log_ends(run)[_flooded()] - frontiers(run)[_flooded()]
+    return log_ends(run)[flooded] - frontiers(run)[flooded]
 
 
 def _report(calm: lag.Lag, meanwhile: lag.Lag, arguments: argparse.Namespace, left: int) -> str:
