@@ -427,8 +427,9 @@ class Bridge:
         ticked: list[_Ticked] = []
         not_ticked: list[tuple[AssignedPartition, StreamMemory, _NotTicked]] = []
         to_tick: list[_ToTick] = []
+        limits = self._tick_limits(live)
         for assigned, memory in live:
-            checked = self._check_stream(tick, assigned, memory)
+            checked = self._check_stream(tick, assigned, memory, limits)
             if isinstance(checked, _NotTicked):
                 not_ticked.append((assigned, memory, checked))
             else:
@@ -444,8 +445,21 @@ class Bridge:
                 ticked.append(result)
         return ticked, not_ticked
 
+    def _tick_limits(self, live: Sequence[tuple[AssignedPartition, StreamMemory]]) -> BridgeLimits:
+        """The limits of this tick's chunks: short ones while a quiet stream waits for the round."""
+        quiet_waits = any(self._is_quiet(assigned, memory) for assigned, memory in live)
+        return self._limits.with_short_chunks() if quiet_waits else self._limits
+
+    def _is_quiet(self, assigned: AssignedPartition, memory: StreamMemory) -> bool:
+        """Whether updates of the stream wait, but few, counting those that were not fetched yet."""
+        if not memory.fetched and not memory.in_flight:
+            return False
+        end = self._end_offset(assigned, memory)
+        unread = 0 if end is None else end - memory.position
+        return unread + len(memory.fetched) <= self._limits.short_chunk_messages // 2
+
     def _check_stream(
-        self, tick: Tick, assigned: AssignedPartition, memory: StreamMemory
+        self, tick: Tick, assigned: AssignedPartition, memory: StreamMemory, limits: BridgeLimits
     ) -> _ToTick | _NotTicked:
         mine = memory.stream
         row = tick.streams.get(mine.id)
@@ -458,7 +472,7 @@ class Bridge:
             return _NotTicked(f"drained, to have {row.lanes_wanted} lanes")
         if row.lanes_wanted != row.lanes or self._draining:
             return _ToTick(assigned, memory, row, (), mine.planned)
-        return _ToTick(assigned, memory, row, *memory.next_chunk(self._limits))
+        return _ToTick(assigned, memory, row, *memory.next_chunk(limits))
 
     def _tick_stream(
         self, tick: Tick, due: _ToTick, links: Links, seen: set[SeenKey]

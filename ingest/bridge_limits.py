@@ -1,6 +1,6 @@
 """The settings that bound a bridge's work: its window, chunks, tasks and retries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from notify.domain.engine import window as windows
@@ -17,6 +17,7 @@ class BridgeLimits:
     window_offsets: int = windows.WINDOW_OFFSETS
     window_bytes: int = windows.WINDOW_BYTES
     chunk_messages: int = windows.CHUNK_MESSAGES
+    short_chunk_messages: int = windows.SHORT_CHUNK_MESSAGES
     chunk_bytes: int = windows.CHUNK_BYTES
     task_rows: int = windows.TASK_ROWS
     task_bytes: int = windows.TASK_BYTES
@@ -34,3 +35,7 @@ class BridgeLimits:
     def dead_letters_max(self) -> int:
         """How many dead letters a stream may have at or after its frontier before it halts."""
         return max(DEAD_LETTERS_MIN, self.window_offsets // 100)
+
+    def with_short_chunks(self) -> "BridgeLimits":
+        """The same for a tick whose chunks are short."""
+        return replace(self, chunk_messages=min(self.chunk_messages, self.short_chunk_messages))

@@ -26,6 +26,7 @@ from tests.simulation.workers import SimDispatcher, Stalled, Task, work
 LIMITS = BridgeLimits(
     window_offsets=30,
     chunk_messages=6,
+    short_chunk_messages=2,
     chunk_bytes=1_000,
     window_bytes=2_000,
     task_rows=4,

@@ -143,6 +143,7 @@ def _limits() -> BridgeLimits:
         window_offsets=settings.NOTIFY_WINDOW_OFFSETS,
         window_bytes=settings.NOTIFY_WINDOW_BYTES,
         chunk_messages=settings.NOTIFY_CHUNK_MESSAGES,
+        short_chunk_messages=settings.NOTIFY_SHORT_CHUNK_MESSAGES,
         chunk_bytes=settings.NOTIFY_CHUNK_BYTES,
         task_rows=settings.NOTIFY_TASK_ROWS,
         task_bytes=settings.NOTIFY_TASK_BYTES,

@@ -20,6 +20,7 @@ from notify.domain.engine.lanes import lane_of
 WINDOW_OFFSETS: Final = 20_000
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 CHUNK_MESSAGES: Final = 2_000
+SHORT_CHUNK_MESSAGES: Final = 250
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 TASK_ROWS: Final = 1_000
 TASK_BYTES: Final = 1024 * 1024

@@ -366,6 +366,46 @@ def test_a_step_need_not_wait_from_exactly_one_chunk_on(n: int) -> None:
     assert world.bridge.behind is (n == LIMITS.chunk_messages)
 
 
+@pytest.mark.parametrize(
+    ("of_quiet", "unread", "planned"),
+    [
+        (0, 0, 32),  # nothing waits beside it
+        (1, 0, 8),
+        (4, 0, 8),  # half of a short chunk
+        (5, 0, 32),
+        (4, 1, 32),  # the rest of a backlog is not fetched yet
+    ],
+)
+def test_while_a_quiet_stream_waits_a_backlog_is_planned_in_short_chunks(
+    of_quiet: int, unread: int, planned: int
+) -> None:
+    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
+    world = World(partitions=2, limits=limits)
+    world.step(2)
+    world.produce(*RECORDS[:1] * 40)
+    update = encode(Update(APP_1, RECORDS[0], 5, "m"))
+    world.log.messages[1] += [update] * of_quiet
+    world.bridge.poll(0)
+    world.log.messages[1] += [update] * unread
+    world.bridge.tick()
+    assert (world.stream(1).planned, world.stream(2).planned) == (planned, of_quiet)
+
+
+def test_a_quiet_streams_batch_in_flight_keeps_the_chunks_short() -> None:
+    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
+    world = World(partitions=2, limits=limits)
+    world.step(2)
+    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.step()
+    world.produce(*RECORDS[:1] * 40)
+    world.step()
+    assert world.stream(1).planned == 8
+    world.work()
+    world.step()  # sees that the batch is applied
+    world.step()
+    assert world.stream(1).planned == 40
+
+
 def test_a_step_waits_if_the_window_is_full() -> None:
     world = _live()
     world.produce(*RECORDS)

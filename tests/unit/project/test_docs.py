@@ -198,6 +198,7 @@ def test_the_window_is_as_the_protocol_says() -> None:
     for number in (
         window.WINDOW_OFFSETS,
         window.CHUNK_MESSAGES,
+        window.SHORT_CHUNK_MESSAGES,
         window.TASK_ROWS,
         window.ISOLATED_OFFSETS,
     ):
