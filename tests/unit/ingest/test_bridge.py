@@ -391,6 +391,19 @@ def test_while_a_quiet_stream_waits_a_backlog_is_planned_in_short_chunks(
     assert (world.stream(1).planned, world.stream(2).planned) == (planned, of_quiet)
 
 
+def test_before_the_log_ends_are_known_what_is_fetched_says_which_stream_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
+    world = World(partitions=2, limits=limits)
+    monkeypatch.setattr(world.log, "end", lambda partition: None)
+    world.step(2)
+    world.produce(*RECORDS[:1] * 40)
+    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.step()
+    assert world.stream(1).planned == 8
+
+
 def test_a_quiet_streams_batch_in_flight_keeps_the_chunks_short() -> None:
     limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
     world = World(partitions=2, limits=limits)
