@@ -8,7 +8,7 @@ from devstack import containers
 from devstack.containers import Engine
 from tests.qa.containers.load import RECORDS, SENDERS, Load, records, sending, sessions, settled
 
-#: Restarted one after the other: every service that an update passes.
+#: Restarted one after the other: all services that there are images for.
 SERVICES: Final = (
     "web",
     "web-2",
@@ -19,6 +19,12 @@ SERVICES: Final = (
     "postgres",
     "haproxy",
     "watch",
+    "flower",
+    "prometheus",
+    "alertmanager",
+    "postgres-exporter",
+    "redis-exporter",
+    "node-exporter",
 )
 #: Updates of one record, as of the demo's incident.
 HOT: Final = 3_000
