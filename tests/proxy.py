@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from devstack.stack import Stack
 from tests.waiting import wait_for
 
 CONFIG: Final = ROOT / "docker" / "haproxy.cfg"
+#: Longer than HAProxy needs to see that a server was away: three checks, one a second.
+CHECKS_S: Final = 5
 #: Where Debian puts it, which is not on everybody's PATH.
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
@@ -59,7 +62,8 @@ class Proxy:
         wait_for(lambda: self._sessions(server) == 0)
 
     def undrain(self, server: str) -> None:
-        """Returns when the server is up again."""
+        """Returns when HAProxy sends requests to the server again, which must be ready."""
+        time.sleep(CHECKS_S)
         self._command(f"set server web/{server} state ready")
         wait_for(lambda: self._stat(server, "status") == "UP")
 
