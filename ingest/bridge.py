@@ -112,6 +112,7 @@ class Bridge:
         self._dispatcher = dispatcher
         self._clock = clock
         self._limits = limits
+        self._short_limits = limits.with_short_chunks()
         self._assigned: dict[int, AssignedPartition] = {}
         self._draining = False
         self._next_commit = self._next_sample = self._next_tidy = self._next_redis = 0
@@ -448,7 +449,7 @@ class Bridge:
     def _tick_limits(self, live: Sequence[tuple[AssignedPartition, StreamMemory]]) -> BridgeLimits:
         """The limits of this tick's chunks: short ones while a quiet stream waits for the round."""
         quiet_waits = any(self._is_quiet(assigned, memory) for assigned, memory in live)
-        return self._limits.with_short_chunks() if quiet_waits else self._limits
+        return self._short_limits if quiet_waits else self._limits
 
     def _is_quiet(self, assigned: AssignedPartition, memory: StreamMemory) -> bool:
         """Whether updates of the stream wait, but few, counting those that were not fetched yet."""

@@ -50,6 +50,7 @@ from workers.apply import apply_merged
 #: Of two partitions, the app of the first and the app of the second.
 APP, APP_1 = "00000000-0000-0000-0000-000000000004", "00000000-0000-0000-0000-000000000003"
 RECORDS = [f"00000000-0000-0000-0000-0000000000b{n}" for n in range(8)]
+OF_APP_1 = encode(Update(APP_1, RECORDS[0], 5, "m"))
 LIMITS = BridgeLimits(
     window_offsets=6,
     chunk_messages=2,
@@ -59,6 +60,7 @@ LIMITS = BridgeLimits(
     resend_after_ms=100,
     resend_after_max_ms=700,
 )
+SHORT_CHUNKS = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
 
 
 @dataclass
@@ -296,7 +298,7 @@ def test_an_update_is_planned_sent_applied_and_left_behind() -> None:
 def test_the_streams_of_a_bridge_share_a_lanes_task() -> None:
     world = _live(partitions=2)
     world.produce(RECORDS[0])
-    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.log.messages[1].append(OF_APP_1)
     world.step()
     ((lane, parts, attempt),) = world.dispatcher.sent
     assert (lane, [part.batch.stream for part in parts], attempt) == (0, [1, 2], 1)
@@ -379,14 +381,12 @@ def test_a_step_need_not_wait_from_exactly_one_chunk_on(n: int) -> None:
 def test_while_a_quiet_stream_waits_a_backlog_is_planned_in_short_chunks(
     of_quiet: int, unread: int, planned: int
 ) -> None:
-    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
-    world = World(partitions=2, limits=limits)
+    world = World(partitions=2, limits=SHORT_CHUNKS)
     world.step(2)
     world.produce(*RECORDS[:1] * 40)
-    update = encode(Update(APP_1, RECORDS[0], 5, "m"))
-    world.log.messages[1] += [update] * of_quiet
+    world.log.messages[1] += [OF_APP_1] * of_quiet
     world.bridge.poll(0)
-    world.log.messages[1] += [update] * unread
+    world.log.messages[1] += [OF_APP_1] * unread
     world.bridge.tick()
     assert (world.stream(1).planned, world.stream(2).planned) == (planned, of_quiet)
 
@@ -394,21 +394,19 @@ def test_while_a_quiet_stream_waits_a_backlog_is_planned_in_short_chunks(
 def test_before_the_log_ends_are_known_what_is_fetched_says_which_stream_is_quiet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
-    world = World(partitions=2, limits=limits)
+    world = World(partitions=2, limits=SHORT_CHUNKS)
     monkeypatch.setattr(world.log, "end", lambda partition: None)
     world.step(2)
     world.produce(*RECORDS[:1] * 40)
-    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.log.messages[1].append(OF_APP_1)
     world.step()
     assert world.stream(1).planned == 8
 
 
 def test_a_quiet_streams_batch_in_flight_keeps_the_chunks_short() -> None:
-    limits = replace(LIMITS, chunk_messages=32, short_chunk_messages=8, window_offsets=100)
-    world = World(partitions=2, limits=limits)
+    world = World(partitions=2, limits=SHORT_CHUNKS)
     world.step(2)
-    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.log.messages[1].append(OF_APP_1)
     world.step()
     world.produce(*RECORDS[:1] * 40)
     world.step()
@@ -1098,7 +1096,7 @@ def test_a_stream_with_too_many_dead_letters_leaves_the_others_alone() -> None:
     world = World(partitions=2, limits=replace(LIMITS, window_offsets=100, chunk_messages=50))
     world.step(2)
     world.log.messages[0] += [b"{"] * (DEAD_LETTERS_MIN + 1)
-    world.log.messages[1].append(encode(Update(APP_1, RECORDS[0], 5, "m")))
+    world.log.messages[1].append(OF_APP_1)
     world.step()
     assert world.stream(1).halted is not None
     assert (world.stream(2).halted, world.stream(2).planned) == (None, 1)
