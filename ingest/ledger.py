@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -94,7 +94,7 @@ class PostgresLedger:
     def write_samples(self, samples: Samples) -> None:
         if not samples.streams:
             return
-        with self._transaction() as connection:
+        with self._transaction(is_pipelined=True) as connection:
             written: Sequence[tuple[str, Sequence[NamedTuple]]] = (
                 ("write_hot", samples.records),
                 ("write_app_samples", samples.apps),
@@ -142,12 +142,30 @@ class PostgresLedger:
                 self._connection = postgres.connect(
                     name="notify-bridge", lock_timeout_ms=LOCK_TIMEOUT_MS
                 )
-            pipelined = self._connection.pipeline() if is_pipelined else nullcontext()
-            with pipelined, self._connection.transaction():
+            begin = _pipelined if is_pipelined else Connection.transaction
+            with begin(self._connection):
                 yield self._connection
         except psycopg.Error as error:
             self.close()
             raise LedgerAway(_error_text(error)) from error
+
+
+@contextmanager
+def _pipelined(connection: Connection) -> Iterator[None]:
+    """A transaction in a pipeline. Its BEGIN and COMMIT travel with the other statements; with
+    psycopg's `transaction` a tick waits for PostgreSQL six times instead of three.
+
+    COMMIT is not executed after an error, because PostgreSQL skips the rest of the pipeline. Any error
+    closes the session, which rolls the transaction back.
+    """
+    try:
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            yield
+            connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _error_text(error: psycopg.Error) -> str:
