@@ -238,6 +238,10 @@ def parse(value: bytes | None, *, reads: int = READS) -> Update:
         return _named(value, reads)
     _check_version(wire.v, reads)
     _check_size(value)
+    return _update(wire)
+
+
+def _update(wire: _Wire) -> Update:
     return _valid(
         Update(
             wire.app,
@@ -297,6 +301,15 @@ def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
     """Checks the fields of a message and returns the update. Raises Malformed, whose text names the first
     wrong field, and NewerVersion for a `v` above `reads`."""
     _check_version(fields.get("v"), reads)
+    try:
+        wire = msgspec.convert(fields, _Wire)
+    except msgspec.ValidationError:
+        return _check_each(fields)
+    return _update(wire)
+
+
+def _check_each(fields: Mapping[str, Any]) -> Update:
+    """Checks fields that msgspec refuses, to name the one that is wrong."""
     if not fields.keys() <= _FIELDS:
         unknown = min(fields.keys() - _FIELDS)
         raise Malformed(f"{unknown!r:.50} is not a field of an update")
@@ -385,7 +398,8 @@ def check_value(value: object, name: str) -> Value:
             raise Malformed(
                 f"{name} has {len(value)} characters; at most {VALUE_CHARS_MAX} are allowed"
             )
-        _check_text(value, name)
+        if "\0" in value or not value.isascii():
+            _check_text(value, name)
         return value
     if isinstance(value, bool):
         return value

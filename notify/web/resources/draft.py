@@ -172,8 +172,13 @@ def update_of(
 
 
 def _message_id() -> str:
-    """A unique message id. It need not be secret, so it is made without the system call of `uuid4`."""
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    """A unique message id, a UUID of version 4. It need not be secret, so it is made without the system
+    call of `uuid4`, and without the `UUID` object, which takes four times as long."""
+    digits = f"{random.getrandbits(120):030x}"
+    variant = "89ab"[random.getrandbits(2)]
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-{variant}{digits[15:18]}-{digits[18:30]}"
+    )
 
 
 def updates_of(
