@@ -1,13 +1,10 @@
 """The settings that bound a bridge's work: its window, chunks, tasks and retries."""
 
 from dataclasses import dataclass, replace
-from typing import Final
 
+from notify.domain.engine import stream
 from notify.domain.engine import window as windows
 from notify.domain.records.update import READS
-
-#: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
-DEAD_LETTERS_MIN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class BridgeLimits:
     @property
     def dead_letters_max(self) -> int:
         """How many dead letters a stream may have at or after its frontier before it halts."""
-        return max(DEAD_LETTERS_MIN, self.window_offsets // 100)
+        return stream.dead_letters_max(self.window_offsets)
 
     def with_short_chunks(self) -> "BridgeLimits":
         """The same for a tick whose chunks are short."""

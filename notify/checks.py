@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
 from notify.domain.engine.lanes import LANES_MAX
+from notify.domain.engine.stream import dead_letters_max
 from notify.kafka import kafka_client
 from notify.security import required_secrets
 
@@ -112,6 +114,16 @@ def limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Check
                 "A chunk is larger than the window.",
                 hint="Set NOTIFY_CHUNK_MESSAGES to at most NOTIFY_WINDOW_OFFSETS.",
                 id="notify.E004",
+            )
+        )
+    most = dead_letters_max(settings.NOTIFY_WINDOW_OFFSETS)
+    if min(settings.NOTIFY_CHUNK_MESSAGES, settings.NOTIFY_SHORT_CHUNK_MESSAGES) <= most:
+        found.append(
+            CheckWarning(
+                f"A chunk holds no more than {most} messages, so a flood of invalid ones halts no stream.",
+                hint=f"Set NOTIFY_CHUNK_MESSAGES and NOTIFY_SHORT_CHUNK_MESSAGES to more than {most}, 1 % of "
+                "NOTIFY_WINDOW_OFFSETS, or reduce NOTIFY_WINDOW_OFFSETS.",
+                id="notify.W001",
             )
         )
     return found

@@ -6,6 +6,7 @@ repeats it. Exit codes: 0 all held, 1 a violation, 2 bad arguments, 130 interrup
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     _check(parser, arguments)
     prepare()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or its processes would stay
     if arguments.steps is not None:
         return _replay(arguments.seeds[0], arguments.steps)
     first, last = arguments.seeds if len(arguments.seeds) == 2 else (0, arguments.seeds[0] - 1)

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 from notify.domain.engine.digest import Last
 from notify.domain.engine.window import Window
 
+#: How many dead letters a stream may have at or after its frontier, or 1 % of the window if that is more.
+DEAD_LETTERS_MIN: Final = 20
 #: One of the texts of `tick_surprise`.
 TAKEN: Final = "another bridge loaded the stream"
 _NEEDS_UPGRADE: Final = re.compile(r"needs an upgrade: the message at offset \d+ has v (\d+),")
@@ -143,6 +145,11 @@ def needed_version(reason: str) -> int | None:
     """The `v` that a bridge must be able to read to end a halt with this reason; None for other reasons."""
     found = _NEEDS_UPGRADE.match(reason)
     return None if found is None else int(found[1])
+
+
+def dead_letters_max(window_offsets: int) -> int:
+    """How many dead letters a stream may have at or after its frontier before it halts (rule 9)."""
+    return max(DEAD_LETTERS_MIN, window_offsets // 100)
 
 
 def dead_letters_reason(most: int, *, where: str, partition: int) -> str:

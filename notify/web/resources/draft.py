@@ -6,7 +6,6 @@ update.
 """
 
 import random
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -176,9 +175,7 @@ def _message_id() -> str:
     call of `uuid4`, and without the `UUID` object, which takes four times as long."""
     digits = f"{random.getrandbits(120):030x}"
     variant = "89ab"[random.getrandbits(2)]
-    return (
-        f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-{variant}{digits[15:18]}-{digits[18:30]}"
-    )
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-{variant}{digits[15:18]}-{digits[18:30]}"
 
 
 def updates_of(

@@ -63,9 +63,7 @@ def _postgres_commits_lost(scene: Scene) -> Seen:
     scene.later(lambda: _signal(writers, signal.SIGCONT))
     _signal(writers, signal.SIGSTOP)
     scene.flow(AWAY_S)
-    for name in (*scene.bridges, *scene.workers):
-        scene.freeze(name)
-        scene.later(lambda name=name: scene.thaw(name))  # type: ignore[misc]
+    scene.freeze_until_end(*scene.bridges, *scene.workers)
     before = _applied(scene)
     crash(scene)
     scene.restart("postgres")

@@ -41,8 +41,7 @@ def _bridge_killed(scene: Scene) -> str:
 @row("bridge-zombie", "a bridge stopped past its session, then continued", bound_s=20)
 def _bridge_zombie(scene: Scene) -> str:
     began = time.monotonic()
-    scene.freeze("bridge-1")
-    scene.later(lambda: scene.thaw("bridge-1"))
+    scene.freeze_until_end("bridge-1")
     scene.flow(PAST_SESSION_S)
     scene.wait(
         "the other bridge ticks all streams",
@@ -95,9 +94,7 @@ def _worker_child_killed(scene: Scene) -> str:
 
 @row("worker-stopped", "both workers stopped past two re-dispatches, then continued", bound_s=30)
 def _worker_stopped(scene: Scene) -> str:
-    for name in scene.workers:
-        scene.freeze(name)
-        scene.later(lambda name=name: scene.thaw(name))  # type: ignore[misc]
+    scene.freeze_until_end(*scene.workers)
     scene.flow(PAST_RESEND_S)
     with scene.redis() as client:
         queued = sum(client.llen(f"faults.{queue_of(lane)}") for lane in range(LANES_MAX))
@@ -113,9 +110,7 @@ def _worker_stopped(scene: Scene) -> str:
 def _deliveries_disturbed(scene: Scene) -> str:
     dice = random.Random(2)
     doubled = moved = 0
-    for name in scene.workers:
-        scene.freeze(name)
-        scene.later(lambda name=name: scene.thaw(name))  # type: ignore[misc]
+    scene.freeze_until_end(*scene.workers)
     # Lanes with few rows share a task, so only batches that are sent again, alone, make many tasks.
     scene.flow(PAST_RESEND_S)
     scene.thaw("worker-2")

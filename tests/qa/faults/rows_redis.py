@@ -36,8 +36,7 @@ def _redis_killed(scene: Scene) -> Seen:
 @row("redis-stopped", "Redis stopped for 12 s (SIGSTOP), then continued", bound_s=20)
 def _redis_stopped(scene: Scene) -> Seen:
     seen = Seen(scene)
-    scene.freeze("redis")
-    scene.later(lambda: scene.thaw("redis"))
+    scene.freeze_until_end("redis")
     scene.flow(STOPPED_S)
     return seen.saying(f"{seen.all_acked()} meanwhile")
 

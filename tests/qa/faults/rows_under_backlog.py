@@ -120,9 +120,7 @@ def _add_variant(name: str) -> None:
     plain = ROWS[name]
 
     def act(scene: Scene) -> object:
-        for worker in scene.workers:
-            scene.freeze(worker)
-            scene.later(lambda worker=worker: scene.thaw(worker))  # type: ignore[misc]
+        scene.freeze_until_end(*scene.workers)
         scene.fill_windows()
         scene.undo()
         return plain.act(scene)

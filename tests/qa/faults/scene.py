@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, LiteralString
 from urllib.parse import urlsplit, urlunsplit
@@ -200,6 +201,12 @@ class Scene:
     def thaw(self, name: str) -> None:
         """SIGCONT to all that `freeze` stopped."""
         self._signal(name, signal.SIGCONT)
+
+    def freeze_until_end(self, *names: str) -> None:
+        """Freezes these until the row has ended, in whatever way; `thaw` may continue one earlier."""
+        for name in names:
+            self.freeze(name)
+            self.later(partial(self.thaw, name))
 
     def _signal(self, name: str, number: int) -> None:
         process = psutil.Process(self.stack.child(name).pid)

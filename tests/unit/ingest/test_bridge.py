@@ -25,7 +25,7 @@ from ingest.bridge import (
     TIDY_EVERY_MS,
     Bridge,
 )
-from ingest.bridge_limits import DEAD_LETTERS_MIN, BridgeLimits
+from ingest.bridge_limits import BridgeLimits
 from ingest.ports import (
     DispatcherAway,
     Fetched,
@@ -38,7 +38,14 @@ from ingest.ports import (
     Samples,
     Task,
 )
-from notify.domain.engine.stream import LaneRow, LogFacts, PlanRow, StreamRow, upgrade_reason
+from notify.domain.engine.stream import (
+    DEAD_LETTERS_MIN,
+    LaneRow,
+    LogFacts,
+    PlanRow,
+    StreamRow,
+    upgrade_reason,
+)
 from notify.domain.engine.task import MergedTask
 from notify.domain.records.idempotency import SeenKey
 from notify.domain.records.patch import ADD, Op, Patch

@@ -43,6 +43,8 @@ def good(settings: Settings) -> Settings:
         ("NOTIFY_KEY_PEPPER", "", "notify.E002"),
         ("NOTIFY_LANES", LANES_MAX + 1, "notify.E003"),
         ("NOTIFY_CHUNK_MESSAGES", 10**9, "notify.E004"),
+        ("NOTIFY_CHUNK_MESSAGES", 200, "notify.W001"),
+        ("NOTIFY_SHORT_CHUNK_MESSAGES", 200, "notify.W001"),
         ("KAFKA_SECURITY", arguments(PLAIN), "notify.E005"),
         (
             "KAFKA_SECURITY",
@@ -63,6 +65,7 @@ def test_each_fault_is_found(good: Settings, setting: str, value: Any, found: st
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("NOTIFY_SHORT_CHUNK_MESSAGES", 201),
         ("KAFKA_SECURITY", arguments(Security("SSL"))),
         ("KAFKA_SECURITY", arguments(Security("SASL_PLAINTEXT", "SCRAM-SHA-256", "u", "p"))),
         ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=required&ssl_ca_certs=/ca.pem"),

@@ -6,6 +6,7 @@ import pytest
 
 from notify.domain.engine.lanes import is_uuid
 from notify.domain.records import ids
+from notify.web.resources import draft
 from tests.fake_web import APP, PLAYER
 
 
@@ -68,6 +69,13 @@ def test_an_id_says_how_it_came_about() -> None:
             assert ids.follows_from_a_name(each) == (version != "4")
             assert ids.is_alias(each) == (version == "8")
             assert ids.is_named(each) == (version == "5")
+
+
+def test_an_update_without_a_message_id_gets_a_random_one() -> None:
+    made = {draft.update_of(APP, PLAYER, at=1).message_id for _ in range(50)}
+    assert len(made) == 50
+    assert all(is_uuid(each) and uuid.UUID(each).version == 4 for each in made)
+    assert {uuid.UUID(each).variant for each in made} == {uuid.RFC_4122}
 
 
 def test_an_id_is_the_same_for_ever() -> None:
