@@ -88,7 +88,7 @@ def decode(arguments: Mapping[str, object], kind: type[Body]) -> Body:
         raise UnknownTask(f"the task has v {version!r:.20}, this worker takes {taken}")
     try:
         task = msgspec.convert(arguments, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for lone surrogates
         raise UnknownTask(f"the task is not one that this worker knows: {error}") from None
     segments = [
         replace(segment, lane=task.lane) if segment.lane == LANE_OF_TASK else segment

@@ -303,7 +303,7 @@ def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
     _check_version(fields.get("v"), reads)
     try:
         wire = msgspec.convert(fields, _Wire)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter for lone surrogates
         return _check_each(fields)
     return _update(wire)
 

@@ -75,6 +75,13 @@ def test_a_task_of_any_other_version_is_refused(
 
 
 @BOTH
+def test_an_argument_that_is_no_text_is_refused(database: MemoryDatabase, run: Any) -> None:
+    with pytest.raises(UnknownTask, match="not one that this worker knows"):
+        run(ROW, **{"\ud800": 1})
+    assert database.tables.records == {}
+
+
+@BOTH
 def test_a_field_that_sql_would_drop_is_refused(database: MemoryDatabase, run: Any) -> None:
     with pytest.raises(UnknownTask, match="rows have 'new', which this worker cannot apply"):
         run(ROW | {"new": 1})
