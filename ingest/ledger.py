@@ -133,12 +133,12 @@ class PostgresLedger:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._policy = _UNREAD
 
     @contextmanager
     def _transaction(self, *, is_pipelined: bool = False) -> Iterator[Connection]:
         try:
             if self._connection is None or self._connection.closed:
+                self._policy = _UNREAD
                 self._connection = postgres.connect(
                     name="notify-bridge", lock_timeout_ms=LOCK_TIMEOUT_MS
                 )

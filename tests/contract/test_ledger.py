@@ -530,6 +530,18 @@ def test_policy_that_is_committed_after_the_version_was_read_is_not_read(
         assert (len(tick.policy().skips), tick.policy().limits) == (1, {})
 
 
+def test_a_policy_is_not_kept_for_the_next_session(ledger: PostgresLedger, sql: Connection) -> None:
+    """After PostgreSQL is restored, the same version may have other rules."""
+    SkipRule(app_id=APPS[0], record=RECORDS[0], reason="test").save()
+    with ledger.tick([1]) as tick:
+        assert len(tick.policy().skips) == 1
+    with pytest.raises(_Boom), ledger.tick([1]):
+        raise _Boom
+    sql.execute("DELETE FROM skip_rule")
+    with ledger.tick([1]) as tick:
+        assert tick.policy().skips == {}
+
+
 def test_an_error_rolls_back_the_tick_and_the_next_one_works(
     ledger: PostgresLedger, sql: Connection
 ) -> None:
