@@ -270,7 +270,7 @@ def _named(value: bytes, reads: int) -> Update:
         raise Malformed("the message must be a JSON object")
     _check_version(fields.get("v"), reads)
     _check_size(value)
-    return check(fields, reads=reads)
+    return _check_each(fields)
 
 
 def _check_size(value: bytes) -> None:
@@ -297,10 +297,10 @@ def _check_version(v: object, reads: int) -> None:
         raise NewerVersion(v, reads)
 
 
-def check(fields: Mapping[str, Any], *, reads: int = READS) -> Update:
+def check(fields: Mapping[str, Any]) -> Update:
     """Checks the fields of a message and returns the update. Raises Malformed, whose text names the first
-    wrong field, and NewerVersion for a `v` above `reads`."""
-    _check_version(fields.get("v"), reads)
+    wrong field, and NewerVersion for a `v` above READS."""
+    _check_version(fields.get("v"), READS)
     try:
         wire = msgspec.convert(fields, _Wire)
     except (msgspec.ValidationError, UnicodeEncodeError):  # the latter for lone surrogates
@@ -398,8 +398,7 @@ def check_value(value: object, name: str) -> Value:
             raise Malformed(
                 f"{name} has {len(value)} characters; at most {VALUE_CHARS_MAX} are allowed"
             )
-        if "\0" in value or not value.isascii():
-            _check_text(value, name)
+        _check_text(value, name)
         return value
     if isinstance(value, bool):
         return value
