@@ -32,6 +32,7 @@ class Running:
         self.stack = stack
         self.app = app
         self.topic = f"{stack.env['NOTIFY_NAMESPACE']}-sdk-updates"
+        self.partitions = int(stack.env["NOTIFY_PARTITIONS"])
         self.sql = psycopg.connect(stack.env["DATABASE_URL"], autocommit=True)
         self._producer = KafkaProducer(
             bootstrap_servers=stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","), linger_ms=5

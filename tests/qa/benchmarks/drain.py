@@ -121,7 +121,7 @@ def kafka(run: Running) -> str:
 def log_ends(run: Running) -> dict[int, int]:
     """The ends of the topic's partitions."""
     with Topics(kafka(run).split(",")) as topics:
-        extents = topics.extents(run.topic, range(PARTITIONS))
+        extents = topics.extents(run.topic, range(run.partitions))
     return {number: extent.end for number, extent in extents.items()}
 
 
@@ -273,7 +273,7 @@ def machine(run: Running) -> list[str]:
     return [
         f"{os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.release()}",
         f"Python {platform.python_version()}, {packages}",
-        f"PostgreSQL {postgres}, {server} {number}, {PARTITIONS} partitions; Kafka: see the first lines",
+        f"PostgreSQL {postgres}, {server} {number}, {run.partitions} partitions; Kafka: see the first lines",
         "Services, processes and the one that measures share these cores.",
     ]
 

@@ -37,19 +37,28 @@ def targets(updates: int, *, hot_share: float) -> Iterator[Target]:
         yield records[0] if dice.random() < hot_share else dice.choice(records)
 
 
-def message(target: Target, number: int, *, parent: str | None = None) -> bytes:
-    """A tag is set and a session counted, now; and mirrored to the parent, if there is one."""
-    patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1)})
-    at = time.time_ns() // 1_000_000
+def message(
+    target: Target,
+    number: int,
+    *,
+    parent: str | None = None,
+    notes: int = 0,
+    at: int | None = None,
+) -> bytes:
+    """A tag is set and a session counted, at a time in milliseconds (now); and mirrored to the parent, if
+    there is one. `notes` more tags of 80 characters each are set too."""
+    more = {f"tags.note{place}": (SET, "n" * 80) for place in range(notes)}
+    patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1), **more})
+    at = time.time_ns() // 1_000_000 if at is None else at
     links = {} if parent is None else {"email": parent}
     return encode(
         Update(target.app, target.record, at, f"m{number}", kind="push", patch=patch, links=links)
     )
 
 
-def partition(target: Target) -> int:
+def partition(target: Target, partitions: int = PARTITIONS) -> int:
     """Where its updates belong."""
-    return partition_of(target.app, PARTITIONS)
+    return partition_of(target.app, partitions)
 
 
 def producer(bootstrap: str, *, linger_ms: int) -> KafkaProducer:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.running import Running, running
+from tests.running import PARTITIONS, Running, running
 
 
 @contextmanager
-def measured() -> Iterator[Running]:
+def measured(*, partitions: int = PARTITIONS) -> Iterator[Running]:
     """A new stack with no process of the product yet. All of it is gone at the end."""
+    environ = {"NOTIFY_PARTITIONS": str(partitions)}
     with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
         # Services may run as another user, who must get into it.
         Path(directory).chmod(0o711)
-        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}") as run:
+        with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}", environ=environ) as run:
             yield run

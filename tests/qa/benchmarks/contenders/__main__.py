@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Final, TypeVar
 
 from devstack import apache_kafka
@@ -20,6 +21,7 @@ from tests.qa.benchmarks.contenders.celery_workers import CeleryBatches, PlainCe
 from tests.qa.benchmarks.contenders.cell import prepare
 from tests.qa.benchmarks.contenders.contender import Contender, Failed, Unavailable
 from tests.qa.benchmarks.contenders.measure import drain, drain_killed
+from tests.qa.benchmarks.contenders.open_loop import spike, steady
 from tests.qa.benchmarks.contenders.ours import Ours
 from tests.qa.benchmarks.contenders.parallel_consumer import ParallelConsumer
 from tests.qa.benchmarks.contenders.pyrallel import Pyrallel
@@ -27,9 +29,11 @@ from tests.qa.benchmarks.contenders.results import Results
 from tests.qa.benchmarks.contenders.shapes import SHAPES, Shape
 from tests.qa.benchmarks.drain import machine
 from tests.qa.benchmarks.stack import measured
-from tests.running import Running
+from tests.running import PARTITIONS, Running
 
 BATCHES: Final = (200, 500, 2_000, 5_000)
+#: Steady loads, as shares of the rate at which a contender drained uniform updates.
+SHARES: Final = (0.1, 0.5, 0.8)
 _KINDS: Final[tuple[type[Contender], ...]] = (
     *(Ours, PlainCelery, CeleryBatches, ByHand, Pyrallel, ParallelConsumer, PostgresAlone),
 )
@@ -43,11 +47,18 @@ def main(argv: Sequence[str]) -> int:
     if "DATABASE_URL" not in os.environ:
         print("contenders: run it as `make bench BENCH=contenders`", file=sys.stderr)
         return 2
-    with measured() as run:
-        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
-        run.sql.execute(handwritten.TABLE)
-        results = _measure(run, arguments)
-        facts = _facts(run, argv)
+    shapes = [shape for shape in SHAPES if shape.name in arguments.shapes]
+    results = Results(arguments.updates, arguments.fewer, arguments.rounds, shapes)
+    facts: list[str] = []
+    # The usual number of partitions first: there the batch of the hand-written consumer is tuned.
+    for partitions in sorted({each.partitions for each in shapes}, key=lambda n: n != PARTITIONS):
+        with measured(partitions=partitions) as run:
+            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
+            run.sql.execute(handwritten.TABLE)
+            facts = facts or _facts(run, argv)
+            _measure(
+                run, [each for each in shapes if each.partitions == partitions], arguments, results
+            )
     print(report.terminal(results, facts))
     if arguments.page:
         report.write(results, facts)
@@ -56,14 +67,18 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests.qa.benchmarks.contenders", description=__doc__)
-    parser.add_argument("--updates", type=int, default=40_000, help="of each drain")
+    parser.add_argument("--updates", type=int, default=60_000, help="of each drain")
+    parser.add_argument("--fewer", type=int, default=6_000, help="updates for slow contenders")
     parser.add_argument("--rounds", type=int, default=3)
     shapes = [shape.name for shape in SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=shapes)
     parser.add_argument("--only", nargs="+", choices=_NAMES, default=_NAMES, help="contenders")
     parser.add_argument("--batch", type=int, help="of the hand-written consumer, instead of tuning")
     parser.add_argument("--kill", choices=shapes, default="half", help="the shape of the kills")
+    parser.add_argument("--kill-updates", type=int, default=20_000)
     parser.add_argument("--no-kill", action="store_true")
+    parser.add_argument("--no-lag", action="store_true", help="no steady loads and no spike")
+    parser.add_argument("--seconds", type=float, default=8, help="of each steady load")
     parser.add_argument("--limit-s", type=float, default=600, help="of each drain")
     parser.add_argument("--no-page", dest="page", action="store_false", help="only print")
     return parser
@@ -83,44 +98,72 @@ def _contenders(run: Running) -> list[Contender]:
     ]
 
 
-def _measure(run: Running, arguments: argparse.Namespace) -> Results:
-    shapes = [shape for shape in SHAPES if shape.name in arguments.shapes]
-    results = Results(arguments.updates, arguments.rounds, shapes)
+def _measure(
+    run: Running, shapes: Sequence[Shape], arguments: argparse.Namespace, results: Results
+) -> None:
+    """The shapes, on a stack with their number of partitions. Kills and lags with the usual number only."""
     every = _contenders(run)
     _prepare_all(run, every, arguments, results)
     contenders = _installed([each for each in every if each.name in arguments.only], results)
-    if not contenders:
-        return results
-    for number in range(arguments.rounds):
-        for place, shape in enumerate(shapes):
-            cell = prepare(run, shape, arguments.updates, seed=100 + number * len(SHAPES) + place)
-            turn = (number + place) % len(contenders)
-            for each in contenders[turn:] + contenders[:turn]:
-                outcome = _tried(partial(drain, each, cell, limit_s=arguments.limit_s))
-                results.drained[each.title, shape.name].append(outcome)
-                _say(f"round {number + 1}, {shape.title}, {each.title}: {outcome}")
+    for shape in shapes:
+        for number in range(arguments.rounds):
+            _round(run, shape, number, contenders, arguments, results)
+    results.setups |= {each.title: each.setup for each in contenders}
+    if run.partitions != PARTITIONS:
+        return
+    resuming = [each for each in contenders if each.resumes]
     if not arguments.no_kill:
-        _kill_all(run, contenders, arguments, results)
-    results.setups = {each.title: each.setup for each in contenders}
-    return results
+        _kill_all(run, resuming, arguments, results)
+    if not arguments.no_lag:
+        _lag_all(resuming, arguments, results)
+
+
+def _round(
+    run: Running,
+    shape: Shape,
+    number: int,
+    contenders: Sequence[Contender],
+    arguments: argparse.Namespace,
+    results: Results,
+) -> None:
+    """Those that are slow drain a cell of fewer updates. Notify drains that too, so that nothing is left."""
+    seed = 100 + 10 * (number * len(SHAPES) + SHAPES.index(shape))
+    slow = [each for each in contenders if each.is_slow(shape) and shape.all_contenders]
+    fast = [each for each in contenders if not each.is_slow(shape)]
+    for group, updates in ((slow, arguments.fewer), (fast, arguments.updates)):
+        if not group:
+            continue
+        cell = prepare(run, shape, updates, seed=seed + (group is slow))
+        turn = number % len(group)
+        for each in group[turn:] + group[:turn]:
+            outcome = _tried(partial(drain, each, cell, limit_s=arguments.limit_s))
+            results.drained[each.title, shape.name].append(outcome)
+            _say(f"round {number + 1}, {shape.title}, {each.title}: {outcome}")
+        for each in fast if group is slow else ():
+            if isinstance(each, Ours):
+                drain(each, cell, limit_s=arguments.limit_s)
 
 
 def _prepare_all(
     run: Running, every: Sequence[Contender], arguments: argparse.Namespace, results: Results
 ) -> None:
-    """Tunes the hand-written consumer. Notify then drains the same cell, so that nothing is left for it."""
+    """Tunes the hand-written consumer, once. Notify then drains the same cell, so that nothing is left."""
     ours = next(each for each in every if isinstance(each, Ours))
     by_hand = next(each for each in every if isinstance(each, ByHand))
     if arguments.batch is not None:
         by_hand.batch = arguments.batch
-    if arguments.batch is not None or not {ByHand.name, PostgresAlone.name} & set(arguments.only):
+        return
+    if results.tuned:
+        by_hand.batch = results.best_batch
+        return
+    if not {ByHand.name, PostgresAlone.name} & set(arguments.only):
         return
     cell = prepare(run, SHAPES[0], arguments.updates, seed=1)
     for size in BATCHES:
         by_hand.batch = size
         results.tuned[size] = drain(by_hand, cell, limit_s=arguments.limit_s).per_s
         _say(f"hand-written consumer, batches of {size:,}: {results.tuned[size]:,.0f}/s")
-    by_hand.batch = max(results.tuned, key=lambda size: results.tuned[size])
+    by_hand.batch = results.best_batch
     drain(ours, cell, limit_s=arguments.limit_s)
 
 
@@ -146,12 +189,35 @@ def _kill_all(
 ) -> None:
     shape: Shape = next(shape for shape in SHAPES if shape.name == arguments.kill)
     results.kill_shape = shape.title
-    cell = prepare(run, shape, arguments.updates, seed=2)
+    cell = prepare(run, shape, arguments.kill_updates, seed=2)
     for each in contenders:
-        if each.resumes:
-            killed = _tried(partial(drain_killed, each, cell, limit_s=arguments.limit_s))
-            results.killed[each.title] = killed
-            _say(f"killed, {each.title}: {killed}")
+        killed = _tried(partial(drain_killed, each, cell, limit_s=arguments.limit_s))
+        results.killed[each.title] = killed
+        _say(f"killed, {each.title}: {killed}")
+
+
+def _lag_all(
+    contenders: Sequence[Contender], arguments: argparse.Namespace, results: Results
+) -> None:
+    """Steady loads of uniform updates, by the rate at which the contender drained them; and a spike."""
+    uniform = next(shape for shape in SHAPES if shape.name == "uniform")
+    half = next(shape for shape in SHAPES if shape.name == "half")
+    seeds = count(100_000)
+    for each in contenders:
+        if drained := results.spread(each.title, uniform):
+            for share in SHARES:
+                load = partial(
+                    steady,
+                    each,
+                    uniform,
+                    share * drained.median,
+                    arguments.seconds,
+                    seed=next(seeds),
+                )
+                results.lags.setdefault(each.title, {})[share] = outcome = _tried(load)
+                _say(f"{share:.0%} of its rate, {each.title}: {outcome}")
+        results.spikes[each.title] = caught = _tried(partial(spike, each, half, seed=next(seeds)))
+        _say(f"spike, {each.title}: {caught}")
 
 
 def _tried(measure: Callable[[], _Measured]) -> _Measured | str:

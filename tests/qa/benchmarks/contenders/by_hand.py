@@ -5,6 +5,7 @@ from tests.qa.benchmarks import handwritten
 from tests.qa.benchmarks.contenders.cell import Cell
 from tests.qa.benchmarks.contenders.contender import PROCESSES, Contender
 from tests.qa.benchmarks.contenders.offsets import committed, new_group
+from tests.qa.benchmarks.contenders.shapes import Shape
 from tests.running import Running
 
 
@@ -18,6 +19,10 @@ class ByHand(Contender):
         super().__init__(run)
         self.batch = batch
         self._group = ""
+
+    def is_slow(self, shape: Shape) -> bool:
+        """Never."""
+        return False
 
     @property
     def setup(self) -> str:
@@ -50,6 +55,10 @@ class PostgresAlone(Contender):
     def __init__(self, run: Running, by_hand: ByHand) -> None:
         super().__init__(run)
         self._by_hand = by_hand
+
+    def is_slow(self, shape: Shape) -> bool:
+        """Never."""
+        return False
 
     @property
     def setup(self) -> str:

@@ -25,16 +25,22 @@ class CeleryQueue:
         self.url = f"{base}/{DATABASE}"
         self._name = name
         self._client = redis.Redis.from_url(self.url)
+        self._template: dict[str, object] = {}
 
     def fill(self, task: str, messages: Iterable[bytes]) -> None:
         """Empties the queue, and puts in a task a message."""
         self._client.flushdb()
         with Celery(broker=self.url) as app:
             app.send_task(task, args=("",), queue=self._name)
-        template = json.loads(self._client.lpop(self._name))  # type: ignore[arg-type]
-        tasks = (_task(template, message.decode()) for message in messages)
-        while chunk := list(islice(tasks, _CHUNK)):
-            self._client.lpush(self._name, *chunk)
+        self._template = json.loads(self._client.lpop(self._name))  # type: ignore[arg-type]
+        rest = iter(messages)
+        while chunk := list(islice(rest, _CHUNK)):
+            self.put(*chunk)
+
+    def put(self, *messages: bytes) -> None:
+        """Puts in a task a message, like those that the queue was filled with."""
+        tasks = [_task(self._template, message.decode()) for message in messages]
+        self._client.lpush(self._name, *tasks)
 
     def left(self) -> int:
         """How many tasks are waiting, or are not acknowledged."""

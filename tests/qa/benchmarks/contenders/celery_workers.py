@@ -1,5 +1,7 @@
 """Plain Celery, a task an update; and celery-batches, a task for many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Final
@@ -7,7 +9,7 @@ from typing import ClassVar, Final
 from devstack import product
 from tests.qa.benchmarks.contenders.celery_queue import CeleryQueue
 from tests.qa.benchmarks.contenders.cell import Cell
-from tests.qa.benchmarks.contenders.contender import PROCESSES, Contender
+from tests.qa.benchmarks.contenders.contender import PROCESSES, Contender, Send
 from tests.qa.benchmarks.contenders.environments import environment
 from tests.running import Running
 
@@ -35,7 +37,7 @@ class PlainCelery(Contender):
     def fill(self, cell: Cell) -> None:
         """Partition by partition in turns, in each in the order of the log."""
         messages = sorted(cell.messages, key=lambda each: (each.offset, each.partition))
-        self._queue.fill(self._task, (message.value for message in messages))
+        self._queue.fill(self._task, [message.value for message in messages])
 
     def start(self, cell: Cell) -> None:
         """The workers."""
@@ -47,6 +49,11 @@ class PlainCelery(Contender):
                 [self._python, "-m", "celery", "-A", self._module, "worker", *words],
                 env={"CONTENDER_BROKER": self._queue.url},
             )
+
+    @contextmanager
+    def sender(self) -> Iterator[Send]:
+        """Puts a task into the queue."""
+        yield lambda update: self._queue.put(update.value)
 
     def saved(self, cell: Cell) -> int:
         """What is acknowledged."""

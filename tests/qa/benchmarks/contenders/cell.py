@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from contextlib import closing
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.qa.benchmarks.contenders.comparison import Key, Message, Row, replay
+from tests.qa.benchmarks.contenders.filled import CREATED_AT
 from tests.qa.benchmarks.contenders.shapes import Shape, aims
 from tests.qa.benchmarks.drain import kafka, log_ends
 from tests.qa.benchmarks.prepared import message, partition, producer
-from tests.running import PARTITIONS, Running
+from tests.running import Running
+
+#: So many rows show how far a drain is. To count all would take a part of the machine.
+WATCHED: Final = 1_000
+#: Of these, so many are those with the most updates, which may be applied last.
+WATCHED_HOT: Final = 100
 
 
 class Extent(NamedTuple):
@@ -34,8 +40,20 @@ class Cell:
 
     @cached_property
     def expected(self) -> Mapping[Key, Row]:
-        """The rows after serial replay."""
-        return replay(self.messages, partitions=PARTITIONS)
+        """The rows after serial replay, without those of a filled shape that no update is for."""
+        rows = replay(self.messages, partitions=len(self.extents))
+        if self.shape.filled:
+            return {key: {**row, "created_at": CREATED_AT} for key, row in rows.items()}
+        return rows
+
+    @cached_property
+    def watched(self) -> list[Key]:
+        """The rows with the most updates, and some of the others."""
+        rows = self.expected
+        own = sorted(rows, key=lambda key: rows[key]["session_count"], reverse=True)
+        hot, rest = own[:WATCHED_HOT], own[WATCHED_HOT:]
+        every = len(rest) // (WATCHED - WATCHED_HOT) + 1
+        return [key for key in (*hot, *rest[::every]) if rows[key]["session_count"]]
 
     @cached_property
     def apps(self) -> list[str]:
@@ -57,9 +75,9 @@ def prepare(run: Running, shape: Shape, updates: int, *, seed: int) -> Cell:
         for number, aim in enumerate(aims(shape, updates, seed=seed)):
             client.send(
                 run.topic,
-                message(aim.target, number, parent=aim.parent),
+                message(aim.target, number, parent=aim.parent, notes=shape.notes),
                 key=aim.target.record.encode(),
-                partition=partition(aim.target),
+                partition=partition(aim.target, run.partitions),
             )
         client.flush()
     ends = log_ends(run)

@@ -2,14 +2,17 @@
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from devstack import ROOT
 from tests.qa.benchmarks.contenders.cell import Cell
 from tests.qa.benchmarks.contenders.consumers import rows
+from tests.qa.benchmarks.contenders.shapes import Shape
+from tests.qa.benchmarks.drain import kafka
+from tests.qa.benchmarks.prepared import producer
 from tests.running import Running
 
 #: What each contender may use, as Notify has two workers.
@@ -23,6 +26,17 @@ class Unavailable(Exception):
 
 class Failed(Exception):
     """The contender did not drain the cell; the text says why."""
+
+
+class Outgoing(NamedTuple):
+    """An update as Kafka gets it."""
+
+    value: bytes
+    key: bytes
+    partition: int
+
+
+Send = Callable[[Outgoing], None]
 
 
 class Contender(ABC):
@@ -42,6 +56,10 @@ class Contender(ABC):
     def install(self) -> None:  # noqa: B027 - most have nothing to install
         """Makes it ready to start. Raises Unavailable. May be called again."""
 
+    def is_slow(self, shape: Shape) -> bool:
+        """Whether it needs minutes for what others drain in seconds. It gets fewer updates then."""
+        return True
+
     @property
     def setup(self) -> str:
         """Versions and settings that matter, for the report."""
@@ -57,6 +75,19 @@ class Contender(ABC):
     @abstractmethod
     def saved(self, cell: Cell) -> int:
         """How many of the cell's updates would not be delivered again after a kill now."""
+
+    @contextmanager
+    def sender(self) -> Iterator[Send]:
+        """What sends one more update, without waiting for it. At the end all are sent."""
+        with closing(producer(kafka(self.run), linger_ms=2)) as client:
+
+            def send(update: Outgoing) -> None:
+                client.send(
+                    self.run.topic, update.value, key=update.key, partition=update.partition
+                )
+
+            yield send
+            client.flush()
 
     def kill(self) -> None:
         """Kills all of its processes with SIGKILL."""

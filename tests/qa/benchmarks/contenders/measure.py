@@ -9,6 +9,7 @@ from psycopg import sql
 from tests.qa.benchmarks.contenders.cell import Cell
 from tests.qa.benchmarks.contenders.comparison import COLUMNS, Comparison, Key, Row, compare
 from tests.qa.benchmarks.contenders.contender import Contender, Failed
+from tests.qa.benchmarks.contenders.filled import fill
 from tests.running import Running
 
 #: How often the applied updates are counted.
@@ -27,10 +28,11 @@ class Sample(NamedTuple):
 
 
 class Drained(NamedTuple):
-    """Updates a second, and whether the rows are right."""
+    """Updates a second, whether the rows are right, and how many updates there were."""
 
     per_s: float
     comparison: Comparison
+    updates: int
 
 
 class Killed(NamedTuple):
@@ -63,7 +65,7 @@ def drain(contender: Contender, cell: Cell, *, limit_s: float) -> Drained:
         _watch(contender, cell, samples, limit_s=limit_s)
     finally:
         contender.stop()
-    return Drained(rate(samples, cell.updates), _compared(contender, cell))
+    return Drained(rate(samples, cell.updates), _compared(contender, cell), cell.updates)
 
 
 def drain_killed(contender: Contender, cell: Cell, *, limit_s: float) -> Killed:
@@ -75,7 +77,7 @@ def drain_killed(contender: Contender, cell: Cell, *, limit_s: float) -> Killed:
     _begin(contender, cell)
     try:
         while applied_updates(contender, cell) < KILL_AT * cell.updates:
-            _within(deadline, contender)
+            within(deadline, contender)
         contender.kill()
         # PostgreSQL may still finish a statement of a killed session.
         time.sleep(STILL_S)
@@ -89,8 +91,11 @@ def drain_killed(contender: Contender, cell: Cell, *, limit_s: float) -> Killed:
 
 def _begin(contender: Contender, cell: Cell) -> None:
     # Before the measured time: the replay is Python of this process.
-    assert cell.expected
-    contender.run.sql.execute("TRUNCATE contender_record")
+    assert cell.watched
+    if cell.shape.filled:
+        fill(contender.run, cell.shape, contender.table)
+    else:
+        contender.run.sql.execute("TRUNCATE contender_record")
     contender.fill(cell)
     contender.start(cell)
 
@@ -100,20 +105,35 @@ def _watch(contender: Contender, cell: Cell, samples: list[Sample], *, limit_s: 
     deadline = time.monotonic() + limit_s
     changed, applied = time.monotonic(), -1
     while True:
-        now = Sample(time.monotonic(), applied_updates(contender, cell))
+        now = Sample(time.monotonic(), watched_updates(contender, cell))
         samples.append(now)
         if now.applied != applied:
             changed, applied = now.at, now.applied
         elif now.at - changed > STILL_S and contender.saved(cell) >= cell.updates:
             return
-        _within(deadline, contender)
+        within(deadline, contender)
 
 
-def _within(deadline: float, contender: Contender) -> None:
+def within(deadline: float, contender: Contender) -> None:
+    """Waits a little. Raises Failed if the contender has failed, or the deadline is past."""
     contender.check()
     if time.monotonic() > deadline:
         raise Failed("it did not finish within the time limit")
     time.sleep(EVERY_S)
+
+
+def watched_updates(contender: Contender, cell: Cell) -> int:
+    """How many updates PostgreSQL has applied, by the share of those of the watched rows."""
+    query = sql.SQL(
+        "SELECT COALESCE(sum(session_count), 0)::bigint FROM {} "
+        "JOIN unnest(%s::uuid[], %s::uuid[]) AS watched (app, id) USING (app, id)"
+    )
+    apps, ids = zip(*cell.watched, strict=True)
+    found = contender.run.sql.execute(
+        query.format(sql.Identifier(contender.table)), (list(apps), list(ids))
+    ).fetchall()
+    every = sum(int(cell.expected[key]["session_count"]) for key in cell.watched)
+    return int(found[0][0]) * cell.updates // every
 
 
 def applied_updates(contender: Contender, cell: Cell) -> int:
@@ -134,7 +154,8 @@ def found_rows(run: Running, table: str, cell: Cell) -> dict[Key, Row]:
     query = sql.SQL(
         "SELECT app::text, id::text, tags, session_count, mirrored_updates, "
         "(extract(epoch FROM created_at) * 1000)::bigint, "
-        "(extract(epoch FROM updated_at) * 1000)::bigint FROM {} WHERE app = ANY(%s)"
+        "(extract(epoch FROM updated_at) * 1000)::bigint FROM {} "
+        "WHERE app = ANY(%s) AND (session_count > 0 OR mirrored_updates > 0)"
     )
     found = run.sql.execute(query.format(sql.Identifier(table)), (cell.apps,))
     return {(app, row): dict(zip(COLUMNS, values, strict=True)) for app, row, *values in found}

@@ -11,6 +11,7 @@ from tests.qa.benchmarks.contenders.consumers import rows
 from tests.qa.benchmarks.contenders.contender import Contender, Unavailable
 from tests.qa.benchmarks.contenders.environments import HOME, command
 from tests.qa.benchmarks.contenders.offsets import committed, new_group
+from tests.qa.benchmarks.contenders.shapes import Shape
 from tests.running import Running
 
 _SOURCE: Final = ROOT / "tests" / "qa" / "benchmarks" / "parallel_consumer"
@@ -29,6 +30,10 @@ class ParallelConsumer(Contender):
         self.title = "Confluent Parallel Consumer" + (", batched" if batch > 1 else "")
 
     name = "parallel-consumer"
+
+    def is_slow(self, shape: Shape) -> bool:
+        """With a statement an update, and where one row has many: its updates go one after the other."""
+        return self._batch == 1 or shape.hot_share > 0
 
     @property
     def setup(self) -> str:

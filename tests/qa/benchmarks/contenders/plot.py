@@ -1,12 +1,17 @@
-"""Draws the rates of a group of shapes as bars, with the spread of the rounds."""
+"""Draws the rates of a group of shapes as bars, with the spread of the rounds; and lags over rates."""
 
+import math
 from html import escape
+from typing import Final, NamedTuple
 
 from tests.qa.benchmarks.contenders.results import Results, Spread
 from tests.qa.benchmarks.contenders.shapes import Shape
 from tests.qa.benchmarks.svg import BLUE, GREY, ORANGE, round_up, svg_head, text
 
 WIDTH, LEFT, RIGHT, TOP, LINE, GAP = 860, 236, 150, 44, 22, 56
+#: The plot of lags: its margins, and its height without them.
+SIDE, ABOVE, HIGH, BELOW = 64, 64, 320, 44
+COLOURS: Final = (BLUE, ORANGE, "#15803d", "#7c3aed", "#be185d", "#0e7490", GREY)
 
 
 def plot(results: Results, shapes: list[Shape]) -> str:
@@ -56,3 +61,57 @@ def _bar(spread: Spread | None, most: float, y: float) -> list[str]:
         f'<path d="M{low:.1f} {y + 11:g}H{high:.1f}" stroke="{GREY}" stroke-width="3"/>',
         text(high + 6, y + 15, label),
     ]
+
+
+class Curve(NamedTuple):
+    """Lags in ms over updates a second, with the contender's name."""
+
+    title: str
+    points: list[tuple[float, float]]
+
+
+def curves(found: list[Curve]) -> str:
+    """Both axes are logarithmic."""
+    rates = [rate for curve in found for rate, _ in curve.points]
+    lags = [lag for curve in found for _, lag in curve.points]
+    across, up = _powers(rates), _powers(lags)
+    parts = svg_head(WIDTH, ABOVE + HIGH + BELOW + LINE * len(found))
+    parts.append(
+        text(16, 26, "99th percentile of the lag in ms, over updates a second", "600", size=15)
+    )
+    for power in range(up[0], up[1] + 1):
+        y = ABOVE + HIGH * (1 - _share(10.0**power, up))
+        parts.append(f'<path d="M{SIDE} {y:.1f}H{WIDTH - 16}" stroke="#e2e8f0"/>')
+        parts.append(text(SIDE - 8, y + 4, f"{10**power:,}", anchor="end"))
+    for power in range(across[0], across[1] + 1):
+        x = SIDE + (WIDTH - 16 - SIDE) * _share(10.0**power, across)
+        parts.append(f'<path d="M{x:.1f} {ABOVE}V{ABOVE + HIGH}" stroke="#e2e8f0"/>')
+        parts.append(text(x, ABOVE + HIGH + 18, f"{10**power:,}", anchor="middle"))
+    for number, curve in enumerate(found):
+        colour = COLOURS[number % len(COLOURS)]
+        places = [
+            (
+                SIDE + (WIDTH - 16 - SIDE) * _share(rate, across),
+                ABOVE + HIGH * (1 - _share(lag, up)),
+            )
+            for rate, lag in curve.points
+        ]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places]
+        y = ABOVE + HIGH + BELOW + number * LINE
+        parts.append(f'<rect x="{SIDE}" y="{y}" width="14" height="4" fill="{colour}"/>')
+        parts.append(text(SIDE + 22, y + 7, escape(curve.title)))
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _powers(values: list[float]) -> tuple[int, int]:
+    """The powers of ten around the values."""
+    low = math.floor(math.log10(max(min(values), 1)))
+    return low, max(low + 1, math.ceil(math.log10(max(*values, 1))))
+
+
+def _share(value: float, powers: tuple[int, int]) -> float:
+    """Where a value is on a logarithmic scale, from 0 to 1."""
+    low, high = powers
+    return (math.log10(max(value, 10.0**low)) - low) / (high - low)
