@@ -2,17 +2,17 @@
 
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
-from tests.running import PARTITIONS, Running, running
+from tests.running import Running, running
 
 
 @contextmanager
-def measured(*, partitions: int = PARTITIONS) -> Iterator[Running]:
-    """A new stack with no process of the product yet. All of it is gone at the end."""
-    environ = {"NOTIFY_PARTITIONS": str(partitions)}
+def measured(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Running]:
+    """A new stack with no process of the product yet. All of it is gone at the end. `environ` is added."""
     with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
         # Services may run as another user, who must get into it.
         Path(directory).chmod(0o711)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     facts: list[str] = []
     # The usual number of partitions first: there the batch of the hand-written consumer is tuned.
     for partitions in sorted({each.partitions for each in shapes}, key=lambda n: n != PARTITIONS):
-        with measured(partitions=partitions) as run:
+        with measured({"NOTIFY_PARTITIONS": str(partitions)}) as run:
             run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
             run.sql.execute(handwritten.TABLE)
             facts = facts or _facts(run, argv)
