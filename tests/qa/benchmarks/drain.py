@@ -218,7 +218,7 @@ def _plain_done(run: Running) -> int:
 def _report(run: Running, arguments: argparse.Namespace, rates: Rates) -> str:
     uniform, hot = SHAPES
     worst = min(rates.ours.values())
-    by_hand = min(rates.ours[shape] / rates.handwritten[shape] for shape in SHAPES)
+    by_hand = {shape: rates.ours[shape] / rates.handwritten[shape] for shape in SHAPES}
     lines = [
         "",
         f"{arguments.updates:,} prepared updates drained, updates/s",
@@ -228,10 +228,11 @@ def _report(run: Running, arguments: argparse.Namespace, rates: Rates) -> str:
         f"{f'plain Celery (2 workers; {arguments.plain:,} updates)':42}{rates.plain:>12,.0f}",
         "",
         f"{'':42}{'measured':>12}{'target':>18}",
-        _ratio("notify / plain Celery", f"{worst / rates.plain:.0f}x", ">= 50x"),
-        _ratio("notify / hand-written", f"{by_hand:.2f}x", ">= 0.6x"),
+        _ratio("notify / plain Celery", f"{worst / rates.plain:.0f}x", ">= 25x"),
+        _ratio("notify / hand-written, uniform", f"{by_hand[uniform]:.2f}x", ">= 0.7x"),
+        _ratio("notify / hand-written, half on one row", f"{by_hand[hot]:.2f}x", ">= 1.8x"),
         _ratio(
-            "half on one row / uniform", f"{rates.ours[hot] / rates.ours[uniform]:.2f}x", "> 1x"
+            "half on one row / uniform", f"{rates.ours[hot] / rates.ours[uniform]:.2f}x", ">= 1.3x"
         ),
         "",
         _lags("lag in ms, from when an update was due", "p50", "p99", "p99.9", "max"),

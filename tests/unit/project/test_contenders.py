@@ -263,6 +263,9 @@ def test_the_page_names_every_contender_and_what_is_wrong() -> None:
     assert "| Slow |  |  | failed: not within 120 s |" in lines
     assert "Used: 500." in page
     assert "- 2 cores" in lines
+    (others,) = [part for part in page.split("\n\n") if part.startswith("| Contender | 5 million")]
+    assert "| Fast & good |" in others
+    assert "| Slow |" not in others
     text = report.terminal(results(), ["2 cores"])
     assert "Absent: not measured: there is no java" in text
     assert "WRONG: 3 of 10 rows" in text
@@ -289,6 +292,12 @@ def test_every_group_of_shapes_has_a_plot() -> None:
         assert [shape.title for shape in shapes] == [
             text for text in texts if text in {shape.title for shape in SHAPES}
         ]
+
+
+def test_a_plot_leaves_out_who_has_no_part_in_its_shapes() -> None:
+    drawn = plot.plot(results(), [BY_NAME["large"], BY_NAME["long"]])
+    assert "Fast &amp; good" in drawn
+    assert "Slow" not in drawn
 
 
 def test_wrong_rows_and_missing_rates_are_seen_in_the_plot() -> None:

@@ -8,18 +8,22 @@ from tests.qa.benchmarks.contenders.results import Results, Spread
 from tests.qa.benchmarks.contenders.shapes import Shape
 from tests.qa.benchmarks.svg import BLUE, GREY, ORANGE, round_up, svg_head, text
 
-WIDTH, LEFT, RIGHT, TOP, LINE, GAP = 860, 236, 150, 44, 22, 56
+WIDTH, LEFT, RIGHT, TOP, LINE, GAP = 860, 248, 150, 44, 22, 56
 #: The plot of lags: its margins, and its height without them.
-SIDE, ABOVE, HIGH, BELOW = 64, 64, 320, 44
+SIDE, ABOVE, HIGH, BELOW, END = 64, 64, 320, 44, 820
 COLOURS: Final = (BLUE, ORANGE, "#15803d", "#7c3aed", "#be185d", "#0e7490", GREY)
 
 
 def plot(results: Results, shapes: list[Shape]) -> str:
     """A panel a shape, all with the same scale. The bar is the median, the line from lowest to highest."""
-    titles = list(results.setups)
     spreads = {
-        (title, shape.name): results.spread(title, shape) for title in titles for shape in shapes
+        (title, shape.name): results.spread(title, shape)
+        for title in results.setups
+        for shape in shapes
     }
+    titles = [
+        title for title in results.setups if any(spreads[title, shape.name] for shape in shapes)
+    ]
     most = round_up(max([each.high for each in spreads.values() if each] or [1.0]))
     panel = len(titles) * LINE + GAP
     parts = svg_head(WIDTH, TOP + len(shapes) * panel)
@@ -81,17 +85,17 @@ def curves(found: list[Curve]) -> str:
     )
     for power in range(up[0], up[1] + 1):
         y = ABOVE + HIGH * (1 - _share(10.0**power, up))
-        parts.append(f'<path d="M{SIDE} {y:.1f}H{WIDTH - 16}" stroke="#e2e8f0"/>')
+        parts.append(f'<path d="M{SIDE} {y:.1f}H{END}" stroke="#e2e8f0"/>')
         parts.append(text(SIDE - 8, y + 4, f"{10**power:,}", anchor="end"))
     for power in range(across[0], across[1] + 1):
-        x = SIDE + (WIDTH - 16 - SIDE) * _share(10.0**power, across)
+        x = SIDE + (END - SIDE) * _share(10.0**power, across)
         parts.append(f'<path d="M{x:.1f} {ABOVE}V{ABOVE + HIGH}" stroke="#e2e8f0"/>')
         parts.append(text(x, ABOVE + HIGH + 18, f"{10**power:,}", anchor="middle"))
     for number, curve in enumerate(found):
         colour = COLOURS[number % len(COLOURS)]
         places = [
             (
-                SIDE + (WIDTH - 16 - SIDE) * _share(rate, across),
+                SIDE + (END - SIDE) * _share(rate, across),
                 ABOVE + HIGH * (1 - _share(lag, up)),
             )
             for rate, lag in curve.points

@@ -43,7 +43,7 @@ def page(results: Results, facts: Iterable[str]) -> str:
         f"{results.updates:,} updates a drain, {results.fewer:,} where a contender is slow (*); "
         f"{results.rounds} rounds: the median, and the lowest and the highest round.\n"
     )
-    parts.append(_markdown(_rates(results)))
+    parts += [_markdown(_rates(results, shapes)) for shapes in _tables(results)]
     for group, shapes in groups(results.shapes).items():
         names = " and ".join(shape.title for shape in shapes)
         parts.append(f"![Updates a second: {names}](images/{_image(group)})\n")
@@ -63,7 +63,7 @@ def page(results: Results, facts: Iterable[str]) -> str:
 
 def terminal(results: Results, facts: Iterable[str]) -> str:
     """The same tables as text."""
-    parts = [_text(_rates(results))]
+    parts = [_text(_rates(results, shapes)) for shapes in _tables(results)]
     if results.killed:
         parts.append(f"After a kill: {results.kill_shape}\n" + _text(_kills(results)))
     if results.lags:
@@ -80,16 +80,25 @@ def terminal(results: Results, facts: Iterable[str]) -> str:
 Table = list[list[str]]
 
 
-def _rates(results: Results) -> Table:
-    rows = [["Contender", *(shape.title for shape in results.shapes)]]
+def _tables(results: Results) -> list[list[Shape]]:
+    """The shapes of each table: those for all contenders, and the others."""
+    every = [shape for shape in results.shapes if shape.all_contenders]
+    return [found for found in (every, [s for s in results.shapes if s not in every]) if found]
+
+
+def _rates(results: Results, shapes: Sequence[Shape]) -> Table:
+    """Without contenders that have no part in these shapes."""
+    rows = [["Contender", *(shape.title for shape in shapes)]]
     for title in results.setups:
+        if not any(results.drained[title, shape.name] for shape in shapes):
+            continue
         cells = [
             _cell(
                 results.spread(title, shape),
                 results.failure(title, shape),
                 updates=results.updates,
             )
-            for shape in results.shapes
+            for shape in shapes
         ]
         rows.append([title, *cells])
     return rows
