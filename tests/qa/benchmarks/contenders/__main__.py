@@ -141,7 +141,7 @@ def _round(
             _say(f"round {number + 1}, {shape.title}, {each.title}: {outcome}")
         for each in fast if group is slow else ():
             if isinstance(each, Ours):
-                drain(each, cell, limit_s=arguments.limit_s)
+                _tried(partial(drain, each, cell, limit_s=arguments.limit_s))
 
 
 def _prepare_all(
