@@ -29,7 +29,6 @@ def main(argv: Sequence[str]) -> int:
         print("backlog: run it as `make bench BENCH=backlog`", file=sys.stderr)
         return 2
     with measured() as run:
-        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
         preload(kafka(run), run.topic, arguments.updates, hot_share=1)
         print(_report(_drain(run, arguments.updates), machine(run)))
     return 0

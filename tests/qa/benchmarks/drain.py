@@ -57,7 +57,6 @@ def main(argv: Sequence[str]) -> int:
         print("drain: run it as `make bench`, which starts the services", file=sys.stderr)
         return 2
     with measured() as run:
-        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
         rates = _measure(run, arguments)
         print(_report(run, arguments, rates))
     return 0

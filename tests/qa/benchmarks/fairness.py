@@ -30,7 +30,6 @@ def main(argv: Sequence[str]) -> int:
         return 2
     flooded = partition(next(targets(1, hot_share=1)))
     with measured() as run:
-        run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
         start(run)
         run.wait("every stream is loaded", lambda: _ticked(run))
         calm = _lag(run, arguments, flooded)

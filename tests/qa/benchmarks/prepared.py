@@ -43,13 +43,12 @@ def message(
     *,
     parent: str | None = None,
     notes: int = 0,
-    at: int | None = None,
 ) -> bytes:
-    """A tag is set and a session counted, at a time in milliseconds (now); and mirrored to the parent, if
-    there is one. `notes` more tags of 80 characters each are set too."""
+    """A tag is set and a session counted, now; and mirrored to the parent, if there is one. `notes` more tags
+    of 80 characters each are set too."""
     more = {f"tags.note{place}": (SET, "n" * 80) for place in range(notes)}
     patch = Patch(False, {"tags.level": (SET, number), "session_count": (ADD, 1), **more})
-    at = time.time_ns() // 1_000_000 if at is None else at
+    at = time.time_ns() // 1_000_000
     links = {} if parent is None else {"email": parent}
     return encode(
         Update(target.app, target.record, at, f"m{number}", kind="push", patch=patch, links=links)

@@ -57,7 +57,6 @@ def main(argv: Sequence[str]) -> int:
     print(f"{'rows':>12}{'lanes':>8}{'CPU us an update':>20}{'updates/s':>12}")
     for setting in SETTINGS:
         with measured({"NOTIFY_LANES": str(setting.lanes)}) as run:
-            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
             shape = Shape(f"rows-{setting.rows}", "", "", records=setting.rows, filled=True)
             fill(run, shape, "record")
             costs = [

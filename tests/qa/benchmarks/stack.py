@@ -12,9 +12,13 @@ from tests.running import Running, running
 
 @contextmanager
 def measured(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Running]:
-    """A new stack with no process of the product yet. All of it is gone at the end. `environ` is added."""
+    """A new stack with no process of the product yet. All of it is gone at the end. `environ` is added.
+
+    A batch is sent again as late as in production, not as soon as in tests.
+    """
     with tempfile.TemporaryDirectory(prefix="notify-bench-") as directory:
         # Services may run as another user, who must get into it.
         Path(directory).chmod(0o711)
         with running(Path(directory), f"bench{uuid.uuid4().hex[:8]}", environ=environ) as run:
+            run.stack.env.pop("NOTIFY_RESEND_AFTER_MS", None)
             yield run

@@ -37,7 +37,7 @@ class PlainCelery(Contender):
     def fill(self, cell: Cell) -> None:
         """Partition by partition in turns, in each in the order of the log."""
         messages = sorted(cell.messages, key=lambda each: (each.offset, each.partition))
-        self._queue.fill(self._task, [message.value for message in messages])
+        self._queue.fill(self._task, (message.value for message in messages))
 
     def start(self, cell: Cell) -> None:
         """The workers."""

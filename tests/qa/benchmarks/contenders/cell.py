@@ -56,6 +56,11 @@ class Cell:
         return [key for key in (*hot, *rest[::every]) if rows[key]["session_count"]]
 
     @cached_property
+    def watched_updates(self) -> int:
+        """How many updates are for the watched rows."""
+        return sum(int(self.expected[key]["session_count"]) for key in self.watched)
+
+    @cached_property
     def apps(self) -> list[str]:
         """The apps of the rows. No other cell has them."""
         return sorted({app for app, _ in self.expected})

@@ -132,8 +132,7 @@ def watched_updates(contender: Contender, cell: Cell) -> int:
     found = contender.run.sql.execute(
         query.format(sql.Identifier(contender.table)), (list(apps), list(ids))
     ).fetchall()
-    every = sum(int(cell.expected[key]["session_count"]) for key in cell.watched)
-    return int(found[0][0]) * cell.updates // every
+    return int(found[0][0]) * cell.updates // cell.watched_updates
 
 
 def applied_updates(contender: Contender, cell: Cell) -> int:

@@ -19,7 +19,7 @@ from tests.qa.benchmarks.contenders.cell import Cell, Extent
 from tests.qa.benchmarks.contenders.comparison import Key
 from tests.qa.benchmarks.contenders.contender import Contender, Outgoing, Send
 from tests.qa.benchmarks.contenders.measure import within
-from tests.qa.benchmarks.contenders.shapes import Shape, aims
+from tests.qa.benchmarks.contenders.shapes import Aim, Shape, aims
 from tests.qa.benchmarks.drain import log_ends
 from tests.qa.benchmarks.prepared import Target, message, partition
 
@@ -112,8 +112,11 @@ def _play(
     """Sends an update at each of the times, and waits until all are applied."""
     run = contender.run
     warm_up = [number / warm_up_per_s for number in range(int(warm_up_per_s * WARM_UP_S))]
-    both = (*warm_up, *times)
-    updates = list(_updates(shape, both, run.partitions, seed=seed))
+    drawn = aims(shape, len(warm_up) + len(times), seed=seed)
+    first, counted = (
+        list(_updates(shape, phase, drawn, run.partitions)) for phase in (warm_up, times)
+    )
+    updates = [*first, *counted]
     cell = _empty_cell(contender, shape, updates)
     run.sql.execute("TRUNCATE contender_record")
     contender.fill(cell)
@@ -121,10 +124,10 @@ def _play(
     watcher = _Watcher(run.stack.env["DATABASE_URL"], contender.table)
     try:
         with contender.sender() as send:
-            _send(send, watcher, updates[: len(warm_up)], contender)
+            _send(send, watcher, first, contender)
             watcher.wait(contender)
             watcher.lags.clear()
-            took = _send(send, watcher, updates[len(warm_up) :], contender)
+            took = _send(send, watcher, counted, contender)
         watcher.wait(contender)
         deadline = time.monotonic() + PATIENCE_S
         while contender.saved(cell) < len(updates):
@@ -136,16 +139,12 @@ def _play(
 
 
 def _updates(
-    shape: Shape, times: Sequence[float], partitions: int, *, seed: int
+    shape: Shape, times: Iterable[float], drawn: Iterator[Aim], partitions: int
 ) -> Iterator[_Update]:
     """Prepared before they are due, so that sending costs little. `at` is when they were prepared."""
     next_probe = 0.0
-    for number, (due, aim) in enumerate(
-        zip(times, aims(shape, len(times), seed=seed), strict=True)
-    ):
-        if number and due < times[number - 1]:
-            next_probe = 0.0  # the warm-up is over, and time begins again
-        target, probe = aim.target, None
+    for number, due in enumerate(times):
+        target, probe = next(drawn).target, None
         if due >= next_probe:
             next_probe += 1 / PROBES_PER_S
             target = Target(target.app, str(uuid.uuid4()))

@@ -79,27 +79,28 @@ def curves(found: list[Curve]) -> str:
     rates = [rate for curve in found for rate, _ in curve.points]
     lags = [lag for curve in found for _, lag in curve.points]
     across, up = _powers(rates), _powers(lags)
+
+    def at(rate: float) -> float:
+        return SIDE + (END - SIDE) * _share(rate, across)
+
+    def over(lag: float) -> float:
+        return ABOVE + HIGH * (1 - _share(lag, up))
+
     parts = svg_head(WIDTH, ABOVE + HIGH + BELOW + LINE * len(found))
     parts.append(
         text(16, 26, "99th percentile of the lag in ms, over updates a second", "600", size=15)
     )
     for power in range(up[0], up[1] + 1):
-        y = ABOVE + HIGH * (1 - _share(10.0**power, up))
+        y = over(10.0**power)
         parts.append(f'<path d="M{SIDE} {y:.1f}H{END}" stroke="#e2e8f0"/>')
         parts.append(text(SIDE - 8, y + 4, f"{10**power:,}", anchor="end"))
     for power in range(across[0], across[1] + 1):
-        x = SIDE + (END - SIDE) * _share(10.0**power, across)
+        x = at(10.0**power)
         parts.append(f'<path d="M{x:.1f} {ABOVE}V{ABOVE + HIGH}" stroke="#e2e8f0"/>')
         parts.append(text(x, ABOVE + HIGH + 18, f"{10**power:,}", anchor="middle"))
     for number, curve in enumerate(found):
         colour = COLOURS[number % len(COLOURS)]
-        places = [
-            (
-                SIDE + (END - SIDE) * _share(rate, across),
-                ABOVE + HIGH * (1 - _share(lag, up)),
-            )
-            for rate, lag in curve.points
-        ]
+        places = [(at(rate), over(lag)) for rate, lag in curve.points]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places]
