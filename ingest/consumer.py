@@ -31,6 +31,7 @@ from kafka.errors import (
 
 from ingest.log_ends import LogEnds
 from ingest.ports import Fetched, LogAway, LogEnd, Polled
+from ingest.record_parser import use_compiled_parser
 from ingest.topic_connection import TopicConnection
 from ingest.tracing import Ticks
 from notify.domain.engine.stream import LogFacts
@@ -138,6 +139,7 @@ class KafkaLog:
                 bootstrap_timeout_ms=FACTS_TIMEOUT_MS,
             )
             _let_polls_wait(consumer)
+            use_compiled_parser(consumer)
             self._listener = _Listener()
             consumer.subscribe([self._topic], listener=self._listener)
             # Load the metadata before joining the group: a leader without it assigns the partitions to

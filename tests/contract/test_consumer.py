@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from aiokafka.record.default_records import DefaultRecord
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from ingest import consumer
@@ -106,6 +107,20 @@ def test_a_request_that_is_not_answered_is_given_up(kafka: list[str], topic: str
         connections = reader.log._consumer._client._manager._conns.values()
         timeouts = {each.config["request_timeout_ms"] for each in connections}
     assert timeouts == {consumer.REQUEST_TIMEOUT_MS}
+
+
+def test_the_compiled_parser_unpacks_what_is_fetched(kafka: list[str], topic: str) -> None:
+    """Decision 0052: nothing else fails if kafka-python's own parser is used, it is only slower."""
+    with _reader(kafka, topic) as reader:
+        reader.join()
+        reader.log._consumer.poll()  # positions
+        found = [
+            record
+            for _ in range(10)
+            for records in reader.log._consumer.poll(1_000).values()
+            for record in records
+        ]
+    assert {type(record) for record in found} == {DefaultRecord}
 
 
 def test_kafka_python_forgets_a_partition_that_is_paused_in_the_middle_of_a_fetch(
