@@ -3,8 +3,8 @@
 At least NOTIFY_EQUALITY_UPDATES random updates go through HTTP. NOTIFY_EQUALITY_SEED repeats the
 traffic of a run that failed; which process was where when it was killed does not repeat.
 
-Bridges are killed on Apache Kafka only. Tansu 0.6.0 can lose a group for ever when a member is killed
-(docs/reliability.md), so on the embedded broker they lose their PostgreSQL sessions instead.
+Bridges are killed on Apache Kafka only (see `running.IS_APACHE`). On the embedded broker they lose their
+PostgreSQL sessions instead.
 """
 
 import json
@@ -24,14 +24,13 @@ from notify.domain.records.update import DELETE, Update, encode
 from notify.kafka.topic import Topics
 from tests.acceptance.random_traffic import Customer, World
 from tests.acceptance.senders import Senders
-from tests.running import PARTITIONS, Running, running
+from tests.running import IS_APACHE, PARTITIONS, Running, running
 
 UPDATES: Final = int(os.environ.get("NOTIFY_EQUALITY_UPDATES", "100000"))
 SEED: Final = int(os.environ.get("NOTIFY_EQUALITY_SEED", random.SystemRandom().randrange(10**9)))
 #: Of all updates; the others come in batches.
 SINGLE_SHARE: Final = 0.04
 CUSTOMERS: Final = 6
-IS_APACHE: Final = os.environ.get("NOTIFY_KAFKA") == "apache"
 STARTED: Final = time.monotonic()
 REASONS: Final = {"skip_rule", "link_limit", "mirror_limit"}
 SEND_S: Final = 900
@@ -128,7 +127,7 @@ def _start(run: Running) -> str:
     return web_url
 
 
-def _events(run: Running, world: World) -> list[tuple[float, str, Callable[[], None]]]:
+def _events(run: Running, world: World) -> list[tuple[float, str, Callable[[], object]]]:
     """What happens once this share of the updates is accepted."""
     hot, closely = world.customers[0].app, world.customers[1]
 
