@@ -24,6 +24,7 @@ from notify.kafka.kafka_security import Security, arguments
 from notify.kafka.topic import KafkaAway, Topics
 from tests.certificates import Authority
 from tests.databases import own_database
+from tests.running import IS_APACHE
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
@@ -116,7 +117,7 @@ def secured(
     postgres: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Secured]:
     """The broker, and web, bridge and worker that reach it by TLS and SCRAM."""
-    if os.environ.get("NOTIFY_KAFKA") != "apache":
+    if not IS_APACHE:
         pytest.skip("a TLS listener needs Apache Kafka: set NOTIFY_KAFKA=apache")
     try:
         apache_kafka.jars(os.environ)

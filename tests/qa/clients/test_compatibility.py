@@ -13,7 +13,7 @@ from tests.qa.clients import report
 from tests.qa.clients.drivers import COMMANDS, VERSION, Driver
 from tests.qa.clients.life import CHECKS, Life
 from tests.qa.clients.operations import OPERATIONS
-from tests.running import Running
+from tests.running import IS_APACHE, Running
 
 
 @pytest.mark.slow
@@ -45,8 +45,7 @@ def test_every_operation_has_its_effect(client: Driver, stack: tuple[Running, st
 def services(run: Running) -> str:
     """What the product ran on."""
     (version,) = run.rows("SHOW server_version")[0]
-    is_apache = os.environ.get("NOTIFY_KAFKA") == "apache"
-    kafka = f"Apache Kafka {apache_kafka.VERSION}" if is_apache else "the embedded broker"
+    kafka = f"Apache Kafka {apache_kafka.VERSION}" if IS_APACHE else "the embedded broker"
     return f"{kafka}, PostgreSQL {version.split()[0]}"
 
 

@@ -25,6 +25,7 @@ from tests.qa.faults import (
     rows_under_backlog,
 )
 from tests.qa.faults.matrix import ROWS, Row, Scenes, play
+from tests.running import IS_APACHE
 
 IS_ALL = os.environ.get("NOTIFY_FAULTS") == "all"
 _MODULES = (
@@ -47,7 +48,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 @pytest.fixture(scope="module")
 def scenes() -> Iterator[Scenes]:
     """Ends the last scene after the last row."""
-    if not IS_ALL and os.environ.get("NOTIFY_KAFKA") != "apache":
+    if not IS_ALL and not IS_APACHE:
         pytest.skip("rows need Apache Kafka: run `make faults`, or set NOTIFY_KAFKA=apache")
     try:
         apache_kafka.jars(os.environ)

@@ -29,7 +29,7 @@ from tests.qa.benchmarks.contenders.results import Results
 from tests.qa.benchmarks.contenders.shapes import SHAPES, Shape
 from tests.qa.benchmarks.drain import machine
 from tests.qa.benchmarks.stack import measured
-from tests.running import PARTITIONS, Running
+from tests.running import IS_APACHE, PARTITIONS, Running
 
 BATCHES: Final = (200, 500, 2_000, 5_000)
 #: Steady loads, as shares of the rate at which a contender drained uniform updates.
@@ -233,11 +233,10 @@ def _say(line: str) -> None:
 
 def _facts(run: Running, argv: Sequence[str]) -> list[str]:
     ((fsync,),) = run.rows("SHOW fsync")
-    apache = os.environ.get("NOTIFY_KAFKA") == "apache"
     words = f' ARGS="{shlex.join(argv)}"' if argv else ""
     return [
         f"`make bench BENCH=contenders{words}`, {time.strftime('%Y-%m-%d')}",
-        f"Kafka: {f'Apache Kafka {apache_kafka.VERSION}, one broker' if apache else 'another broker'}",
+        f"Kafka: {f'Apache Kafka {apache_kafka.VERSION}, one broker' if IS_APACHE else 'another broker'}",
         f"PostgreSQL: fsync {fsync}",
         *machine(run),
     ]
