@@ -280,6 +280,8 @@ NOTIFY_IMPORT_UPDATES_PER_S = env.integer("NOTIFY_IMPORT_UPDATES_PER_S", 1_000)
 # The web edge.
 #: How long an update waits for PostgreSQL to say whether its record was deleted; then it is accepted.
 NOTIFY_LOOKUP_DEADLINE_MS = env.integer("NOTIFY_LOOKUP_DEADLINE_MS", 500, least=1)
+#: With more deleted records each process of web keeps no list of them, and looks each update's record up.
+NOTIFY_DELETED_LISTED = env.integer("NOTIFY_DELETED_LISTED", 2_000_000, least=0)
 #: HMAC key of app keys at rest; `check --deploy` (notify.E002) refuses an empty one.
 NOTIFY_KEY_PEPPER = env.secret("NOTIFY_KEY_PEPPER", "")
 NOTIFY_APPS_REFRESH_MS = env.integer("NOTIFY_APPS_REFRESH_MS", 1_000, least=10)

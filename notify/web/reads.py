@@ -7,6 +7,7 @@ most this many threads of the process.
 import queue
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -21,13 +22,20 @@ from notify.domain.records.patch import ALIASES, PROPERTIES
 from notify.domain.records.update import ALIAS, TOKEN, USER
 from notify.monitoring.partition_state import StreamNow
 from notify.monitoring.snapshot import STREAMS, fresh_for_s
+from notify.telemetry import logs
 from notify.web.access.apps_cache import AppsSnapshot, KnownApp, ReadFailed, TopicUnusable
 from notify.web.resources import answer_warnings
+from notify.web.resources.deleted_list import DeletedList
 
 _QUERIES: Final = queries.read(Path(__file__).parent / "sql" / "queries.sql") | {"streams": STREAMS}
 _LOCK_TIMEOUT_MS: Final = 2_000
 #: How old the known reasons of dropped updates may get.
 DROPPING_S: Final = 5.0
+#: The list of deleted records is read again after this, and after this many times as long as its last read
+#: took: a million records take some 0.4 s of PostgreSQL. But never later than after LIST_AGAIN_MAX_S.
+LIST_AGAIN_S: Final = 0.5
+LIST_AGAIN_TIMES: Final = 500
+LIST_AGAIN_MAX_S: Final = 300.0
 _ALIAS: Final = ALIASES.removeprefix(PROPERTIES)
 
 Row = tuple[Any, ...]
@@ -124,6 +132,8 @@ class PostgresReads:
             self._free.put(_Session(deadline_ms))
         self._dropped: Mapping[tuple[str, str], tuple[str, ...]] = {}
         self._dropping_due = 0.0
+        self._deleted: DeletedList | None = None
+        self._deleted_due = 0.0
 
     def record(self, app: str, record: str) -> RecordRow | None:
         most = settings.NOTIFY_READ_TAGS + 1
@@ -217,7 +227,7 @@ class PostgresReads:
                 nobody_names,
             ) in self._rows("apps")
         }
-        return AppsSnapshot(apps, partitions, self._dropping())
+        return AppsSnapshot(apps, partitions, self._dropping(), self._deleted_list())
 
     def _dropping(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
         """The reasons for which updates are dropped, by (app, record); read again every DROPPING_S."""
@@ -229,6 +239,24 @@ class PostgresReads:
                 found[app, record] = (*found.get((app, record), ()), reason)
             self._dropped, self._dropping_due = found, now + DROPPING_S
         return self._dropped
+
+    def _deleted_list(self) -> DeletedList | None:
+        """The deleted records; None if they are more than NOTIFY_DELETED_LISTED, or could not be read."""
+        began = time.monotonic()
+        if began >= self._deleted_due:
+            most = settings.NOTIFY_DELETED_LISTED
+            deleted, again_s = None, LIST_AGAIN_MAX_S
+            with suppress(ReadsAway):
+                ((prefixes, n),) = self._rows("deleted", {"most": most + 1})
+                if n <= most:
+                    deleted = DeletedList(prefixes or b"")
+                    took_s = time.monotonic() - began
+                    again_s = min(max(LIST_AGAIN_S, took_s * LIST_AGAIN_TIMES), LIST_AGAIN_MAX_S)
+            if deleted is None:
+                reason = f"they are more than {most}, or PostgreSQL did not answer in time"
+                logs.get().warning("deleted_not_listed", reason=reason)
+            self._deleted, self._deleted_due = deleted, began + again_s
+        return self._deleted
 
     def close(self) -> None:
         """Close the sessions that are not in use."""

@@ -31,7 +31,7 @@ def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> Non
     except KafkaUnavailable as error:
         call.services.unavailable("kafka_away")
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
-    if any(update.op == DELETE for update, _ in made):
-        call.services.deleted.note(app.id)
+    if deleted := [update.record for update, _ in made if update.op == DELETE]:
+        call.services.deleted.note(app.id, deleted)
     if call.services.ack_log is not None:
         call.services.ack_log.acked(call.trace.id, [update for update, _ in made], acked)

@@ -113,7 +113,7 @@ def build(at_end: ExitStack) -> Services:
         limits.of_settings(refused),
         ack_log=lines,
         refused=refused,
-        deleted=DeletedRecords(lookups, told),
+        deleted=DeletedRecords(lookups, told, listed=lambda: apps.known().deleted),
         addresses=Addresses(lookups),
         left_out=count,
     )

@@ -1,145 +1,174 @@
-"""Processes of web tell each other of deletions by a real Redis, and do without it."""
+"""Web learns which records were deleted, from a real PostgreSQL and a real Redis."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+from django.db import connection
 from pytest_django import Settings
 
+from notify.models import Record, Topic
+from notify.web import reads as module
+from notify.web.reads import PostgresReads
 from notify.web.resources import deletions
-from notify.web.resources.deleted import APPLIED_S, ASK_S, PAUSE_S, DeletedRecords
-from notify.web.resources.deletions import KEPT_S, RedisDeletions
-from tests.fake_producer import FakeProducer, FakeReads
+from notify.web.resources.deleted_list import DeletedList
+from notify.web.resources.deletions import KEPT_S, DeletionsUnavailable, RedisDeletions
 from tests.fake_web import APP, STRICT_APP
 from tests.qa.faults.wire import Wire
 
 RECORD, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
-
-
-class _Rows(FakeReads):
-    """Counts look-ups; `gone` are the deleted records."""
-
-    def __init__(self) -> None:
-        super().__init__(FakeProducer())
-        self.gone: set[str] = set()
-        self.asked = 0
-
-    def is_deleted(self, app: str, record: str) -> bool:
-        self.asked += 1
-        return record in self.gone
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def rows() -> _Rows:
-    return _Rows()
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
 def key(redis_url: str, settings: Settings) -> Iterator[str]:
-    """Where the words stand: a key of this test's own."""
+    """The stream of this test alone."""
     settings.REDIS_URL = redis_url
     settings.NOTIFY_NAMESPACE = f"t{uuid.uuid4().hex[:10]}"
     settings.NOTIFY_LIMIT_REDIS_TIMEOUT_MS = 5_000
-    yield f"{settings.NOTIFY_NAMESPACE}.deletions"
+    key = f"{settings.NOTIFY_NAMESPACE}.deleted"
+    yield key
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(f"{settings.NOTIFY_NAMESPACE}.deletions")
+        client.delete(key)
 
 
-@pytest.fixture
-def told(key: str) -> Iterator[RedisDeletions]:
-    with closing(deletions.of_settings()) as told:
-        yield told
+def test_processes_hear_each_deletion_once(key: str) -> None:
+    with closing(deletions.of_settings()) as one, closing(deletions.of_settings()) as other:
+        assert list(other.heard()) == []
+        one.tell([(APP, RECORD), (STRICT_APP, RECORD)])
+        one.tell([(APP, OTHER)])
+        told = [(APP, RECORD), (STRICT_APP, RECORD), (APP, OTHER)]
+        assert list(other.heard()) == told
+        assert list(other.heard()) == []
+        other.tell([(STRICT_APP, OTHER)])
+        assert list(one.heard()) == [*told, (STRICT_APP, OTHER)]
 
 
-def test_another_process_hears_of_a_deletion(
-    told: RedisDeletions, rows: _Rows, clock: Clock
+def test_deletions_end_by_themselves_and_are_no_more_than_some(
+    key: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
-    assert not other.is_known(APP, RECORD)
-    rows.gone.add(RECORD)
-    one.note(APP)
-    assert one.is_known(APP, RECORD)
-    assert not other.is_known(APP, RECORD)  # it was there a moment ago, and nobody has asked since
-    clock.now += ASK_S
-    assert other.is_known(APP, RECORD)
-
-
-def test_until_a_deletion_is_applied_the_record_is_not_remembered_as_there(
-    told: RedisDeletions, rows: _Rows, clock: Clock
-) -> None:
-    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
-    for deleted in (one, other):
-        assert not deleted.is_known(APP, RECORD)
-    one.note(APP)
-    clock.now += ASK_S
-    for deleted in (one, other):
-        assert not deleted.is_known(APP, RECORD)
-    rows.gone.add(RECORD)
-    for deleted in (one, other):
-        assert deleted.is_known(APP, RECORD)
-
-
-def test_each_deletion_is_another_word_and_other_apps_have_their_own(
-    told: RedisDeletions, rows: _Rows, clock: Clock
-) -> None:
-    one, other = (DeletedRecords(rows, told, clock=clock) for _ in range(2))
-    for _ in range(2):
-        one.note(APP)
-        clock.now += ASK_S
-        assert not other.is_known(APP, RECORD)
-        assert not other.is_known(STRICT_APP, RECORD)
-        before = rows.asked
-        assert not other.is_known(APP, RECORD)
-        assert not other.is_known(STRICT_APP, RECORD)
-        assert rows.asked == before + 1  # the other app's is remembered
-        clock.now += APPLIED_S
-    before = rows.asked
-    for _ in range(2):
-        assert not other.is_known(APP, RECORD)
-    assert rows.asked == before + 1  # and this app's again, since its word is an old one
-
-
-def test_words_end_by_themselves(told: RedisDeletions, key: str, redis_url: str) -> None:
-    told.tell(APP)
-    with redis.Redis.from_url(redis_url) as client:
+    monkeypatch.setattr(deletions, "KEPT_MAX", 100)
+    with closing(deletions.of_settings()) as told, redis.Redis.from_url(redis_url) as client:
+        told.tell([(APP, RECORD)] * 1_000)
         assert 0 < client.ttl(key) <= KEPT_S
+        assert 100 <= client.xlen(key) < 300  # Redis drops whole blocks of about a hundred
 
 
-def test_without_redis_updates_go_on_and_one_request_in_a_while_asks(
-    key: str, redis_url: str, settings: Settings, rows: _Rows, clock: Clock
-) -> None:
+def test_a_redis_that_is_away_raises(key: str, redis_url: str, settings: Settings) -> None:
     settings.NOTIFY_LIMIT_REDIS_TIMEOUT_MS = 3_000
     at = urlsplit(redis_url)
     with closing(Wire(at.port or 6379)) as wire:
         netloc = at.netloc.removesuffix(f":{at.port}") + f":{wire.port}"
         settings.REDIS_URL = at._replace(netloc=netloc).geturl()
         with closing(deletions.of_settings()) as told:
-            deleted = DeletedRecords(rows, told, clock=clock)
-            assert not deleted.is_known(APP, RECORD)
+            told.tell([(APP, RECORD)])
             wire.cut()
-            deleted.note(APP)  # raises nothing
-            rows.gone.add(RECORD)
-            assert deleted.is_known(APP, RECORD)  # this process knows by itself
+            with pytest.raises(DeletionsUnavailable):
+                told.tell([(APP, OTHER)])
+            with pytest.raises(DeletionsUnavailable):
+                told.heard()
             wire.heal()
-            assert not deleted.is_known(STRICT_APP, OTHER)
-            DeletedRecords(rows, RedisDeletions(told._client, key)).note(STRICT_APP)
-            rows.gone.add(OTHER)
-            clock.now += ASK_S
-            assert not deleted.is_known(STRICT_APP, OTHER)
-            clock.now += PAUSE_S
-            assert deleted.is_known(STRICT_APP, OTHER)
+            assert (APP, RECORD) in RedisDeletions(told._client, key).heard()
+
+
+def record(*, deleted: bool) -> str:
+    """The id of a new record."""
+    id_ = str(uuid.uuid4())
+    Record.objects.create(app=APP, id=id_, created_at=NOW, updated_at=NOW, deleted=deleted)
+    return id_
+
+
+def listed(reads: PostgresReads) -> DeletedList | None:
+    """The list as of now."""
+    reads._deleted_due = 0.0
+    return reads.known("t").deleted
+
+
+@pytest.fixture
+def reads(transactional_db: None) -> Iterator[PostgresReads]:
+    Topic.objects.create(id=uuid.uuid4(), name="t", partitions=4, active=True)
+    with closing(PostgresReads(sessions=1)) as reads:
+        yield reads
+
+
+def test_deleted_records_are_listed(reads: PostgresReads) -> None:
+    empty = listed(reads)
+    assert empty is not None
+    assert not empty.may_have(RECORD)
+    gone, there = ({record(deleted=deleted) for _ in range(50)} for deleted in (True, False))
+    found = listed(reads)
+    assert found is not None
+    assert len(found) == 50
+    assert {each for each in gone | there if found.may_have(each)} == gone
+    Record.objects.filter(id__in=gone).update(deleted=False)
+    none = listed(reads)
+    assert none is not None
+    assert len(none) == 0
+
+
+def test_more_deleted_records_than_the_limit_are_not_listed(
+    reads: PostgresReads, settings: Settings
+) -> None:
+    settings.NOTIFY_DELETED_LISTED = 2
+    for _ in range(2):
+        record(deleted=True)
+    found = listed(reads)
+    assert found is not None
+    assert len(found) == 2
+    record(deleted=True)
+    assert listed(reads) is None
+
+
+def test_a_list_that_cannot_be_read_leaves_the_apps_known(
+    reads: PostgresReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(deleted=True)
+    broken = dict(module._QUERIES) | {"deleted": "SELECT pg_sleep(1/0), %(most)s"}
+    monkeypatch.setattr(module, "_QUERIES", broken)
+    assert listed(reads) is None
+    assert reads.known("t").partitions == 4
+
+
+def test_the_list_is_read_again_the_sooner_the_less_it_takes(
+    reads: PostgresReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, takes_s = 1_000.0, 0.0
+    original = reads._rows
+
+    def rows(name: str, *args: Any) -> list[module.Row]:
+        nonlocal now
+        now += takes_s if name == "deleted" else 0
+        return original(name, *args)
+
+    monkeypatch.setattr(reads, "_rows", rows)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for tries_s, again_s in (
+        (0.0, module.LIST_AGAIN_S),
+        (0.1, 50.0),
+        (9.0, module.LIST_AGAIN_MAX_S),
+    ):
+        takes_s = tries_s
+        now += module.LIST_AGAIN_MAX_S
+        began = now
+        first = reads.known("t").deleted
+        now = began + again_s - 0.01
+        assert reads.known("t").deleted is first
+        now = began + again_s
+        assert reads.known("t").deleted is not first
+
+
+def test_the_list_is_read_from_its_index(reads: PostgresReads) -> None:
+    record(deleted=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute("EXPLAIN " + module._QUERIES["deleted"], {"most": 5})
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+        cursor.execute("RESET enable_seqscan")
+    assert "using record_deleted on record" in plan
+    assert "Sort" not in plan

@@ -211,6 +211,16 @@ def test_reads_that_hang_hold_few_threads(web: Real) -> None:
         reads.streams()
 
 
+def test_a_deleted_player_is_refused_as_soon_as_it_is_listed(web: Real) -> None:
+    app = str(web.app.id)
+    assert web.put(app).status == 200
+    row = {"app": app, "id": PLAYER, "created_at": datetime.now(UTC)}
+    Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
+    web.soon(lambda: web.put(app).status == 400)
+    Record.objects.update(deleted=False)
+    assert web.put(app).status == 200
+
+
 def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:
     """Somebody holds the table: the update is taken."""
     row = {"app": web.app.id, "id": PLAYER, "created_at": datetime.now(UTC)}

@@ -13,6 +13,7 @@ from typing import Final
 
 from notify.domain.records import nobody
 from notify.telemetry import logs, metrics
+from notify.web.resources.deleted_list import DeletedList
 
 #: How long the first requests of a process wait for its first read.
 FIRST_READ_S: Final = 5.0
@@ -48,12 +49,13 @@ class KnownApp:
 
 @dataclass(frozen=True, slots=True)
 class AppsSnapshot:
-    """One read: all apps by id, the stored number of partitions, and the reasons for which updates are
-    dropped, by (app, record)."""
+    """One read: all apps by id, the stored number of partitions, the reasons for which updates are dropped,
+    by (app, record), and the deleted records, if they could be listed."""
 
     apps: Mapping[str, KnownApp]
     partitions: int
     dropping: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    deleted: DeletedList | None = None
 
 
 class AppsCache:

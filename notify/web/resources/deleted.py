@@ -2,65 +2,67 @@
 
 An SDK sends only what has changed. So an update of a deleted record would create it again almost empty,
 without a push token and a user. With the right answer the SDK creates the whole record again
-(docs/sdks.md). Besides `addresses`, this is the only lookup in PostgreSQL on the way of an update. It has a
+(docs/sdks.md).
+
+Whether a record is deleted now, PostgreSQL says. It is asked only for records that may be: those in the
+list of deleted records, which each process reads again and again (`PostgresReads.known`), and those of
+which a process of web accepted the deletion lately. So nearly no update waits for PostgreSQL. A lookup has a
 deadline: if PostgreSQL does not answer in time, the record counts as existing and the update is accepted.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from notify.domain.records import ids
 from notify.web.reads import Reads, ReadsAway
+from notify.web.resources.deleted_list import DeletedList
 from notify.web.resources.deletions import Deletions, DeletionsUnavailable
 
 #: After a failed lookup none is tried for this long, so that a hanging PostgreSQL does not delay each
 #: request. The same holds for Redis.
 PAUSE_S: Final = 5.0
-#: A record that exists is not looked up again for this long, because an app sends several updates in a row
-#: when it is opened; and how many such records are remembered.
-REMEMBERED_S: Final = 30.0
-REMEMBERED_MAX: Final = 50_000
-#: How often a process asks whether other processes accepted deletions.
+#: How often a process asks which deletions other processes accepted.
 ASK_S: Final = 1.0
-#: For this long after a deletion no record of its app is remembered, because the deleted record still
-#: exists until the deletion is applied.
-APPLIED_S: Final = 10.0
+#: For this long after its deletion was accepted a record is looked up, listed or not. That is longer than
+#: the time between two reads of the list; and how many such records are kept.
+ACCEPTED_S: Final = 600.0
+ACCEPTED_MAX: Final = 50_000
 
 
 class DeletedRecords:
-    """Looks up records with `reads`, and apps with recent deletions with `deletions`. Thread-safe."""
+    """Looks up records with `reads`. `listed` returns the list of deleted records, or None if there is none:
+    then each record is looked up. `deletions` tells of those that other processes accepted. Thread-safe."""
 
     def __init__(
         self,
         reads: Reads,
         deletions: Deletions | None = None,
         *,
+        listed: Callable[[], DeletedList | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reads = reads
         self._deletions = deletions
+        self._listed = listed
         self._clock = clock
         self._lock = threading.Lock()
-        self._lookup_due = self._hints_due = float("-inf")
-        self._remembered: set[tuple[str, str]] = set()
-        self._remembered_until = float("-inf")
-        #: The newest hint of each app, and until when its records are not remembered.
-        self._newest_hints: dict[str, str] = {}
-        self._forgetful: dict[str, float] = {}
+        self._lookup_due = self._ask_due = float("-inf")
+        #: When we learned that the deletion of (app, record) was accepted, the oldest first.
+        self._accepted: dict[tuple[str, str], float] = {}
 
-    def note(self, app: str) -> None:
-        """Tells all processes that a deletion in the app was accepted here."""
+    def note(self, app: str, records: Iterable[str]) -> None:
+        """Tells all processes that the deletion of these records was accepted here."""
+        deleted = [(app, record) for record in records]
         with self._lock:
-            self._forget(app, self._clock())
+            self._keep(deleted, self._clock())
         if self._deletions is None:
             return
         try:
-            self._deletions.tell(app)
+            self._deletions.tell(deleted)
         except DeletionsUnavailable:
-            with self._lock:
-                self._hints_due = self._clock() + PAUSE_S
+            self._ask_due = self._clock() + PAUSE_S
 
     def is_known(self, app: str, record: str) -> bool:
         """Whether the record was deleted (and the deletion applied) and not created again since.
@@ -71,53 +73,42 @@ class DeletedRecords:
         now = self._clock()
         if ids.follows_from_a_name(record) or now < self._lookup_due:
             return False
-        self._read_hints(now)
-        if self._is_remembered(app, record, now):
+        self._hear(now)
+        if not self._may_be_deleted(app, record):
             return False
         try:
-            is_deleted = self._reads.is_deleted(app, record)
+            return self._reads.is_deleted(app, record)
         except ReadsAway:
-            with self._lock:
-                self._lookup_due = self._clock() + PAUSE_S
+            self._lookup_due = self._clock() + PAUSE_S
             return False
-        if not is_deleted:
-            with self._lock:
-                if len(self._remembered) < REMEMBERED_MAX and not self._forgets(app, now):
-                    self._remembered.add((app, record))
-        return is_deleted
 
-    def _is_remembered(self, app: str, record: str, now: float) -> bool:
-        with self._lock:
-            if now >= self._remembered_until:
-                self._remembered.clear()
-                self._remembered_until = now + REMEMBERED_S
-            return (app, record) in self._remembered
+    def _may_be_deleted(self, app: str, record: str) -> bool:
+        listed = self._listed()
+        return listed is None or (app, record) in self._accepted or listed.may_have(record)
 
-    def _read_hints(self, now: float) -> None:
+    def _hear(self, now: float) -> None:
         """Learns of deletions in other processes. One request does so for all, every ASK_S."""
-        with self._lock:
-            if self._deletions is None or now < self._hints_due:
-                return
-            self._hints_due = now + ASK_S
-        try:
-            hints = self._deletions.heard()
-        except DeletionsUnavailable:
-            with self._lock:
-                self._hints_due = self._clock() + PAUSE_S
+        if self._deletions is None or now < self._ask_due:
             return
         with self._lock:
-            for app in [app for app in self._forgetful if not self._forgets(app, now)]:
-                del self._forgetful[app]
-            for app, hint in hints.items():
-                if self._newest_hints.get(app) != hint:
-                    self._forget(app, now)
-            self._newest_hints = dict(hints)
+            if now < self._ask_due:
+                return
+            self._ask_due = now + ASK_S
+        try:
+            deleted = self._deletions.heard()
+        except DeletionsUnavailable:
+            self._ask_due = self._clock() + PAUSE_S
+            return
+        with self._lock:
+            self._keep(deleted, now)
 
-    def _forget(self, app: str, now: float) -> None:
-        if not self._forgets(app, now):
-            self._remembered = {each for each in self._remembered if each[0] != app}
-        self._forgetful[app] = now + APPLIED_S
-
-    def _forgets(self, app: str, now: float) -> bool:
-        """Whether records of the app must not be remembered now."""
-        return now < self._forgetful.get(app, now)
+    def _keep(self, deleted: Iterable[tuple[str, str]], now: float) -> None:
+        for each in deleted:
+            self._accepted.pop(each, None)
+            self._accepted[each] = now
+        while self._accepted:
+            oldest = next(iter(self._accepted))
+            is_old = self._accepted[oldest] <= now - ACCEPTED_S
+            if not is_old and len(self._accepted) <= ACCEPTED_MAX:
+                return
+            del self._accepted[oldest]

@@ -1,20 +1,24 @@
-"""Shares through Redis in which apps something was deleted lately, between all processes of web.
+"""Shares through Redis which deletions were accepted lately, between all processes of web.
 
-This is only a hint. If Redis is unavailable or loses it, other processes notice a deletion when their
-remembered records expire (`deleted`).
+This is only a hint. If Redis is unavailable or loses it, other processes learn of a deletion when they read
+the list of deleted records again (`deleted`).
 """
 
-import secrets
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import redis
 from django.conf import settings
 
 from notify.databases import redis_client
 
-#: How long a hint is kept; each process asks far more often.
+#: How long the last deletions are kept, and about how many. Each process asks once a second, so it misses
+#: some only if more are accepted in a second.
 KEPT_S: Final = 60
+KEPT_MAX: Final = 10_000
+
+#: The ids of an app and of its record.
+Deleted = tuple[str, str]
 
 
 class DeletionsUnavailable(Exception):
@@ -22,14 +26,14 @@ class DeletionsUnavailable(Exception):
 
 
 class Deletions(Protocol):
-    """The hints that processes of web share."""
+    """The deletions that processes of web tell each other."""
 
-    def tell(self, app: str) -> None:
-        """Shares that a deletion in the app was accepted. Raises DeletionsUnavailable."""
+    def tell(self, deleted: Sequence[Deleted]) -> None:
+        """Shares that these deletions were accepted. Raises DeletionsUnavailable."""
         ...
 
-    def heard(self) -> Mapping[str, str]:
-        """The newest hint of each app in the last KEPT_S; it changes with each deletion.
+    def heard(self) -> Sequence[Deleted]:
+        """The deletions that were shared since the last call; at the first call, those that are kept.
 
         Raises DeletionsUnavailable.
         """
@@ -37,27 +41,32 @@ class Deletions(Protocol):
 
 
 class RedisDeletions:
-    """`Deletions` in a hash of Redis. Connects at its first use."""
+    """`Deletions` in a stream of Redis. Connects at its first use; one thread at a time calls `heard`."""
 
     def __init__(self, client: "redis.Redis", key: str) -> None:
         self._client = client
         self._key = key
+        self._last = "0-0"
 
-    def tell(self, app: str) -> None:
+    def tell(self, deleted: Sequence[Deleted]) -> None:
         try:
-            with self._client.pipeline(transaction=False) as both:
-                both.hset(self._key, app, secrets.token_hex(8))
-                both.expire(self._key, KEPT_S)
-                both.execute()
+            with self._client.pipeline(transaction=False) as commands:
+                for app, record in deleted:
+                    commands.xadd(self._key, {"app": app, "record": record}, maxlen=KEPT_MAX)
+                commands.expire(self._key, KEPT_S)
+                commands.execute()
         except redis.RedisError as error:
             raise DeletionsUnavailable(type(error).__name__) from error
 
-    def heard(self) -> Mapping[str, str]:
+    def heard(self) -> Sequence[Deleted]:
         try:
-            found = self._client.hgetall(self._key)
+            found: Any = self._client.xread({self._key: self._last}, count=KEPT_MAX)
         except redis.RedisError as error:
             raise DeletionsUnavailable(type(error).__name__) from error
-        return {str(app): str(hint) for app, hint in found.items()}
+        entries = found[0][1] if found else []
+        if entries:
+            self._last = entries[-1][0]
+        return [(fields["app"], fields["record"]) for _, fields in entries]
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -72,4 +81,4 @@ def of_settings() -> RedisDeletions:
         decode_responses=True,
         **redis_client.options(settings.REDIS_URL, timeout_s=timeout_s),
     )
-    return RedisDeletions(client, f"{settings.NOTIFY_NAMESPACE}.deletions")
+    return RedisDeletions(client, f"{settings.NOTIFY_NAMESPACE}.deleted")

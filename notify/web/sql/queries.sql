@@ -43,6 +43,13 @@ FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
 -- :is_deleted
 SELECT 1 FROM record WHERE app = %(app)s AND id = %(id)s AND deleted
 
+-- :deleted
+-- The first 4 bytes of the id of each deleted record, joined in ascending order, and how many there are. An
+-- index has the ids in this order.
+SELECT string_agg(prefix, ''), count(*) FROM (
+    SELECT substr(uuid_send(id), 1, 4) AS prefix FROM record WHERE deleted ORDER BY id LIMIT %(most)s
+) AS listed
+
 -- :parent
 -- The parent that the child's link by this label counts for.
 SELECT link.parent::text

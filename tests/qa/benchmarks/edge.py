@@ -49,7 +49,8 @@ ENDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 CONNECTIONS: Final = 32
-DEVICES: Final = 5_000
+#: So many that a device comes again only after minutes, as in the field.
+DEVICES: Final = 200_000
 BATCH: Final = 100
 #: Time before and after PostgreSQL is stopped, in shares of the time it is.
 AROUND: Final = 3
@@ -84,7 +85,7 @@ def _measure(run: Running, arguments: argparse.Namespace) -> None:
     servers = {end: serve(run.stack, end) for end in ENDS}
     for address in servers.values():
         wait_for(run, address)
-    single = updates(run.app.app_id)
+    single = itertools.cycle(updates(run.app.app_id))
     found: dict[str, list[Load]] = {end: [] for end in ENDS}
     for number in range(arguments.rounds + 1):
         for end, address in servers.items():
@@ -206,7 +207,7 @@ def _bare(run: Running, seconds: float) -> float:
 def _stop_postgres(
     run: Running,
     servers: dict[str, tuple[str, int]],
-    single: list[bytes],
+    single: Iterator[bytes],
     arguments: argparse.Namespace,
 ) -> None:
     """Each under load, PostgreSQL stopped in the middle: p99 before, meanwhile and after."""

@@ -78,9 +78,14 @@ class _Connection(asyncio.Protocol):
 
 
 async def _run(
-    address: tuple[str, int], requests: Sequence[bytes], *, connections: int, seconds: float
+    address: tuple[str, int],
+    requests: Sequence[bytes] | Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
 ) -> Load:
-    load, turn = Load(seconds), itertools.cycle(requests)
+    load = Load(seconds)
+    turn = requests if isinstance(requests, Iterator) else itertools.cycle(requests)
     loop = asyncio.get_running_loop()
     ends_s = time.monotonic() + seconds
     made = [
@@ -92,7 +97,11 @@ async def _run(
 
 
 def run(
-    address: tuple[str, int], requests: Sequence[bytes], *, connections: int, seconds: float
+    address: tuple[str, int],
+    requests: Sequence[bytes] | Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
 ) -> Load:
-    """Send them in turn, on so many connections, for so long."""
+    """Send them in turn, on so many connections, for so long. An iterator goes on where it was."""
     return asyncio.run(_run(address, requests, connections=connections, seconds=seconds))

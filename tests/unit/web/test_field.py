@@ -3,7 +3,6 @@
 The rules are in docs/sdks.md, "What we do with what apps really send".
 """
 
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from notify.domain.records.update import (
 from notify.kafka.producer import KafkaUnavailable
 from notify.web import wiring
 from notify.web.resources import not_served
-from notify.web.resources.deleted import PAUSE_S, REMEMBERED_S, DeletedRecords
+from notify.web.resources.deleted import PAUSE_S, DeletedRecords
 from notify.web.resources.draft import TAG_REMOVALS_MAX
 from notify.web.resources.left_out import SENTENCES_MAX
 from notify.web.resources.purchases import PURCHASES_MAX
@@ -612,47 +611,6 @@ def test_f6_after_a_look_up_that_failed_none_is_tried_for_a_while(web: Web) -> N
     assert not deleted.is_known(APP, player)
     now += PAUSE_S
     assert deleted.is_known(APP, player)
-
-
-def test_f6_what_was_there_is_looked_up_again_after_a_while(
-    web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert put(web, tags={"a": "1"}).status == 200
-    now = 1_000.0
-    deleted = DeletedRecords(web.reads, clock=lambda: now)
-    asked: list[str] = []
-    is_deleted = False
-
-    def look_up(app: str, record: str) -> bool:
-        asked.append(record)
-        return is_deleted
-
-    monkeypatch.setattr(web.reads, "is_deleted", look_up)
-    assert not deleted.is_known(APP, PLAYER)
-    is_deleted = True
-    assert not deleted.is_known(APP, PLAYER)
-    assert len(asked) == 1
-    now += REMEMBERED_S
-    assert deleted.is_known(APP, PLAYER)
-    assert deleted.is_known(APP, PLAYER)
-    assert len(asked) == 3
-
-
-def test_f6_so_many_are_remembered_as_existing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = str(uuid.uuid4())
-    monkeypatch.setattr("notify.web.resources.deleted.REMEMBERED_MAX", 1)
-    asked: list[str] = []
-
-    def look_up(app: str, record: str) -> bool:
-        asked.append(record)
-        return False
-
-    monkeypatch.setattr(web.reads, "is_deleted", look_up)
-    deleted = DeletedRecords(web.reads)
-    for _ in range(2):
-        for record in (PLAYER, other):
-            assert not deleted.is_known(APP, record)
-    assert asked == [PLAYER, other, other]
 
 
 def deleted_subscription(web: Web) -> str:
