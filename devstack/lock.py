@@ -30,10 +30,11 @@ NOTES: Final = REQUIREMENTS / "distributions.json"
 ALL: Final = "dev"
 #: The extras of pyproject.toml in each lock. Every lock contains the runtime's dependencies.
 LOCKS: Final = {
-    ALL: ("devstack", "docs", "otel", "test"),
+    ALL: ("devstack", "docs", "librdkafka", "otel", "test"),
     "devstack": ("devstack",),
     "docs": ("docs",),
     "otel": ("otel",),
+    "librdkafka": ("librdkafka",),
     "base": (),
 }
 #: The lock of the tools that `make lock` itself uses, in a separate virtualenv.

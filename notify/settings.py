@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from notify import admin_theme, env
 from notify.domain.engine import window
-from notify.kafka import kafka_security
+from notify.kafka import kafka_security, producer_library
 from notify.monitoring.watch import alert_receivers
 from notify.telemetry import tracing
 
@@ -288,6 +288,8 @@ NOTIFY_APPS_REFRESH_MS = env.integer("NOTIFY_APPS_REFRESH_MS", 1_000, least=10)
 NOTIFY_BODY_BYTES = env.integer("NOTIFY_BODY_BYTES", 32 * 1024, least=1)
 NOTIFY_BATCH_BYTES = env.integer("NOTIFY_BATCH_BYTES", 500 * 1024, least=1)
 NOTIFY_BATCH_UPDATES = env.integer("NOTIFY_BATCH_UPDATES", 500, least=1)
+#: The library that sends messages: kafka-python, or librdkafka if the extra is installed.
+NOTIFY_KAFKA_PRODUCER = producer_library.checked(env.text("NOTIFY_KAFKA_PRODUCER", "kafka-python"))
 #: The most bytes that are sent to Kafka and not acked yet. With more, requests get 503.
 NOTIFY_PRODUCER_BYTES = env.integer("NOTIFY_PRODUCER_BYTES", 32 * 1024 * 1024, least=1)
 NOTIFY_ACK_TIMEOUT_MS = env.integer("NOTIFY_ACK_TIMEOUT_MS", 10_000, least=1)

@@ -35,7 +35,15 @@ _NOT_US: Final = (
     IllegalSaslStateError,
 )
 Kind = TypeVar("Kind")
-_LOGIN: Final = "Kafka refuses KAFKA_SASL_USERNAME and its password, or KAFKA_SASL_MECHANISM"
+LOGIN: Final = "Kafka refuses KAFKA_SASL_USERNAME and its password, or KAFKA_SASL_MECHANISM"
+CERTIFICATE: Final = (
+    "Kafka's certificate is not valid: {}: KAFKA_SSL_CAFILE must contain the CA that signed it, and "
+    "KAFKA_BOOTSTRAP_SERVERS must name a host of the certificate"
+)
+TLS: Final = (
+    "the TLS handshake with Kafka failed: {}: check that KAFKA_SECURITY_PROTOCOL is that of the listener, "
+    "and whether it needs a client certificate (KAFKA_SSL_CERTFILE)"
+)
 #: Characters of what Kafka or OpenSSL say, in an error of ours.
 _SAID_MAX: Final = 200
 
@@ -123,21 +131,15 @@ def _reason(error: Exception) -> str:
 def refusal(error: BaseException | None) -> KafkaRefuses | None:
     """Why Kafka refused a connection, and what to do; None if Kafka is only unavailable."""
     if isinstance(error, _NOT_US):
-        return KafkaRefuses(f"{_LOGIN}: {_said(error)}")
+        return KafkaRefuses(f"{LOGIN}: {_said(error)}")
     if isinstance(error, _HandshakeFailed):
         error = error.args[0]
     elif isinstance(error, KafkaConnectionError) and error.args:
         error = error.args[0]  # TLS 1.3 tells that it wants a certificate after the handshake
     if isinstance(error, ssl.SSLCertVerificationError):
-        return KafkaRefuses(
-            f"Kafka's certificate is not valid: {error.verify_message}: KAFKA_SSL_CAFILE must contain "
-            "the CA that signed it, and KAFKA_BOOTSTRAP_SERVERS must name a host of the certificate"
-        )
+        return KafkaRefuses(CERTIFICATE.format(error.verify_message))
     if isinstance(error, ssl.SSLError):
-        return KafkaRefuses(
-            f"the TLS handshake with Kafka failed: {_reason(error)}: check that KAFKA_SECURITY_PROTOCOL is "
-            "that of the listener, and whether it needs a client certificate (KAFKA_SSL_CERTFILE)"
-        )
+        return KafkaRefuses(TLS.format(_reason(error)))
     return None
 
 
@@ -190,7 +192,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc] # kafka-python has
         refused = refusal(error)
         if error and not refused and is_first and conn.sasl_enabled and conn.broker_version_data:
             # kafka-python drops the broker's last words where they come together with the end.
-            refused = KafkaRefuses(f"{_LOGIN}: it closed the connection")
+            refused = KafkaRefuses(f"{LOGIN}: it closed the connection")
         if refused is None or not self.cluster.is_bootstrap(node.node_id):
             return
         self._refused[node.node_id] = refused

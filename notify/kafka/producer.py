@@ -1,16 +1,13 @@
-"""The way into Kafka: the only user of kafka-python's producer. One for each process.
+"""The way into Kafka: the only code that sends messages. One producer for each process.
 
 A message is accepted once Kafka has acked it on all in-sync replicas, and not before. Bytes that
 wait for an ack are capped, and so is the wait, so Kafka being slow or away costs callers an error,
 never memory and never a pile of waiting threads.
 
-Measured on Tansu and on Apache Kafka 4.4: idempotence works on both and costs nothing that can be
-told from noise, so a broker's lost ack does not double a message. But once a batch that was sent
-twice has expired, kafka-python's idempotent producer hangs for ever. So one that failed a message
-is given up, whatever the reason, and the next request makes another.
+A client that failed a message is given up, whatever the reason, and the next request makes another:
+kafka-python's may hang for ever then (`producer_clients`).
 """
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -18,24 +15,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Protocol
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from notify.domain.engine.lanes import partition_of
 from notify.domain.records.update import VERSION
-from notify.kafka import kafka_client
+from notify.kafka import kafka_client, producer_clients
+from notify.kafka.producer_clients import CONNECT_TIMEOUT_MS, Delivery, ProducerClient
 from notify.telemetry import logs, metrics
 
-#: Milliseconds in which a first connection and the topic's metadata must come.
-CONNECT_TIMEOUT_MS: Final = 2_000
 #: Seconds for which a failed connection is not tried again.
 CONNECT_AGAIN_S: Final = 1.0
 #: Seconds of an ack's age that still prove that Kafka can be reached.
 ACK_FRESH_S: Final = 1.0
-#: Seconds past the producer's own timeout, so that it is the one that decides.
+#: Seconds past the client's own timeout, so that it is the one that decides.
 _GRACE_S: Final = 1.0
-_BATCH_BYTES: Final = 64 * 1024
 
 
 class Overloaded(Exception):
@@ -71,10 +66,11 @@ class Producer(Protocol):
 
 
 class TopicProducer:
-    """The `Producer` of one topic on kafka-python. Connects at its first use; thread-safe.
+    """The `Producer` of one topic. Connects at its first use; thread-safe.
 
     After a timeout, a partition counts as away until a message gets through: meanwhile one request
-    at a time finds out, and the others fail at once. `security` is by default the settings'.
+    at a time finds out, and the others fail at once. `security` and `library` (`producer_clients`) are
+    by default the settings'.
     """
 
     def __init__(
@@ -85,23 +81,13 @@ class TopicProducer:
         bytes_max: int,
         ack_timeout_ms: int,
         security: Mapping[str, Any] | None = None,
+        library: str | None = None,
     ) -> None:
         self._topic = topic
+        self._servers = list(servers)
         self._bytes_max = bytes_max
-        self._ack_timeout_s = ack_timeout_ms / 1000
-        self._options: dict[str, Any] = {
-            "bootstrap_servers": list(servers),
-            "acks": "all",
-            "enable_idempotence": True,
-            "batch_size": _BATCH_BYTES,
-            "delivery_timeout_ms": ack_timeout_ms,
-            "request_timeout_ms": max(ack_timeout_ms // 2, 1),
-            "max_block_ms": min(CONNECT_TIMEOUT_MS, ack_timeout_ms),
-            "bootstrap_timeout_ms": CONNECT_TIMEOUT_MS,
-            "reconnect_backoff_max_ms": 1_000,
-            "allow_auto_create_topics": False,
-            "metrics_enabled": False,
-        }
+        self._ack_timeout_ms = ack_timeout_ms
+        self._library = settings.NOTIFY_KAFKA_PRODUCER if library is None else library
         self._security = security
         self._state = threading.Lock()
         self._bytes = 0
@@ -110,7 +96,7 @@ class TopicProducer:
         self._acked_at = float("-inf")
         self._connecting = threading.Lock()
         self._connect_after = float("-inf")
-        self._client: KafkaProducer | None = None
+        self._client: ProducerClient | None = None
 
     def send(
         self, app: str, values: Sequence[bytes], *, partitions: int, traceparent: str
@@ -124,7 +110,8 @@ class TopicProducer:
             started = time.perf_counter()
             with self._replacing(client), _failing():
                 offsets = self._acked(
-                    client.send(self._topic, value, key, headers, partition) for value in values
+                    client.send(value, key=key, headers=headers, partition=partition)
+                    for value in values
                 )
             metrics.WEB_ACK_SECONDS.observe(time.perf_counter() - started)
         self._acked_at = time.monotonic()
@@ -137,15 +124,7 @@ class TopicProducer:
             return
         client = self._connected()
         with _failing():
-            # kafka-python has no public way to ask Kafka anything without a message.
-            refreshed = client._metadata.request_update()  # noqa: SLF001
-            answered = threading.Event()
-            refreshed.add_both(lambda _: answered.set())
-            if not answered.wait(CONNECT_TIMEOUT_MS / 1000):
-                raise KafkaUnavailable(f"Kafka did not answer in {CONNECT_TIMEOUT_MS} ms")
-            if refreshed.failed():
-                raise refreshed.exception
-            found = client.partitions_for(self._topic)
+            found = client.partitions()
         if not found >= set(range(partitions)):
             raise KafkaUnavailable(
                 f"the topic {self._topic} has {len(found)} partitions, {partitions} are stored: "
@@ -157,7 +136,7 @@ class TopicProducer:
         with self._connecting:
             client, self._client = self._client, None
         if client is not None:
-            _end(client, timeout_s=self._ack_timeout_s)
+            client.close(timeout_s=self._ack_timeout_ms / 1000)
 
     @contextmanager
     def _admitted(self, partition: int, size: int) -> Iterator[None]:
@@ -180,19 +159,19 @@ class TopicProducer:
                 else:
                     self._away.discard(partition)
 
-    def _acked(self, sending: Iterator[Any]) -> list[int]:
-        """The offsets of the futures; all are waited for, then the first failure is raised."""
-        futures: list[Any] = []
+    def _acked(self, sending: Iterator[Delivery]) -> list[int]:
+        """The offsets of the messages; all are waited for, then the first failure is raised."""
+        deliveries: list[Delivery] = []
         failure: KafkaError | None = None
         try:
-            futures.extend(sending)
+            deliveries.extend(sending)
         except KafkaError as error:
             failure = error
-        deadline = time.monotonic() + self._ack_timeout_s + _GRACE_S
+        deadline = time.monotonic() + self._ack_timeout_ms / 1000 + _GRACE_S
         offsets = []
-        for future in futures:
+        for delivery in deliveries:
             try:
-                offsets.append(int(future.get(max(0.0, deadline - time.monotonic())).offset))
+                offsets.append(delivery.offset(max(0.0, deadline - time.monotonic())))
             except KafkaError as error:
                 failure = failure or error
         if failure is not None:
@@ -204,8 +183,8 @@ class TopicProducer:
         self._waiting[partition] += requests
         metrics.WEB_IN_FLIGHT_BYTES.set(self._bytes)
 
-    def _connected(self) -> KafkaProducer:
-        """This process's producer. Raises KafkaUnavailable, at once where it failed a moment ago."""
+    def _connected(self) -> ProducerClient:
+        """This process's client. Raises KafkaUnavailable, at once where it failed a moment ago."""
         client = self._client
         if client is not None:
             return client
@@ -220,10 +199,15 @@ class TopicProducer:
         finally:
             self._connecting.release()
 
-    def _connect(self) -> KafkaProducer:
-        forbid_bodies_in_logs()
+    def _connect(self) -> ProducerClient:
         try:
-            return kafka_client.connected(KafkaProducer, security=self._security, **self._options)
+            return producer_clients.connect(
+                self._library,
+                self._servers,
+                self._topic,
+                ack_timeout_ms=self._ack_timeout_ms,
+                security=self._security,
+            )
         except (KafkaError, OSError, ImproperlyConfigured) as error:
             self._connect_after = time.monotonic() + CONNECT_AGAIN_S
             reason = _reason(error)
@@ -231,7 +215,7 @@ class TopicProducer:
             raise KafkaUnavailable(f"Kafka does not answer: {reason}") from error
 
     @contextmanager
-    def _replacing(self, client: KafkaProducer) -> Iterator[None]:
+    def _replacing(self, client: ProducerClient) -> Iterator[None]:
         """Gives up `client` on failure. What others wait for has a moment to arrive."""
         try:
             yield
@@ -242,7 +226,7 @@ class TopicProducer:
                     self._client = None
             if is_mine:
                 ending = {"timeout_s": _GRACE_S}
-                threading.Thread(target=_end, args=(client,), kwargs=ending, daemon=True).start()
+                threading.Thread(target=client.close, kwargs=ending, daemon=True).start()
             raise
 
 
@@ -250,12 +234,6 @@ def _reason(error: Exception) -> str:
     """What to do next, where that is known; else the error's name alone."""
     clear = isinstance(error, kafka_client.KafkaRefuses | ImproperlyConfigured)
     return str(error) if clear else type(error).__name__
-
-
-def forbid_bodies_in_logs() -> None:
-    """kafka-python logs whole messages at DEBUG: keep its loggers above, whatever was configured."""
-    logger = logging.getLogger("kafka")
-    logger.setLevel(max(logger.level, logging.INFO))
 
 
 @contextmanager
@@ -268,12 +246,3 @@ def _failing() -> Iterator[None]:
         raise KafkaUnavailable(
             f"Kafka did not accept the update: {type(error).__name__}"
         ) from error
-
-
-def _end(client: KafkaProducer, *, timeout_s: float) -> None:
-    """Close a producer, even one that hangs: kafka-python then raises and leaves its thread."""
-    try:
-        client.close(timeout=timeout_s)
-    except KafkaError:
-        client._closed = True  # noqa: SLF001 - or __del__ waits, and raises, once more
-        client._sender.force_close()  # noqa: SLF001

@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from devstack.services import DevstackError, find_kafka, wait_ready
 from notify.domain.engine.lanes import partition_of
-from notify.kafka import kafka_client
+from notify.kafka import producer_clients
 from notify.kafka.producer import (
     Acked,
     KafkaUnavailable,
     Overloaded,
     Producer,
     TopicProducer,
-    forbid_bodies_in_logs,
 )
+from notify.kafka.producer_clients import KafkaPythonClient, forbid_bodies_in_logs
+from notify.kafka.producer_library import KAFKA_PYTHON, LIBRARIES, LIBRDKAFKA
 from notify.kafka.topic import Topics
 from notify.telemetry import metrics
 from tests.fake_producer import FakeProducer
@@ -47,23 +49,38 @@ def topic(kafka: list[str], namespace: str) -> str:
     return namespace
 
 
-def made(servers: list[str], topic: str, *, ack_timeout_ms: int = 60_000) -> TopicProducer:
+def made(
+    servers: list[str], topic: str, library: str, *, ack_timeout_ms: int = 60_000
+) -> TopicProducer:
     """A producer that has not connected yet."""
-    return TopicProducer(servers, topic, bytes_max=1_000_000, ack_timeout_ms=ack_timeout_ms)
+    return TopicProducer(
+        servers, topic, bytes_max=1_000_000, ack_timeout_ms=ack_timeout_ms, library=library
+    )
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    """Each library, one after the other."""
+    found: str = request.param
+    if found == LIBRDKAFKA:
+        pytest.importorskip("confluent_kafka")
+    return found
 
 
 @pytest.fixture
-def real(kafka: list[str], topic: str) -> Iterator[TopicProducer]:
+def real(kafka: list[str], topic: str, library: str) -> Iterator[TopicProducer]:
     """The real producer of the new topic."""
-    producer = made(kafka, topic)
+    producer = made(kafka, topic, library)
     yield producer
     producer.close()
 
 
 @pytest.fixture(params=["fake", "real"])
-def producer(request: pytest.FixtureRequest) -> Producer:
+def producer(request: pytest.FixtureRequest, library: str) -> Producer:
     """Both, one after the other."""
     if request.param == "fake":
+        if library != KAFKA_PYTHON:
+            pytest.skip("the fake has no library")
         return FakeProducer(has=PARTITIONS)
     found: TopicProducer = request.getfixturevalue("real")
     return found
@@ -160,8 +177,10 @@ def test_bytes_in_flight_are_capped(real: TopicProducer) -> None:
     assert send(real, b"x" * 100) == [2]
 
 
-def test_a_missing_topic_or_partition_is_unavailable(kafka: list[str], topic: str) -> None:
-    producer = made(kafka, topic)
+def test_a_missing_topic_or_partition_is_unavailable(
+    kafka: list[str], topic: str, library: str
+) -> None:
+    producer = made(kafka, topic, library)
     app = next(
         app for n in range(100) if partition_of(app := f"{n:08x}{APP[8:]}", 64) >= PARTITIONS
     )
@@ -182,17 +201,17 @@ def sockets_collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @REFUSED_SOCKETS
 def test_kafka_away_is_noticed_once_and_then_at_once(
-    sockets_collected: None, monkeypatch: pytest.MonkeyPatch
+    sockets_collected: None, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("notify.kafka.producer.CONNECT_AGAIN_S", 600)
-    connected, tried = kafka_client.connected, []
+    connect, tried = producer_clients.connect, []
 
     def connecting(*words: Any, **options: Any) -> Any:
         tried.append(words)
-        return connected(*words, **options)
+        return connect(*words, **options)
 
-    monkeypatch.setattr(kafka_client, "connected", connecting)
-    producer = made(["127.0.0.1:1"], "t", ack_timeout_ms=5_000)
+    monkeypatch.setattr(producer_clients, "connect", connecting)
+    producer = made(["127.0.0.1:1"], "t", library, ack_timeout_ms=5_000)
     with pytest.raises(KafkaUnavailable):
         send(producer, b"x")
     for _ in range(3):
@@ -205,14 +224,15 @@ def test_kafka_away_is_noticed_once_and_then_at_once(
 
 
 @REFUSED_SOCKETS
+@pytest.mark.parametrize("library", [KAFKA_PYTHON], indirect=True)
 def test_brokers_that_moved_are_found_by_the_bootstrap_servers(
     sockets_collected: None, real: TopicProducer
 ) -> None:
     """As a web process finds them that gets no requests, since it is not ready: nothing else would."""
     send(real, b"x")
     client = real._client
-    assert client is not None
-    cluster = client._metadata
+    assert isinstance(client, KafkaPythonClient)
+    cluster = client._producer._metadata
     for broker in cluster.brokers():
         broker.port = 1  # nobody listens there
         cluster._manager.close(broker.node_id)
@@ -286,13 +306,34 @@ def until_acked(producer: Producer) -> None:
     wait_for(acked)
 
 
+@pytest.mark.parametrize("library", [LIBRDKAFKA], indirect=True)
+def test_a_client_that_is_given_up_says_so_to_those_that_wait(tmp_path: Path, library: str) -> None:
+    with own_broker(tmp_path) as (servers, broker):
+        with Topics(servers, timeout_ms=60_000) as topics:
+            topics.create("t", partitions=PARTITIONS, replication=1)
+        client = producer_clients.connect(
+            library, servers, "t", ack_timeout_ms=600_000, security=None
+        )
+        first = client.send(b"x", key=b"k", headers=[], partition=0)
+        assert first.offset(180) == 0
+        broker.send_signal(signal.SIGSTOP)
+        wait_for(lambda: _stands_still(broker.pid))
+        waiting = [client.send(b"x", key=b"k", headers=[], partition=0) for _ in range(3)]
+        client.close(timeout_s=0.1)
+        for each in waiting:
+            with pytest.raises(KafkaError, match="PURGE"):
+                each.offset(180)
+
+
 @REFUSED_SOCKETS
-def test_it_comes_back_after_kafka_stood_still(tmp_path: Path, sockets_collected: None) -> None:
+def test_it_comes_back_after_kafka_stood_still(
+    tmp_path: Path, sockets_collected: None, library: str
+) -> None:
     """kafka-python's idempotent producer alone does not: it hangs after an expired retry."""
     with own_broker(tmp_path) as (servers, broker):
         with Topics(servers, timeout_ms=60_000) as topics:
             topics.create("t", partitions=PARTITIONS, replication=1)
-        producer = TopicProducer(servers, "t", bytes_max=1_000_000, ack_timeout_ms=1_500)
+        producer = made(servers, "t", library, ack_timeout_ms=1_500)
         until_acked(producer)
         broker.send_signal(signal.SIGSTOP)
         wait_for(lambda: _stands_still(broker.pid))

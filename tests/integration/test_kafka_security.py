@@ -5,6 +5,8 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,6 +23,8 @@ from devstack.apache_kafka import Listener
 from devstack.services import DevstackError, free_port
 from devstack.stack import Stack
 from notify.kafka.kafka_security import Security, arguments
+from notify.kafka.producer import KafkaUnavailable, TopicProducer
+from notify.kafka.producer_library import LIBRARIES, LIBRDKAFKA
 from notify.kafka.topic import KafkaAway, Topics
 from tests.certificates import Authority
 from tests.databases import own_database
@@ -164,27 +168,42 @@ def _update(web: str, app: product.DemoApp, record: str) -> int:
         return int(answer.status)
 
 
+def _wait_for_row(stack: Stack, record: str) -> None:
+    query = "SELECT tags FROM record WHERE id = %s"
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as sql:
+        wait_for(lambda: sql.execute(query, [record]).fetchall() == [({"by": "tls"},)])
+
+
 def test_the_whole_way(secured: Secured) -> None:
     """Topic made, update acked, decided and applied, and only by TLS with SCRAM."""
     stack = secured.stack
     app = product.prepare(stack)
+    names = ("web", "bridge", "worker", "web-librdkafka")
     web = product.start_web(stack)
+    other = product.start_web(stack, names[3], env={"NOTIFY_KAFKA_PRODUCER": LIBRDKAFKA})
     product.start_bridge(stack)
     product.start_worker(stack, "worker")
-    product.wait_ready(stack, web, timeout_s=300)
-    record = str(uuid.uuid4())
-    assert _update(web, app, record) in (200, 202)
-    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as sql:
-        query = "SELECT tags FROM record WHERE id = %s"
-        wait_for(lambda: sql.execute(query, [record]).fetchall() == [({"by": "tls"},)])
-    logs = "".join(secured.log(name) for name in ("web", "bridge", "worker"))
+    for each in (web, other):
+        product.wait_ready(stack, each, timeout_s=300)
+        record = str(uuid.uuid4())
+        assert _update(each, app, record) in (200, 202)
+        _wait_for_row(stack, record)
+    logs = "".join(secured.log(name) for name in names)
     assert PASSWORD not in logs
+    stack.remove(names[3])
 
 
-def test_a_refused_password_is_said_and_right_later_needs_no_restart(secured: Secured) -> None:
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_refused_password_is_said_and_right_later_needs_no_restart(
+    secured: Secured, library: str
+) -> None:
     stack, wrong = secured.stack, "not-yet-the-password"
     product.prepare(stack)
-    env = secured.env(KAFKA_SASL_USERNAME="late", KAFKA_SASL_PASSWORD=wrong)
+    env = secured.env(
+        KAFKA_SASL_USERNAME=f"late-{library}",
+        KAFKA_SASL_PASSWORD=wrong,
+        NOTIFY_KAFKA_PRODUCER=library,
+    )
     web = product.start_web(stack, "web-late", env=env)
     product.start_bridge(stack, "bridge-late", env=env)
     said = "Kafka refuses KAFKA_SASL_USERNAME"
@@ -196,7 +215,7 @@ def test_a_refused_password_is_said_and_right_later_needs_no_restart(secured: Se
         product.manage(stack, "topic", "check", env=env)
     admin = KafkaAdminClient(bootstrap_servers=[secured.plain])
     admin.alter_user_scram_credentials(
-        [UserScramCredentialUpsertion("late", ScramMechanism.SCRAM_SHA_512, wrong)]
+        [UserScramCredentialUpsertion(f"late-{library}", ScramMechanism.SCRAM_SHA_512, wrong)]
     )
     admin.close()
     wait_for(lambda: product.answers(f"{web}/healthz/ready"))
@@ -206,9 +225,10 @@ def test_a_refused_password_is_said_and_right_later_needs_no_restart(secured: Se
     stack.remove("web-late")
 
 
-def test_an_untrusted_certificate_is_said(secured: Secured) -> None:
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_untrusted_certificate_is_said(secured: Secured, library: str) -> None:
     stack = secured.stack
-    env = secured.env(KAFKA_SSL_CAFILE=str(secured.other.file))
+    env = secured.env(KAFKA_SSL_CAFILE=str(secured.other.file), NOTIFY_KAFKA_PRODUCER=library)
     web = product.start_web(stack, "web-other", env=env)
     product.manage(stack, "migrate", "--no-input", "--verbosity=0")
     product.prepare(stack)
@@ -277,6 +297,42 @@ def test_a_door_that_wants_our_certificate(secured: Secured) -> None:
     Topics(secured.servers("MUTUAL"), security=arguments(with_it), timeout_ms=60_000).close()
     without = Security(protocol="SSL", cafile=str(secured.authority.file))
     assert "needs a client certificate" in _refusal(secured.servers("MUTUAL"), without)
+
+
+def test_librdkafka_comes_in_by_every_door(secured: Secured) -> None:
+    certificate, key = secured.client
+    without = Security(protocol="SSL", cafile=str(secured.authority.file))
+    with_it = replace(
+        without, certfile=str(certificate), keyfile=str(key), key_password="of-the-key"
+    )
+    by_password = secured.settings(protocol="SASL_PLAINTEXT", cafile="")
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with Topics([secured.plain], security={}, timeout_ms=60_000) as topics:
+        topics.create(name, partitions=1, replication=1)
+    for mechanism in ("PLAIN", SCRAM):
+        _check(secured.servers("SECURE"), name, secured.settings(mechanism=mechanism))
+    _check(secured.servers("PASSWORDS"), name, by_password)
+    _check(secured.servers("MUTUAL"), name, with_it)
+    with pytest.raises(KafkaUnavailable, match="KAFKA_SSL_CERTFILE"):
+        _check(secured.servers("MUTUAL"), name, without)
+    wrong = secured.servers("SECURE", host="localhost")
+    _check(wrong, name, secured.settings(check_hostname=False))
+    with pytest.raises(KafkaUnavailable, match="name a host of the certificate"):
+        _check(wrong, name, secured.settings())
+
+
+def _check(servers: list[str], topic: str, chosen: Security) -> None:
+    """Connects by librdkafka. A broker on a busy machine may answer late."""
+    producer = TopicProducer(
+        servers,
+        topic,
+        bytes_max=1_000,
+        ack_timeout_ms=60_000,
+        security=arguments(chosen),
+        library=LIBRDKAFKA,
+    )
+    with closing(producer):
+        producer.check(partitions=1)
 
 
 def test_tls_with_a_door_that_has_none_is_said(secured: Secured) -> None:

@@ -4,10 +4,11 @@ Servers of one process and 24 threads, all on the first core; the client, Kafka 
 others. Rounds alternate, so that what else the machine does hits all alike; medians are printed.
 
 * kafka: PUT /players/{id} as it is, answered after Kafka's ack;
+* librdkafka: the same with NOTIFY_KAFKA_PRODUCER=librdkafka;
 * sync: the same view writing the row to PostgreSQL before it answers (tests/qa/benchmarks/edge_app.py);
 * none: the same view answering what it has parsed and checked;
 * traced, sampled: kafka with a span for each request (NOTIFY_OTEL), or for one in a hundred;
-* batches of 100 against a bare producer of the same messages;
+* batches of 100, by either library, against a bare producer of kafka-python of the same messages;
 * kafka and sync while PostgreSQL is stopped.
 """
 
@@ -39,6 +40,7 @@ from tests.running import Running
 #: What each server is started with.
 ENDS: Final[Mapping[str, Mapping[str, str]]] = {
     "kafka": {},
+    "librdkafka": {"NOTIFY_KAFKA_PRODUCER": "librdkafka"},
     "sync": {"NOTIFY_BENCH_END": "sync"},
     "none": {"NOTIFY_BENCH_END": "none"},
     "traced": {"NOTIFY_OTEL": "1"},
@@ -99,12 +101,13 @@ def _measure(run: Running, arguments: argparse.Namespace) -> None:
     rates = {end: statistics.median(load.per_s for load in loads) for end, loads in found.items()}
     for end, loads in found.items():
         p50, p99 = (statistics.median(load.percentile_ms(p) for load in loads) for p in (0.5, 0.99))
-        print(f"{end:7} {rates[end]:8,.0f} requests/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms")
-    print(f"kafka / sync {rates['kafka'] / rates['sync']:.2f} (target 3)")
-    print(f"kafka / none {rates['kafka'] / rates['none']:.2f}")
+        print(f"{end:10} {rates[end]:8,.0f} requests/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms")
+    for end in ("kafka", "librdkafka"):
+        print(f"{end} / sync {rates[end] / rates['sync']:.2f} (target 3)")
+        print(f"{end} / none {rates[end] / rates['none']:.2f}")
     for end in ("traced", "sampled"):
         print(f"{end} / kafka {rates[end] / rates['kafka']:.2f}")
-    _batches(run, servers["kafka"], arguments)
+    _batches(run, servers, arguments)
     if arguments.stopped_s:
         _stop_postgres(run, servers, single, arguments)
 
@@ -161,7 +164,9 @@ def _device(app: str, number: int) -> dict[str, object]:
     }
 
 
-def _batches(run: Running, address: tuple[str, int], arguments: argparse.Namespace) -> None:
+def _batches(
+    run: Running, servers: Mapping[str, tuple[str, int]], arguments: argparse.Namespace
+) -> None:
     items = [
         {
             "record": str(uuid.UUID(int=number)),
@@ -173,14 +178,18 @@ def _batches(run: Running, address: tuple[str, int], arguments: argparse.Namespa
     body = json.dumps({"updates": items}).encode()
     key = f"Authorization: Key {run.app.key}\r\n"
     one = [request("POST", f"/apps/{run.app.app_id}/batch", body, key)]
-    ours, bare = [], []
+    found: dict[str, list[float]] = {"kafka": [], "librdkafka": [], "bare": []}
     for _ in range(arguments.rounds):
-        load = http_load.run(address, one, connections=8, seconds=arguments.seconds)
-        ours.append(load.per_s * BATCH)
-        bare.append(_bare(run, arguments.seconds))
-    mine, theirs = statistics.median(ours), statistics.median(bare)
-    print(f"batches of {BATCH}: {mine:,.0f} updates/s; a bare producer: {theirs:,.0f}")
-    print(f"batches / bare producer {mine / theirs:.2f} (target 1)")
+        for end in ("kafka", "librdkafka"):
+            load = http_load.run(servers[end], one, connections=8, seconds=arguments.seconds)
+            found[end].append(load.per_s * BATCH)
+        found["bare"].append(_bare(run, arguments.seconds))
+    bare = statistics.median(found.pop("bare"))
+    print(f"a bare producer: {bare:,.0f} messages/s")
+    for end, rates in found.items():
+        rate = statistics.median(rates)
+        print(f"{end}, batches of {BATCH}: {rate:,.0f} updates/s")
+        print(f"{end}, batches / bare producer {rate / bare:.2f} (target 1)")
 
 
 def _bare(run: Running, seconds: float) -> float:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.urls import resolve
 
 from devstack import ROOT, chart
-from notify.kafka.producer import CONNECT_TIMEOUT_MS
+from notify.kafka.producer_clients import CONNECT_TIMEOUT_MS
 from notify.security.database_roles import PROCESSES
 from notify.security.required_secrets import USED
 from notify.telemetry import probes

@@ -30,7 +30,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.template.loader import get_template
 for package in (notify, ingest, workers):
     for module in walk_packages(package.__path__, f"{package.__name__}."):
-        if module.name != "notify.telemetry.spans":  # needs the extra otel
+        if module.name not in ("notify.telemetry.spans", "notify.kafka.librdkafka"):  # need extras
             import_module(module.name)
 for template in ("admin/notify/hot.html", "unfold/helpers/welcomemsg.html"):
     get_template(template)
