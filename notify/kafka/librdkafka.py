@@ -1,8 +1,8 @@
 """librdkafka's producer, by its Python package confluent-kafka: an extra, see `producer_clients`.
 
 librdkafka is written in C and sends in threads of its own, so it does not take the interpreter from the
-threads that answer requests. It retries and connects anew by itself, and never says so by an exception:
-what it reports between two messages comes to `error_cb`, where a refused password is found.
+threads that answer requests. It retries and connects anew by itself. It raises no exception for a connection
+that fails, but reports it to `error_cb`: that is where a refused password is found.
 """
 
 import logging
@@ -25,10 +25,12 @@ from notify.kafka.producer_clients import (
     Headers,
 )
 
-#: How long one look for reports lasts, in seconds: a thread of ours takes them from librdkafka.
+#: Seconds that one poll waits for reports. A thread of ours polls.
 _POLL_S: Final = 0.1
 #: librdkafka's own bound of messages that wait. Ours, of their bytes, is reached before.
 _WAITING_MAX: Final = 10_000_000
+#: The most that librdkafka accepts.
+_SOCKET_TIMEOUT_MAX_MS: Final = 300_000
 #: librdkafka's names of kafka-python's arguments.
 _NAMES: Final = {
     "security_protocol": "security.protocol",
@@ -51,11 +53,16 @@ _SAID_MAX: Final = 200
 
 
 class LibrdkafkaFailed(KafkaError):  # type: ignore[misc] # kafka-python has no types
-    """librdkafka could not send a message, or not ask Kafka."""
+    """librdkafka failed to send a message, or to ask Kafka."""
 
 
 class LibrdkafkaClient:
-    """A `ProducerClient` on librdkafka."""
+    """A `ProducerClient` on librdkafka.
+
+    librdkafka's threads and connections end with the Python object of its producer. So nothing that the
+    producer or its polling thread holds leads back to this client: that would be a cycle, which Python
+    collects late, or never in a process that answers errors.
+    """
 
     def __init__(
         self,
@@ -66,19 +73,28 @@ class LibrdkafkaClient:
         security: Mapping[str, Any] | None,
     ) -> None:
         self._topic = topic
-        self._refusal: KafkaRefuses | None = None
+        self._refusals = _Refusals()
         self._ended = threading.Event()
         config = configuration(servers, ack_timeout_ms=ack_timeout_ms, security=security)
-        logger = logging.getLogger("librdkafka")
-        self._producer = confluent_kafka.Producer(config | {"error_cb": self._note}, logger=logger)
-        threading.Thread(target=self._serve, name="librdkafka", daemon=True).start()
+        config["error_cb"] = self._refusals.note
         try:
+            self._producer = confluent_kafka.Producer(
+                config, logger=logging.getLogger("librdkafka")
+            )
+        except KafkaException as error:
+            raise LibrdkafkaFailed(str(error)) from None
+        try:
+            threading.Thread(
+                target=_poll, args=(self._producer, self._ended), name="librdkafka", daemon=True
+            ).start()
             self._described()
         except BaseException:
             self.close(timeout_s=0)
             raise
 
     def send(self, value: bytes, *, key: bytes, headers: Headers, partition: int) -> Delivery:
+        if self._ended.is_set():
+            raise LibrdkafkaFailed("another message has failed, and the client is closed")
         report = _Report()
         try:
             self._producer.produce(
@@ -86,6 +102,8 @@ class LibrdkafkaClient:
             )
         except (BufferError, KafkaException) as error:
             raise LibrdkafkaFailed(str(error)) from None
+        if self._ended.is_set():
+            self.close(timeout_s=_POLL_S)  # it was closed meanwhile, and nobody may poll any more
         return report
 
     def partitions(self) -> set[int]:
@@ -95,38 +113,44 @@ class LibrdkafkaClient:
         return set(found.partitions)
 
     def close(self, *, timeout_s: float) -> None:
+        self._ended.set()
         if timeout_s:
             self._producer.flush(timeout_s)
         # Nobody waits much longer for what is left: it is not sent, and its reports say so.
         self._producer.purge(in_queue=True, in_flight=True)
         self._producer.flush(_POLL_S)
-        self._ended.set()
 
     def _described(self) -> Any:
         """What Kafka says of the topic."""
         try:
             found = self._producer.list_topics(self._topic, timeout=CONNECT_TIMEOUT_MS / 1000)
         except KafkaException as error:
-            raise self._refusal or KafkaTimeoutError(str(error)) from None
-        self._refusal = None
+            raise self._refusals.last or KafkaTimeoutError(str(error)) from None
+        self._refusals.last = None
         return found.topics[self._topic]
 
-    def _serve(self) -> None:
-        while not self._ended.is_set():
-            self._producer.poll(_POLL_S)
 
-    def _note(self, error: Any) -> None:
-        """Remembers why Kafka refuses the connection."""
+def _poll(producer: Any, ended: threading.Event) -> None:
+    """Takes reports from librdkafka until the client is closed and each message is reported."""
+    while not ended.is_set() or len(producer):
+        producer.poll(_POLL_S)
+
+
+class _Refusals:
+    """Why Kafka refused the last connection, if it did."""
+
+    def __init__(self) -> None:
+        self.last: KafkaRefuses | None = None
+
+    def note(self, error: Any) -> None:
+        """librdkafka reports an error that is not about a message."""
         said = str(error.str())[:_SAID_MAX]
         if error.code() == confluent_kafka.KafkaError._SSL or "SSL routines" in said:  # noqa: SLF001
-            wrong = (
-                kafka_client.CERTIFICATE
-                if "certificate verify failed" in said
-                else kafka_client.TLS
-            )
-            self._refusal = KafkaRefuses(wrong.format(said))
+            is_certificate = "certificate verify failed" in said
+            wrong = kafka_client.CERTIFICATE if is_certificate else kafka_client.TLS
+            self.last = KafkaRefuses(wrong.format(said))
         elif error.code() in _REFUSALS:
-            self._refusal = KafkaRefuses(f"{kafka_client.LOGIN}: {said}")
+            self.last = KafkaRefuses(f"{kafka_client.LOGIN}: {said}")
 
 
 class _Report:
@@ -143,8 +167,9 @@ class _Report:
     def delivered(self, error: Any, message: Any) -> None:
         """librdkafka says so, once for each message."""
         self._error = error
-        if error is None:
-            self._offset = message.offset()
+        offset = None if error is not None else message.offset()
+        # None if Kafka took it for a repeated message, whose offset it does not know any more.
+        self._offset = -1 if offset is None else offset
         self._arrived.release()
 
     def offset(self, timeout_s: float) -> int:
@@ -170,7 +195,7 @@ def configuration(
         "linger.ms": 0,
         "batch.size": BATCH_BYTES,
         "message.timeout.ms": ack_timeout_ms,
-        "socket.timeout.ms": max(ack_timeout_ms // 2, 10),
+        "socket.timeout.ms": min(max(ack_timeout_ms // 2, 10), _SOCKET_TIMEOUT_MAX_MS),
         "socket.connection.setup.timeout.ms": CONNECT_TIMEOUT_MS,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": RECONNECT_MAX_MS,

@@ -238,7 +238,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """kafka-python's errors as KafkaUnavailable."""
+    """The libraries' errors as KafkaUnavailable."""
     try:
         yield
     except (KafkaError, OSError, ValueError) as error:

@@ -44,7 +44,7 @@ class ProducerClient(Protocol):
         ...
 
     def close(self, *, timeout_s: float) -> None:
-        """Waits so long for acks on their way, and leaves no connection behind. Raises nothing."""
+        """Waits up to `timeout_s` for outstanding acks, and leaves no connection behind. Raises nothing."""
         ...
 
 

@@ -7,7 +7,6 @@ most this many threads of the process.
 import queue
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +35,8 @@ DROPPING_S: Final = 5.0
 LIST_AGAIN_S: Final = 0.5
 LIST_AGAIN_TIMES: Final = 500
 LIST_AGAIN_MAX_S: Final = 300.0
+#: After a read that failed.
+LIST_FAILED_S: Final = 10.0
 _ALIAS: Final = ALIASES.removeprefix(PROPERTIES)
 
 Row = tuple[Any, ...]
@@ -133,7 +134,7 @@ class PostgresReads:
         self._dropped: Mapping[tuple[str, str], tuple[str, ...]] = {}
         self._dropping_due = 0.0
         self._deleted: DeletedList | None = None
-        self._deleted_due = 0.0
+        self._deleted_due: float | None = None
 
     def record(self, app: str, record: str) -> RecordRow | None:
         most = settings.NOTIFY_READ_TAGS + 1
@@ -241,21 +242,26 @@ class PostgresReads:
         return self._dropped
 
     def _deleted_list(self) -> DeletedList | None:
-        """The deleted records; None if they are more than NOTIFY_DELETED_LISTED, or could not be read."""
+        """The deleted records; None if they are more than NOTIFY_DELETED_LISTED, or not read yet. If they
+        cannot be read, it is the last list. The first read of the apps does not wait for it."""
         began = time.monotonic()
-        if began >= self._deleted_due:
+        if self._deleted_due is None:
+            self._deleted_due = began
+        elif began >= self._deleted_due:
             most = settings.NOTIFY_DELETED_LISTED
-            deleted, again_s = None, LIST_AGAIN_MAX_S
-            with suppress(ReadsAway):
+            try:
                 ((prefixes, n),) = self._rows("deleted", {"most": most + 1})
-                if n <= most:
-                    deleted = DeletedList(prefixes or b"")
-                    took_s = time.monotonic() - began
-                    again_s = min(max(LIST_AGAIN_S, took_s * LIST_AGAIN_TIMES), LIST_AGAIN_MAX_S)
-            if deleted is None:
-                reason = f"they are more than {most}, or PostgreSQL did not answer in time"
-                logs.get().warning("deleted_not_listed", reason=reason)
-            self._deleted, self._deleted_due = deleted, began + again_s
+            except ReadsAway as error:
+                self._deleted_due = began + LIST_FAILED_S
+                logs.get().warning("deleted_not_listed", reason=str(error))
+                return self._deleted
+            if n > most:
+                self._deleted, again_s = None, LIST_AGAIN_MAX_S
+                logs.get().warning("deleted_not_listed", reason=f"there are more than {most}")
+            else:
+                self._deleted = DeletedList(prefixes or b"")
+                again_s = max(LIST_AGAIN_S, (time.monotonic() - began) * LIST_AGAIN_TIMES)
+            self._deleted_due = began + min(again_s, LIST_AGAIN_MAX_S)
         return self._deleted
 
     def close(self) -> None:

@@ -29,9 +29,14 @@ def send(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> Non
         call.services.unavailable("overloaded")
         raise answers.busy(str(error), retry_after_s=OVERLOADED_RETRY_AFTER_S) from None
     except KafkaUnavailable as error:
+        _note_deletions(call, app, made)  # Kafka may have them
         call.services.unavailable("kafka_away")
         raise answers.busy(str(error), retry_after_s=settings.NOTIFY_RETRY_AFTER_S) from None
-    if deleted := [update.record for update, _ in made if update.op == DELETE]:
-        call.services.deleted.note(app.id, deleted)
+    _note_deletions(call, app, made)
     if call.services.ack_log is not None:
         call.services.ack_log.acked(call.trace.id, [update for update, _ in made], acked)
+
+
+def _note_deletions(call: Call, app: KnownApp, made: Sequence[tuple[Update, bytes]]) -> None:
+    if deleted := [update.record for update, _ in made if update.op == DELETE]:
+        call.services.deleted.note(app.id, deleted)

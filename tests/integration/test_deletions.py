@@ -13,6 +13,7 @@ import redis
 from django.db import connection
 from pytest_django import Settings
 
+from notify.domain.records import ids
 from notify.models import Record, Topic
 from notify.web import reads as module
 from notify.web.reads import PostgresReads
@@ -57,7 +58,21 @@ def test_deletions_end_by_themselves_and_are_no_more_than_some(
     with closing(deletions.of_settings()) as told, redis.Redis.from_url(redis_url) as client:
         told.tell([(APP, RECORD)] * 1_000)
         assert 0 < client.ttl(key) <= KEPT_S
+        assert KEPT_S > module.LIST_AGAIN_MAX_S
         assert 100 <= client.xlen(key) < 300  # Redis drops whole blocks of about a hundred
+
+
+def test_the_version_of_rediss_protocol_does_not_matter(
+    key: str, redis_url: str, settings: Settings
+) -> None:
+    with closing(deletions.of_settings()) as one:
+        one.tell([(APP, RECORD)])
+        one.tell([(APP, OTHER)])
+    for version in (2, 3):
+        settings.REDIS_URL = f"{redis_url}?protocol={version}"
+        with closing(deletions.of_settings()) as told:
+            assert list(told.heard()) == [(APP, RECORD), (APP, OTHER)]
+            assert list(told.heard()) == []
 
 
 def test_a_redis_that_is_away_raises(key: str, redis_url: str, settings: Settings) -> None:
@@ -125,14 +140,39 @@ def test_more_deleted_records_than_the_limit_are_not_listed(
     assert listed(reads) is None
 
 
-def test_a_list_that_cannot_be_read_leaves_the_apps_known(
+def test_without_a_new_list_the_apps_are_known_and_the_last_list_is_used(
     reads: PostgresReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(deleted=True)
+    gone = record(deleted=True)
+    last = listed(reads)
     broken = dict(module._QUERIES) | {"deleted": "SELECT pg_sleep(1/0), %(most)s"}
     monkeypatch.setattr(module, "_QUERIES", broken)
-    assert listed(reads) is None
-    assert reads.known("t").partitions == 4
+    assert listed(reads) is last
+    assert last is not None
+    assert last.may_have(gone)
+    monkeypatch.undo()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + module.LIST_FAILED_S - 1)
+    assert reads.known("t").deleted is last
+    monkeypatch.setattr(time, "monotonic", lambda: now + module.LIST_FAILED_S + 1)
+    assert reads.known("t").deleted is not last
+
+
+def test_the_first_read_of_the_apps_does_not_wait_for_the_list(reads: PostgresReads) -> None:
+    assert reads.known("t").deleted is None
+    assert reads.known("t").deleted is not None
+
+
+def test_ids_that_follow_from_a_name_are_not_listed(reads: PostgresReads) -> None:
+    named = (ids.record_id(APP, "email", "a@b.c"), ids.alias_id(APP, "user", "external_id", "u"))
+    for each in named:
+        assert ids.follows_from_a_name(each)
+        Record.objects.create(app=APP, id=each, created_at=NOW, updated_at=NOW, deleted=True)
+    other = record(deleted=True)
+    found = listed(reads)
+    assert found is not None
+    assert len(found) == 1
+    assert found.may_have(other)
 
 
 def test_the_list_is_read_again_the_sooner_the_less_it_takes(
@@ -148,6 +188,7 @@ def test_the_list_is_read_again_the_sooner_the_less_it_takes(
 
     monkeypatch.setattr(reads, "_rows", rows)
     monkeypatch.setattr(time, "monotonic", lambda: now)
+    reads.known("t")  # the first one reads no list
     for tries_s, again_s in (
         (0.0, module.LIST_AGAIN_S),
         (0.1, 50.0),

@@ -211,14 +211,27 @@ def test_reads_that_hang_hold_few_threads(web: Real) -> None:
         reads.streams()
 
 
-def test_a_deleted_player_is_refused_as_soon_as_it_is_listed(web: Real) -> None:
+def test_a_player_is_looked_up_and_refused_if_it_is_listed_as_deleted(
+    web: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = str(web.app.id)
+    web.soon(lambda: web.services.apps.known().deleted is not None)
+    asked: list[str] = []
+
+    def is_deleted(reads: PostgresReads, app: str, record: str) -> bool:
+        asked.append(record)
+        return original(reads, app, record)
+
+    original = PostgresReads.is_deleted
+    monkeypatch.setattr(PostgresReads, "is_deleted", is_deleted)
     assert web.put(app).status == 200
+    assert not asked
     row = {"app": app, "id": PLAYER, "created_at": datetime.now(UTC)}
     Record.objects.create(**row, updated_at=datetime.now(UTC), deleted=True)
     web.soon(lambda: web.put(app).status == 400)
     Record.objects.update(deleted=False)
     assert web.put(app).status == 200
+    assert set(asked) == {PLAYER}
 
 
 def test_a_look_up_of_what_was_deleted_has_a_deadline(web: Real) -> None:

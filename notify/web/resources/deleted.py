@@ -5,9 +5,10 @@ without a push token and a user. With the right answer the SDK creates the whole
 (docs/sdks.md).
 
 Whether a record is deleted now, PostgreSQL says. It is asked only for records that may be: those in the
-list of deleted records, which each process reads again and again (`PostgresReads.known`), and those of
-which a process of web accepted the deletion lately. So nearly no update waits for PostgreSQL. A lookup has a
-deadline: if PostgreSQL does not answer in time, the record counts as existing and the update is accepted.
+list of deleted records, which each process reads again and again (`PostgresReads.known`), and those whose
+deletion some web process accepted in the last ten minutes. So nearly no update waits for PostgreSQL. A
+lookup has a deadline: if PostgreSQL does not answer in time, the record counts as existing and the update is
+accepted.
 """
 
 import threading

@@ -5,8 +5,8 @@ from array import array
 from bisect import bisect_left
 from typing import Final
 
-#: The characters of a UUID that are in the list: its first 32 bits. A list of a million records has 4 MB,
-#: and one of 4,000 other ids is taken for one of them.
+#: The characters of a UUID that are in the list: its first 32 bits. A list of a million records takes 4 MB,
+#: and about one in 4,000 other ids matches by chance, which costs a lookup.
 _CHARS: Final = 8
 
 
@@ -20,7 +20,7 @@ class DeletedList:
             self._prefixes.byteswap()
 
     def may_have(self, record: str) -> bool:
-        """True for each record of the list, and for a few others; `record` is a UUID."""
+        """Whether the record, a UUID, is in the list. Also true for a few that are not."""
         prefix = int(record[:_CHARS], 16)
         place = bisect_left(self._prefixes, prefix)
         return place < len(self._prefixes) and self._prefixes[place] == prefix

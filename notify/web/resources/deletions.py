@@ -12,9 +12,9 @@ from django.conf import settings
 
 from notify.databases import redis_client
 
-#: How long the last deletions are kept, and about how many. Each process asks once a second, so it misses
-#: some only if more are accepted in a second.
-KEPT_S: Final = 60
+#: For how many seconds the last deletions are kept, longer than the time between two reads of the list, and
+#: about how many. A process asks once a second if it has requests.
+KEPT_S: Final = 600
 KEPT_MAX: Final = 10_000
 
 #: The ids of an app and of its record.
@@ -63,7 +63,11 @@ class RedisDeletions:
             found: Any = self._client.xread({self._key: self._last}, count=KEPT_MAX)
         except redis.RedisError as error:
             raise DeletionsUnavailable(type(error).__name__) from error
-        entries = found[0][1] if found else []
+        # By the protocol's version, {key: [entries]} or [[key, entries]].
+        parts = (
+            found[self._key] if isinstance(found, dict) and found else [each[1] for each in found]
+        )
+        entries = parts[0] if parts else []
         if entries:
             self._last = entries[-1][0]
         return [(fields["app"], fields["record"]) for _, fields in entries]

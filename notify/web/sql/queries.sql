@@ -44,10 +44,15 @@ FROM record WHERE app = %(app)s AND id = %(id)s AND NOT deleted
 SELECT 1 FROM record WHERE app = %(app)s AND id = %(id)s AND deleted
 
 -- :deleted
--- The first 4 bytes of the id of each deleted record, joined in ascending order, and how many there are. An
--- index has the ids in this order.
+-- The first 4 bytes of the id of each deleted record, joined in ascending order, and how many there are: not
+-- of ids that follow from a name (UUID versions 5 and 8), which are never looked up. An index has the ids in
+-- this order.
 SELECT string_agg(prefix, ''), count(*) FROM (
-    SELECT substr(uuid_send(id), 1, 4) AS prefix FROM record WHERE deleted ORDER BY id LIMIT %(most)s
+    SELECT substr(uuid_send(id), 1, 4) AS prefix
+    FROM record
+    WHERE deleted AND get_byte(uuid_send(id), 6) >> 4 NOT IN (5, 8)
+    ORDER BY id
+    LIMIT %(most)s
 ) AS listed
 
 -- :parent

@@ -1,6 +1,9 @@
-"""The configuration of librdkafka, what it reports, and the choice of the library."""
+"""librdkafka: its configuration, its reports, what a closed client leaves, and the choice of the library."""
 
+import gc
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,18 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from notify.kafka import producer_library
 from notify.kafka.kafka_client import KafkaRefuses
 from notify.kafka.kafka_security import Security, arguments
-from notify.kafka.librdkafka import LibrdkafkaClient, LibrdkafkaFailed, _Report, configuration
 from notify.kafka.producer_library import KAFKA_PYTHON, LIBRDKAFKA
 from tests.certificates import Authority
+from tests.waiting import wait_for
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
+from notify.kafka.librdkafka import (  # noqa: E402 - needs the extra
+    LibrdkafkaClient,
+    LibrdkafkaFailed,
+    _Report,
+    configuration,
+)
+
 Code = confluent_kafka.KafkaError
 
 
@@ -78,13 +88,18 @@ def test_security_is_passed_on(tmp_path: Any) -> None:
 class Message:
     """A message that librdkafka has delivered."""
 
-    def offset(self) -> int:
-        return 17
+    def __init__(self, offset: int | None) -> None:
+        self._offset = offset
+
+    def offset(self) -> int | None:
+        return self._offset
 
 
-def test_a_message_is_reported_once() -> None:
-    acked, failed, late = _Report(), _Report(), _Report()
-    acked.delivered(None, Message())
+def test_a_message_waits_for_its_report() -> None:
+    acked, repeated, failed, late = (_Report() for _ in range(4))
+    acked.delivered(None, Message(17))
+    repeated.delivered(None, Message(None))
+    assert repeated.offset(0) == -1
     failed.delivered(Code(Code._MSG_TIMED_OUT), None)
     assert acked.offset(0) == 17
     with pytest.raises(LibrdkafkaFailed, match="_MSG_TIMED_OUT"):
@@ -118,6 +133,9 @@ class Away:
     def flush(self, timeout: float) -> None:
         """Nothing to wait for."""
 
+    def __len__(self) -> int:
+        return 0
+
 
 @pytest.mark.parametrize(
     ("reports", "said"),
@@ -146,3 +164,34 @@ def test_a_full_queue_is_an_error_of_kafka(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(LibrdkafkaFailed, match="Queue full"):
         client.send(b"x", key=b"k", headers=[], partition=0)
     client.close(timeout_s=0)
+    with pytest.raises(LibrdkafkaFailed, match="is closed"):
+        client.send(b"x", key=b"k", headers=[], partition=0)
+
+
+def test_a_configuration_that_librdkafka_refuses_is_an_error_of_kafka() -> None:
+    security = {"security_protocol": "NONSENSE"}
+    with pytest.raises(LibrdkafkaFailed, match="NONSENSE"):
+        LibrdkafkaClient(["127.0.0.1:1"], "t", ack_timeout_ms=1_000, security=security)
+    longest = configuration(["a:1"], ack_timeout_ms=10_000_000, security={})
+    assert longest["socket.timeout.ms"] == 300_000
+
+
+def _native_threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_clients_that_cannot_connect_leave_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if Python's garbage collector never runs, as in a process that only answers errors."""
+    monkeypatch.setattr("notify.kafka.librdkafka.CONNECT_TIMEOUT_MS", 1_000)
+    gc.collect()
+    before, own = _native_threads(), threading.active_count()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with pytest.raises(KafkaError):
+                LibrdkafkaClient(["127.0.0.1:1"], "t", ack_timeout_ms=1_000, security={})
+        wait_for(lambda: threading.active_count() <= own)
+        wait_for(lambda: _native_threads() <= before)
+    finally:
+        gc.enable()

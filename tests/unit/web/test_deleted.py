@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify.web.reads import LIST_AGAIN_MAX_S
 from notify.web.resources import deleted as module
 from notify.web.resources.deleted import ACCEPTED_S, ASK_S, PAUSE_S, DeletedRecords
 from notify.web.resources.deleted_list import DeletedList
@@ -99,6 +100,10 @@ def test_only_listed_records_are_looked_up_and_the_answer_decides(rows: Rows) ->
     assert not deleted.is_known(APP, OTHER)  # created again since the list was read
     assert not deleted.is_known(APP, THIRD)
     assert rows.asked == [RECORD, OTHER]
+
+
+def test_a_record_is_looked_up_for_longer_than_the_list_may_be_old() -> None:
+    assert ACCEPTED_S > LIST_AGAIN_MAX_S
 
 
 def test_without_a_list_each_record_is_looked_up(rows: Rows) -> None:
