@@ -44,8 +44,8 @@ TLS: Final = (
     "the TLS handshake with Kafka failed: {}: check that KAFKA_SECURITY_PROTOCOL is that of the listener, "
     "and whether it needs a client certificate (KAFKA_SSL_CERTFILE)"
 )
-#: Characters of what Kafka or OpenSSL say, in an error of ours.
-_SAID_MAX: Final = 200
+#: Characters of what Kafka, OpenSSL or librdkafka say, in an error of ours.
+SAID_MAX: Final = 200
 
 
 class KafkaRefuses(KafkaError):  # type: ignore[misc] # kafka-python has no types
@@ -144,7 +144,7 @@ def refusal(error: BaseException | None) -> KafkaRefuses | None:
 
 
 def _said(error: BaseException) -> str:
-    return str(error)[:_SAID_MAX]
+    return str(error)[:SAID_MAX]
 
 
 class Client(KafkaNetClient):  # type: ignore[misc] # kafka-python has no types

@@ -43,13 +43,10 @@ _NAMES: Final = {
     "ssl_password": "ssl.key.password",
 }
 _REFUSALS: Final = (
-    confluent_kafka.KafkaError._AUTHENTICATION,  # noqa: SLF001 - these are its public names
-    confluent_kafka.KafkaError._SSL,  # noqa: SLF001
+    confluent_kafka.KafkaError._AUTHENTICATION,  # noqa: SLF001 - this is its public name
     confluent_kafka.KafkaError.SASL_AUTHENTICATION_FAILED,
     confluent_kafka.KafkaError.UNSUPPORTED_SASL_MECHANISM,
 )
-#: Characters of what librdkafka says, in an error of ours.
-_SAID_MAX: Final = 200
 
 
 class LibrdkafkaFailed(KafkaError):  # type: ignore[misc] # kafka-python has no types
@@ -144,7 +141,7 @@ class _Refusals:
 
     def note(self, error: Any) -> None:
         """librdkafka reports an error that is not about a message."""
-        said = str(error.str())[:_SAID_MAX]
+        said = str(error.str())[: kafka_client.SAID_MAX]
         if error.code() == confluent_kafka.KafkaError._SSL or "SSL routines" in said:  # noqa: SLF001
             is_certificate = "certificate verify failed" in said
             wrong = kafka_client.CERTIFICATE if is_certificate else kafka_client.TLS

@@ -19,7 +19,7 @@ from typing import Final
 from notify.domain.records import ids
 from notify.web.reads import Reads, ReadsAway
 from notify.web.resources.deleted_list import DeletedList
-from notify.web.resources.deletions import Deletions, DeletionsUnavailable
+from notify.web.resources.deletions import Deleted, Deletions, DeletionsUnavailable
 
 #: After a failed lookup none is tried for this long, so that a hanging PostgreSQL does not delay each
 #: request. The same holds for Redis.
@@ -51,7 +51,7 @@ class DeletedRecords:
         self._lock = threading.Lock()
         self._lookup_due = self._ask_due = float("-inf")
         #: When we learned that the deletion of (app, record) was accepted, the oldest first.
-        self._accepted: dict[tuple[str, str], float] = {}
+        self._accepted: dict[Deleted, float] = {}
 
     def note(self, app: str, records: Iterable[str]) -> None:
         """Tells all processes that the deletion of these records was accepted here."""
@@ -103,7 +103,7 @@ class DeletedRecords:
         with self._lock:
             self._keep(deleted, now)
 
-    def _keep(self, deleted: Iterable[tuple[str, str]], now: float) -> None:
+    def _keep(self, deleted: Iterable[Deleted], now: float) -> None:
         for each in deleted:
             self._accepted.pop(each, None)
             self._accepted[each] = now
