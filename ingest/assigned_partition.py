@@ -33,6 +33,8 @@ class AssignedPartition:
     unheard_since: int | None = None
     #: How often another bridge has taken the stream since the group gave the partition to this one.
     times_taken: int = 0
+    #: When the next sample of the stream is due.
+    sample_at: int = 0
 
     def live(self) -> StreamMemory | None:
         """The memory, if the stream may be ticked; else None."""

@@ -26,7 +26,6 @@ from ingest.ports import (
     LogAway,
     LogEnd,
     Part,
-    Samples,
     Task,
     Tick,
 )
@@ -59,6 +58,9 @@ HALTED_RETRY_MS: Final = 2_000
 IDLE_TICK_MS: Final = 1_000
 COMMIT_EVERY_MS: Final = 2_000
 SAMPLE_EVERY_MS: Final = 1_000
+#: The samples of the partitions are spread over so many times in SAMPLE_EVERY_MS, because updates wait for
+#: them: those of four partitions took 30 ms together (docs/performance.md).
+SAMPLE_TIMES: Final = 8
 TIDY_EVERY_MS: Final = 600_000
 #: A batch is not sent again while this many tasks wait in its queue: no worker reads the queue.
 QUEUED_MAX: Final = 100
@@ -662,17 +664,24 @@ class Bridge:
                 self.commit_offsets()
             if now >= self._next_sample:
                 self._next_sample = now + SAMPLE_EVERY_MS
-                self._ledger.write_samples(self._samples())
+                samples.show(memory for _, memory in self._live())
+            self._write_samples(now)
             if now >= self._next_tidy:
                 self._next_tidy = now + TIDY_EVERY_MS
                 self._ledger.tidy()
         except LedgerAway as error:
             logs.get().warning("housekeeping_failed", error=str(error))
 
-    def _samples(self) -> Samples:
-        live = list(self._live())
-        ends = {assigned.partition: self._end_offset(assigned, memory) for assigned, memory in live}
-        return samples.take(live, ends, self._clock.now_ms())
+    def _write_samples(self, now: int) -> None:
+        """Writes the samples of the streams whose time it is."""
+        due = [(assigned, memory) for assigned, memory in self._live() if now >= assigned.sample_at]
+        for assigned, _ in due:
+            assigned.sample_at = _next_sample_at(assigned.partition, now)
+        if due:
+            ends = {
+                assigned.partition: self._end_offset(assigned, memory) for assigned, memory in due
+            }
+            self._ledger.write_samples(samples.take(due, ends, now))
 
     def commit_offsets(self) -> None:
         """Commits the frontiers to Kafka for its lag tools (rule 12). The bridge never reads them."""
@@ -684,3 +693,9 @@ class Bridge:
                 self._log.commit(frontiers)
         except LogAway as error:
             logs.get().warning("kafka_away", error=str(error))
+
+
+def _next_sample_at(partition: int, now: int) -> int:
+    """Once in SAMPLE_EVERY_MS, and not at the same time as the next partitions."""
+    own = partition % SAMPLE_TIMES * SAMPLE_EVERY_MS // SAMPLE_TIMES
+    return now + SAMPLE_EVERY_MS - (now - own) % SAMPLE_EVERY_MS

@@ -64,7 +64,7 @@ class PostgresLedger:
 
     def load(self, stream: int, token: int) -> Loaded | None:
         with self._transaction() as connection:
-            row = _one(connection, "lock_streams", streams=[stream])
+            row = _one(connection, "lock_streams", streams=_array([stream]))
             if row is None or row[8] is not None:
                 return None
             found = _stream(row)
@@ -72,10 +72,12 @@ class PostgresLedger:
             if found.drained and found.lanes != found.lanes_wanted:
                 for name in ("drop_lanes", "make_lanes", "set_lanes"):
                     _run(connection, name, stream=stream)
-            row = _one(connection, "lock_streams", streams=[stream])
+            row = _one(connection, "lock_streams", streams=_array([stream]))
             assert row is not None
             loaded = _stream(row)
-            lanes = _by_stream(_all(connection, "lanes", streams=[stream]), [stream])[stream]
+            lanes = _by_stream(_all(connection, "lanes", streams=_array([stream])), [stream])[
+                stream
+            ]
             plan = _all(connection, "plan", stream=stream, frontier=loaded.frontier)
         return Loaded(loaded, lanes, [PlanRow(*fields) for fields in plan])
 
@@ -192,8 +194,8 @@ class PostgresTick:
 
     def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
         self._connection = connection
-        locked = _sent(connection, "lock_streams", streams=list(streams))
-        lanes = _sent(connection, "lanes", streams=list(streams))
+        locked = _sent(connection, "lock_streams", streams=_array(streams))
+        lanes = _sent(connection, "lanes", streams=_array(streams))
         policy = _sent(connection, "policy_version")
         rows = locked.fetchall()
         self.now: int = rows[0][12] if rows else 0
@@ -279,19 +281,19 @@ class PostgresTick:
         if passed:
             self._run(
                 "drop_plan",
-                streams=[each.stream for each in passed],
-                frontiers=[each.frontier for each in passed],
+                streams=_array(each.stream for each in passed),
+                frontiers=_array(each.frontier for each in passed),
             )
         if not self._chunks:
             return
         self._run(
             "write_plan",
-            streams=[stream for stream, _ in self._chunks],
-            firsts=[chunk.plan.first for _, chunk in self._chunks],
-            nexts=[chunk.plan.next for _, chunk in self._chunks],
+            streams=_array(stream for stream, _ in self._chunks),
+            firsts=_array(chunk.plan.first for _, chunk in self._chunks),
+            nexts=_array(chunk.plan.next for _, chunk in self._chunks),
             decisions=[chunk.plan.decisions for _, chunk in self._chunks],
             digests=[chunk.plan.digests for _, chunk in self._chunks],
-            policy_versions=[chunk.policy_version for _, chunk in self._chunks],
+            policy_versions=_array(chunk.policy_version for _, chunk in self._chunks),
         )
         self._write_links([chunk.links for _, chunk in self._chunks])
         for stream, chunk in self._chunks:
@@ -407,10 +409,10 @@ def _bridge_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _by_column(rows: Sequence[NamedTuple]) -> dict[str, list[object]]:
-    """Turns rows of one kind into columns, by field."""
+def _by_column(rows: Sequence[NamedTuple]) -> dict[str, str]:
+    """Turns rows of one kind into arrays, by field. They have ids, numbers, booleans and None."""
     return {
-        name: list(column)
+        name: _array(column)
         for name, column in zip(type(rows[0])._fields, zip(*rows, strict=True), strict=True)
     }
 
@@ -420,10 +422,11 @@ def _columns(keys: Collection[tuple[str, str]], apps: str, others: str) -> dict[
     return {apps: _array(app for app, _ in keys), others: _array(other for _, other in keys)}
 
 
-def _array(values: Iterable[str | int]) -> str:
-    """A PostgreSQL array of ids or numbers, as text. For a list psycopg looks at each string for characters
-    to escape, which took a twelfth of the bridge's time; these have none."""
-    return f"{{{','.join(map(str, values))}}}"
+def _array(values: Iterable[str | float | None]) -> str:
+    """A PostgreSQL array of ids, numbers, booleans and NULLs, as text. For a list psycopg looks at the type
+    of each value, and at each string for characters to escape, which took a twelfth of the bridge's time;
+    these have none."""
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
 def _one(connection: Connection, name: str, **parameters: object) -> Row | None:

@@ -1,4 +1,4 @@
-"""Takes samples of the bridge's streams for pages and alerts, and sets the metrics of their lanes."""
+"""Takes samples of the bridge's streams for pages and alerts, and sets the metrics of all together."""
 
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
@@ -17,28 +17,36 @@ def take(
     ends: Mapping[int, int | None],
     now_ms: int,
 ) -> Samples:
-    """Samples of all streams; resets their counts. `ends` are log ends by partition, `now_ms` is the
+    """Samples of these streams; resets their counts. `ends` are log ends by partition, `now_ms` is the
     bridge's clock."""
     records: list[HotRow] = []
     apps: list[AppRow] = []
     streams: list[StreamSample] = []
     lanes: list[LaneSample] = []
-    largest: list[int] = []
-    total = 0
     for assigned, memory in live:
         if not memory.counts.now:
             continue
         hot_records, hot_apps = memory.counts.take_rows()
         records += hot_records
         apps += hot_apps
-        largest += memory.counts.largest()
-        of_lanes = [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
+        of_lanes = _lanes(memory)
         lanes += of_lanes
         streams.append(_stream(assigned, memory, ends.get(assigned.partition), of_lanes, now_ms))
-        total += memory.counts.total
+    return Samples(records, apps, streams, lanes)
+
+
+def show(live: Iterable[StreamMemory]) -> None:
+    """Sets the metrics of all streams together."""
+    largest: list[int] = []
+    lanes: list[LaneSample] = []
+    total = 0
+    for memory in live:
+        if memory.counts.now:
+            largest += memory.counts.largest()
+            lanes += _lanes(memory)
+            total += memory.counts.total
     _show_lanes(lanes)
     _show_ranks(largest, total)
-    return Samples(records, apps, streams, lanes)
 
 
 def _stream(
@@ -69,6 +77,10 @@ def _stream(
         skipped=tally["skipped"],
         dead=tally["dead"],
     )
+
+
+def _lanes(memory: StreamMemory) -> list[LaneSample]:
+    return [_lane(memory, number, lane) for number, lane in memory.window.lanes.items()]
 
 
 def _lane(memory: StreamMemory, number: int, lane: Lane[Write]) -> LaneSample:

@@ -103,6 +103,7 @@ app.conf.update(
     task_store_errors_even_if_ignored=False,
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
+    worker_consumer="workers.consumer:BatchedEventsConsumer",
     worker_hijack_root_logger=False,
     timezone="UTC",
 )

@@ -92,17 +92,12 @@ def _measure(run: Running, arguments: argparse.Namespace) -> Rates:
     run.wait("the bridge ticks", lambda: _ticks(run))
     uniform, *_ = ours.values()
     lags = []
+    _say(f"a load of {lag.BROKER_WARM_UP_S} s, until the broker has compiled its code")
+    dsn = run.stack.env["DATABASE_URL"]
+    lag.warm_broker_up(dsn, kafka(run), run.topic)
     for rate in sorted({*arguments.rates, *(int(uniform * share) for share in SHARES)}):
         _say(f"{rate:,} updates/s for {arguments.seconds} s")
-        lags.append(
-            lag.measure(
-                run.stack.env["DATABASE_URL"],
-                kafka(run),
-                run.topic,
-                per_s=rate,
-                seconds=arguments.seconds,
-            )
-        )
+        lags.append(lag.measure(dsn, kafka(run), run.topic, per_s=rate, seconds=arguments.seconds))
     stop(run)
     _say(f"plain Celery, {arguments.plain:,} updates")
     return Rates(ours, others, _drain_plainly(run, arguments.plain), lags)

@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     with measured() as run:
         start(run)
         run.wait("every stream is loaded", lambda: _ticked(run))
+        lag.warm_broker_up(run.stack.env["DATABASE_URL"], kafka(run), run.topic)
         calm = _lag(run, arguments, flooded)
         stop(run)
         preload(kafka(run), run.topic, arguments.backlog, hot_share=1)

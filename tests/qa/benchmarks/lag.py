@@ -9,13 +9,20 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from confluent_kafka import KafkaException, Message, Producer
 
-from tests.qa.benchmarks.prepared import Target, message, partition, producer, targets
+from tests.qa.benchmarks.prepared import Target, message, partition, targets
 from tests.running import PARTITIONS
 
 #: The load begins this long before the lag counts. The first batches take longer: workers import what they
 #: need and open their sessions (0.2 to 0.3 s on 2 cores), and what comes meanwhile waits behind them.
 WARM_UP_S: Final = 2
+#: A broker that was just started compiles its code: at 1,000 updates a second Kafka 4.4 took half of a core
+#: in the first minute, and a fifth of one after it. That doubled the lag on two cores.
+BROKER_WARM_UP_S: Final = 60
+BROKER_WARM_UP_PER_S: Final = 1_000
+#: Seconds for the acks of the last updates.
+ACKS_S: Final = 10
 
 
 class Lag(NamedTuple):
@@ -76,21 +83,20 @@ def measure(
     """Send that many updates a second for WARM_UP_S and then so long, and wait until all are applied. They
     are for the records that are `chosen`, in this order, or uniform."""
     watcher = _Watcher(dsn)
-    client = producer(bootstrap, linger_ms=2)
+    client = _Client(bootstrap, topic)
     updates = per_s * (WARM_UP_S + seconds)
-    sent: list[tuple[float, int, Any]] = []
+    sent: list[tuple[float, int]] = []
     began = time.time()
     chosen = targets(updates, hot_share=0) if chosen is None else islice(chosen, updates)
     for number, target in enumerate(chosen):
         due = began + number / per_s
         if (early := due - time.time()) > 0.001:
             time.sleep(early)
-        future = client.send(topic, message(target, number), partition=partition(target))
-        sent.append((due, partition(target), future))
+        client.send(message(target, number), partition(target))
+        sent.append((due, partition(target)))
     took = time.time() - began
-    client.flush()
-    offsets = [(due, number, future.get(timeout=10).offset) for due, number, future in sent]
-    client.close()
+    acked = {number: iter(each) for number, each in client.acked().items()}
+    offsets = [(due, number, next(acked[number])) for due, number in sent]
     last = {number: offset for _, number, offset in offsets}
     deadline = time.monotonic() + 60
     while any(watcher.frontier(number) <= offset for number, offset in last.items()):
@@ -105,3 +111,44 @@ def measure(
     )
     p50, p99, p999 = (lags[int(len(lags) * share)] for share in (0.5, 0.99, 0.999))
     return Lag(updates / took, p50, p99, p999, lags[-1])
+
+
+def warm_broker_up(dsn: str, bootstrap: str, topic: str) -> None:
+    """Sends a load for BROKER_WARM_UP_S, whose lag does not count, and waits until it is applied."""
+    measure(dsn, bootstrap, topic, per_s=BROKER_WARM_UP_PER_S, seconds=BROKER_WARM_UP_S)
+
+
+class _Client:
+    """Sends by librdkafka, which leaves more of the processors to what is measured than kafka-python."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "linger.ms": 2,
+                "enable.idempotence": True,
+            }
+        )
+        self._topic = topic
+        self._acked: dict[int, list[int]] = {}
+
+    def send(self, value: bytes, partition: int) -> None:
+        """Sends without waiting."""
+        self._producer.produce(self._topic, value, partition=partition, on_delivery=self._note)
+        self._producer.poll(0)
+
+    def acked(self) -> dict[int, list[int]]:
+        """Waits for all acks. The offsets by partition, in the order of sending."""
+        left = self._producer.flush(ACKS_S)
+        if left:
+            raise TimeoutError(f"{left} updates were not acked within {ACKS_S} s")
+        return self._acked
+
+    def _note(self, error: object, sent: Message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        number, offset = sent.partition(), sent.offset()
+        assert number is not None, "an acked message has a partition"
+        assert offset is not None, "an acked message has an offset"
+        self._acked.setdefault(number, []).append(offset)

@@ -1151,6 +1151,16 @@ def test_samples_are_written_once_in_their_interval() -> None:
     assert len(world.ledger.samples) == before + 1
 
 
+def test_each_partition_has_its_sample_once_a_second_and_not_all_at_once() -> None:
+    """Updates wait while samples are written."""
+    world = World(partitions=4)
+    world.step(20, pass_ms=SAMPLE_EVERY_MS // 20)
+    before = len(world.ledger.samples)
+    world.step(20, pass_ms=SAMPLE_EVERY_MS // 20)
+    written = [[each.stream for each in told.streams] for told in world.ledger.samples[before:]]
+    assert sorted(written) == [[1], [2], [3], [4]]
+
+
 def test_hot_records_are_written_each_once() -> None:
     world = _flying()
     world.step(3, pass_ms=1_000)
