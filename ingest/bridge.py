@@ -58,9 +58,9 @@ HALTED_RETRY_MS: Final = 2_000
 IDLE_TICK_MS: Final = 1_000
 COMMIT_EVERY_MS: Final = 2_000
 SAMPLE_EVERY_MS: Final = 1_000
-#: The samples of the partitions are spread over so many times in SAMPLE_EVERY_MS, because updates wait for
-#: them: those of four partitions took 30 ms together (docs/performance.md).
-SAMPLE_TIMES: Final = 8
+#: Samples of the partitions are written at so many different moments within SAMPLE_EVERY_MS. Updates wait
+#: meanwhile, and those of four partitions take 30 ms together (docs/performance.md).
+SAMPLE_MOMENTS: Final = 8
 TIDY_EVERY_MS: Final = 600_000
 #: A batch is not sent again while this many tasks wait in its queue: no worker reads the queue.
 QUEUED_MAX: Final = 100
@@ -673,7 +673,7 @@ class Bridge:
             logs.get().warning("housekeeping_failed", error=str(error))
 
     def _write_samples(self, now: int) -> None:
-        """Writes the samples of the streams whose time it is."""
+        """Writes the samples of the streams that are due."""
         due = [(assigned, memory) for assigned, memory in self._live() if now >= assigned.sample_at]
         for assigned, _ in due:
             assigned.sample_at = _next_sample_at(assigned.partition, now)
@@ -696,6 +696,11 @@ class Bridge:
 
 
 def _next_sample_at(partition: int, now: int) -> int:
-    """Once in SAMPLE_EVERY_MS, and not at the same time as the next partitions."""
-    own = partition % SAMPLE_TIMES * SAMPLE_EVERY_MS // SAMPLE_TIMES
+    """When the next sample of the partition is due.
+
+    The group deals partitions out in turns, so of eight bridges one may have 0, 8, 16 and so on: these have
+    different moments too.
+    """
+    moment = (partition + partition // SAMPLE_MOMENTS) % SAMPLE_MOMENTS
+    own = moment * SAMPLE_EVERY_MS // SAMPLE_MOMENTS
     return now + SAMPLE_EVERY_MS - (now - own) % SAMPLE_EVERY_MS

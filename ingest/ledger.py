@@ -75,9 +75,8 @@ class PostgresLedger:
             row = _one(connection, "lock_streams", streams=_array([stream]))
             assert row is not None
             loaded = _stream(row)
-            lanes = _by_stream(_all(connection, "lanes", streams=_array([stream])), [stream])[
-                stream
-            ]
+            rows = _all(connection, "lanes", streams=_array([stream]))
+            lanes = _by_stream(rows, [stream])[stream]
             plan = _all(connection, "plan", stream=stream, frontier=loaded.frontier)
         return Loaded(loaded, lanes, [PlanRow(*fields) for fields in plan])
 
@@ -410,7 +409,7 @@ def _bridge_name() -> str:
 
 
 def _by_column(rows: Sequence[NamedTuple]) -> dict[str, str]:
-    """Turns rows of one kind into arrays, by field. They have ids, numbers, booleans and None."""
+    """Turns rows of one kind into arrays, by field. Values are ids, numbers, booleans or None."""
     return {
         name: _array(column)
         for name, column in zip(type(rows[0])._fields, zip(*rows, strict=True), strict=True)
@@ -423,9 +422,9 @@ def _columns(keys: Collection[tuple[str, str]], apps: str, others: str) -> dict[
 
 
 def _array(values: Iterable[str | float | None]) -> str:
-    """A PostgreSQL array of ids, numbers, booleans and NULLs, as text. For a list psycopg looks at the type
-    of each value, and at each string for characters to escape, which took a twelfth of the bridge's time;
-    these have none."""
+    """A PostgreSQL array of ids, numbers, booleans and NULLs, as text. In a list psycopg looks at the type of
+    each value, and in each string for characters to escape, which took a twelfth of the bridge's time. These
+    values need no escaping."""
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 

@@ -1,4 +1,4 @@
-"""Takes samples of the bridge's streams for pages and alerts, and sets the metrics of all together."""
+"""Takes samples of the bridge's streams for pages and alerts, and sets the metrics over all streams."""
 
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
@@ -36,15 +36,14 @@ def take(
 
 
 def show(live: Iterable[StreamMemory]) -> None:
-    """Sets the metrics of all streams together."""
+    """Sets the metrics over all streams."""
     largest: list[int] = []
     lanes: list[LaneSample] = []
     total = 0
     for memory in live:
-        if memory.counts.now:
-            largest += memory.counts.largest()
-            lanes += _lanes(memory)
-            total += memory.counts.total
+        largest += memory.counts.largest()
+        lanes += _lanes(memory)
+        total += memory.counts.total
     _show_lanes(lanes)
     _show_ranks(largest, total)
 

@@ -1,6 +1,7 @@
 """Reads settings from the environment; nothing else reads it. Errors name the variable and valid values."""
 
 import ipaddress
+import logging
 import os
 import re
 from pathlib import Path
@@ -76,6 +77,17 @@ def address(name: str, default: str) -> str:
             f"{name}={raw!r}: set it to an IP address of this host, such as 127.0.0.1, or to 0.0.0.0 or :: "
             "for all addresses"
         ) from None
+
+
+def log_level(name: str, default: str) -> str:
+    """The name of a level of `logging`, in capitals. Raises ImproperlyConfigured for anything else."""
+    raw = text(name, default)
+    level = logging.getLevelNamesMapping().get(raw.upper())
+    if not level:
+        raise ImproperlyConfigured(
+            f"{name}={raw!r}: set it to DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        )
+    return logging.getLevelName(level)
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:

@@ -376,7 +376,7 @@ NOTIFY_PROGRESS_AFTER_MS = env.integer("NOTIFY_PROGRESS_AFTER_MS", 8_000, least=
 #: Whether to make OpenTelemetry spans, and for how many messages at a time a bridge does so.
 NOTIFY_OTEL = tracing.checked(is_on=env.flag("NOTIFY_OTEL", default=False))
 NOTIFY_OTEL_MESSAGES = env.integer("NOTIFY_OTEL_MESSAGES", 10_000, least=1)
-NOTIFY_LOG_LEVEL = env.text("NOTIFY_LOG_LEVEL", "INFO")
+NOTIFY_LOG_LEVEL = env.log_level("NOTIFY_LOG_LEVEL", "INFO")
 #: Whether to log a line for each update that Kafka acked, from which `trail` follows updates.
 NOTIFY_LOG_ACKS = env.flag("NOTIFY_LOG_ACKS", default=True)
 #: The Loki that `trail` asks for log lines; the URL may contain a user and a password. Empty: use --logs.

@@ -37,6 +37,25 @@ settings.load_profile("default")
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
+@pytest.fixture
+def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a test that calls `logs.configure`, which is for a whole process."""
+    monkeypatch.setattr("notify.telemetry.logs._logger", None)
+    before = structlog.get_config()
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    loggers = [
+        root,
+        *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)),
+    ]
+    levels = {logger: logger.level for logger in loggers}
+    yield
+    root.handlers[:] = handlers
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    structlog.configure(**before)
+
+
 def _need(variable: str, service: str) -> str:
     url = os.environ.get(variable)
     if url:

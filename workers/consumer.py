@@ -1,7 +1,7 @@
-"""Celery's consumer, which takes tasks from Redis, with one message to Flower for many task events.
+"""Celery's consumer, which takes tasks from Redis. This one publishes many task events in one message.
 
-Celery publishes each event alone, at least three for each task. This took a third of a worker's CPU time
-at 1,000 updates a second (docs/performance.md).
+Celery publishes almost every event alone, and there are three for each task. This took a third of a worker's
+CPU time at 1,000 updates a second (decision 0055).
 """
 
 import time
@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from celery.worker.consumer import Consumer
 
-#: Seconds that an event waits for others. Celery publishes 24 that wait at once.
+#: Seconds that an event waits for others. When 24 wait, Celery publishes them without waiting for this.
 EVENTS_EVERY_S: Final = 0.5
 
 
 class BatchedEventsConsumer(Consumer):  # type: ignore[misc] # Celery has no types
     """A consumer that publishes the task events of EVENTS_EVERY_S together.
 
-    A worker that is killed loses those that wait; Flower alone reads them.
+    A worker that stops, or connects to Redis again, loses those that wait. Only Flower reads them.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,7 +26,7 @@ class BatchedEventsConsumer(Consumer):  # type: ignore[misc] # Celery has no typ
     def on_send_event_buffered(self) -> None:
         """Called after each event."""
         now = time.monotonic()
-        if self.hub and now >= self._flushes_at:
-            # By time and not by a flag: a lost connection to Redis drops the hub's timers.
+        if now >= self._flushes_at:
+            # A time and not a flag, because Celery may cancel timers when it connects again.
             self._flushes_at = now + EVENTS_EVERY_S
             self.hub.call_later(EVENTS_EVERY_S, self._flush_events)

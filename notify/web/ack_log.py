@@ -189,6 +189,6 @@ def to_stdout(lines: bytes) -> None:
 
 def of_settings() -> AckLog | None:
     """The log to standard output; None if the settings switch it off."""
-    level = logging.getLevelName(settings.NOTIFY_LOG_LEVEL.upper())
+    level = logging.getLevelName(settings.NOTIFY_LOG_LEVEL)
     is_wanted = settings.NOTIFY_LOG_ACKS and level <= logging.INFO
     return AckLog(to_stdout) if is_wanted else None

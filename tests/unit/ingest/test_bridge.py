@@ -24,6 +24,7 @@ from ingest.bridge import (
     TAKEN_MAX,
     TIDY_EVERY_MS,
     Bridge,
+    _next_sample_at,
 )
 from ingest.bridge_limits import BridgeLimits
 from ingest.ports import (
@@ -1159,6 +1160,24 @@ def test_each_partition_has_its_sample_once_a_second_and_not_all_at_once() -> No
     world.step(20, pass_ms=SAMPLE_EVERY_MS // 20)
     written = [[each.stream for each in told.streams] for told in world.ledger.samples[before:]]
     assert sorted(written) == [[1], [2], [3], [4]]
+
+
+@pytest.mark.parametrize("bridges", [1, 2, 3, 4, 8])
+def test_the_partitions_of_one_bridge_have_samples_at_different_moments(bridges: int) -> None:
+    """The group deals partitions out in turns."""
+    dues = {_next_sample_at(partition, 5_000) for partition in range(0, 4 * bridges, bridges)}
+    assert len(dues) == 4
+    assert all(5_000 < due <= 5_000 + SAMPLE_EVERY_MS for due in dues)
+
+
+def test_metrics_are_over_all_streams() -> None:
+    world = _live(partitions=2)
+    world.produce(*[RECORDS[0]] * 3)
+    world.log.messages[1].append(OF_APP_1)
+    world.step(2, pass_ms=SAMPLE_EVERY_MS)
+    assert [_metric("bridge_hot_share", rank=str(rank)) for rank in (1, 2, 3)] == [0.75, 0.25, 0]
+    # One is in flight, the two after it are merged, and one is of the other stream.
+    assert _metric("bridge_lane_writes", lane="00") == 3
 
 
 def test_hot_records_are_written_each_once() -> None:

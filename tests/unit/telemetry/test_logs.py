@@ -1,35 +1,26 @@
-"""How a line of ours is written: in one form, without what the schema does not have, and never in the way."""
+"""How our log lines are written: in one form, with the fields of the schema, at the level of the settings."""
 
 import io
 import json
 import logging
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 
 import pytest
-import structlog
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
+from notify import env
 from notify.telemetry import logs
 
 
-class _Broken(io.StringIO):
+class _FullDisk(io.StringIO):
     """Standard output on a full disk."""
 
     def flush(self) -> None:
         raise OSError(28, "No space left on device")
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`configure` is for a whole process."""
-    monkeypatch.setattr(logs, "_logger", None)
-    before = structlog.get_config()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**before)
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 def _configured(stream: io.StringIO) -> None:
@@ -66,15 +57,43 @@ def test_a_value_of_any_type_is_written() -> None:
     assert json.loads(written.getvalue())["reason"] == "{1, 2}"
 
 
-def test_the_level_of_the_settings_decides(settings: object) -> None:
-    written = io.StringIO()
-    _configured(written)
+@pytest.mark.parametrize(("level", "written"), [("DEBUG", 3), ("INFO", 2), ("ERROR", 1)])
+def test_the_level_of_the_settings_decides(settings: Settings, level: str, written: int) -> None:
+    settings.NOTIFY_LOG_LEVEL = level
+    stream = io.StringIO()
+    _configured(stream)
     logs.get().debug("batch_sent")
-    assert written.getvalue() == ""
+    logs.get().info("batch_applied")
+    logs.get().error("surprise")
+    assert len(stream.getvalue().splitlines()) == written
 
 
-def test_a_full_disk_stops_nobody() -> None:
-    _configured(_Broken())
+@pytest.mark.parametrize(
+    ("given", "level"), [("debug", "DEBUG"), ("WARN", "WARNING"), ("fatal", "CRITICAL")]
+)
+def test_levels_are_those_of_logging(
+    monkeypatch: pytest.MonkeyPatch, given: str, level: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_LOG_LEVEL", given)
+    assert env.log_level("NOTIFY_LOG_LEVEL", "INFO") == level
+
+
+@pytest.mark.parametrize("given", ["", "LOUD", "NOTSET", "10"])
+def test_another_level_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("NOTIFY_LOG_LEVEL", given)
+    with pytest.raises(ImproperlyConfigured, match=f"NOTIFY_LOG_LEVEL='{given}': set it to DEBUG"):
+        env.log_level("NOTIFY_LOG_LEVEL", "INFO")
+
+
+def test_a_full_disk_does_not_stop_the_caller() -> None:
+    _configured(_FullDisk())
+    logs.get().error("surprise")
+
+
+def test_a_closed_standard_output_does_not_stop_the_caller() -> None:
+    stream = io.StringIO()
+    _configured(stream)
+    stream.close()
     logs.get().error("surprise")
 
 

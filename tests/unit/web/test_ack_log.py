@@ -257,7 +257,7 @@ def test_what_kafka_did_not_take_is_not_logged(web: tuple[Web, Calls]) -> None:
 
 @pytest.mark.parametrize(
     ("is_on", "level", "is_written"),
-    [(True, "info", True), (True, "DEBUG", True), (True, "WARNING", False), (False, "INFO", False)],
+    [(True, "INFO", True), (True, "DEBUG", True), (True, "WARNING", False), (False, "INFO", False)],
 )
 def test_the_settings_say_whether(
     settings: Settings, *, is_on: bool, level: str, is_written: bool

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import io
 import json
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from typing import Any
 
 import jwt
 import pytest
-import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_django import Settings
 
@@ -685,6 +683,7 @@ def test_params_tell_the_sdk(web: Web) -> None:
         assert web.call("GET", path, headers=headers).status == status
 
 
+@pytest.mark.usefixtures("logs_as_before")
 def test_no_token_key_or_address_in_the_logs(
     web: Web, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -694,23 +693,15 @@ def test_no_token_key_or_address_in_the_logs(
     bad = token(APP, pair("third"))
     other = token(APP, identity={"external_id": "bob"})
     written = io.StringIO()
-    before = structlog.get_config()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        with redirect_stdout(written):
-            logs.configure("web")
-            for text in (good, bad, other, good[:-3], "." * 5):
-                for path, method, body in NAMING:
-                    web.send(body, path, method, bearer=text)
-            web.send({}, PUT, "PUT", key="nk_wrong")
-            web.producer.fails = RuntimeError("a bug")
-            assert web.send({}, PUT, "PUT", bearer=good).status == 503
-            assert web.send({}, PUT, "PUT", key=web.secret).status == 503
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.configure(**before)
+    with redirect_stdout(written):
+        logs.configure("web")
+        for text in (good, bad, other, good[:-3], "." * 5):
+            for path, method, body in NAMING:
+                web.send(body, path, method, bearer=text)
+        web.send({}, PUT, "PUT", key="nk_wrong")
+        web.producer.fails = RuntimeError("a bug")
+        assert web.send({}, PUT, "PUT", bearer=good).status == 503
+        assert web.send({}, PUT, "PUT", key=web.secret).status == 503
     text = written.getvalue()
     assert "request_refused" in text
     assert "view_failed" in text
