@@ -21,7 +21,7 @@ from workers.apply import Outcome
 DOCS: Final = ROOT / "docs"
 STAGES: Final = ("notify", "ingest", "workers")
 TEXTS: Final = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-READERS: Final = ("text", "secret", "texts", "header", "address", "integer", "flag")
+READERS: Final = ("text", "secret", "texts", "header", "address", "log_level", "integer", "flag")
 LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 Cells = list[str]
 
