@@ -5,7 +5,7 @@ CPU time at 1,000 updates a second (decision 0055).
 """
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from celery.worker.consumer import Consumer
 
@@ -19,9 +19,7 @@ class BatchedEventsConsumer(Consumer):  # type: ignore[misc] # Celery has no typ
     A worker that stops, or connects to Redis again, loses those that wait. Only Flower reads them.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._flushes_at = 0.0
+    _flushes_at = 0.0
 
     def on_send_event_buffered(self) -> None:
         """Called after each event."""

@@ -48,7 +48,9 @@ _PLAIN: Final = frozenset(
     }
 )
 #: Loggers whose DEBUG lines would hold bodies or secrets.
-_NEVER_DEBUG: Final = ("kafka", "kombu", "celery", "urllib3", "django.db.backends", "psycopg")
+_NEVER_DEBUG: Final = ("celery", "urllib3", "django.db.backends", "psycopg")
+#: And those that say too much at INFO: of Celery, two lines for each task.
+_WARNINGS_ALONE: Final = ("kafka", "kombu", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure(process: str) -> None:
@@ -75,7 +77,6 @@ def configure(process: str) -> None:
         processors=[*shared, *rendered],
         logger_factory=lambda *_: lines,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
     )
     global _logger  # noqa: PLW0603 # one for the process, so that a line does not make its own
     _logger = structlog.get_logger().bind()
@@ -102,11 +103,12 @@ def configure(process: str) -> None:
                 }
             },
             "root": {"handlers": ["stdout"], "level": level},
-            "loggers": {name: {"level": quiet} for name in _NEVER_DEBUG},
+            "loggers": {
+                **{name: {"level": quiet} for name in _NEVER_DEBUG},
+                **{name: {"level": max(quiet, logging.WARNING)} for name in _WARNINGS_ALONE},
+            },
         }
     )
-    for name in ("kafka", "kombu", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(max(quiet, logging.WARNING))
 
 
 _logger: FilteringBoundLogger | None = None

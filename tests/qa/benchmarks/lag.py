@@ -92,8 +92,9 @@ def measure(
         due = began + number / per_s
         if (early := due - time.time()) > 0.001:
             time.sleep(early)
-        client.send(message(target, number), partition(target))
-        sent.append((due, partition(target)))
+        place = partition(target)
+        client.send(message(target, number), place)
+        sent.append((due, place))
     took = time.time() - began
     acked = {number: iter(each) for number, each in client.acked().items()}
     offsets = [(due, number, next(acked[number])) for due, number in sent]

@@ -20,7 +20,7 @@ class _Hub:
 def consumer(monkeypatch: pytest.MonkeyPatch) -> BatchedEventsConsumer:
     """As far as events go; the time stands still."""
     made = BatchedEventsConsumer.__new__(BatchedEventsConsumer)
-    made.hub, made._flushes_at = _Hub(), 0.0
+    made.hub = _Hub()
     monkeypatch.setattr("workers.consumer.time.monotonic", lambda: 100.0)
     return made
 
