@@ -27,13 +27,13 @@ from typing import Final
 
 import psutil
 import psycopg
+from kafka import KafkaProducer
 
 from devstack import product
 from devstack.services import free_port
 from devstack.stack import Stack
 from tests.qa.benchmarks import http_load
 from tests.qa.benchmarks.http_load import Load, request
-from tests.qa.benchmarks.prepared import producer
 from tests.qa.benchmarks.stack import measured
 from tests.running import Running
 
@@ -198,7 +198,13 @@ def _bare(run: Running, seconds: float) -> float:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {0})
     try:
-        client = producer(run.stack.env["KAFKA_BOOTSTRAP_SERVERS"], linger_ms=2)
+        client = KafkaProducer(
+            bootstrap_servers=run.stack.env["KAFKA_BOOTSTRAP_SERVERS"].split(","),
+            acks="all",
+            linger_ms=2,
+            batch_size=256 * 1024,
+            metrics_enabled=False,
+        )
         client.partitions_for(run.topic)
         began, sent = time.monotonic(), 0
         while time.monotonic() - began < seconds:

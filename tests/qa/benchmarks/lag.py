@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from confluent_kafka import KafkaException, Message, Producer
 
-from tests.qa.benchmarks.prepared import Target, message, partition, targets
+from tests.qa.benchmarks.prepared import Sender, Target, message, partition, targets
 from tests.running import PARTITIONS
 
 #: The load begins this long before the lag counts. The first batches take longer: workers import what they
@@ -21,8 +20,6 @@ WARM_UP_S: Final = 2
 #: in the first minute, and a fifth of one after it. That doubled the lag on two cores.
 BROKER_WARM_UP_S: Final = 60
 BROKER_WARM_UP_PER_S: Final = 1_000
-#: Seconds for the acks of the last updates.
-ACKS_S: Final = 10
 
 
 class Lag(NamedTuple):
@@ -83,7 +80,7 @@ def measure(
     """Send that many updates a second for WARM_UP_S and then so long, and wait until all are applied. They
     are for the records that are `chosen`, in this order, or uniform."""
     watcher = _Watcher(dsn)
-    client = _Client(bootstrap, topic)
+    sender = Sender(bootstrap, topic)
     updates = per_s * (WARM_UP_S + seconds)
     sent: list[tuple[float, int]] = []
     began = time.time()
@@ -93,10 +90,10 @@ def measure(
         if (early := due - time.time()) > 0.001:
             time.sleep(early)
         place = partition(target)
-        client.send(message(target, number), place)
+        sender.send(message(target, number), place)
         sent.append((due, place))
     took = time.time() - began
-    acked = {number: iter(each) for number, each in client.acked().items()}
+    acked = {number: iter(each) for number, each in sender.acked().items()}
     offsets = [(due, number, next(acked[number])) for due, number in sent]
     last = {number: offset for _, number, offset in offsets}
     deadline = time.monotonic() + 60
@@ -117,39 +114,3 @@ def measure(
 def warm_broker_up(dsn: str, bootstrap: str, topic: str) -> None:
     """Sends a load for BROKER_WARM_UP_S, whose lag does not count, and waits until it is applied."""
     measure(dsn, bootstrap, topic, per_s=BROKER_WARM_UP_PER_S, seconds=BROKER_WARM_UP_S)
-
-
-class _Client:
-    """Sends by librdkafka, which leaves more of the processors to what is measured than kafka-python."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "acks": "all",
-                "linger.ms": 2,
-                "enable.idempotence": True,
-            }
-        )
-        self._topic = topic
-        self._acked: dict[int, list[int]] = {}
-
-    def send(self, value: bytes, partition: int) -> None:
-        """Sends without waiting."""
-        self._producer.produce(self._topic, value, partition=partition, on_delivery=self._note)
-        self._producer.poll(0)
-
-    def acked(self) -> dict[int, list[int]]:
-        """Waits for all acks. The offsets by partition, in the order of sending."""
-        left = self._producer.flush(ACKS_S)
-        if left:
-            raise TimeoutError(f"{left} updates were not acked within {ACKS_S} s")
-        return self._acked
-
-    def _note(self, error: object, sent: Message) -> None:
-        if error is not None:
-            raise KafkaException(error)
-        number, offset = sent.partition(), sent.offset()
-        assert number is not None, "an acked message has a partition"
-        assert offset is not None, "an acked message has an offset"
-        self._acked.setdefault(number, []).append(offset)

@@ -11,7 +11,7 @@ from tests.qa.benchmarks.contenders.comparison import Key, Message, Row, replay
 from tests.qa.benchmarks.contenders.filled import CREATED_AT
 from tests.qa.benchmarks.contenders.shapes import Shape, aims
 from tests.qa.benchmarks.drain import kafka, log_ends
-from tests.qa.benchmarks.prepared import message, partition, producer
+from tests.qa.benchmarks.prepared import Sender, message, partition
 from tests.running import Running
 
 #: So many rows show how far a drain is. To count all would take a part of the machine.
@@ -76,15 +76,14 @@ class Cell:
 def prepare(run: Running, shape: Shape, updates: int, *, seed: int) -> Cell:
     """Appends the updates to the topic, keyed by row."""
     before = log_ends(run)
-    with closing(producer(kafka(run), linger_ms=50)) as client:
-        for number, aim in enumerate(aims(shape, updates, seed=seed)):
-            client.send(
-                run.topic,
-                message(aim.target, number, parent=aim.parent, notes=shape.notes),
-                key=aim.target.record.encode(),
-                partition=partition(aim.target, run.partitions),
-            )
-        client.flush()
+    sender = Sender(kafka(run), run.topic, linger_ms=50)
+    for number, aim in enumerate(aims(shape, updates, seed=seed)):
+        sender.send(
+            message(aim.target, number, parent=aim.parent, notes=shape.notes),
+            partition(aim.target, run.partitions),
+            aim.target.record.encode(),
+        )
+    sender.acked()
     ends = log_ends(run)
     extents = {number: Extent(before[number], end) for number, end in ends.items()}
     return Cell(shape, extents, _read(run, extents))

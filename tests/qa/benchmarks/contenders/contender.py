@@ -3,7 +3,7 @@
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
@@ -12,7 +12,7 @@ from tests.qa.benchmarks.contenders.cell import Cell
 from tests.qa.benchmarks.contenders.consumers import rows
 from tests.qa.benchmarks.contenders.shapes import Shape
 from tests.qa.benchmarks.drain import kafka
-from tests.qa.benchmarks.prepared import producer
+from tests.qa.benchmarks.prepared import Sender
 from tests.running import Running
 
 #: What each contender may use, as Notify has two workers.
@@ -79,15 +79,13 @@ class Contender(ABC):
     @contextmanager
     def sender(self) -> Iterator[Send]:
         """What sends one more update, without waiting for it. At the end all are sent."""
-        with closing(producer(kafka(self.run), linger_ms=2)) as client:
+        sender = Sender(kafka(self.run), self.run.topic)
 
-            def send(update: Outgoing) -> None:
-                client.send(
-                    self.run.topic, update.value, key=update.key, partition=update.partition
-                )
+        def send(update: Outgoing) -> None:
+            sender.send(update.value, update.partition, update.key)
 
-            yield send
-            client.flush()
+        yield send
+        sender.acked()
 
     def kill(self) -> None:
         """Kills all of its processes with SIGKILL."""
