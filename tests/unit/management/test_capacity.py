@@ -26,8 +26,13 @@ from notify.management.capacity import (
 )
 from notify.web import wiring
 from tests.qa.benchmarks import capacity_plot
+from tests.qa.benchmarks.capacity_check import costs_file
 from tests.qa.benchmarks.capacity_model import Machines, day, drain_rate, play
 
+SHIPPED = read_costs()
+#: Lines of the file of costs.
+BRIDGE = f"bridge = {SHIPPED.cpu_us['bridge']:g}"
+BUSY = f"busy = {SHIPPED.busy:g}"
 LIMITS = RedisBounds(task_bytes=1_000_000, window_bytes=8_000_000)
 CPU = {
     "web": 400,
@@ -182,12 +187,12 @@ def test_every_bound_that_is_named_is_allowed_and_no_number_beyond(name: str) ->
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("bridge = 30", "bridge = 0"), r"set bridge in \[cpu_us\]"),
-        (("bridge = 30", 'bridge = "30"'), r"set bridge in \[cpu_us\]"),
-        (("bridge = 30", "bridge = true"), r"set bridge in \[cpu_us\]"),
-        (("bridge = 30", "bridge = nan"), r"set bridge in \[cpu_us\]"),
+        ((BRIDGE, "bridge = 0"), r"set bridge in \[cpu_us\]"),
+        ((BRIDGE, 'bridge = "30"'), r"set bridge in \[cpu_us\]"),
+        ((BRIDGE, "bridge = true"), r"set bridge in \[cpu_us\]"),
+        ((BRIDGE, "bridge = nan"), r"set bridge in \[cpu_us\]"),
         (("redis = 1\n", ""), r"set redis in \[cpu_us\]"),
-        (("busy = 0.73", "busy = 1.1"), r"set busy in \[share\].* at most 1;"),
+        ((BUSY, "busy = 1.1"), r"set busy in \[share\].* at most 1;"),
         (("[bytes]", "[byte]"), r"set log_line in \[bytes\]"),
         (("[cpu_us]", "[cpu_us"), "Copy .*capacity.toml"),
     ],
@@ -210,11 +215,27 @@ def test_a_missing_file_of_costs_is_refused(tmp_path: Path) -> None:
 
 def test_costs_of_ones_own_are_used(tmp_path: Path) -> None:
     file = tmp_path / "costs.toml"
-    file.write_text(capacity.COSTS.read_text().replace("bridge = 30", "bridge = 60"))
+    file.write_text(
+        capacity.COSTS.read_text().replace(BRIDGE, f"bridge = {2 * SHIPPED.cpu_us['bridge']:g}")
+    )
     words = ("--updates-per-day=1e9", "--json")
     ours, own = (json.loads(called(*words, *more)) for more in ((), (f"--costs={file}",)))
     before, after = (each["figures"]["cores_bridge"]["value"] for each in (ours, own))
     assert after == pytest.approx(2 * before)
+
+
+@pytest.mark.parametrize(("per_s", "busy"), [(10_000, 0.6), (90_000, 1)])
+def test_the_check_prints_lines_of_a_file_of_costs(
+    tmp_path: Path, per_s: float, busy: float
+) -> None:
+    cpu_us = {"bridge": 50, "worker": 20, "postgres": 40, "kafka": 9, "redis": 1}
+    lines = costs_file(cpu_us, per_s, cores=2)
+    file = tmp_path / "costs.toml"
+    web = "[cpu_us]\nweb = 400\nweb_batched = 100"
+    file.write_text(lines.replace("[cpu_us]", web) + "\n[bytes]\nlog_line = 400\n")
+    costs = read_costs(file)
+    assert costs.cpu_us == {**cpu_us, "web": 400, "web_batched": 100}
+    assert costs.busy == busy
 
 
 def test_json_has_every_figure_with_the_same_keys() -> None:
