@@ -67,7 +67,7 @@ chart: $(INSTALLED) ## lint and render the Helm chart and validate its objects; 
 containers: $(INSTALLED) ## run docker/compose.yaml with Docker or podman and send one update; DOWN=1, RESET=1, STANDINS=1, TRIAL=1
 	@$(RUN) -m devstack.containers $(if $(DOWN),--down) $(if $(RESET),--reset) $(if $(STANDINS),--standins) $(if $(TRIAL),--trial)
 
-bench: $(INSTALLED) ## measure drain, edge and spike; BENCH=edge for one; BENCH=fairness, contenders, sizes, backlog; ARGS
+bench: $(INSTALLED) ## measure drain, edge and spike; BENCH=edge for one; BENCH=fairness, contenders, mirrored, sizes, backlog; ARGS
 	@for each in $(or $(BENCH),drain edge spike); do \
 		[ $$each != contenders ] || export NOTIFY_EMBEDDED=0 NOTIFY_KAFKA=apache; \
 		$(DEVSTACK) run -- $(RUN) -m tests.qa.benchmarks.$$each $(ARGS) || exit 1; done

@@ -83,7 +83,7 @@ def _measure(run: Running, arguments: argparse.Namespace) -> Rates:
         _say(f"preloading {arguments.updates:,} updates, {shape}")
         preload(kafka(run), run.topic, arguments.updates, hot_share=hot_share)
         ends = log_ends(run)
-        ours[shape] = _drain(run, ends, arguments.updates)
+        ours[shape] = _drain(run, arguments.updates)
         _say(f"notify, {shape}: {ours[shape]:,.0f}/s")
         others[shape] = _drain_by_hand(run, before, ends)
         _say(f"hand-written, {shape}: {others[shape]:,.0f}/s")
@@ -143,19 +143,31 @@ def _ticks(run: Running) -> bool:
     )
 
 
-def _drain(run: Running, ends: dict[int, int], updates: int) -> float:
-    """Updates a second, from the first tick that plans until all is seen applied."""
-    ((applied, since),) = run.rows(
-        "SELECT COALESCE(sum(session_count), 0), clock_timestamp() FROM record"
-    )
+def _drain(run: Running, updates: int) -> float:
+    """The rate, after a look that each update was applied once."""
+    before = _sessions(run)
+    found = rate(run, updates)
+    applied = _sessions(run) - before
+    assert applied == updates, f"{applied} of {updates} were applied"
+    return found
+
+
+def _sessions(run: Running) -> int:
+    ((total,),) = run.rows("SELECT COALESCE(sum(session_count), 0) FROM record")
+    return int(total)
+
+
+def rate(run: Running, updates: int) -> float:
+    """Applies so many updates that wait in Kafka. Updates a second, from the first tick that plans until all
+    is seen applied."""
+    ends = log_ends(run)
+    ((since,),) = run.rows("SELECT clock_timestamp()")
     start(run)
     run.wait("all applied", lambda: frontiers(run) == ends, timeout_s=DRAIN_S)
     ((took,),) = run.rows(
         "SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM plan_log WHERE at > %s", since
     )
     stop(run)
-    ((total,),) = run.rows("SELECT sum(session_count) FROM record")
-    assert total - applied == updates, f"{total - applied} of {updates} were applied"
     return updates / float(took)
 
 

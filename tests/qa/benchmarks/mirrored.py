@@ -1,0 +1,99 @@
+"""`make bench BENCH=mirrored`: what it costs that every update is mirrored to one parent, as in the incident.
+
+The link limit is raised. Each round has an app of its own, and drains the same updates of its records again
+and again: without links, with links to one parent that are new, and with the links that exist now.
+At the end the parent must have counted each mirrored update once.
+
+Nothing here fails for being slow; the target is printed beside what was measured.
+"""
+
+import argparse
+import os
+import random
+import sys
+import uuid
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+from tests.qa.benchmarks.drain import kafka, machine, rate
+from tests.qa.benchmarks.prepared import RECORDS, Sender, Target, message, partition
+from tests.qa.benchmarks.stack import measured
+from tests.running import Running
+
+#: The drains of a round, in this order. The first is not reported: it creates the rows.
+ROWS, PLAIN, NEW, EXISTING = DRAINS = ("new rows", "no links", "new links", "links that exist")
+#: For all apps.
+_LIMIT: Final = """
+    WITH head AS (
+        INSERT INTO policy_head (id, version) VALUES (1, 1)
+        ON CONFLICT (id) DO UPDATE SET version = policy_head.version + 1 RETURNING version
+    )
+    INSERT INTO link_limit (version, label, children, reason, author, at)
+    SELECT version, 'email', %s, 'benchmark', 'benchmark', now() FROM head
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 once all is measured."""
+    parser = argparse.ArgumentParser(prog="tests.qa.benchmarks.mirrored", description=__doc__)
+    parser.add_argument("--updates", type=int, default=100_000, help="of each drain")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args(argv)
+    if "DATABASE_URL" not in os.environ:
+        print("mirrored: run it as `make bench BENCH=mirrored`", file=sys.stderr)
+        return 2
+    rates: dict[str, list[float]] = {name: [] for name in DRAINS[1:]}
+    with measured() as run:
+        run.sql.execute(_LIMIT, (RECORDS,))
+        for number in range(arguments.rounds):
+            found = _round(run, number, arguments.updates)
+            for name, per_s in found.items():
+                print(f"round {number + 1}, {name}: {per_s:,.0f}/s", file=sys.stderr, flush=True)
+            for name, every in rates.items():
+                every.append(found[name])
+        print(_report(rates, machine(run)))
+    return 0
+
+
+def _round(run: Running, number: int, updates: int) -> dict[str, float]:
+    """Updates a second of each drain."""
+    dice = random.Random(number)
+    app, parent, *records = (
+        str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(RECORDS + 2)
+    )
+    targets = [Target(app, dice.choice(records)) for _ in range(updates)]
+    found = {}
+    for name in DRAINS:
+        _send(run, targets, parent if name in (NEW, EXISTING) else None)
+        found[name] = rate(run, updates)
+    ((mirrored,),) = run.rows(
+        "SELECT mirrored_updates FROM record WHERE app = %s AND id = %s", app, parent
+    )
+    assert mirrored == 2 * updates, f"{mirrored} of {2 * updates} updates were mirrored"
+    return found
+
+
+def _send(run: Running, targets: Sequence[Target], parent: str | None) -> None:
+    sender = Sender(kafka(run), run.topic, linger_ms=50)
+    for number, target in enumerate(targets):
+        sender.send(message(target, number, parent=parent), partition(target))
+    sender.acked()
+
+
+def _report(rates: dict[str, list[float]], facts: Sequence[str]) -> str:
+    middle = {name: median(found) for name, found in rates.items()}
+    lines = ["", "every update mirrored to one parent, updates/s (median, lowest and highest)"]
+    lines += [
+        f"  {name:20}{middle[name]:>10,.0f}{min(found):>10,.0f}{max(found):>10,.0f}"
+        for name, found in rates.items()
+    ]
+    lines += [
+        f"{name} / {PLAIN}: {middle[name] / middle[PLAIN]:.2f}x (target: at least 0.9x)"
+        for name in (EXISTING, NEW)
+    ]
+    return "\n".join([*lines, "", *facts])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
