@@ -97,7 +97,12 @@ def _listener(address: str) -> psutil.Process:
     """The process of this machine at a URL, or at `HOST:PORT`."""
     port = urlsplit(address if "//" in address else f"//{address}").port
     for each in psutil.net_connections("tcp"):
-        if each.status == psutil.CONN_LISTEN and each.laddr.port == port and each.pid is not None:
+        if (
+            each.status == psutil.CONN_LISTEN
+            and each.laddr
+            and each.laddr.port == port
+            and each.pid
+        ):
             return psutil.Process(each.pid)
     raise LookupError(f"no process of this machine and user listens on port {port} of {address}")
 
