@@ -47,75 +47,77 @@ def main(argv: Sequence[str]) -> int:
     model = drain_rate(arguments.updates, machines, costs)
     with measured() as run:
         real, cpu_us = _drain(run, arguments.updates, bridges)
-    print(costs_file(cpu_us, real, cores))
+    print("\n".join(("", *cost_lines(cpu_us, real, cores), "")))
     off = model / real - 1
     print(f"model {model:,.0f}/s, measured {real:,.0f}/s on {cores} cores: {off:+.0%}")
     return int(abs(off) > TOLERANCE)
 
 
-def costs_file(cpu_us: Mapping[str, float], per_s: float, cores: int) -> str:
-    """The lines of a file of costs that a drain measures: microseconds an update, by part, and the share."""
-    busy = per_s * sum(cpu_us.values()) / 1e6 / cores
-    lines = [f"{part} = {us:.0f}" for part, us in cpu_us.items()]
-    return "\n".join(("[cpu_us]", *lines, "", "[share]", f"busy = {min(busy, 1):.2f}", ""))
+def cost_lines(cpu_us: Mapping[str, float], per_s: float, cores: int) -> list[str]:
+    """Lines of a file of costs: microseconds an update, by part, and the share, if all parts are known."""
+    lines = ["[cpu_us]", *(f"{part} = {max(us, 0.1):.1f}" for part, us in cpu_us.items())]
+    if cpu_us.keys() == {*PIPELINE}:
+        busy = per_s * sum(cpu_us.values()) / 1e6 / cores
+        lines += ["", "[share]", f"busy = {min(busy, 1):.2f}"]
+        if busy > 1:
+            lines.append(f"# These parts used {busy:.2f} of {cores} cores. Do they run on others?")
+    return lines
 
 
 def _drain(run: Running, updates: int, bridges: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Updates a second, and what one costs each part of the pipeline, without the processes' start."""
+    services = _services(run)
     preload(kafka(run), run.topic, updates, hot_share=0)
     ends = log_ends(run)
     start(run, bridges)
-    processes = _processes(run, bridges)
+    own = {
+        part: [psutil.Process(run.stack.child(name).pid) for name in names]
+        for part, names in {"bridge": bridges, "worker": WORKERS}.items()
+    }
+    roots = own | {part: [process] for part, process in services.items()}
     run.wait("the first plan", lambda: bool(run.rows("SELECT 1 FROM plan_log LIMIT 1")))
-    before = {part: sum(map(_cpu_s, own)) for part, own in processes.items()}
+    before = {part: sum(map(_cpu_s, each)) for part, each in roots.items()}
     run.wait("all applied", lambda: frontiers(run) == ends, timeout_s=DRAIN_S)
     ((took,),) = run.rows("SELECT extract(epoch FROM clock_timestamp() - min(at)) FROM plan_log")
-    spent = {part: sum(map(_cpu_s, own)) - before[part] for part, own in processes.items()}
+    spent = {part: sum(map(_cpu_s, each)) - before[part] for part, each in roots.items()}
     ((rows, size),) = run.rows("SELECT count(*), pg_total_relation_size('record') FROM record")
     print(f"{rows:,} rows of {size / rows:,.0f} bytes, indexes included")
     stop(run, bridges)
     return updates / float(took), {part: cpu / updates * 1e6 for part, cpu in spent.items()}
 
 
-def _processes(run: Running, bridges: Sequence[str]) -> dict[str, list[psutil.Process]]:
-    """By part of the pipeline: the first process of each, whose children belong to it."""
-    own = {"bridge": bridges, "worker": WORKERS}
-    services = {
-        "postgres": "DATABASE_URL",
-        "kafka": "KAFKA_BOOTSTRAP_SERVERS",
-        "redis": "REDIS_URL",
+def _services(run: Running) -> dict[str, psutil.Process]:
+    """The root process of each service, if it is on this machine."""
+    env = run.stack.env
+    addresses = {
+        "postgres": env["DATABASE_URL"],
+        "kafka": f"kafka://{env['KAFKA_BOOTSTRAP_SERVERS'].partition(',')[0]}",
+        "redis": env["REDIS_URL"],
     }
-    found = {
-        part: [psutil.Process(run.stack.child(name).pid) for name in names]
-        for part, names in own.items()
+    listening = {
+        each.laddr.port: psutil.Process(each.pid)
+        for each in psutil.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr and each.pid
     }
-    found |= {part: [_listener(run.stack.env[name])] for part, name in services.items()}
-    return {part: found[part] for part in PIPELINE}
+    found = {}
+    for part, address in addresses.items():
+        port = urlsplit(address).port
+        if port in listening:
+            found[part] = listening[port]
+        else:
+            print(f"{part} is not measured: no process that we can see listens on port {port}")
+    return found
 
 
-def _listener(address: str) -> psutil.Process:
-    """The process of this machine at a URL, or at `HOST:PORT`."""
-    port = urlsplit(address if "//" in address else f"//{address}").port
-    for each in psutil.net_connections("tcp"):
-        if (
-            each.status == psutil.CONN_LISTEN
-            and each.laddr
-            and each.laddr.port == port
-            and each.pid
-        ):
-            return psutil.Process(each.pid)
-    raise LookupError(f"no process of this machine and user listens on port {port} of {address}")
-
-
-def _cpu_s(parent: psutil.Process) -> float:
+def _cpu_s(root: psutil.Process) -> float:
     """With its children, and those of them that have ended."""
-    total = 0.0
-    for each in (parent, *parent.children(recursive=True)):
+    times = root.cpu_times()
+    total = times.user + times.system + times.children_user + times.children_system
+    for each in root.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             times = each.cpu_times()
             total += times.user + times.system
-    ended = parent.cpu_times()
-    return total + ended.children_user + ended.children_system
+    return float(total)
 
 
 if __name__ == "__main__":

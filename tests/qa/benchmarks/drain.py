@@ -144,9 +144,9 @@ def _ticks(run: Running) -> bool:
 
 
 def _drain(run: Running, updates: int) -> float:
-    """The rate, after a look that each update was applied once."""
+    """Updates a second. Raises AssertionError if another number of updates was applied."""
     before = _sessions(run)
-    found = rate(run, updates)
+    found = drain_waiting(run, updates)
     applied = _sessions(run) - before
     assert applied == updates, f"{applied} of {updates} were applied"
     return found
@@ -157,9 +157,11 @@ def _sessions(run: Running) -> int:
     return int(total)
 
 
-def rate(run: Running, updates: int) -> float:
-    """Applies so many updates that wait in Kafka. Updates a second, from the first tick that plans until all
-    is seen applied."""
+def drain_waiting(run: Running, updates: int) -> float:
+    """Starts Notify, lets it apply the updates that wait in Kafka, and stops it.
+
+    Updates a second, from the first tick that plans until all is seen applied.
+    """
     ends = log_ends(run)
     ((since,),) = run.rows("SELECT clock_timestamp()")
     start(run)

@@ -26,7 +26,7 @@ from notify.management.capacity import (
 )
 from notify.web import wiring
 from tests.qa.benchmarks import capacity_plot
-from tests.qa.benchmarks.capacity_check import costs_file
+from tests.qa.benchmarks.capacity_check import cost_lines
 from tests.qa.benchmarks.capacity_model import Machines, day, drain_rate, play
 
 SHIPPED = read_costs()
@@ -228,14 +228,23 @@ def test_costs_of_ones_own_are_used(tmp_path: Path) -> None:
 def test_the_check_prints_lines_of_a_file_of_costs(
     tmp_path: Path, per_s: float, busy: float
 ) -> None:
-    cpu_us = {"bridge": 50, "worker": 20, "postgres": 40, "kafka": 9, "redis": 1}
-    lines = costs_file(cpu_us, per_s, cores=2)
+    cpu_us = {"bridge": 50, "worker": 20, "postgres": 40.04, "kafka": 9.96, "redis": 0.04}
+    lines = cost_lines(cpu_us, per_s, cores=2)
     file = tmp_path / "costs.toml"
-    web = "[cpu_us]\nweb = 400\nweb_batched = 100"
-    file.write_text(lines.replace("[cpu_us]", web) + "\n[bytes]\nlog_line = 400\n")
+    web = ("web = 400", "web_batched = 100")
+    file.write_text("\n".join((lines[0], *web, *lines[1:], "[bytes]", "log_line = 400")))
     costs = read_costs(file)
-    assert costs.cpu_us == {**cpu_us, "web": 400, "web_batched": 100}
+    rounded = {"bridge": 50, "worker": 20, "postgres": 40, "kafka": 10, "redis": 0.1}
+    assert costs.cpu_us == {**rounded, "web": 400, "web_batched": 100}
     assert costs.busy == busy
+
+
+def test_the_check_prints_no_share_without_the_cost_of_every_part() -> None:
+    assert cost_lines({"bridge": 50, "worker": 20}, 10_000, cores=2) == [
+        "[cpu_us]",
+        "bridge = 50.0",
+        "worker = 20.0",
+    ]
 
 
 def test_json_has_every_figure_with_the_same_keys() -> None:
