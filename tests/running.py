@@ -68,6 +68,19 @@ class Running:
         """What a query finds now."""
         return self.sql.execute(query, parameters).fetchall()
 
+    def limit_links(
+        self, children: int, *, author: str, reason: str, app: str | None = None
+    ) -> None:
+        """Sets the limit of links by `email`, as staff do; without an app it is that of all."""
+        self.sql.execute(
+            "WITH head AS ("
+            "INSERT INTO policy_head (id, version) VALUES (1, 1) "
+            "ON CONFLICT (id) DO UPDATE SET version = policy_head.version + 1 RETURNING version) "
+            "INSERT INTO link_limit (version, reason, author, at, app_id, label, children) "
+            "SELECT version, %s, %s, now(), %s, 'email', %s FROM head",
+            (reason, author, app, children),
+        )
+
     def wait(self, what: str, holds: Callable[[], bool], *, timeout_s: float = 180) -> None:
         """Wait until `holds()`. Fails with the streams and the logs' ends where it does not."""
         deadline = time.monotonic() + timeout_s

@@ -1,7 +1,6 @@
 """`make bench BENCH=backlog`: the memory of a bridge while it drains a backlog of one record."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,9 +24,6 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.qa.benchmarks.backlog", description=__doc__)
     parser.add_argument("--updates", type=int, default=4_800_000, help="of one record")
     arguments = parser.parse_args(argv)
-    if "DATABASE_URL" not in os.environ:
-        print("backlog: run it as `make bench BENCH=backlog`", file=sys.stderr)
-        return 2
     with measured() as run:
         preload(kafka(run), run.topic, arguments.updates, hot_share=1)
         print(_report(_drain(run, arguments.updates), machine(run)))

@@ -53,9 +53,6 @@ class Rates(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """0 once all is measured."""
     arguments = _parser().parse_args(argv)
-    if "DATABASE_URL" not in os.environ:
-        print("drain: run it as `make bench`, which starts the services", file=sys.stderr)
-        return 2
     with measured() as run:
         rates = _measure(run, arguments)
         print(_report(run, arguments, rates))

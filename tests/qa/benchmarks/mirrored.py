@@ -8,30 +8,19 @@ Nothing here fails for being slow; the target is printed beside what was measure
 """
 
 import argparse
-import os
 import random
 import sys
 import uuid
 from collections.abc import Sequence
 from statistics import median
-from typing import Final
 
 from tests.qa.benchmarks.drain import drain_waiting, kafka, machine
-from tests.qa.benchmarks.prepared import RECORDS, Sender, Target, message, partition
+from tests.qa.benchmarks.prepared import RECORDS, Target, append
 from tests.qa.benchmarks.stack import measured
 from tests.running import Running
 
 #: The drains of a round, in this order. The first is not reported: it creates the rows.
 ROWS, PLAIN, NEW, EXISTING = DRAINS = ("new rows", "no links", "new links", "links that exist")
-#: For all apps.
-_LIMIT: Final = """
-    WITH head AS (
-        INSERT INTO policy_head (id, version) VALUES (1, 1)
-        ON CONFLICT (id) DO UPDATE SET version = policy_head.version + 1 RETURNING version
-    )
-    INSERT INTO link_limit (version, label, children, reason, author, at)
-    SELECT version, 'email', %s, 'benchmark', 'benchmark', now() FROM head
-"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,16 +29,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--updates", type=int, default=100_000, help="of each drain")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(argv)
-    if "DATABASE_URL" not in os.environ:
-        print("mirrored: run it as `make bench BENCH=mirrored`", file=sys.stderr)
-        return 2
     rates: dict[str, list[float]] = {name: [] for name in DRAINS[1:]}
     with measured() as run:
-        run.sql.execute(_LIMIT, (RECORDS,))
+        run.limit_links(RECORDS, author="benchmark", reason="every device links to one record")
         for number in range(arguments.rounds):
             found = _round(run, number, arguments.updates)
-            for name, per_s in found.items():
-                print(f"round {number + 1}, {name}: {per_s:,.0f}/s", file=sys.stderr, flush=True)
             for name, every in rates.items():
                 every.append(found[name])
         print(_report(rates, machine(run)))
@@ -65,8 +49,10 @@ def _round(run: Running, number: int, updates: int) -> dict[str, float]:
     targets = [Target(app, dice.choice(records)) for _ in range(updates)]
     found = {}
     for name in DRAINS:
-        _send(run, targets, parent if name in (NEW, EXISTING) else None)
+        own = parent if name in (NEW, EXISTING) else None
+        append(kafka(run), run.topic, targets, parent=own)
         found[name] = drain_waiting(run, updates)
+        print(f"round {number + 1}, {name}: {found[name]:,.0f}/s", file=sys.stderr, flush=True)
     ((mirrored,),) = run.rows(
         "SELECT mirrored_updates FROM record WHERE app = %s AND id = %s", app, parent
     )
@@ -76,13 +62,6 @@ def _round(run: Running, number: int, updates: int) -> dict[str, float]:
     )
     assert applied == len(DRAINS) * updates, f"{applied} of {len(DRAINS) * updates} were applied"
     return found
-
-
-def _send(run: Running, targets: Sequence[Target], parent: str | None) -> None:
-    sender = Sender(kafka(run), run.topic, linger_ms=50)
-    for number, target in enumerate(targets):
-        sender.send(message(target, number, parent=parent), partition(target))
-    sender.acked()
 
 
 def _report(rates: dict[str, list[float]], facts: Sequence[str]) -> str:

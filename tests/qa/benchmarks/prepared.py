@@ -5,7 +5,7 @@ import time
 import uuid
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaException, Message, Producer
@@ -110,8 +110,15 @@ class Sender:
 
 
 def preload(bootstrap: str, topic: str, updates: int, *, hot_share: float) -> None:
-    """Returns when Kafka has them all."""
+    """Appends updates of `targets`. Returns when Kafka has them all."""
+    append(bootstrap, topic, targets(updates, hot_share=hot_share))
+
+
+def append(
+    bootstrap: str, topic: str, chosen: Iterable[Target], *, parent: str | None = None
+) -> None:
+    """Appends an update of each, in this order. Returns when Kafka has them all."""
     sender = Sender(bootstrap, topic, linger_ms=50)
-    for number, target in enumerate(targets(updates, hot_share=hot_share)):
-        sender.send(message(target, number), partition(target))
+    for number, target in enumerate(chosen):
+        sender.send(message(target, number, parent=parent), partition(target))
     sender.acked()

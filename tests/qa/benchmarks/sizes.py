@@ -5,7 +5,6 @@ run on it. The first setting is measured again at the end, to show how much the 
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -49,11 +48,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--updates", type=int, default=60_000, help="of each drain")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(argv)
-    if "DATABASE_URL" not in os.environ:
-        print(
-            "sizes: run it as `make bench BENCH=sizes`, which starts the services", file=sys.stderr
-        )
-        return 2
     print(f"{'rows':>12}{'lanes':>8}{'CPU us an update':>20}{'updates/s':>12}")
     for setting in SETTINGS:
         with measured({"NOTIFY_LANES": str(setting.lanes)}) as run:

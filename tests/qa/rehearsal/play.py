@@ -118,15 +118,7 @@ class Stage:
 
     def raise_limit(self, app: str) -> None:
         """As a customer asked for once: the incident needs it."""
-        self.run.sql.execute(
-            "INSERT INTO policy_head (id, version) VALUES (1, 1) "
-            "ON CONFLICT (id) DO UPDATE SET version = policy_head.version + 1"
-        )
-        self.run.sql.execute(
-            "INSERT INTO link_limit (version, reason, author, at, app_id, label, children) "
-            "SELECT version, 'the customer asked', 'ada', now(), %s, 'email', %s FROM policy_head",
-            (app, INCIDENT_LIMIT),
-        )
+        self.run.limit_links(INCIDENT_LIMIT, author="ada", reason="the customer asked", app=app)
 
     def logged(self, began: float, app: str, record: str | None) -> float | None:
         """Seconds from `began` until a line of the logs names app and record."""
