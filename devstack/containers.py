@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -58,12 +58,16 @@ STORES: Final = ("kafka", "postgres", "redis")
 HEALTHY_S: Final = 180
 APPLIED_S: Final = 60
 PULL_S: Final = 600
+#: How long a command in a container is repeated while it fails.
+REPEATED_S: Final = 60
 #: Values for this machine, in place of those in env.example.
 LOCAL: Final = {
     "NOTIFY_ALLOWED_HOSTS": "",
     "NOTIFY_CSRF_TRUSTED_ORIGINS": "https://localhost:8081",
     "NOTIFY_ADMIN_URL": "https://localhost:8081",
 }
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +317,7 @@ def up(engine: Engine, *, left_out: Iterable[str], say: Callable[[str], None]) -
     rest = [name for name in having if name not in (*stores, "setup", "haproxy")]
     _start(engine, stores, say)
     say("creating tables, roles and the topic")
-    engine.service("run", "--rm", "--no-deps", "-T", "setup")
+    repeated(lambda: engine.service("run", "--rm", "--no-deps", "-T", "setup"), say)
     _start(engine, rest, say)
     _start(engine, ["haproxy"], say)
 
@@ -335,6 +339,23 @@ def wait_healthy(engine: Engine, container: str) -> None:
             raise DevstackError(
                 f"{container} is not healthy after {HEALTHY_S} s:\n{logs.stdout}{logs.stderr}"
             )
+        time.sleep(1)
+
+
+def repeated(command: Callable[[], T], say: Callable[[str], None]) -> T:
+    """What a command in a container returns. Repeats it for REPEATED_S while it raises DevstackError.
+
+    podman's name server before aardvark-dns 1.11 loses questions whenever a container starts or stops, so
+    that names are not found though their services run: for up to 20 s with 1.4, the version of Debian 12.
+    """
+    deadline = time.monotonic() + REPEATED_S
+    while True:
+        try:
+            return command()
+        except DevstackError as error:
+            if time.monotonic() > deadline:
+                raise
+            say(f"trying again: {error}")
         time.sleep(1)
 
 
@@ -368,7 +389,8 @@ def request(method: str, path: str, body: object = None, **headers: str) -> tupl
 
 def one_update(engine: Engine, say: Callable[[str], None]) -> None:
     """Sends an update of a new record and waits until it is in PostgreSQL, at most APPLIED_S."""
-    app_id, record, tags = app(engine), uuid.uuid4(), {"level": secrets.token_hex(4)}
+    app_id = repeated(lambda: app(engine), say)
+    record, tags = uuid.uuid4(), {"level": secrets.token_hex(4)}
     say(f"sending one update to {API}/players/{record}")
     body = {"app_id": app_id, "device_type": 1, "tags": tags}
     # Web reads the apps about once a second, so it may not know a new one yet.

@@ -79,7 +79,9 @@ class Replicas(NamedTuple):
 
 def _replicas(engine: Engine) -> Replicas:
     web = engine.containers("web")[0]
-    said = json.loads(engine.run("exec", web, "python", "-c", _DESCRIBE))
+    said = json.loads(
+        containers.repeated(lambda: engine.run("exec", web, "python", "-c", _DESCRIBE), print)
+    )
     return Replicas(said["min"], [(set(all_), set(isr)) for all_, isr in said["partitions"]])
 
 

@@ -48,7 +48,7 @@ def _do(engine: Engine, command: str) -> None:
     """Runs one of the commands, with this machine's engine in place of Docker."""
     match shlex.split(command):
         case ["docker", "compose", "-f", "docker/compose.yaml", ("run" | "exec") as verb, *words]:
-            engine.service(verb, "-T", *words)
+            containers.repeated(lambda: engine.service(verb, "-T", *words), print)
         case ["docker", "compose", "-f", "docker/compose.yaml", *words]:
             engine.service(*words)
             for service in set(words) & set(OURS):
@@ -71,7 +71,8 @@ def _versions(engine: Engine) -> set[str]:
 
 def _lag_seconds(engine: Engine) -> float:
     web = engine.containers("web")[0]
-    status = json.loads(engine.run("exec", web, "python", "manage.py", "status", "--json"))
+    command = ("exec", web, "python", "manage.py", "status", "--json")
+    status = json.loads(containers.repeated(lambda: engine.run(*command), print))
     return max((each["lag_seconds"] or 0 for each in status["partitions"]), default=0)
 
 

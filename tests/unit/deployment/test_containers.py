@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,40 @@ def test_a_trial_that_cannot_run_says_why_and_does_not_fail(
     assert containers.main(["--trial"]) == 0
     assert "SKIPPED: no Docker daemon answers" in capsys.readouterr().out
     assert containers.main([]) == 1
+
+
+def _a_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes only while the code sleeps. Returns how long it slept each time."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
+    return slept
+
+
+def test_a_command_that_fails_in_a_container_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    _a_clock(monkeypatch)
+    said: list[str] = []
+
+    def command() -> str:
+        if len(said) < 2:
+            raise DevstackError("failed to resolve host 'postgres'")
+        return "an app's id"
+
+    assert containers.repeated(command, said.append) == "an app's id"
+    assert said == ["trying again: failed to resolve host 'postgres'"] * 2
+
+
+def test_a_command_that_keeps_failing_is_an_error_after_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept = _a_clock(monkeypatch)
+
+    def command() -> None:
+        raise DevstackError("wrong password")
+
+    with pytest.raises(DevstackError, match="wrong password"):
+        containers.repeated(command, lambda _: None)
+    assert sum(slept) == pytest.approx(containers.REPEATED_S, abs=1)
 
 
 def _three_brokers() -> dict[str, dict[str, Any]]:
