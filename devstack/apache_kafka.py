@@ -40,7 +40,7 @@ LOGGING: Final = ROOT / "docker" / "standins" / "log4j2.properties"
 
 
 class Listener(NamedTuple):
-    """A listener of a broker: its port, the port that it advertises to clients, and its protocol.
+    """A listener of a broker: its port, the port and host that it advertises to clients, and its protocol.
 
     `options` are the broker's options for this listener only.
     """
@@ -49,6 +49,7 @@ class Listener(NamedTuple):
     advertised: int
     protocol: str = "PLAINTEXT"
     options: Mapping[str, str] = MappingProxyType({})
+    host: str = "127.0.0.1"
 
 
 def jars(environ: Mapping[str, str]) -> Path:
@@ -184,7 +185,7 @@ def _configured(
             f"{name}://127.0.0.1:{listener.port}" for name, listener in own.items()
         ),
         "advertised.listeners": ",".join(
-            f"{name}://127.0.0.1:{listener.advertised}" for name, listener in own.items()
+            f"{name}://{listener.host}:{listener.advertised}" for name, listener in own.items()
         ),
         "listener.security.protocol.map": ",".join(
             f"{name}:{listener.protocol}" for name, listener in own.items()

@@ -83,8 +83,8 @@ class PostgresLedger:
     @contextmanager
     def tick(self, streams: Sequence[int]) -> Iterator["PostgresTick"]:
         # Pipelined: statements wait for each other only where one's rows are read before the next is sent.
-        with self._transaction(is_pipelined=True) as connection:
-            tick = PostgresTick(connection, streams, self._policy)
+        with self._session() as connection, _pipelined(connection) as pipeline:
+            tick = PostgresTick(connection, pipeline, streams, self._policy)
             yield tick
             tick.flush()
         self._policy = tick.known_policy
@@ -95,7 +95,7 @@ class PostgresLedger:
     def write_samples(self, samples: Samples) -> None:
         if not samples.streams:
             return
-        with self._transaction(is_pipelined=True) as connection:
+        with self._session() as connection, _pipelined(connection):
             written: Sequence[tuple[str, Sequence[NamedTuple]]] = (
                 ("write_hot", samples.records),
                 ("write_app_samples", samples.apps),
@@ -136,23 +136,27 @@ class PostgresLedger:
             self._connection = None
 
     @contextmanager
-    def _transaction(self, *, is_pipelined: bool = False) -> Iterator[Connection]:
+    def _transaction(self) -> Iterator[Connection]:
+        with self._session() as connection, connection.transaction():
+            yield connection
+
+    @contextmanager
+    def _session(self) -> Iterator[Connection]:
+        """The session. An error of PostgreSQL closes it, and becomes LedgerAway."""
         try:
             if self._connection is None or self._connection.closed:
                 self._policy = _UNREAD
                 self._connection = postgres.connect(
                     name="notify-bridge", lock_timeout_ms=LOCK_TIMEOUT_MS
                 )
-            begin = _pipelined if is_pipelined else Connection.transaction
-            with begin(self._connection):
-                yield self._connection
+            yield self._connection
         except psycopg.Error as error:
             self.close()
             raise LedgerAway(_error_text(error)) from error
 
 
 @contextmanager
-def _pipelined(connection: Connection) -> Iterator[None]:
+def _pipelined(connection: Connection) -> Iterator[psycopg.Pipeline]:
     """A transaction in a pipeline. Its BEGIN and COMMIT travel with the other statements; with
     psycopg's `transaction` a tick waits for PostgreSQL six times instead of three.
 
@@ -160,9 +164,9 @@ def _pipelined(connection: Connection) -> Iterator[None]:
     closes the session, which rolls the transaction back.
     """
     try:
-        with connection.pipeline():
+        with connection.pipeline() as pipeline:
             connection.execute("BEGIN")
-            yield
+            yield pipeline
             connection.execute("COMMIT")
     except BaseException:
         connection.close()
@@ -189,13 +193,26 @@ class _Progress(NamedTuple):
 
 
 class PostgresTick:
-    """The bridge's `Tick`, within an open transaction. What is written goes to PostgreSQL at its end."""
+    """The bridge's `Tick`, within an open transaction. What is written goes to PostgreSQL at its end.
 
-    def __init__(self, connection: Connection, streams: Sequence[int], known: Policy) -> None:
+    Each read ends with a Sync: then PostgreSQL says `idle in transaction`, and ends the transaction after
+    IDLE_IN_TRANSACTION_MS if the bridge is never heard of again. Without it no time limit of PostgreSQL holds
+    until the next statement, and the streams stay locked for as long as the connection seems to live.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        pipeline: psycopg.Pipeline,
+        streams: Sequence[int],
+        known: Policy,
+    ) -> None:
         self._connection = connection
+        self._pipeline = pipeline
         locked = _sent(connection, "lock_streams", streams=_array(streams))
         lanes = _sent(connection, "lanes", streams=_array(streams))
         policy = _sent(connection, "policy_version")
+        pipeline.sync()
         rows = locked.fetchall()
         self.now: int = rows[0][12] if rows else 0
         self.streams: Mapping[int, StreamRow] = {row[0]: _stream(row) for row in rows}
@@ -219,8 +236,8 @@ class PostgresTick:
         return self._active
 
     def _read_policy(self, version: int) -> Policy:
-        skips = _all(self._connection, "skip_rules", version=version)
-        limits = _all(self._connection, "link_limits", version=version)
+        skips = self._all("skip_rules", version=version)
+        limits = self._all("link_limits", version=version)
         return Policy(
             version,
             {(app, record): Skip(rule, scope, end) for app, record, rule, scope, end in skips},
@@ -229,8 +246,7 @@ class PostgresTick:
 
     def links(self, children: Collection[ParentKey], parents: Collection[ParentKey]) -> Links:
         found = Links()
-        rows = _all(
-            self._connection,
+        rows = self._all(
             "links",
             **_columns(children, "child_apps", "children"),
             **_columns(parents, "parent_apps", "parents"),
@@ -248,12 +264,12 @@ class PostgresTick:
         hours = settings.NOTIFY_SEEN_HOURS
         if not hours:
             return set()
-        rows = _all(self._connection, "seen", **_columns(keys, "apps", "digests"), hours=hours)
+        rows = self._all("seen", **_columns(keys, "apps", "digests"), hours=hours)
         return {SeenKey(*row) for row in rows}
 
     def dead_letters(self, stream: int, frontier: int) -> int:
-        row = _one(self._connection, "dead_letters", stream=stream, frontier=frontier)
-        return 0 if row is None else int(row[0])
+        rows = self._all("dead_letters", stream=stream, frontier=frontier)
+        return int(rows[0][0]) if rows else 0
 
     def write(
         self,
@@ -378,6 +394,11 @@ class PostgresTick:
 
     def _run(self, name: str, **parameters: object) -> None:
         _run(self._connection, name, **parameters)
+
+    def _all(self, name: str, **parameters: object) -> list[Row]:
+        found = _sent(self._connection, name, **parameters)
+        self._pipeline.sync()
+        return found.fetchall()
 
 
 def _stream(row: Row) -> StreamRow:

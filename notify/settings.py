@@ -4,6 +4,7 @@ A setting of ours starts with NOTIFY_ and is read from the environment variable 
 docs/settings.md lists them.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from notify.monitoring.watch import alert_receivers
 from notify.telemetry import tracing
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+#: How long glibc waits for a name server, in seconds, and how often it asks. No client library can end a
+#: look-up. By default one that is not answered takes 10 s for each suffix of the resolver's `search`.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:3")
 
 NOTIFY_DEBUG = DEBUG = env.flag("NOTIFY_DEBUG", default=False)
 #: An insecure default for development; `check --deploy` (notify.E001) refuses it.
@@ -157,13 +162,16 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 
-#: Closes a session after about 10 s if PostgreSQL's host is gone. With the kernel's defaults a session would
-#: wait for hours. DATABASE_URL may have other values.
+#: Ends a session after about 10 s if PostgreSQL's host is gone, and at PostgreSQL's end if ours is. With the
+#: kernel's defaults a session would wait for hours, there with the locks of its transaction. DATABASE_URL may
+#: have other values.
 _KEEPALIVE = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
+    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
+    "-c tcp_user_timeout=10000",
 }
 
 
@@ -190,7 +198,9 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": _KEEPALIVE | parts,
+        "OPTIONS": _KEEPALIVE
+        | parts
+        | {"options": f"{_KEEPALIVE['options']} {parts.get('options', '')}".strip()},
         "CONN_MAX_AGE": 0,
     }
 

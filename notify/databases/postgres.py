@@ -3,7 +3,7 @@
 A session of the protocol is made from Django's settings, so a test database is honoured, and is of its
 own kind: autocommit, `synchronous_commit = off` (rule 8: a lost commit is a Surprise, not a loss), and
 every wait bounded twice: by PostgreSQL, and by a deadline of ours. A server whose connection is open
-and dead ends no wait.
+and dead ends no wait. The locks of a transaction are bounded too, by PostgreSQL alone: our end may be gone.
 
 A session closes itself as soon as it is of no more use: past its deadline, and after an error that a new
 session may not meet. So whoever holds one need only ask whether it is closed.
@@ -16,11 +16,16 @@ from typing import Any, Final
 import psycopg
 from django.conf import settings
 from django.db import connections
+from psycopg import sql
 from psycopg.abc import RV, PQGen
 
 #: Milliseconds. A statement or an idle transaction past these is ended by PostgreSQL.
 STATEMENT_TIMEOUT_MS: Final = 30_000
 IDLE_IN_TRANSACTION_MS: Final = 10_000
+#: And a transaction, by PostgreSQL 17 and newer: in a pipeline that stopped before its Sync the other two do
+#: not hold.
+TRANSACTION_TIMEOUT_MS: Final = 120_000
+_TRANSACTION_TIMEOUT_SINCE: Final = 170_000
 #: Seconds that a new connection may take, the login included; libpq takes no less than 2.
 CONNECT_TIMEOUT_S: Final = 5
 
@@ -101,6 +106,10 @@ def connect(
     ).strip()
     made = Session.connect(**parameters, application_name=name, autocommit=True)
     made.deadline_s = (deadline_ms or settings.NOTIFY_POSTGRES_DEADLINE_MS) / 1000
+    if made.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+        made.execute(
+            sql.SQL("SET transaction_timeout = {}").format(sql.Literal(TRANSACTION_TIMEOUT_MS))
+        )
     return made
 
 

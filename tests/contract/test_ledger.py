@@ -5,6 +5,7 @@ the same tables. Then each condition of the SQL is taken away, and some seed mus
 """
 
 import random
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -568,6 +569,50 @@ def test_a_lost_session_is_replaced(ledger: PostgresLedger, sql: Connection) -> 
     loaded = ledger.load(1, 11)
     assert loaded is not None
     assert loaded.stream.token == 11
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda tick: None, id="streams"),
+        pytest.param(lambda tick: tick.policy(), id="policy"),
+        pytest.param(lambda tick: tick.links([(APPS[0], RECORDS[0])], []), id="links"),
+        pytest.param(lambda tick: tick.seen([SeenKey(APPS[0], str(uuid.UUID(int=1)))]), id="seen"),
+        pytest.param(lambda tick: tick.dead_letters(1, 5), id="dead letters"),
+    ],
+)
+def test_after_each_read_of_a_tick_the_time_limit_of_an_idle_transaction_holds(
+    ledger: PostgresLedger, sql: Connection, read: Callable[[Tick], object]
+) -> None:
+    SkipRule(app_id=APPS[0], record=RECORDS[0], reason="test").save()
+    with ledger.tick([1]) as tick:
+        read(tick)
+        found = sql.execute(
+            "SELECT state FROM pg_stat_activity "
+            "WHERE application_name = 'notify-bridge' AND datname = current_database()"
+        )
+        assert found.fetchall() == [("idle in transaction",)]
+
+
+def test_a_bridge_that_is_never_heard_of_again_leaves_no_lock(
+    ledger: PostgresLedger, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", 300)
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(LedgerAway))
+        stack.enter_context(ledger.tick([1]))
+        assert _is_locked(sql)
+        wait_for(lambda: not _is_locked(sql))
+    with ledger.tick([1]) as tick:
+        assert tick.streams[1].planned == 5
+
+
+def _is_locked(sql: Connection) -> bool:
+    try:
+        sql.execute("SELECT 1 FROM stream WHERE id = 1 FOR UPDATE NOWAIT")
+    except psycopg.errors.LockNotAvailable:
+        return True
+    return False
 
 
 def test_hot_rows_of_a_bucket_add_up(ledger: PostgresLedger, sql: Connection) -> None:

@@ -15,7 +15,9 @@ from pytest_django import Settings
 
 from notify.databases import postgres
 from notify.domain.engine.task import Segment
+from notify.settings import _database as settings_of
 from tests.qa.faults.wire import Wire
+from tests.waiting import wait_for
 from workers.apply import PostgresUnavailable
 from workers.lanes import PostgresLanes
 
@@ -196,6 +198,48 @@ def test_a_command_waits_for_as_long_as_it_takes(
         assert _asked(connection) == (1,)
         assert isinstance(connection.connection, postgres.Session)
         assert connection.connection.deadline_s == math.inf
+
+
+def test_postgresql_ends_the_session_of_a_host_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with _open(PATIENT_MS) as session:
+        assert _keepalive(session) == ("5", "2", "3", "10000")
+        # Not instead of the session's own settings.
+        assert session.execute("SHOW lock_timeout").fetchone() == ("1s",)
+    # DATABASE_URL's own come last, so PostgreSQL takes them.
+    options = settings_of("postgresql://host/name?options=-c%20tcp_keepalives_idle%3D60")
+    made = connections.create_connection("default")
+    monkeypatch.setitem(made.settings_dict["OPTIONS"], "options", options["OPTIONS"]["options"])
+    with closing(made.get_new_connection(made.get_connection_params())) as session:
+        assert _keepalive(session) == ("60", "2", "3", "10000")
+
+
+def _keepalive(session: psycopg.Connection[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """What PostgreSQL does to know whether our host is there."""
+    names = ("idle", "interval", "count")
+    found = [session.execute(f"SHOW tcp_keepalives_{name}".encode()).fetchone() for name in names]
+    found.append(session.execute("SHOW tcp_user_timeout").fetchone())
+    return tuple(row[0] for row in found if row)
+
+
+def test_a_transaction_ends_where_its_pipeline_stopped_without_a_sync(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postgres, "TRANSACTION_TIMEOUT_MS", 500)
+    held = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = %s"
+    with _open(PATIENT_MS) as other, closing(_open(PATIENT_MS)) as session:
+        if session.info.server_version < 170_000:
+            pytest.skip("transaction_timeout is of PostgreSQL 17")
+
+        def stop_before_the_sync() -> None:
+            with session.pipeline():
+                session.execute("BEGIN")
+                session.execute("SELECT pg_advisory_xact_lock(1)").fetchone()
+                wait_for(lambda: not other.execute(held, [session.info.backend_pid]).fetchall())
+
+        with pytest.raises(psycopg.OperationalError):
+            stop_before_the_sync()
 
 
 SEGMENT = Segment(1, 0, 1, -1, 0, lane=0)

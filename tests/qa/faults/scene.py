@@ -32,6 +32,7 @@ from notify.kafka.topic import TopicError, Topics
 from tests.qa.faults.backlog import Backlog
 from tests.qa.faults.checks import Message, Verdict, judge, read_topic
 from tests.qa.faults.load import Call, Load, Outcome
+from tests.qa.faults.name_server import NameServer
 from tests.qa.faults.watch import Bounds, Look, Watch
 from tests.qa.faults.wire import Wire
 
@@ -53,12 +54,13 @@ class Kind(StrEnum):
     ONE = "one broker"
     THREE = "three brokers"
     WIRED = "one broker, wires between the parts"
+    NAMED = "one broker, wires between the parts, a name server"
     BACKLOG = "one broker, a backlog"
     STORM = "one broker, wires between the parts, a backlog"
     EMBEDDED = "the embedded broker, a backlog"
 
 
-WITH_WIRES: Final = (Kind.WIRED, Kind.STORM)
+WITH_WIRES: Final = (Kind.WIRED, Kind.NAMED, Kind.STORM)
 WITH_BACKLOG: Final = (Kind.BACKLOG, Kind.STORM, Kind.EMBEDDED)
 
 
@@ -69,6 +71,7 @@ class Scene:
         self.kind = kind
         self.rows_run = 0
         self.wires: dict[tuple[str, str], Wire] = {}
+        self.names: NameServer | None = None
         self._messages: list[Message] = []
         self._read_to = dict.fromkeys(range(PARTITIONS), 0)
         self._poisoned: set[tuple[str, str]] = set()
@@ -104,10 +107,13 @@ class Scene:
     def _start(self) -> None:
         stack = self.stack
         listeners = {}
+        if self.kind is Kind.NAMED:
+            self.names = NameServer(("kafka", "postgres", "redis"), self.directory)
+            self.at_close(self.names.close)
         if self.kind in WITH_WIRES:
             for part in ("web", "bridge"):
                 wire = self.wires[part, "kafka"] = Wire(free_port())
-                listeners[part.upper()] = Listener(wire.target, wire.port)
+                listeners[part.upper()] = Listener(wire.target, wire.port, host=self._host("kafka"))
         if self.kind is not Kind.EMBEDDED:
             stack.start_cluster(brokers=3 if self.kind is Kind.THREE else 1, listeners=listeners)
         stack.start_services()
@@ -129,6 +135,8 @@ class Scene:
             ):
                 url = self.dsn if service == "postgres" else self.redis_url
                 self.wires[part, service] = Wire(urlsplit(url).port or 0)
+        if self.names:
+            stack.before = self.names.before
         self.web_urls = [product.start_web(stack, env=self.env_of("web"))]
         for number in (1, 2):
             product.start_bridge(stack, f"bridge-{number}", env=self.env_of("bridge"))
@@ -143,15 +151,20 @@ class Scene:
         for (of, service), wire in self.wires.items():
             if of != part:
                 continue
+            address = f"{self._host(service)}:{wire.port}"
             if service == "kafka":
-                found["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{wire.port}"
+                found["KAFKA_BOOTSTRAP_SERVERS"] = address
             else:
                 variable = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}[service]
                 url = urlsplit(self.stack.env[variable])
                 account = url.netloc.rpartition("@")[0]
-                netloc = f"{account}@127.0.0.1:{wire.port}" if account else f"127.0.0.1:{wire.port}"
+                netloc = f"{account}@{address}" if account else address
                 found[variable] = urlunsplit(url._replace(netloc=netloc))
         return found
+
+    def _host(self, service: str) -> str:
+        """Where a part finds the wire to the service: by its name, if there is a name server."""
+        return service if self.names else "127.0.0.1"
 
     def _app(self, number: int) -> DemoApp:
         made = json.loads(product.manage(self.stack, "app", "create", f"App {number}", "--json"))

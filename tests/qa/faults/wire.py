@@ -13,19 +13,19 @@ _PAUSE_S: Final = 0.02
 
 
 class Wire:
-    """Listens on `port` and carries bytes to 127.0.0.1:`target`, both ways.
+    """Listens on `host` and `port` and carries bytes to 127.0.0.1:`target`, both ways.
 
     While cut it carries nothing and closes nothing: both ends see silence, as behind a dead switch.
     New connections are accepted (by the kernel) and stay silent too.
     """
 
-    def __init__(self, target: int = 0) -> None:
-        self.port = free_port()
+    def __init__(self, target: int = 0, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.port = port or free_port()
         self.target = target
         self._cut = threading.Event()
         self._dead: set[socket.socket] = set()
         self._closed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server((host, self.port))
         self._sockets: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -38,10 +38,17 @@ class Wire:
         self._cut.clear()
 
     def kill_quietly(self) -> int:
-        """The connections there are live on and are dead: what is sent into them is taken, and lost. New
-        ones pass. Returns how many there were."""
+        """The connections there are live on and are dead: what is sent into them is taken, and lost, and
+        neither end hears that the other has closed. New ones pass. Returns how many there were."""
         self._dead |= self._sockets
         return self.connections()
+
+    def drop(self) -> int:
+        """Closes the connections there are; new ones pass. Returns how many there were."""
+        found = self.connections()
+        for each in self._sockets.copy():
+            _end(each)
+        return found
 
     def quiet(self) -> int:
         """How many of those are still held."""
@@ -68,7 +75,7 @@ class Wire:
         """End the listener and all connections."""
         self._closed.set()
         self._cut.clear()
-        for each in (self._listener, *self._sockets):
+        for each in (self._listener, *self._sockets, *self._dead):
             _end(each)
 
     def _accept(self) -> None:
@@ -100,9 +107,10 @@ class Wire:
                 if sink not in self._dead:
                     sink.sendall(data)
         self._wait()
-        for each in (source, sink):
-            self._sockets.discard(each)
-            _end(each)
+        self._sockets -= {source, sink}
+        _end(source)
+        if sink not in self._dead:
+            _end(sink)
 
     def _wait(self) -> None:
         while self._cut.is_set() and not self._closed.is_set():
