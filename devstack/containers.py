@@ -58,8 +58,9 @@ STORES: Final = ("kafka", "postgres", "redis")
 HEALTHY_S: Final = 180
 APPLIED_S: Final = 60
 PULL_S: Final = 600
-#: How long a command in a container is repeated while it fails.
+#: How long a command in a container is repeated while its error says that it did not reach a service.
 REPEATED_S: Final = 60
+_UNREACHED: Final = re.compile("does not answer|resolve|name resolution|Name or service not known")
 #: Values for this machine, in place of those in env.example.
 LOCAL: Final = {
     "NOTIFY_ALLOWED_HOSTS": "",
@@ -343,7 +344,7 @@ def wait_healthy(engine: Engine, container: str) -> None:
 
 
 def repeated(command: Callable[[], T], say: Callable[[str], None]) -> T:
-    """What a command in a container returns. Repeats it for REPEATED_S while it raises DevstackError.
+    """What a command in a container returns. Repeats it for REPEATED_S while it finds no service.
 
     podman's name server before aardvark-dns 1.11 loses questions whenever a container starts or stops, so
     that names are not found though their services run: for up to 20 s with 1.4, the version of Debian 12.
@@ -353,7 +354,7 @@ def repeated(command: Callable[[], T], say: Callable[[str], None]) -> T:
         try:
             return command()
         except DevstackError as error:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not _UNREACHED.search(str(error)):
                 raise
             say(f"trying again: {error}")
         time.sleep(1)
@@ -418,7 +419,14 @@ def _until(ask: Callable[[], Any], right: Callable[[Any], bool]) -> None:
 
 
 def prepare_trial(engine: Engine, say: Callable[[str], None]) -> Engine:
-    """The engine for `trial`, with its images. Raises DevstackError if this machine cannot run it."""
+    """The engine for `trial`, with its images. Raises DevstackError if this machine cannot run it.
+
+    Removes what a trial that was killed has left.
+    """
+    of_trial = dataclasses.replace(engine, project=TRIAL_PROJECT)
+    label = f"label=com.docker.compose.project={TRIAL_PROJECT}"
+    if engine.run("ps", "--all", "--quiet", "--filter", label).strip():
+        down(of_trial, reset=True)
     for port in TRIAL_PORTS:
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -433,7 +441,7 @@ def prepare_trial(engine: Engine, say: Callable[[str], None]) -> Engine:
     fill_in(say)
     if lacking := prepare(engine, pulls=True, say=say, without=_beside_trial()):
         raise DevstackError(f"there is no image {', '.join(sorted(lacking))}")
-    return dataclasses.replace(engine, project=TRIAL_PROJECT)
+    return of_trial
 
 
 def trial(engine: Engine, say: Callable[[str], None]) -> None:

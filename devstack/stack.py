@@ -68,8 +68,8 @@ class Stack:
         self.directory = directory.resolve()
         self.env: dict[str, str] = dict(environ)
         self.services: dict[str, Service] = {}
-        #: Words before the command of each process that `spawn` starts, as `nice`.
-        self.before: Sequence[str] = ()
+        #: Words before the command of each process that `spawn` starts, such as `nice`.
+        self.prefix: Sequence[str] = ()
         self._children: dict[str, Child] = {}
         self._keeper = keeper or Keeper()
         self._say = say
@@ -142,7 +142,7 @@ class Stack:
         Raises DevstackError if a process of this name runs.
         """
         own = self.env | dict(env or {})
-        launch = Launch([*self.before, *argv], own, self.log(name), code)
+        launch = Launch([*self.prefix, *argv], own, self.log(name), code)
         return self.start(name, launch)
 
     def start(self, name: str, launch: Launch) -> Child:

@@ -22,6 +22,8 @@ from notify.domain.records.policy import Limit, Policy, Skip
 
 _QUERIES: Final = queries.read(Path(__file__).with_name("sql") / "queries.sql")
 LOCK_TIMEOUT_MS: Final = 5_000
+#: Of the sessions of all bridges, in pg_stat_activity.
+NAME: Final = "notify-bridge"
 #: The most rows of a table that are deleted at a time, because the bridge waits for it.
 TIDIED_MOST: Final = 20_000
 #: The policy of a new session, before it is read. It is not kept across sessions: after PostgreSQL is
@@ -63,6 +65,20 @@ class PostgresLedger:
             _run(connection, "resume", stream=stream.id, reason=stream.halted)
 
     def load(self, stream: int, token: int) -> Loaded | None:
+        try:
+            return self._load(stream, token)
+        except LedgerAway as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                self._end_stopped_ticks()
+            raise
+
+    def _end_stopped_ticks(self) -> None:
+        """Ends ticks of bridges that stopped in the middle of it, or whose host is gone: another bridge waits
+        for their locks. A bridge that goes on after all gets a Surprise."""
+        with self._session() as connection:
+            _run(connection, "end_stopped_ticks", of=NAME, ms=postgres.IDLE_IN_TRANSACTION_MS)
+
+    def _load(self, stream: int, token: int) -> Loaded | None:
         with self._transaction() as connection:
             row = _one(connection, "lock_streams", streams=_array([stream]))
             if row is None or row[8] is not None:
@@ -146,9 +162,7 @@ class PostgresLedger:
         try:
             if self._connection is None or self._connection.closed:
                 self._policy = _UNREAD
-                self._connection = postgres.connect(
-                    name="notify-bridge", lock_timeout_ms=LOCK_TIMEOUT_MS
-                )
+                self._connection = postgres.connect(name=NAME, lock_timeout_ms=LOCK_TIMEOUT_MS)
             yield self._connection
         except psycopg.Error as error:
             self.close()
@@ -160,8 +174,9 @@ def _pipelined(connection: Connection) -> Iterator[psycopg.Pipeline]:
     """A transaction in a pipeline. Its BEGIN and COMMIT travel with the other statements; with
     psycopg's `transaction` a tick waits for PostgreSQL six times instead of three.
 
-    COMMIT is not executed after an error, because PostgreSQL skips the rest of the pipeline. Any error
-    closes the session, which rolls the transaction back.
+    COMMIT is not executed after an error: a read that fails raises before it is sent, and after a write that
+    fails PostgreSQL skips the rest of the pipeline. Any error closes the session, which rolls the transaction
+    back.
     """
     try:
         with connection.pipeline() as pipeline:
@@ -196,8 +211,9 @@ class PostgresTick:
     """The bridge's `Tick`, within an open transaction. What is written goes to PostgreSQL at its end.
 
     Each read ends with a Sync: then PostgreSQL says `idle in transaction`, and ends the transaction after
-    IDLE_IN_TRANSACTION_MS if the bridge is never heard of again. Without it no time limit of PostgreSQL holds
-    until the next statement, and the streams stay locked for as long as the connection seems to live.
+    IDLE_IN_TRANSACTION_MS if the bridge is never heard of again. Without it no time limit of PostgreSQL
+    before 17 holds until the next statement, and the streams stay locked for as long as the connection
+    seems to live.
     """
 
     def __init__(

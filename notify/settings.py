@@ -21,8 +21,8 @@ from notify.telemetry import tracing
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-#: How long glibc waits for a name server, in seconds, and how often it asks. No client library can end a
-#: look-up. By default one that is not answered takes 10 s for each suffix of the resolver's `search`.
+#: How long glibc waits for each name server, in seconds, and how often it asks: by default 5 s, twice. No
+#: client library can end a look-up, and that of a short name asks for two names.
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:3")
 
 NOTIFY_DEBUG = DEBUG = env.flag("NOTIFY_DEBUG", default=False)
@@ -191,6 +191,8 @@ def _database(url: str) -> dict[str, Any]:
         parts = dict(conninfo_to_dict(url))
     except ProgrammingError as error:
         raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL URL: {error}") from None
+    # The last of two counts. libpq reads PGOPTIONS only if there are no others.
+    options = [_KEEPALIVE["options"], os.environ.get("PGOPTIONS"), str(parts.get("options") or "")]
     return {
         "ENGINE": "notify.databases.postgres_backend",
         "NAME": parts.pop("dbname", "notify"),
@@ -198,9 +200,7 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": _KEEPALIVE
-        | parts
-        | {"options": f"{_KEEPALIVE['options']} {parts.get('options', '')}".strip()},
+        "OPTIONS": _KEEPALIVE | parts | {"options": " ".join(filter(None, options))},
         "CONN_MAX_AGE": 0,
     }
 

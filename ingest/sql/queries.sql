@@ -26,6 +26,14 @@ WHERE id = ANY(%(streams)s)
 ORDER BY id
 FOR NO KEY UPDATE
 
+-- :end_stopped_ticks
+-- The state and the wait are those of a pipeline that stopped before its Sync: no time limit of PostgreSQL
+-- before 17 ends it, and its locks stay.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = %(of)s
+    AND state = 'active' AND wait_event = 'ClientRead'
+    AND state_change < now() - %(ms)s * interval '1 millisecond'
+
 -- :set_token
 UPDATE stream SET token = %(token)s WHERE id = %(stream)s
 

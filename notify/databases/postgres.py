@@ -3,7 +3,7 @@
 A session of the protocol is made from Django's settings, so a test database is honoured, and is of its
 own kind: autocommit, `synchronous_commit = off` (rule 8: a lost commit is a Surprise, not a loss), and
 every wait bounded twice: by PostgreSQL, and by a deadline of ours. A server whose connection is open
-and dead ends no wait. The locks of a transaction are bounded too, by PostgreSQL alone: our end may be gone.
+and dead ends no wait.
 
 A session closes itself as soon as it is of no more use: past its deadline, and after an error that a new
 session may not meet. So whoever holds one need only ask whether it is closed.
@@ -22,8 +22,8 @@ from psycopg.abc import RV, PQGen
 #: Milliseconds. A statement or an idle transaction past these is ended by PostgreSQL.
 STATEMENT_TIMEOUT_MS: Final = 30_000
 IDLE_IN_TRANSACTION_MS: Final = 10_000
-#: And a transaction, by PostgreSQL 17 and newer: in a pipeline that stopped before its Sync the other two do
-#: not hold.
+#: PostgreSQL 17 and newer also end a transaction after this time. The other two do not hold in a pipeline
+#: that stopped before its Sync.
 TRANSACTION_TIMEOUT_MS: Final = 120_000
 _TRANSACTION_TIMEOUT_SINCE: Final = 170_000
 #: Seconds that a new connection may take, the login included; libpq takes no less than 2.

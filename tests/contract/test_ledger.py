@@ -8,15 +8,16 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connections
 
 from ingest import ledger as ledger_of_postgres
 from ingest import ledger as ledgers
@@ -587,17 +588,16 @@ def test_after_each_read_of_a_tick_the_time_limit_of_an_idle_transaction_holds(
     SkipRule(app_id=APPS[0], record=RECORDS[0], reason="test").save()
     with ledger.tick([1]) as tick:
         read(tick)
-        found = sql.execute(
-            "SELECT state FROM pg_stat_activity "
-            "WHERE application_name = 'notify-bridge' AND datname = current_database()"
-        )
+        assert ledger._connection is not None
+        pid = ledger._connection.info.backend_pid
+        found = sql.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", [pid])
         assert found.fetchall() == [("idle in transaction",)]
 
 
 def test_a_bridge_that_is_never_heard_of_again_leaves_no_lock(
     ledger: PostgresLedger, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", 300)
+    monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", 3_000)
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(LedgerAway))
         stack.enter_context(ledger.tick([1]))
@@ -605,6 +605,89 @@ def test_a_bridge_that_is_never_heard_of_again_leaves_no_lock(
         wait_for(lambda: not _is_locked(sql))
     with ledger.tick([1]) as tick:
         assert tick.streams[1].planned == 5
+
+
+@contextmanager
+def _stopped(
+    *,
+    name: str = "notify-bridge",
+    statement: LiteralString = "SELECT 1 FROM stream WHERE id = 1 FOR UPDATE",
+    is_synced: bool = False,
+    **others: str,
+) -> Iterator[int]:
+    """A session of this name whose transaction has sent the statement and stopped; its process id."""
+    parameters = connections["default"].get_connection_params() | others
+    with (
+        closing(sessions.Session.connect(**parameters, application_name=name)) as session,
+        suppress(psycopg.Error),
+        session.pipeline() as pipeline,
+    ):
+        session.execute("BEGIN")
+        session.execute(statement)
+        session.pgconn.send_flush_request()
+        session.pgconn.flush()
+        if is_synced:
+            pipeline.sync()
+        yield session.info.backend_pid
+
+
+def test_a_bridge_that_stopped_in_the_middle_of_its_writes_is_ended_by_the_next(
+    ledger: PostgresLedger, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", 1_000)
+    monkeypatch.setattr(ledgers, "LOCK_TIMEOUT_MS", 200)
+    with _stopped():
+        wait_for(lambda: _is_locked(sql))
+        with pytest.raises(LedgerAway, match="55P03"):
+            ledger.load(1, 11)
+
+        def is_loaded() -> bool:
+            with suppress(LedgerAway):
+                return ledger.load(1, 11) is not None
+            return False
+
+        wait_for(is_loaded)
+
+
+@pytest.mark.parametrize(
+    ("how", "ms"),
+    [
+        pytest.param({}, 600_000, id="not for long enough"),
+        pytest.param({"name": "psql"}, 0, id="another program"),
+        pytest.param({"is_synced": True}, 0, id="has another limit"),
+        pytest.param({"statement": "SELECT pg_sleep(5)"}, 0, id="in a statement"),
+        pytest.param({"dbname": "postgres", "statement": "SELECT 1"}, 0, id="another database"),
+        pytest.param(
+            {"user": "another_bridge", "password": "x", "statement": "SELECT 1"},
+            0,
+            id="another role",
+        ),
+    ],
+)
+def test_no_other_session_is_ended(
+    ledger: PostgresLedger,
+    sql: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    how: dict[str, Any],
+    ms: int,
+) -> None:
+    sql.execute("DROP ROLE IF EXISTS another_bridge")
+    sql.execute("CREATE ROLE another_bridge LOGIN PASSWORD 'x'")
+    state = "idle in transaction" if "is_synced" in how else "active"
+    with _stopped(**how) as pid:
+        wait_for(lambda: _state(sql, pid) == state)
+        monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", ms)
+        ledger._end_stopped_ticks()
+        # One that was told to end has ended.
+        sql.execute("SELECT pg_sleep(0.5)")
+        assert _state(sql, pid) == state
+    wait_for(lambda: _state(sql, pid) is None)
+    sql.execute("DROP ROLE another_bridge")
+
+
+def _state(sql: Connection, pid: int) -> str | None:
+    found = sql.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall()
+    return found[0][0] if found else None
 
 
 def _is_locked(sql: Connection) -> bool:

@@ -1,16 +1,17 @@
 """A name server that a test can silence, and what makes a process ask it.
 
 The processes have the resolver's configuration of a pod in Kubernetes, mounted over /etc/resolv.conf for them
-alone, so a name that is not answered is asked for with each of its suffixes, twice, 5 s each time. glibc has
-no other limit, and no client library can end a look-up earlier.
+alone. While the server is silent, glibc asks for a name with its first suffix, and then as it is: twice each,
+for 5 s each time, unless RES_OPTIONS says otherwise. No client library can end a look-up earlier.
 """
 
 import contextlib
-import os
 import random
-import shutil
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from enum import Enum
@@ -53,10 +54,9 @@ class NameServer:
         threading.Thread(target=self._serve, daemon=True).start()
 
     @property
-    def before(self) -> Sequence[str]:
+    def prefix(self) -> Sequence[str]:
         """The words before a command that make it ask this server."""
-        mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-        return ("unshare", "--mount", "--", "sh", "-c", mounted, str(self._configuration))
+        return _asking(self._configuration)
 
     def close(self) -> None:
         """Ends the server."""
@@ -83,6 +83,11 @@ class NameServer:
         return question[:2] + head[2:] + question[12 : end + 4] + records
 
 
+def _asking(configuration: Path) -> Sequence[str]:
+    mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    return ("unshare", "--mount", "--", "sh", "-c", mounted, str(configuration))
+
+
 def _name(question: bytes) -> tuple[str, int]:
     """The name that is asked for, and where it ends."""
     at, labels = 12, []
@@ -94,6 +99,16 @@ def _name(question: bytes) -> tuple[str, int]:
 
 def lacking() -> str:
     """What this machine lacks for a name server of our own, or nothing."""
-    if os.name != "posix" or os.geteuid():
-        return "a name server of our own needs root: port 53, and a mount"
-    return "" if shutil.which("unshare") else "unshare is missing: install util-linux"
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            server = NameServer(("probe",), Path(directory))
+            look_up = "import socket; socket.gethostbyname('probe')"
+            subprocess.run(
+                [*server.prefix, sys.executable, "-c", look_up], check=True, capture_output=True
+            )
+        except OSError as error:
+            return f"a name server of our own needs root and unshare: {error}"
+        except subprocess.CalledProcessError as error:
+            return f"a name server of our own is not asked: {error.stderr.decode()[-300:].strip()}"
+        server.close()
+    return ""

@@ -9,7 +9,7 @@ from tests.qa.faults.scene import Kind, Scene
 from tests.qa.faults.seen import Seen
 from tests.qa.faults.wire import Wire
 
-#: Longer than one look-up of a name takes while the server is silent and one suffix is asked for.
+#: Longer than a look-up takes while the server is silent, with glibc's own limits (20 s).
 AWAY_S: Final = 30.0
 MOVED_TO: Final = "127.0.0.2"
 #: A bridge waits for PostgreSQL until its deadline (35 s), then for Kafka, then a worker for PostgreSQL.

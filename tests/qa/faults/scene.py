@@ -136,7 +136,7 @@ class Scene:
                 url = self.dsn if service == "postgres" else self.redis_url
                 self.wires[part, service] = Wire(urlsplit(url).port or 0)
         if self.names:
-            stack.before = self.names.before
+            stack.prefix = self.names.prefix
         self.web_urls = [product.start_web(stack, env=self.env_of("web"))]
         for number in (1, 2):
             product.start_bridge(stack, f"bridge-{number}", env=self.env_of("bridge"))

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,8 +72,8 @@ def test_a_trial_that_cannot_run_says_why_and_does_not_fail(
 def _a_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Time that passes only while the code sleeps. Returns how long it slept each time."""
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
+    monkeypatch.setattr(containers, "time", clock)
     return slept
 
 
@@ -96,11 +96,24 @@ def test_a_command_that_keeps_failing_is_an_error_after_its_limit(
     slept = _a_clock(monkeypatch)
 
     def command() -> None:
-        raise DevstackError("wrong password")
+        raise DevstackError("Kafka does not answer")
 
-    with pytest.raises(DevstackError, match="wrong password"):
+    with pytest.raises(DevstackError, match="Kafka does not answer"):
         containers.repeated(command, lambda _: None)
     assert sum(slept) == pytest.approx(containers.REPEATED_S, abs=1)
+
+
+def test_a_command_that_fails_for_another_reason_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept = _a_clock(monkeypatch)
+
+    def command() -> None:
+        raise DevstackError("the topic has another number of partitions")
+
+    with pytest.raises(DevstackError, match="partitions"):
+        containers.repeated(command, lambda _: None)
+    assert not slept
 
 
 def _three_brokers() -> dict[str, dict[str, Any]]:
