@@ -649,17 +649,27 @@ def test_a_bridge_that_stopped_in_the_middle_of_its_writes_is_ended_by_the_next(
         wait_for(is_loaded)
 
 
+_STOPS = ("active", "ClientRead")
+
+
 @pytest.mark.parametrize(
-    ("how", "ms"),
+    ("how", "ms", "stands"),
     [
-        pytest.param({}, 600_000, id="not for long enough"),
-        pytest.param({"name": "psql"}, 0, id="another program"),
-        pytest.param({"is_synced": True}, 0, id="has another limit"),
-        pytest.param({"statement": "SELECT pg_sleep(5)"}, 0, id="in a statement"),
-        pytest.param({"dbname": "postgres", "statement": "SELECT 1"}, 0, id="another database"),
+        pytest.param({}, 600_000, _STOPS, id="not for long enough"),
+        pytest.param({"name": "psql"}, 0, _STOPS, id="another program"),
+        pytest.param(
+            {"is_synced": True}, 0, ("idle in transaction", "ClientRead"), id="has another limit"
+        ),
+        pytest.param(
+            {"statement": "SELECT pg_sleep(5)"}, 0, ("active", "PgSleep"), id="in a statement"
+        ),
+        pytest.param(
+            {"dbname": "postgres", "statement": "SELECT 1"}, 0, _STOPS, id="another database"
+        ),
         pytest.param(
             {"user": "another_bridge", "password": "x", "statement": "SELECT 1"},
             0,
+            _STOPS,
             id="another role",
         ),
     ],
@@ -670,24 +680,24 @@ def test_no_other_session_is_ended(
     monkeypatch: pytest.MonkeyPatch,
     how: dict[str, Any],
     ms: int,
+    stands: tuple[str, str],
 ) -> None:
     sql.execute("DROP ROLE IF EXISTS another_bridge")
     sql.execute("CREATE ROLE another_bridge LOGIN PASSWORD 'x'")
-    state = "idle in transaction" if "is_synced" in how else "active"
+
+    def found(pid: int) -> list[tuple[Any, ...]]:
+        looked = "SELECT state, wait_event FROM pg_stat_activity WHERE pid = %s"
+        return sql.execute(looked, [pid]).fetchall()
+
     with _stopped(**how) as pid:
-        wait_for(lambda: _state(sql, pid) == state)
+        wait_for(lambda: found(pid) == [stands])
         monkeypatch.setattr(sessions, "IDLE_IN_TRANSACTION_MS", ms)
         ledger._end_stopped_ticks()
         # One that was told to end has ended.
         sql.execute("SELECT pg_sleep(0.5)")
-        assert _state(sql, pid) == state
-    wait_for(lambda: _state(sql, pid) is None)
+        assert found(pid) == [stands]
+    wait_for(lambda: not found(pid))
     sql.execute("DROP ROLE another_bridge")
-
-
-def _state(sql: Connection, pid: int) -> str | None:
-    found = sql.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall()
-    return found[0][0] if found else None
 
 
 def _is_locked(sql: Connection) -> bool:
