@@ -170,9 +170,11 @@ _KEEPALIVE = {
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
-    "-c tcp_user_timeout=10000",
 }
+_POSTGRES_KEEPALIVE = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
+    "-c tcp_user_timeout=10000"
+)
 
 
 #: How long bridge, workers, watcher and the admin's pages wait for an answer of PostgreSQL. It must be
@@ -192,7 +194,7 @@ def _database(url: str) -> dict[str, Any]:
     except ProgrammingError as error:
         raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL URL: {error}") from None
     # The last of two counts. libpq reads PGOPTIONS only if there are no others.
-    options = [_KEEPALIVE["options"], os.environ.get("PGOPTIONS"), str(parts.get("options") or "")]
+    options = [_POSTGRES_KEEPALIVE, os.environ.get("PGOPTIONS"), str(parts.get("options") or "")]
     return {
         "ENGINE": "notify.databases.postgres_backend",
         "NAME": parts.pop("dbname", "notify"),

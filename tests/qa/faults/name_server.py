@@ -26,10 +26,10 @@ _DATAGRAM: Final = 4096
 
 
 class Answers(Enum):
-    """What the server answers to each question: the address, nothing at all, or an error (RFC 1035)."""
+    """What the server answers to each question: the address, an error (RFC 1035), or nothing at all."""
 
+    SILENCE = -1
     ADDRESS = 0
-    SILENCE = None
     SERVER_FAILURE = 2
     NO_SUCH_NAME = 3
 
@@ -56,7 +56,8 @@ class NameServer:
     @property
     def prefix(self) -> Sequence[str]:
         """The words before a command that make it ask this server."""
-        return _asking(self._configuration)
+        mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        return ("unshare", "--mount", "--", "sh", "-c", mounted, str(self._configuration))
 
     def close(self) -> None:
         """Ends the server."""
@@ -79,13 +80,8 @@ class NameServer:
         elif code is Answers.ADDRESS and kind == _A:
             # The name is that of the question, at 12; class IN, no seconds to live, four bytes.
             records = struct.pack("!HHHIH", 0xC00C, _A, 1, 0, 4) + socket.inet_aton(self.address)
-        head = struct.pack("!HHHHHH", 0, _ANSWER | (code.value or 0), 1, bool(records), 0, 0)
-        return question[:2] + head[2:] + question[12 : end + 4] + records
-
-
-def _asking(configuration: Path) -> Sequence[str]:
-    mounted = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
-    return ("unshare", "--mount", "--", "sh", "-c", mounted, str(configuration))
+        head = struct.pack("!HHHHH", _ANSWER | code.value, 1, bool(records), 0, 0)
+        return question[:2] + head + question[12 : end + 4] + records
 
 
 def _name(question: bytes) -> tuple[str, int]:
@@ -101,14 +97,12 @@ def lacking() -> str:
     """What this machine lacks for a name server of our own, or nothing."""
     with tempfile.TemporaryDirectory() as directory:
         try:
-            server = NameServer(("probe",), Path(directory))
-            look_up = "import socket; socket.gethostbyname('probe')"
-            subprocess.run(
-                [*server.prefix, sys.executable, "-c", look_up], check=True, capture_output=True
-            )
+            with contextlib.closing(NameServer(("probe",), Path(directory))) as server:
+                look_up = "import socket; socket.gethostbyname('probe')"
+                argv = [*server.prefix, sys.executable, "-c", look_up]
+                subprocess.run(argv, check=True, capture_output=True)
         except OSError as error:
             return f"a name server of our own needs root and unshare: {error}"
         except subprocess.CalledProcessError as error:
             return f"a name server of our own is not asked: {error.stderr.decode()[-300:].strip()}"
-        server.close()
     return ""

@@ -110,6 +110,7 @@ class Scene:
         if self.kind is Kind.NAMED:
             self.names = NameServer(("kafka", "postgres", "redis"), self.directory)
             self.at_close(self.names.close)
+            stack.prefix = self.names.prefix
         if self.kind in WITH_WIRES:
             for part in ("web", "bridge"):
                 wire = self.wires[part, "kafka"] = Wire(free_port())
@@ -135,8 +136,6 @@ class Scene:
             ):
                 url = self.dsn if service == "postgres" else self.redis_url
                 self.wires[part, service] = Wire(urlsplit(url).port or 0)
-        if self.names:
-            stack.prefix = self.names.prefix
         self.web_urls = [product.start_web(stack, env=self.env_of("web"))]
         for number in (1, 2):
             product.start_bridge(stack, f"bridge-{number}", env=self.env_of("bridge"))
